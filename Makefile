@@ -1,0 +1,39 @@
+# `make` alone lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help install finetune test test-fast test-slow lint clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed  ## create .venv and install the tested versions into it
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade --constraint constraints.txt pip setuptools
+	$(PIP) install --quiet --constraint constraints.txt torch
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	touch $@
+
+finetune: install  ## train on the embedded digits and evaluate every subset of the modalities
+	$(BIN)/python run_finetune.py
+
+test: install  ## all tests but the slow ones
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-fast: install  ## without transformers' common tests and training runs
+	$(BIN)/python -m pytest -m 'not slow and not common and not training'
+
+test-slow: install  ## the slow tests alone
+	$(BIN)/python -m pytest -m slow
+
+lint: install  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:  ## remove what builds and runs leave behind
+	rm -rf $(VENV) build dist outputs .hf_common *.egg-info .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,39 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Mixture-of-Transformers for text, images or video, and audio. Importing `mot` registers it with the Auto classes."""
+
+import transformers
+
+from . import modeling_mot
+from .configuration_mot import MoTAudioConfig, MoTConfig, MoTImageConfig, MoTTextConfig
+from .modeling_mot import (
+    AUTO_CLASSES,
+    MoTForAudioClassification,
+    MoTForImageClassification,
+    MoTForSequenceClassification,
+    MoTModel,
+)
+
+from .processing_mot import MoTProcessor
+
+transformers.AutoConfig.register("mot", MoTConfig, exist_ok=True)
+MoTConfig.register_for_auto_class()
+for _auto_class, _name in AUTO_CLASSES.items():
+    _model_class = getattr(modeling_mot, _name)
+    getattr(transformers, _auto_class).register(MoTConfig, _model_class, exist_ok=True)
+    _model_class.register_for_auto_class(_auto_class)
+transformers.AutoProcessor.register(MoTConfig, MoTProcessor, exist_ok=True)
+MoTProcessor.register_for_auto_class()
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MoTAudioConfig",
+    "MoTConfig",
+    "MoTForAudioClassification",
+    "MoTForImageClassification",
+    "MoTForSequenceClassification",
+    "MoTImageConfig",
+    "MoTModel",
+    "MoTProcessor",
+    "MoTTextConfig",
+]

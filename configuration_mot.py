@@ -1,0 +1,335 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What a Mixture-of-Transformers is made of: one `MoTConfig` with one sub-config for each modality.
+
+A modality's config describes its embeddings and its own encoder; the joint config describes the layers that see every
+modality. What a modality leaves at None is filled in with the joint value.
+"""
+
+import difflib
+from dataclasses import field, fields
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+# The order of the modalities in the joint sequence and in the keys of results.
+MODALITIES = ("text", "image", "audio")
+
+
+def _warn_of_near_misses(config: PreTrainedConfig, unknown: dict) -> None:
+    """Unknown keys are kept, but one that nearly spells a field is most likely a typing error."""
+    names = [f.name for f in fields(config) if not f.name.startswith("_")]
+    for key in unknown:
+        match = difflib.get_close_matches(key, names, n=1, cutoff=0.85)
+        if match and not hasattr(type(config), key):
+            logger.warning(
+                f"{type(config).__name__} has no field `{key}`; did you mean `{match[0]}`? It is kept unused."
+            )
+
+
+def _check_heads(owner: str, hidden_size: int | None, num_attention_heads: int | None) -> None:
+    if hidden_size and num_attention_heads and hidden_size % num_attention_heads:
+        raise ValueError(
+            f"`{owner}.hidden_size` ({hidden_size}) must be a multiple of `{owner}.num_attention_heads` "
+            f"({num_attention_heads})."
+        )
+
+
+@strict
+class MoTModalityConfig(PreTrainedConfig):
+    r"""
+    What the configs of all modalities share. None means "as in the joint config" and is filled in by [`MoTConfig`].
+
+    Args:
+        hidden_size (`int`, *optional*):
+            Width of this modality's encoder. Where it differs from the joint width, a linear projection joins the two.
+        num_hidden_layers (`int`, *optional*, defaults to 4):
+            Number of encoder layers of this modality alone; 0 leaves the encoder out.
+        num_attention_heads (`int`, *optional*): Heads of the encoder's attention.
+        intermediate_size (`int`, *optional*): Width of the encoder's feed-forward layers.
+        hidden_act (`str`, *optional*): Activation of the feed-forward layers.
+        layer_norm_eps (`float`, *optional*): Epsilon of the layer norms.
+        hidden_dropout (`float`, *optional*): Dropout after the embeddings, the attention and the feed-forward layer.
+        attention_dropout (`float`, *optional*): Dropout on the attention weights.
+        drop_path_rate (`float`, *optional*):
+            Stochastic depth (arXiv 1603.09382): the rate of the last layer; it grows linearly from 0 at the first.
+        embedding_norm (`bool`, *optional*, defaults to `False`): A layer norm after the embeddings.
+        final_norm (`bool`, *optional*, defaults to `False`): A layer norm after the encoder.
+        use_cls_token (`bool`, *optional*, defaults to `False`):
+            A learned token in front, which then stands for the modality when it is pooled.
+        key_bias (`bool`, *optional*, defaults to `True`): Whether the key projections have a bias.
+        feature_size (`int`, *optional*):
+            Set, this modality arrives as ready features of that width, (B, L, feature_size); None means raw input.
+    """
+
+    hidden_size: int | None = None
+    num_hidden_layers: int = 4
+    num_attention_heads: int | None = None
+    intermediate_size: int | None = None
+    hidden_act: str | None = None
+    layer_norm_eps: float | int | None = None
+    hidden_dropout: float | int | None = None
+    attention_dropout: float | int | None = None
+    drop_path_rate: float | int | None = None
+    initializer_range: float | int | None = None
+    embedding_norm: bool = False
+    final_norm: bool = False
+    use_cls_token: bool = False
+    key_bias: bool = True
+    feature_size: int | None = None
+
+    # Filled in with the joint value where the modality says None.
+    _inherited = (
+        "hidden_size",
+        "num_attention_heads",
+        "intermediate_size",
+        "hidden_act",
+        "layer_norm_eps",
+        "hidden_dropout",
+        "attention_dropout",
+        "drop_path_rate",
+        "initializer_range",
+    )
+
+    def __post_init__(self, **kwargs):
+        _warn_of_near_misses(self, kwargs)
+        super().__post_init__(**kwargs)
+
+    def validate_modality(self):
+        _check_heads(type(self).__name__, self.hidden_size, self.num_attention_heads)
+        if self.num_hidden_layers < 0:
+            raise ValueError(f"`num_hidden_layers` must be 0 or more, got {self.num_hidden_layers}.")
+        if self.feature_size is not None and self.feature_size < 1:
+            raise ValueError(
+                f"`feature_size` must be a positive width, or None for raw input, got {self.feature_size}."
+            )
+
+
+@strict
+class MoTTextConfig(MoTModalityConfig):
+    r"""
+    Text: token ids, or ready features. Beyond [`MoTModalityConfig`]:
+
+    Args:
+        vocab_size (`int`, *optional*, defaults to 30522): Number of token ids.
+        max_position_embeddings (`int`, *optional*, defaults to 512): The longest text in tokens.
+        pad_token_id (`int`, *optional*, defaults to 0): The id of padding, whose embedding stays zero.
+        position_embedding_type (`str`, *optional*, defaults to `"sinusoidal"`): `"sinusoidal"` or `"learned"`.
+    """
+
+    model_type = "mot_text"
+    base_config_key = "text_config"
+
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
+    pad_token_id: int | None = 0
+    position_embedding_type: Literal["sinusoidal", "learned"] = "sinusoidal"
+
+    def validate_text(self):
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"`pad_token_id` ({self.pad_token_id}) must lie in the vocabulary, 0 to {self.vocab_size - 1}."
+            )
+
+
+@strict
+class MoTImageConfig(MoTModalityConfig):
+    r"""
+    Images and video frames, or ready features (one per frame or region). Beyond [`MoTModalityConfig`]:
+
+    Args:
+        image_size (`int`, *optional*, defaults to 224):
+            The size that learned positions are made for; the model takes any size that `patch_size` divides.
+        patch_size (`int`, *optional*, defaults to 16): Side of a square patch in pixels.
+        num_channels (`int`, *optional*, defaults to 3): Colour channels.
+        num_frames (`int`, *optional*, defaults to 8):
+            Rows of the learned time table, and so the most frames (or ready features) of learned positions.
+        stem (`str`, *optional*, defaults to `"linear"`):
+            How pixels become patch tokens: `"linear"` as in ViT, or `"conv"`, a few small strided convolutions
+            (arXiv 2106.14881), which learns better on small data (see `docs/training.md`).
+        position_embedding_type (`str`, *optional*):
+            `"sinusoidal_2d"` (the default), `"sinusoidal"` or `"learned"`. Ready features are a sequence without rows
+            and columns: theirs is `"sinusoidal"` (the default) or `"learned"`.
+    """
+
+    model_type = "mot_image"
+    base_config_key = "image_config"
+
+    image_size: int = 224
+    patch_size: int = 16
+    num_channels: int = 3
+    num_frames: int = 8
+    stem: Literal["linear", "conv"] = "linear"
+    position_embedding_type: Literal["sinusoidal_2d", "sinusoidal", "learned"] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.position_embedding_type is None:
+            self.position_embedding_type = "sinusoidal_2d" if self.feature_size is None else "sinusoidal"
+        super().__post_init__(**kwargs)
+
+    def validate_image(self):
+        if self.image_size % self.patch_size:
+            raise ValueError(f"`patch_size` ({self.patch_size}) must divide `image_size` ({self.image_size}).")
+        if self.feature_size is not None and self.position_embedding_type == "sinusoidal_2d":
+            raise ValueError(
+                '`position_embedding_type="sinusoidal_2d"` needs a grid of patches, but `feature_size` '
+                f'({self.feature_size}) says that images arrive as a sequence: use "sinusoidal" or "learned".'
+            )
+
+
+@strict
+class MoTAudioConfig(MoTModalityConfig):
+    r"""
+    Audio: log-mel frames, or ready features. Beyond [`MoTModalityConfig`]:
+
+    Args:
+        num_mel_bins (`int`, *optional*, defaults to 80): Mel bins of a frame.
+        max_frames (`int`, *optional*, defaults to 3000): The longest clip in frames (30 s at 100 frames a second).
+        stem (`str`, *optional*, defaults to `"conv"`):
+            How frames become tokens: `"conv"`, two convolutions as in Whisper (arXiv 2212.04356), or `"linear"`, one
+            projection of `stem_stride` frames.
+        stem_stride (`int`, *optional*, defaults to 2): Frames for one token.
+        mean_normalization (`bool`, *optional*, defaults to `False`):
+            Subtract each bin's mean over the clip's real frames (cepstral mean normalisation), which takes away the
+            colour of a microphone and much of a speaker's.
+        position_embedding_type (`str`, *optional*, defaults to `"sinusoidal"`): `"sinusoidal"` or `"learned"`.
+    """
+
+    model_type = "mot_audio"
+    base_config_key = "audio_config"
+
+    num_mel_bins: int = 80
+    max_frames: int = 3000
+    stem: Literal["conv", "linear"] = "conv"
+    stem_stride: int = 2
+    mean_normalization: bool = False
+    position_embedding_type: Literal["sinusoidal", "learned"] = "sinusoidal"
+
+    def validate_audio(self):
+        if self.stem_stride < 1:
+            raise ValueError(f"`stem_stride` must be 1 or more frames, got {self.stem_stride}.")
+
+
+@strict
+class MoTConfig(PreTrainedConfig):
+    r"""
+    A Mixture-of-Transformers. Three stages, each optional: encoders of one modality each, `num_joint_layers` layers
+    with weights of their own per modality and attention over all tokens (arXiv 2411.04996), and `num_global_layers`
+    layers whose weights all modalities share.
+
+    Args:
+        hidden_size (`int`, *optional*, defaults to 512): Width of the joint sequence.
+        num_attention_heads (`int`, *optional*, defaults to 8): Heads of every joint and global attention.
+        intermediate_size (`int`, *optional*, defaults to 2048): Width of the feed-forward layers.
+        hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation of the feed-forward layers (exact GELU).
+        layer_norm_eps (`float`, *optional*, defaults to 1e-5): Epsilon of the layer norms.
+        num_joint_layers (`int`, *optional*, defaults to 0): Layers untied per modality with joint attention.
+        num_global_layers (`int`, *optional*, defaults to 1): Layers shared by all modalities.
+        global_mlp (`bool`, *optional*, defaults to `False`): Whether a global layer has a feed-forward layer.
+        projection_dim (`int`, *optional*, defaults to 512): Width of the embeddings used for retrieval.
+        fusion_type (`str`, *optional*, defaults to `"mean"`):
+            How the modalities become one vector: `"mean"` of the present modalities' pooled vectors.
+        hidden_dropout (`float`, *optional*, defaults to 0.0): Dropout after embeddings, attention, feed-forward.
+        attention_dropout (`float`, *optional*, defaults to 0.0): Dropout on the attention weights.
+        drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth at the last layer of each encoder.
+        classifier_dropout (`float`, *optional*, defaults to 0.0): Dropout before the classifier.
+        initializer_range (`float`, *optional*, defaults to 0.02): Standard deviation of the initial weights.
+        regression_loss (`str`, *optional*, defaults to `"mse"`): `"mse"` or `"l1"`, for `problem_type="regression"`.
+        text_config (`MoTTextConfig` or `dict`, *optional*): Text. An explicit None leaves text out.
+        image_config (`MoTImageConfig` or `dict`, *optional*): Images and frames. An explicit None leaves them out.
+        audio_config (`MoTAudioConfig` or `dict`, *optional*): Audio. An explicit None leaves it out.
+
+    Raises:
+        ValueError: (through the strict validators) naming the field and what it takes.
+    """
+
+    model_type = "mot"
+    # What a plain `Trainer` must not gather over a whole evaluation set.
+    keys_to_ignore_at_inference = [
+        "losses",
+        "subset_logits",
+        "last_hidden_state",
+        "attention_mask",
+        "text_hidden_state",
+        "image_hidden_state",
+        "audio_hidden_state",
+        "hidden_states",
+        "attentions",
+        "encoder_hidden_states",
+        "encoder_attentions",
+    ]
+    sub_configs_defaults = {
+        "text_config": SubConfigSpec(config_class=MoTTextConfig, optional=True),
+        "image_config": SubConfigSpec(config_class=MoTImageConfig, optional=True),
+        "audio_config": SubConfigSpec(config_class=MoTAudioConfig, optional=True),
+    }
+
+    hidden_size: int = 512
+    num_attention_heads: int = 8
+    intermediate_size: int = 2048
+    hidden_act: str = "gelu"
+    layer_norm_eps: float | int = 1e-5
+    num_joint_layers: int = 0
+    num_global_layers: int = 1
+    global_mlp: bool = False
+    projection_dim: int = 512
+    fusion_type: Literal["mean"] = "mean"
+    hidden_dropout: float | int = 0.0
+    attention_dropout: float | int = 0.0
+    drop_path_rate: float | int = 0.0
+    classifier_dropout: float | int = 0.0
+    initializer_range: float | int = 0.02
+    regression_loss: Literal["mse", "l1"] = "mse"
+    text_config: MoTTextConfig | dict | None = field(default_factory=dict)
+    image_config: MoTImageConfig | dict | None = field(default_factory=dict)
+    audio_config: MoTAudioConfig | dict | None = field(default_factory=dict)
+
+    def __post_init__(self, **kwargs):
+        _warn_of_near_misses(self, kwargs)
+        super().__post_init__(**kwargs)
+        for modality in self.modalities:
+            config = self.modality_config(modality)
+            for name in config._inherited:
+                if getattr(config, name) is None:
+                    setattr(config, name, getattr(self, name))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The names of this model's modalities, in the order of the joint sequence."""
+        return tuple(m for m in MODALITIES if self.modality_config(m) is not None)
+
+    def modality_config(self, modality: str) -> MoTModalityConfig | None:
+        """The sub-config of `"text"`, `"image"` or `"audio"`; None where the model lacks it."""
+        return getattr(self, f"{modality}_config")
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Layers of the joint sequence: `num_joint_layers + num_global_layers`."""
+        return self.num_joint_layers + self.num_global_layers
+
+    def validate_modalities(self):
+        if not self.modalities:
+            raise ValueError(
+                "A model needs at least one of `text_config`, `image_config` and `audio_config`; all are None."
+            )
+        _check_heads("MoTConfig", self.hidden_size, self.num_attention_heads)
+        for modality in self.modalities:
+            config = self.modality_config(modality)
+            _check_heads(f"{modality}_config", config.hidden_size, config.num_attention_heads)
+            multiple = 4 if config.position_embedding_type == "sinusoidal_2d" else 2
+            if config.hidden_size % multiple:
+                raise ValueError(
+                    f"`{modality}_config.hidden_size` ({config.hidden_size}) must be a multiple of {multiple} for "
+                    f'`position_embedding_type="{config.position_embedding_type}"`.'
+                )
+
+    def validate_layers(self):
+        for name in ("num_joint_layers", "num_global_layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be 0 or more, got {getattr(self, name)}.")
+
+
+__all__ = ["MODALITIES", "MoTAudioConfig", "MoTConfig", "MoTImageConfig", "MoTModalityConfig", "MoTTextConfig"]

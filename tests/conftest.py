@@ -1,0 +1,29 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What every test shares: the package under the name `mot`, the test helpers on the path, a fixed seed.
+
+A clone that was never installed is tested just the same, since the repository's root is loaded as the package.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+TESTS = Path(__file__).resolve().parent
+if str(TESTS) not in sys.path:
+    sys.path.insert(0, str(TESTS))  # `from helpers import ...`, also under --import-mode=importlib
+
+try:
+    import mot  # noqa: F401
+except ModuleNotFoundError:
+    root = TESTS.parent
+    spec = importlib.util.spec_from_file_location("mot", root / "__init__.py", submodule_search_locations=[str(root)])
+    sys.modules["mot"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["mot"])
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    torch.manual_seed(0)

@@ -1,0 +1,88 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Two processes train one model, rank 0 on text only and rank 1 on images and audio; run by test_invariants.py.
+
+`python distributed_steps.py ddp|fully_shard` takes two steps of SGD and compares the parameters with those that one
+process gets from the mean of both ranks' losses. An engine that waits for a missing gradient or a missing collective
+hangs here until its process group times out.
+"""
+
+import copy
+import socket
+import sys
+from datetime import timedelta
+
+import conftest  # noqa: F401  (makes `mot` importable in a clone that was never installed)
+import torch
+import torch.distributed
+from helpers import build, make_inputs, max_difference, tiny_config
+from mot import MoTForSequenceClassification
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+WORLD_SIZE = 2
+STEPS = 2
+LEARNING_RATE = 0.1
+RANK_SUBSETS = (("text",), ("image", "audio"))
+
+
+def batch(rank):
+    inputs = make_inputs(RANK_SUBSETS[rank], seed=rank)
+    return inputs | {"labels": torch.arange(len(next(iter(inputs.values())))) % 4}
+
+
+def train(model, losses_of):
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        losses_of(model).backward()
+        optimizer.step()
+    return model
+
+
+def shard(model):
+    mesh = init_device_mesh("cpu", (WORLD_SIZE,))
+    layers = [module for module in model.modules() if type(module).__name__ in model._no_split_modules]
+    if not layers:
+        raise ValueError(f"No module of the model is named in _no_split_modules, {model._no_split_modules}")
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+def full_parameters(model):
+    model = model.module if isinstance(model, DistributedDataParallel) else model
+    return {n: p.full_tensor() if hasattr(p, "full_tensor") else p for n, p in model.named_parameters()}
+
+
+def work(rank, engine, port):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"tcp://127.0.0.1:{port}",
+        rank=rank,
+        world_size=WORLD_SIZE,
+        timeout=timedelta(seconds=60),
+    )
+    architecture = {"num_joint_layers": 1, "num_global_layers": 1}
+    model = build(MoTForSequenceClassification, tiny_config(num_labels=4, **architecture)).train()
+    single = train(copy.deepcopy(model), lambda m: torch.stack([m(**batch(r)).loss for r in range(WORLD_SIZE)]).mean())
+    model = DistributedDataParallel(model) if engine == "ddp" else shard(model)
+    train(model, lambda m: m(**batch(rank)).loss)
+    expected = dict(single.named_parameters())
+    for name, parameter in full_parameters(model).items():
+        difference = max_difference(parameter, expected[name])
+        if not difference < 1e-5:
+            raise AssertionError(f"{engine}, rank {rank}: {name} differs from one process by {difference}")
+    print(f"{engine}, rank {rank}: {len(expected)} parameters equal to one process", flush=True)
+    torch.distributed.destroy_process_group()
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+if __name__ == "__main__":
+    torch.multiprocessing.spawn(work, args=(sys.argv[1], free_port()), nprocs=WORLD_SIZE)

@@ -1,0 +1,213 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Tiny configurations, randomised models and random inputs for any subset of the modalities.
+
+`make_inputs` gives a batch whose rows cover full, right-padded, left-padded and holed masks and every way of lacking
+a modality; `real_row` takes one of its rows down to the real tokens, and `poison` writes rubbish everywhere else.
+"""
+
+from itertools import chain, combinations
+
+import torch
+from mot import MoTConfig
+
+MODALITIES = ("text", "image", "audio")
+SUBSETS = tuple(chain.from_iterable(combinations(MODALITIES, size) for size in (1, 2, 3)))
+MASKS = {"text": "attention_mask", "image": "pixel_mask", "audio": "input_features_mask"}
+RAW_INPUTS = {"text": "input_ids", "image": "pixel_values", "audio": "input_features"}
+FEATURE_INPUTS = {"text": "text_features", "image": "image_features", "audio": "input_features"}
+MODALITY_OF_INPUT = {name: m for inputs in (RAW_INPUTS, FEATURE_INPUTS) for m, name in inputs.items()}
+
+VOCAB_SIZE, NUM_MEL_BINS, NUM_CHANNELS, PATCH_SIZE = 50, 6, 3, 4
+FEATURE_SIZES = {"text": 10, "image": 12, "audio": 14}
+# The picture is not square, so rows and columns cannot be confused; 11 audio frames do not divide by the stride.
+LENGTHS = {"text": 7, "image": 5, "audio": 11}
+NUM_FRAMES, HEIGHT, WIDTH = 3, 8, 12
+
+# What each architecture changes in the tiny default; keys are fields of the joint or of a modality's config.
+ARCHITECTURES = {
+    "default": {},
+    "joint_only": {
+        "num_joint_layers": 2,
+        "num_global_layers": 0,
+        "text_config": {"num_hidden_layers": 0},
+        "image_config": {"num_hidden_layers": 0},
+        "audio_config": {"num_hidden_layers": 0, "stem": "conv"},
+    },
+    "uneven_towers": {
+        "num_joint_layers": 1,
+        "num_global_layers": 2,
+        "global_mlp": True,
+        "text_config": {"hidden_size": 24, "num_attention_heads": 2, "num_hidden_layers": 1, "key_bias": False},
+        "image_config": {"hidden_size": 32, "num_hidden_layers": 2, "layer_norm_eps": 1e-3},
+        "audio_config": {
+            "hidden_size": 16,
+            "intermediate_size": 20,
+            "num_hidden_layers": 3,
+            "stem": "conv",
+            "stem_stride": 3,
+        },
+        "every_tower": {"final_norm": True, "use_cls_token": True, "embedding_norm": True},
+    },
+    "encoders_only": {"num_joint_layers": 0, "num_global_layers": 0},
+}
+
+
+def subset_name(subset):
+    return "+".join(subset)
+
+
+def tiny_config(architecture="default", features=False, every_tower=None, **overrides):
+    """A `MoTConfig` of width 32; `every_tower` are fields for all modality configs, `overrides` joint fields."""
+    changes = ARCHITECTURES[architecture]
+    towers = {
+        "text": {"vocab_size": VOCAB_SIZE, "max_position_embeddings": 16},
+        "image": {"image_size": 8, "patch_size": PATCH_SIZE, "num_channels": NUM_CHANNELS, "num_frames": 6},
+        "audio": {"num_mel_bins": NUM_MEL_BINS, "max_frames": 40, "stem": "linear"},
+    }
+    fields = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "projection_dim": 32}
+    fields |= {name: value for name, value in changes.items() if not name.endswith("_config")}
+    fields.pop("every_tower", None)
+    for modality, tower in towers.items():
+        tower |= {"num_hidden_layers": 2} | changes.get("every_tower", {}) | changes.get(f"{modality}_config", {})
+        tower |= every_tower or {}
+        if features:
+            tower["feature_size"] = FEATURE_SIZES[modality]
+        fields[f"{modality}_config"] = tower
+    for name, value in overrides.items():
+        merges = name.endswith("_config") and value is not None
+        fields[name] = {**fields[name], **value} if merges else value
+    return MoTConfig(**fields)
+
+
+def randomize(model, std=0.2):
+    """Every parameter random, gains around one: zeros and ones of a fresh model hide mistakes."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            is_gain = "norm" in name and name.endswith("weight")
+            parameter.normal_(mean=1.0 if is_gain else 0.0, std=std)
+    return model
+
+
+def build(model_class, config, attention="sdpa", seed=0):
+    """A randomised model in eval mode; the same seed gives the same parameters whatever the attention."""
+    torch.manual_seed(seed)
+    return randomize(model_class._from_config(config, attn_implementation=attention)).eval()
+
+
+def padding_pattern(row, length):
+    """(length,) of ones and zeros: full, right padding, left padding, holes, by turns."""
+    mask = torch.ones(length, dtype=torch.int64)
+    if row % 4 == 1:
+        mask[(length + 1) // 2 :] = 0
+    elif row % 4 == 2:
+        mask[: length // 2 + 1] = 0
+    elif row % 4 == 3:
+        mask[1] = 0
+        mask[length // 2] = 0
+    return mask
+
+
+def presence(subset):
+    """Which modalities each row has: four rows with all of them, then one row for each proper subset."""
+    proper = [part for size in range(1, len(subset)) for part in combinations(subset, size)]
+    return [subset] * 4 + proper
+
+
+def random_value(modality, batch_size, features, frames, generator):
+    if features:
+        shape = (batch_size, LENGTHS[modality], FEATURE_SIZES[modality])
+    elif modality == "text":
+        return torch.randint(0, VOCAB_SIZE, (batch_size, LENGTHS["text"]), generator=generator)
+    elif modality == "image":
+        picture = (NUM_CHANNELS, HEIGHT, WIDTH)
+        shape = (batch_size, NUM_FRAMES, *picture) if frames else (batch_size, *picture)
+    else:
+        shape = (batch_size, LENGTHS["audio"], NUM_MEL_BINS)
+    return torch.randn(shape, generator=generator)
+
+
+def make_inputs(subset, features=False, frames=False, masks="padding", seed=1):
+    """Random inputs for the modalities of `subset`; masked positions hold random values, too.
+
+    Args:
+        features: ready features in place of raw inputs.
+        frames: pictures come as (B, F, C, H, W).
+        masks: "padding" (see `presence` and `padding_pattern`), "ones", or None for no masks at all.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = presence(subset)
+    names = FEATURE_INPUTS if features else RAW_INPUTS
+    inputs = {}
+    for modality in subset:
+        value = random_value(modality, len(rows), features, frames, generator)
+        inputs[names[modality]] = value
+        still = value.dim() == 4
+        if masks == "ones":
+            inputs[MASKS[modality]] = torch.ones(value.shape[: 1 if still else 2], dtype=torch.int64)
+        elif masks == "padding":
+            present = torch.tensor([int(modality in row) for row in rows])
+            patterns = torch.stack([padding_pattern(row, value.shape[1]) for row in range(len(rows))])
+            inputs[MASKS[modality]] = present if still else patterns * present[:, None]
+    return inputs
+
+
+def input_items(inputs):
+    """(modality, argument name, value, mask or None) of each modality given."""
+    for name, value in inputs.items():
+        if name in MODALITY_OF_INPUT:
+            modality = MODALITY_OF_INPUT[name]
+            yield modality, name, value, inputs.get(MASKS[modality])
+
+
+def real_row(inputs, index):
+    """Row `index` as modality -> its real tokens only, without a batch dimension; absent modalities are left out."""
+    row = {}
+    for modality, _, value, mask in input_items(inputs):
+        value = value[index]
+        if mask is None or mask.dim() == 1 and mask[index]:
+            row[modality] = value
+        elif mask.dim() == 2 and mask[index].any():
+            row[modality] = value[mask[index] != 0]
+    return row
+
+
+def compact_inputs(inputs, index):
+    """Row `index` as a batch of one, with neither masks nor padding nor the modalities it lacks."""
+    row = real_row(inputs, index)
+    return {name: row[m][None] for m, name, _, _ in input_items(inputs) if m in row}
+
+
+def select_rows(inputs, rows):
+    return {name: value[rows] for name, value in inputs.items()}
+
+
+def without(inputs, modality):
+    """The batch called without a modality: neither its input nor its mask."""
+    return {
+        name: value
+        for name, value in inputs.items()
+        if MODALITY_OF_INPUT.get(name) != modality and name != MASKS[modality]
+    }
+
+
+def poison(inputs, value):
+    """Masked positions become `value`; masked ids become impossible ids."""
+    poisoned = dict(inputs)
+    for _, name, original, mask in input_items(inputs):
+        absent = (mask == 0).reshape(mask.shape + (1,) * (original.dim() - mask.dim()))
+        rubbish = torch.full_like(original, value if original.is_floating_point() else 10**9)
+        if not original.is_floating_point():
+            rubbish[:, ::2] = -100
+        poisoned[name] = torch.where(absent, rubbish, original)
+    return poisoned
+
+
+def real_tokens(output, index):
+    """The real joint tokens of a row, (n, d)."""
+    return output.last_hidden_state[index][output.attention_mask[index] != 0]
+
+
+def max_difference(left, right):
+    if left.shape != right.shape:
+        raise AssertionError(f"shapes differ: {tuple(left.shape)} and {tuple(right.shape)}")
+    return (left.double() - right.double()).abs().max().item() if left.numel() else 0.0

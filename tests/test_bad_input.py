@@ -1,0 +1,350 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Bad input is refused with an error that names the argument, what came and what was expected.
+
+The first half calls models with one thing wrong at a time; the second half builds configs that cannot be.
+"""
+
+import re
+
+import pytest
+import torch
+from helpers import (
+    FEATURE_SIZES,
+    MASKS,
+    MODALITIES,
+    NUM_CHANNELS,
+    NUM_MEL_BINS,
+    PATCH_SIZE,
+    VOCAB_SIZE,
+    build,
+    make_inputs,
+    tiny_config,
+    without,
+)
+from huggingface_hub.errors import StrictDataclassError
+from mot import MoTConfig, MoTForSequenceClassification, MoTImageConfig, MoTModel
+
+BATCH_SIZE = 3
+NUM_LABELS = 4
+# The strict dataclass wraps what a validator raises in an error of its own.
+CONFIG_ERRORS = (ValueError, StrictDataclassError)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build(MoTModel, tiny_config())
+
+
+@pytest.fixture(scope="module")
+def feature_model():
+    return build(MoTModel, tiny_config(features=True))
+
+
+def inputs_for(subset, **options):
+    """Three rows without padding."""
+    return {name: value[:BATCH_SIZE] for name, value in make_inputs(subset, masks=None, **options).items()}
+
+
+def assert_refused(call, *names, numbers=()):
+    """A ValueError that holds all the names and, as whole numbers, all the numbers."""
+    with pytest.raises(ValueError, match=re.escape(names[0])) as caught:
+        call()
+    message = str(caught.value)
+    for name in names:
+        assert name in message, f"{name} is not in: {message}"
+    for number in numbers:
+        assert re.search(rf"(?<![\d.]){number}(?!\d)", message), f"{number} is not in: {message}"
+
+
+# The model
+
+
+def test_no_modality(model):
+    assert_refused(lambda: model(), "input_ids", "pixel_values", "input_features")
+
+
+def test_masks_alone_are_no_modality(model):
+    assert_refused(lambda: model(attention_mask=torch.ones(2, 3)), "input_ids")
+
+
+@pytest.mark.parametrize("raw, features", [("input_ids", "text_features"), ("pixel_values", "image_features")])
+def test_raw_input_and_features_of_one_modality(model, raw, features):
+    modality = {"input_ids": "text", "pixel_values": "image"}[raw]
+    both = inputs_for((modality,)) | inputs_for((modality,), features=True)
+    assert_refused(lambda: model(**both), raw, features)
+
+
+@pytest.mark.parametrize("features", ["text_features", "image_features"])
+def test_features_for_a_model_of_raw_input(model, features):
+    modality = features.split("_")[0]
+    assert_refused(lambda: model(**inputs_for((modality,), features=True)), features)
+
+
+@pytest.mark.parametrize("modality, raw", [("text", "input_ids"), ("image", "pixel_values")])
+def test_raw_input_for_a_model_of_features(feature_model, modality, raw):
+    assert_refused(lambda: feature_model(**inputs_for((modality,))), raw)
+
+
+@pytest.mark.parametrize("name", ["text_features", "image_features", "input_features"])
+def test_features_of_the_wrong_width(feature_model, name):
+    modality = {"text_features": "text", "image_features": "image", "input_features": "audio"}[name]
+    value = inputs_for((modality,), features=True)[name][..., :-1]
+    width = FEATURE_SIZES[modality]
+    assert_refused(lambda: feature_model(**{name: value}), name, numbers=(width - 1, width))
+
+
+@pytest.mark.parametrize("modality, name", [("image", "pixel_values"), ("audio", "input_features")])
+def test_batch_sizes_that_differ(model, modality, name):
+    inputs = inputs_for(("text", modality))
+    inputs[name] = inputs[name][:2]
+    assert_refused(lambda: model(**inputs), name, "input_ids", numbers=(2, BATCH_SIZE))
+
+
+@pytest.mark.parametrize("token", [VOCAB_SIZE, 1234, -7])
+def test_ids_outside_the_vocabulary(model, token):
+    inputs = inputs_for(("text",))
+    inputs["input_ids"][1, 2] = token
+    assert_refused(lambda: model(**inputs), "input_ids", numbers=(token, VOCAB_SIZE - 1))
+
+
+def test_masked_ids_outside_the_vocabulary_are_legal(model):
+    inputs = inputs_for(("text",))
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    inputs["attention_mask"][1, 2] = 0
+    inputs["input_ids"][1, 2] = -100
+    assert model(**inputs).last_hidden_state.isfinite().all()
+
+
+def test_text_longer_than_max_position_embeddings(model):
+    assert_refused(
+        lambda: model(input_ids=torch.ones(2, 17, dtype=torch.int64)), "max_position_embeddings", numbers=(17, 16)
+    )
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 8, 8), (2, 2, 5, 8, 8)])
+def test_pictures_with_the_wrong_number_of_channels(model, shape):
+    assert_refused(lambda: model(pixel_values=torch.zeros(shape)), "pixel_values", numbers=(5, NUM_CHANNELS))
+
+
+@pytest.mark.parametrize("shape, size", [((2, 3, 10, 8), 10), ((2, 3, 8, 9), 9), ((2, 2, 3, 8, 11), 11)])
+def test_a_picture_size_the_patch_does_not_divide(model, shape, size):
+    assert_refused(lambda: model(pixel_values=torch.zeros(shape)), "pixel_values", numbers=(size, PATCH_SIZE))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 2, 2, 3, 8, 8)])
+def test_pictures_of_the_wrong_rank(model, shape):
+    assert_refused(lambda: model(pixel_values=torch.zeros(shape)), "pixel_values", str(shape), "frames")
+
+
+def test_audio_longer_than_max_frames(model):
+    assert_refused(lambda: model(input_features=torch.zeros(2, 41, NUM_MEL_BINS)), "input_features", numbers=(41, 40))
+
+
+def test_audio_with_the_wrong_number_of_mel_bins(model):
+    value = torch.zeros(2, 11, NUM_MEL_BINS + 1)
+    assert_refused(lambda: model(input_features=value), "input_features", numbers=(NUM_MEL_BINS + 1, NUM_MEL_BINS))
+
+
+def test_more_frames_than_learned_positions(model):
+    learned = build(MoTModel, tiny_config(every_tower={"position_embedding_type": "learned"}))
+    assert model(pixel_values=torch.zeros(2, 7, 3, 8, 8)).last_hidden_state.isfinite().all()
+    assert_refused(lambda: learned(pixel_values=torch.zeros(2, 7, 3, 8, 8)), "num_frames", numbers=(7, 6))
+
+
+@pytest.mark.parametrize(
+    "subset, options, shape, expected",
+    [
+        (("text",), {}, (3, 9), (3, 7)),
+        (("text",), {}, (1, 7), (3, 7)),
+        (("text",), {}, (3, 1), (3, 7)),
+        (("text",), {}, (3,), (3, 7)),
+        (("image",), {}, (3, 6), (3,)),
+        (("image",), {}, (1,), (3,)),
+        (("image",), {"frames": True}, (3,), (3, 3)),
+        (("image",), {"frames": True}, (3, 4), (3, 3)),
+        (("image",), {"frames": True}, (3, 1), (3, 3)),
+        (("audio",), {}, (3, 6), (3, 11)),
+        (("audio",), {}, (3, 1), (3, 11)),
+        (("audio",), {}, (2, 11), (3, 11)),
+    ],
+)
+def test_masks_of_the_wrong_shape(model, subset, options, shape, expected):
+    name = MASKS[subset[0]]
+    inputs = inputs_for(subset, **options) | {name: torch.ones(shape)}
+    assert_refused(lambda: model(**inputs), name, numbers=(*shape, *expected))
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_feature_masks_of_the_wrong_shape(feature_model, modality):
+    inputs = inputs_for((modality,), features=True) | {MASKS[modality]: torch.ones(BATCH_SIZE, 4)}
+    length = next(iter(inputs.values())).shape[1]
+    assert_refused(lambda: feature_model(**inputs), MASKS[modality], numbers=(4, length))
+
+
+@pytest.mark.parametrize(
+    "modality, name", [("text", "input_ids"), ("image", "pixel_values"), ("audio", "input_features")]
+)
+def test_a_modality_the_config_lacks(modality, name):
+    lacking = build(MoTModel, tiny_config(**{f"{modality}_config": None}))
+    inputs = inputs_for(MODALITIES)
+    assert lacking(**without(inputs, modality)).last_hidden_state.isfinite().all()
+    assert_refused(lambda: lacking(**inputs), name, modality)
+
+
+def classify(labels, **fields):
+    fields = {"num_labels": NUM_LABELS} | fields
+    classifier = build(MoTForSequenceClassification, tiny_config(**fields))
+    return lambda: classifier(**inputs_for(("text", "audio")), labels=labels)
+
+
+@pytest.mark.parametrize("label", [NUM_LABELS, 99, -3])
+def test_a_label_outside_the_classes(label):
+    assert_refused(classify(torch.tensor([0, label, 1])), "labels", numbers=(label, NUM_LABELS))
+
+
+def test_labels_of_another_batch_size():
+    assert_refused(classify(torch.tensor([0, 1])), "labels", numbers=(2, BATCH_SIZE))
+
+
+def test_single_label_labels_of_the_wrong_shape():
+    call = classify(torch.zeros(BATCH_SIZE, 2, dtype=torch.int64), problem_type="single_label_classification")
+    assert_refused(call, "labels", numbers=(2, BATCH_SIZE))
+
+
+@pytest.mark.parametrize("shape", [(BATCH_SIZE, 5), (BATCH_SIZE,), (2, NUM_LABELS)])
+def test_multi_label_labels_of_the_wrong_shape(shape):
+    call = classify(torch.zeros(shape), problem_type="multi_label_classification")
+    assert_refused(call, "labels", numbers=(*shape, BATCH_SIZE, NUM_LABELS))
+
+
+@pytest.mark.parametrize(
+    "num_labels, shape", [(1, (2,)), (1, (BATCH_SIZE, 5)), (2, (BATCH_SIZE,)), (2, (BATCH_SIZE, 1))]
+)
+def test_regression_labels_of_the_wrong_shape(num_labels, shape):
+    call = classify(torch.zeros(shape), problem_type="regression", num_labels=num_labels)
+    assert_refused(call, "labels", numbers=(*shape, BATCH_SIZE))
+
+
+@pytest.mark.parametrize("shape", [(BATCH_SIZE,), (BATCH_SIZE, 1)])
+def test_one_number_per_row_is_a_regression_label(shape):
+    """A target (B, 1) must not be broadcast against (B,): both shapes give the same loss."""
+    labels = torch.tensor([0.5, -1.0, 2.0])
+    output = classify(labels.reshape(shape), problem_type="regression", num_labels=1)()
+    assert torch.allclose(output.loss, ((output.logits.reshape(-1) - labels) ** 2).mean())
+
+
+# The config
+
+
+@pytest.mark.parametrize("name", ["text_config", "image_config", "audio_config"])
+def test_heads_that_do_not_divide_the_width_of_a_tower(name):
+    with pytest.raises(CONFIG_ERRORS, match=r"num_attention_heads") as caught:
+        tiny_config(**{name: {"hidden_size": 36, "num_attention_heads": 8}})
+    assert "36" in str(caught.value) and "8" in str(caught.value)
+
+
+def test_heads_that_do_not_divide_the_joint_width():
+    with pytest.raises(CONFIG_ERRORS, match=r"num_attention_heads") as caught:
+        MoTConfig(hidden_size=100, num_attention_heads=8)
+    assert "100" in str(caught.value) and "8" in str(caught.value)
+
+
+def test_a_patch_that_does_not_divide_the_image():
+    with pytest.raises(CONFIG_ERRORS, match=r"patch_size") as caught:
+        MoTImageConfig(image_size=30, patch_size=7)
+    assert "30" in str(caught.value) and "7" in str(caught.value)
+
+
+def test_no_modality_in_the_config():
+    with pytest.raises(CONFIG_ERRORS, match=r"text_config"):
+        MoTConfig(text_config=None, image_config=None, audio_config=None)
+
+
+def test_unknown_fusion_type():
+    with pytest.raises(CONFIG_ERRORS, match=r"fusion_type") as caught:
+        MoTConfig(fusion_type="blend")
+    assert "blend" in str(caught.value) and "mean" in str(caught.value)
+
+
+def test_unknown_position_embedding_type():
+    with pytest.raises(CONFIG_ERRORS, match=r"position_embedding_type"):
+        tiny_config(text_config={"position_embedding_type": "sinusoidal_2d"})
+
+
+def test_a_width_too_odd_for_two_dimensional_sinusoids():
+    with pytest.raises(CONFIG_ERRORS, match=r"image_config.hidden_size") as caught:
+        tiny_config(image_config={"hidden_size": 30, "num_attention_heads": 2})
+    assert "30" in str(caught.value) and "4" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["text_config", "audio_config"])
+def test_a_width_too_odd_for_sinusoids(name):
+    with pytest.raises(CONFIG_ERRORS, match=rf"{name}.hidden_size") as caught:
+        tiny_config(**{name: {"hidden_size": 15, "num_attention_heads": 3}})
+    assert "15" in str(caught.value) and "2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "typo, field",
+    [
+        ("num_joint_layer", "num_joint_layers"),
+        ("hidden_sizes", "hidden_size"),
+        ("fusiontype", "fusion_type"),
+        ("attention_droput", "attention_dropout"),
+    ],
+)
+def test_a_near_miss_warns_with_the_right_name(typo, field, caplog):
+    config = MoTConfig(**{typo: 2})
+    assert typo in caplog.text and f"`{field}`" in caplog.text
+    assert getattr(config, typo) == 2
+
+
+def test_a_near_miss_in_a_modality_warns_with_the_right_name(caplog):
+    tiny_config(text_config={"vocabsize": 2})
+    assert "`vocab_size`" in caplog.text
+
+
+def test_known_keys_and_far_ones_do_not_warn(caplog, tmp_path):
+    config = tiny_config(num_labels=3, problem_type="regression", my_own_key=1)
+    config.save_pretrained(tmp_path)
+    MoTConfig.from_pretrained(tmp_path)
+    assert "did you mean" not in caplog.text
+
+
+def round_trip(config, folder):
+    config.save_pretrained(folder)
+    return MoTConfig.from_pretrained(folder)
+
+
+def test_an_unknown_key_survives_the_round_trip(tmp_path):
+    loaded = round_trip(tiny_config(favourite_colour="green", text_config={"dialect": "norse"}), tmp_path)
+    assert loaded.favourite_colour == "green"
+    assert loaded.text_config.dialect == "norse"
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_an_explicit_none_survives_the_round_trip(modality, tmp_path):
+    loaded = round_trip(tiny_config(**{f"{modality}_config": None}), tmp_path)
+    assert loaded.modality_config(modality) is None
+    assert loaded.modalities == tuple(m for m in MODALITIES if m != modality)
+
+
+@pytest.mark.parametrize("architecture", ["default", "uneven_towers"])
+def test_the_config_survives_the_round_trip(architecture, tmp_path):
+    config = tiny_config(architecture)
+    assert round_trip(config, tmp_path).to_dict() == config.to_dict()
+
+
+def test_the_default_config_has_every_modality():
+    assert MoTConfig().modalities == MODALITIES
+
+
+def test_what_a_modality_leaves_out_is_the_joint_value():
+    config = MoTConfig(hidden_size=64, num_attention_heads=4, layer_norm_eps=1e-3, text_config={"hidden_size": 32})
+    assert (config.text_config.hidden_size, config.image_config.hidden_size) == (32, 64)
+    assert config.text_config.num_attention_heads == 4
+    assert config.audio_config.layer_norm_eps == 1e-3
+
+
+def test_the_number_of_layers_is_that_of_the_joint_sequence():
+    assert tiny_config("uneven_towers").num_hidden_layers == 3

@@ -1,0 +1,286 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""One model, other ways to run it: compiled, exported, with checkpointed gradients, and with its inner states asked for.
+
+Each way is held to the plain eager call.
+"""
+
+import pytest
+import torch
+from helpers import (
+    ARCHITECTURES,
+    MODALITIES,
+    RAW_INPUTS,
+    SUBSETS,
+    VOCAB_SIZE,
+    build,
+    make_inputs,
+    max_difference,
+    subset_name,
+    tiny_config,
+    without,
+)
+from mot import MoTForSequenceClassification, MoTModel
+
+TOLERANCE = 1e-5
+TEXT_AND_ALL = pytest.mark.parametrize("subset", [("text",), MODALITIES], ids=subset_name)
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def assert_outputs_equal(output, expected):
+    for name in ("last_hidden_state", "pooler_output"):
+        assert max_difference(output[name], expected[name]) < TOLERANCE, name
+    assert torch.equal(output.attention_mask != 0, expected.attention_mask != 0)
+
+
+def assert_compiled_equals_eager(backend, architecture, inputs):
+    model = build(MoTModel, tiny_config(architecture))
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    with torch.no_grad():
+        assert_outputs_equal(compiled(**inputs), model(**inputs))
+
+
+# torch.compile
+
+
+@pytest.mark.parametrize("masks", ["ones", "padding", None])
+@TEXT_AND_ALL
+@pytest.mark.parametrize("architecture", ["default", "uneven_towers"])
+def test_compiled_in_one_graph_equals_eager(architecture, subset, masks):
+    assert_compiled_equals_eager("eager", architecture, make_inputs(subset, masks=masks))
+
+
+def test_compiled_in_one_graph_with_frames_equals_eager():
+    assert_compiled_equals_eager("eager", "joint_only", make_inputs(MODALITIES, frames=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("masks", ["ones", "padding", None])
+@TEXT_AND_ALL
+def test_compiled_by_inductor_equals_eager(subset, masks):
+    assert_compiled_equals_eager("inductor", "default", make_inputs(subset, masks=masks))
+
+
+@TEXT_AND_ALL
+def test_compiled_training_gives_the_gradients_of_eager(subset):
+    """`aot_eager` traces the backward pass too, with the dummy token of an absent modality in it."""
+    model = build(MoTForSequenceClassification, tiny_config(num_labels=4)).train()
+    inputs = make_inputs(subset)
+    inputs["labels"] = torch.arange(len(inputs[RAW_INPUTS[subset[0]]])) % 4
+    expected = gradients_of(model, model, inputs)
+    actual = gradients_of(model, torch.compile(model, fullgraph=True, backend="aot_eager"), inputs)
+    assert_gradients_equal(actual, expected)
+
+
+# torch.export
+
+
+class TensorOutputs(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, **inputs):
+        output = self.model(**inputs)
+        return output.last_hidden_state, output.pooler_output
+
+
+def resized(inputs, batch_size, text_length, audio_length):
+    """Random inputs of the same kind in other sizes; of each sequence with a mask, two positions are absent."""
+    sizes = {"input_ids": text_length, "input_features": audio_length}
+    generator = torch.Generator().manual_seed(5)
+    new = {}
+    for name, value in inputs.items():
+        if name == "input_ids":
+            new[name] = torch.randint(0, VOCAB_SIZE, (batch_size, text_length), generator=generator)
+        elif name in ("pixel_values", "input_features"):
+            shape = (batch_size, sizes.get(name, value.shape[1]), *value.shape[2:])
+            new[name] = torch.randn(shape, generator=generator)
+    for name, sequence in {"attention_mask": "input_ids", "input_features_mask": "input_features"}.items():
+        if name in inputs:
+            new[name] = torch.ones(batch_size, sizes[sequence], dtype=torch.int64)
+            new[name][:, 0] = 0
+            new[name][-1, -1] = 0
+    if "pixel_mask" in inputs:
+        new["pixel_mask"] = torch.ones(batch_size, dtype=torch.int64)
+        new["pixel_mask"][-1] = 0
+    return new
+
+
+def dynamic_shapes(inputs):
+    batch = torch.export.Dim("batch", min=2, max=64)
+    text = torch.export.Dim("text_length", min=2, max=16)
+    audio = torch.export.Dim("audio_length", min=4, max=40)
+    dimensions = {
+        "input_ids": {0: batch, 1: text},
+        "attention_mask": {0: batch, 1: text},
+        "pixel_values": {0: batch},
+        "pixel_mask": {0: batch},
+        "input_features": {0: batch, 1: audio},
+        "input_features_mask": {0: batch, 1: audio},
+    }
+    return {"inputs": {name: dimensions[name] for name in inputs}}
+
+
+@pytest.mark.parametrize("masks", ["padding", None])
+@pytest.mark.parametrize("subset", [("text",), ("image", "audio"), MODALITIES], ids=subset_name)
+def test_exported_with_dynamic_sizes_equals_eager(subset, masks):
+    model = TensorOutputs(build(MoTModel, tiny_config())).eval()
+    inputs = make_inputs(subset, masks=masks)
+    with torch.no_grad():
+        exported = torch.export.export(model, (), kwargs=inputs, dynamic_shapes=dynamic_shapes(inputs)).module()
+        for sizes in ((4, 7, 11), (3, 12, 20), (6, 5, 7)):
+            other = resized(inputs, *sizes)
+            for actual, expected in zip(exported(**other), model(**other)):
+                assert max_difference(actual, expected) < TOLERANCE
+
+
+def test_convolutional_audio_stem_exports_with_dynamic_sizes():
+    model = TensorOutputs(build(MoTModel, tiny_config(audio_config={"stem": "conv", "stem_stride": 3}))).eval()
+    inputs = make_inputs(("text", "audio"))
+    with torch.no_grad():
+        exported = torch.export.export(model, (), kwargs=inputs, dynamic_shapes=dynamic_shapes(inputs)).module()
+        other = resized(inputs, 5, 9, 23)
+        for actual, expected in zip(exported(**other), model(**other)):
+            assert max_difference(actual, expected) < TOLERANCE
+
+
+# Gradient checkpointing
+
+
+def gradients_of(model, callable_model, inputs):
+    model.zero_grad(set_to_none=True)
+    callable_model(**inputs).loss.backward()
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+def assert_gradients_equal(actual, expected):
+    assert actual.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert max_difference(actual[name], gradient) < TOLERANCE * max(1.0, gradient.abs().max().item()), name
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@pytest.mark.parametrize("subset", [("text",), ("image", "audio"), MODALITIES], ids=subset_name)
+@pytest.mark.parametrize("architecture", ["uneven_towers", "joint_only"])
+def test_checkpointed_gradients_equal_plain_ones(architecture, subset, use_reentrant):
+    model = build(MoTForSequenceClassification, tiny_config(architecture, num_labels=4)).train()
+    inputs = make_inputs(subset)
+    inputs["labels"] = torch.arange(len(inputs[RAW_INPUTS[subset[0]]])) % 4
+    expected = gradients_of(model, model, inputs)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": use_reentrant})
+    assert_gradients_equal(gradients_of(model, model, inputs), expected)
+
+
+# Hidden states and attentions on request
+
+
+INNER_STATES = {
+    "output_hidden_states": True,
+    "output_attentions": True,
+    "output_encoder_hidden_states": True,
+    "output_encoder_attentions": True,
+}
+
+
+def token_counts(subset, config):
+    """Tokens of each modality in the batches of `make_inputs`: 7 words, 2 x 3 patches, 11 mel frames."""
+    counts = {"text": 7, "image": 2 * 3, "audio": -(-11 // config.audio_config.stem_stride)}
+    return {m: counts[m] + int(config.modality_config(m).use_cls_token) for m in subset}
+
+
+def absent_modalities(subset):
+    return [modality for modality in MODALITIES if modality not in subset]
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("subset", SUBSETS, ids=subset_name)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_inner_states_have_their_lengths_and_shapes(architecture, subset, training):
+    config = tiny_config(architecture)
+    model = build(MoTModel, config, attention="eager").train(training)
+    inputs = make_inputs(subset)
+    batch_size = len(inputs[RAW_INPUTS[subset[0]]])
+    with torch.no_grad():
+        output = model(**inputs, **INNER_STATES)
+    counts = token_counts(subset, config)
+    length = sum(counts.values())
+    layers = config.num_joint_layers + config.num_global_layers
+    assert output.last_hidden_state.shape == (batch_size, length, config.hidden_size)
+    assert output.attention_mask.shape == (batch_size, length)
+    assert [state.shape for state in output.hidden_states] == [(batch_size, length, config.hidden_size)] * (layers + 1)
+    assert [attention.shape for attention in output.attentions] == [
+        (batch_size, config.num_attention_heads, length, length)
+    ] * layers
+    real = output.attention_mask != 0
+    assert max_difference(output.hidden_states[-1][real], output.last_hidden_state[real]) == 0
+    assert list(output.encoder_hidden_states) == list(output.encoder_attentions) == list(subset)
+    for modality, count in counts.items():
+        tower = config.modality_config(modality)
+        states, attentions = output.encoder_hidden_states[modality], output.encoder_attentions[modality]
+        assert [s.shape for s in states] == [(batch_size, count, tower.hidden_size)] * (tower.num_hidden_layers + 1)
+        assert [a.shape for a in attentions] == [
+            (batch_size, tower.num_attention_heads, count, count)
+        ] * tower.num_hidden_layers
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("subset", SUBSETS, ids=subset_name)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_attention_rows_sum_to_one_over_real_tokens(architecture, subset, training):
+    model = build(MoTModel, tiny_config(architecture), attention="eager").train(training)
+    with torch.no_grad():
+        output = model(**make_inputs(subset), output_attentions=True, output_encoder_attentions=True)
+    real = output.attention_mask != 0
+    groups = [(output.attentions, real)]
+    start = 0
+    for modality, attentions in output.encoder_attentions.items():
+        stop = start + getattr(output, f"{modality}_hidden_state").shape[1]
+        groups.append((attentions, real[:, start:stop]))
+        start = stop
+    for attentions, mask in groups:
+        for attention in attentions:
+            for row, present in enumerate(mask):
+                weights = attention[row][:, present]  # (heads, real queries, L)
+                assert (weights[:, :, ~present] == 0).all()
+                assert max_difference(weights.sum(-1), torch.ones_like(weights.sum(-1))) < TOLERANCE
+
+
+def test_encoder_states_equal_the_reference():
+    from helpers import real_row
+    from reference import reference_forward
+
+    model = build(MoTModel, tiny_config("uneven_towers"), attention="eager")
+    inputs = make_inputs(MODALITIES, masks=None)
+    with torch.no_grad():
+        output = model(**inputs, **INNER_STATES)
+    expected = reference_forward(model.state_dict(), model.config, real_row(inputs, 0))
+    for modality, states in expected.encoder_hidden_states.items():
+        for actual, state in zip(output.encoder_hidden_states[modality], states):
+            assert max_difference(actual[0], state) < TOLERANCE
+    for actual, attention in zip(output.attentions, expected.attentions):
+        assert max_difference(actual[0], attention) < TOLERANCE
+
+
+def test_inner_states_are_left_out_unless_asked_for():
+    model = build(MoTModel, tiny_config())
+    with torch.no_grad():
+        output = model(**make_inputs(MODALITIES))
+    for name in ("hidden_states", "attentions", "encoder_hidden_states", "encoder_attentions"):
+        assert getattr(output, name) is None, name
+
+
+@pytest.mark.parametrize("absent", MODALITIES)
+def test_outputs_come_as_a_tuple_on_request(absent):
+    model = build(MoTModel, tiny_config())
+    inputs = without(make_inputs(MODALITIES), absent)
+    with torch.no_grad():
+        output, as_tuple = model(**inputs), model(**inputs, return_dict=False)
+    assert isinstance(as_tuple, tuple)
+    assert torch.equal(as_tuple[0], output.last_hidden_state)
+    assert torch.equal(as_tuple[1], output.pooler_output)

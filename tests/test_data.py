@@ -1,0 +1,475 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""The data path: what the embedded dataset promises, and what becomes of other people's columns, labels and files."""
+
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+import wave
+
+import datasets
+import numpy as np
+import pytest
+import soundfile
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
+from mot.data_mot import (
+    DIGIT_NAMES,
+    DIGITS_FEATURES,
+    LabelSpec,
+    ModalityColumns,
+    drop_bad_examples,
+    load_digits_dataset,
+    load_splits,
+    prepare_split,
+    prepare_splits,
+    train_tokenizer,
+)
+from PIL import Image as PILImage
+from transformers import AutoTokenizer
+
+MODALITIES = ("text", "image", "audio")
+KEYPAD = {"123": 697, "456": 770, "789": 852, "0": 941}, {"147": 1209, "2580": 1336, "369": 1477}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits_dataset()
+
+
+@pytest.fixture(scope="module")
+def prepared_digits(digits):
+    return prepare_splits(digits, ModalityColumns.guess(digits["train"].features))[0]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "datasets_cache"))
+
+
+def png_bytes(level=128, size=(8, 6)):
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(level).integers(0, 256, (size[1], size[0]), dtype=np.uint8)
+    PILImage.fromarray(noise).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def wav_bytes(samples, rate=16000, subtype="PCM_16"):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.asarray(samples, dtype=np.float32), rate, format="WAV", subtype=subtype)
+    return buffer.getvalue()
+
+
+def tri_modal_dataset(rows, label=None):
+    """Rows of (text, image bytes, audio bytes) without the torchcodec that an Audio feature asks for."""
+    columns = {"text": [], "image": [], "audio": []}
+    for text, image, audio in rows:
+        columns["text"].append(text)
+        columns["image"].append(image and {"bytes": image, "path": None})
+        columns["audio"].append(audio and {"bytes": audio, "path": None})
+    features = Features({"text": Value("string"), "image": Image(decode=False), "audio": Audio(decode=False)})
+    return Dataset(datasets.table.pa.Table.from_pydict(columns, schema=features.arrow_schema))
+
+
+# ---- the embedded dataset ---------------------------------------------------------------------------------------
+
+
+def test_same_seed_gives_bit_equal_rows_and_another_seed_does_not(digits):
+    again, other = load_digits_dataset(), load_digits_dataset(seed=1)
+    for name, split in digits.items():
+        assert split.data.table.equals(again[name].data.table)
+        assert not split.data.table.equals(other[name].data.table)
+
+
+def test_splits_have_their_sizes_schema_and_share_of_each_digit(digits):
+    assert {name: len(split) for name, split in digits.items()} == {"train": 1297, "validation": 200, "test": 300}
+    for split in digits.values():
+        assert split.features == DIGITS_FEATURES
+        assert split.data.table.schema.equals(DIGITS_FEATURES.arrow_schema)
+        counts = np.bincount(split["label"][:], minlength=10) / len(split)
+        assert np.abs(counts - 0.1).max() < 0.01
+
+
+def test_an_image_stands_in_one_split_only():
+    images = {
+        name: {cell["bytes"] for cell in split.cast_column("image", Image(decode=False))["image"]}
+        for name, split in load_digits_dataset(missing_rate=0).items()
+    }
+    assert sum(map(len, images.values())) == len(set.union(*images.values())) == 1797
+
+
+def test_missing_rate_holds_for_training_rows_and_no_row_is_empty(prepared_digits):
+    present = np.array([[row[name] is not None for name in MODALITIES] for row in prepared_digits["train"]])
+    assert present.any(axis=1).all()
+    assert (~present.all(axis=1)).sum() == round(0.3 * 1297)
+    assert {tuple(row) for row in present.tolist()} >= {(False, True, True), (False, False, True), (True, False, True)}
+    for name in ("validation", "test"):
+        assert all(row[modality] is not None for row in prepared_digits[name] for modality in MODALITIES)
+
+
+def test_missing_rate_changes_no_other_cell(prepared_digits):
+    complete = load_digits_dataset(missing_rate=0)
+    complete = prepare_splits(complete, ModalityColumns.guess(complete["train"].features))[0]
+    for row, whole in zip(prepared_digits["train"], complete["train"]):
+        assert {name: cell for name, cell in row.items() if cell is not None}.items() <= whole.items() or all(
+            row[name] in (None, whole[name]) for name in whole
+        )
+    with pytest.raises(ValueError, match="missing_rate.*1.5"):
+        load_digits_dataset(missing_rate=1.5)
+
+
+def test_sixty_percent_of_sentences_name_their_digit_and_the_others_no_digit(prepared_digits):
+    for split in prepared_digits.values():
+        named = []
+        for row in split:
+            if row["text"] is None:
+                continue
+            words = set(re.findall(r"\w+", row["text"].lower()))
+            digits_named = {d for d, name in enumerate(DIGIT_NAMES) if name in words or str(d) in words}
+            assert digits_named <= {row["label"]}
+            named.append(bool(digits_named))
+        assert 0.55 < np.mean(named) < 0.65
+
+
+def test_the_clip_holds_the_two_tones_of_its_key(prepared_digits):
+    clips = {digit: [] for digit in range(10)}
+    for row in prepared_digits["test"]:
+        with wave.open(io.BytesIO(row["audio"]["bytes"])) as file:
+            assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (1, 16000, 2)
+            samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").astype(float)
+        assert 0.3 * 16000 <= len(samples) <= 0.8 * 16000
+        clips[row["label"]].append(samples)
+    for digit, samples in clips.items():
+        # Levels differ, so each clip's spectrum counts alike.
+        spectra = [np.abs(np.fft.rfft(clip, 16000)) ** 2 for clip in samples]  # bin = Hz
+        mean = np.mean([spectrum / spectrum.sum() for spectrum in spectra], axis=0)
+        row_tone, column_tone = (next(hz for keys, hz in tones.items() if str(digit) in keys) for tones in KEYPAD)
+        strongest = [max(tones.values(), key=lambda hz: mean[hz - 5 : hz + 6].sum()) for tones in KEYPAD]
+        assert strongest == [row_tone, column_tone]
+        assert mean[[row_tone, column_tone]].min() > 5 * np.median(mean)
+
+
+def test_building_and_reading_never_need_torchcodec():
+    script = (
+        "import sys; sys.modules['torchcodec'] = None\n"  # every import of it fails
+        "from mot.data_mot import *\n"
+        "splits = load_digits_dataset()\n"
+        "splits, _ = prepare_splits(splits, ModalityColumns.guess(splits['train'].features))\n"
+        "print(len(drop_bad_examples(splits['test'])), splits['test'][0]['audio']['bytes'][:4])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["300", "b'RIFF'"], done.stderr
+
+
+# ---- any dataset ------------------------------------------------------------------------------------------------
+
+
+def write_parquet_folder(splits, folder):
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    for name, split in splits.items():
+        split.to_parquet(str(folder / "data" / f"{name}-00000-of-00001.parquet"))
+    return str(folder)
+
+
+def assert_same_splits(loaded, expected):
+    assert set(loaded) == set(expected)
+    for name, split in expected.items():
+        assert loaded[name].features == split.features
+        assert loaded[name].data.table.to_pylist() == split.data.table.to_pylist()
+
+
+def test_parquet_folder_round_trip(digits, tmp_path):
+    assert_same_splits(load_splits(write_parquet_folder(digits, tmp_path / "digits")), digits)
+
+
+def test_save_to_disk_round_trip(digits, tmp_path):
+    digits.save_to_disk(tmp_path / "saved")
+    assert_same_splits(load_splits(str(tmp_path / "saved")), digits)
+
+
+def test_validation_is_cut_from_train_with_a_tenth_of_each_class(digits, tmp_path, caplog):
+    folder = write_parquet_folder({"train": digits["train"]}, tmp_path / "train_only")
+    splits = load_splits(folder)
+    assert (len(splits["train"]), len(splits["validation"])) == (1167, 130)
+    assert set(np.bincount(splits["validation"]["label"][:], minlength=10)) == {13}
+    assert splits["test"] is splits["validation"] and "stands for it" in caplog.text
+    assert load_splits(folder)["validation"]["label"][:] == splits["validation"]["label"][:]
+    assert load_splits(folder, seed=1)["validation"]["label"][:] != splits["validation"]["label"][:]
+
+
+def test_a_changed_folder_with_a_configs_card_is_read_anew(tmp_path):
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n---\n"
+    for rows in (["a", "b"], ["c", "d", "e"]):
+        folder = write_parquet_folder({"train": Dataset.from_dict({"text": rows})}, tmp_path / "carded")
+        (tmp_path / "carded" / "README.md").write_text(card)
+        splits = load_splits(folder)
+        assert sorted([*splits["train"]["text"], *splits["validation"]["text"]]) == rows
+
+
+def test_a_csv_file_of_paths_loads_and_reads_its_files(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_bytes())
+    (tmp_path / "a.wav").write_bytes(wav_bytes(np.zeros(800)))
+    lines = ["caption,image,audio,label"] + [f"hello,{tmp_path}/a.png,{tmp_path}/a.wav,{i % 2}" for i in range(20)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    splits = load_splits(str(tmp_path / "rows.csv"))
+    splits, labels = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))
+    assert splits["train"].column_names == ["text", "image", "audio", "label"] and labels.names == ("0", "1")
+    assert len(drop_bad_examples(splits["train"], "raise")) == 18
+
+
+def test_no_train_split_is_an_error_that_names_the_splits(tmp_path):
+    DatasetDict(test=Dataset.from_dict({"text": ["a"]})).save_to_disk(tmp_path / "saved")
+    with pytest.raises(ValueError, match=r"no 'train' split; it has \['test'\]"):
+        load_splits(str(tmp_path / "saved"))
+
+
+# ---- which column holds what ------------------------------------------------------------------------------------
+
+VECTORS = List(List(Value("float32")))
+CLASSES = ClassLabel(names=["no", "yes"])
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        (DIGITS_FEATURES, {"text": "text", "image": "image", "audio": "audio", "label": "label"}),
+        (
+            {"id": Value("string"), "photo": Image(), "noise": Audio(), "speaker": Value("string"), "sort": CLASSES},
+            {"image": "photo", "audio": "noise", "label": "sort"},
+        ),
+        ({"question_id": Value("string"), "review": Value("string")}, {"text": "review"}),
+        ({"sentence": Value("string"), "notes": Value("string")}, {"text": "sentence"}),
+        ({"film": datasets.Video(), "targets": List(Value("string"))}, {"video": "film", "label": "targets"}),
+        ({"image": Audio(), "audio": Audio(), "score": Value("float32")}, {"image": "image", "audio": "audio"}),
+        ({"image_features": VECTORS, "audio": datasets.Array2D((None, 8), "float32")}, {"image": "image_features"}),
+        ({"text": Value("string"), "label": Value("string")}, {"text": "text", "label": "label"}),
+    ],
+)
+def test_columns_are_guessed_by_name_then_type(features, expected):
+    guessed = ModalityColumns.guess(Features(features))
+    assert {role: getattr(guessed, role) for role in expected} == expected
+
+
+def test_named_columns_win_and_none_leaves_a_modality_out():
+    features = Features({"title": Value("string"), "text": Value("string"), "image": Image(), "label": CLASSES})
+    assert ModalityColumns.guess(features, text="title", image="none", label="none") == ModalityColumns(text="title")
+    assert ModalityColumns.guess(features).modalities == ("text", "image")
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"text": "caption"}, r"no column 'caption' to take the text from.*'title' \(string\)"),
+        ({"image": "label"}, r"'label' \(ClassLabel\) cannot be the image"),
+        ({"label": "photo"}, r"'photo' \(Image\) cannot be the label"),
+        ({"text": "title", "label": "title"}, "named both as text and as label"),
+        ({}, r"Several columns could be the text: \['title', 'body'\]"),
+        ({"text": "none", "image": "none"}, "No column of text, image, audio or video"),
+    ],
+)
+def test_a_wrong_or_ambiguous_column_is_an_error_that_names_the_columns(named, message):
+    features = Features({"title": Value("string"), "body": Value("string"), "photo": Image(), "label": CLASSES})
+    with pytest.raises(ValueError, match=message):
+        ModalityColumns.guess(features, **named)
+
+
+# ---- one form for every dataset ---------------------------------------------------------------------------------
+
+
+def prepare_labels(train, test=None, kind=None, **options):
+    features = Features({"text": Value("string"), "target": kind}) if kind else None
+    splits = DatasetDict(
+        {
+            name: Dataset.from_dict({"text": ["x"] * len(values), "target": values}, features=features)
+            for name, values in (("test", test if test is not None else train), ("train", train))
+        }
+    )
+    prepared, labels = prepare_splits(splits, ModalityColumns("text", label="target"), **options)
+    assert (
+        prepared["train"].column_names == ["text", "label"] and prepared["train"].features["label"] == labels.feature
+    )
+    return labels, prepared["train"]["label"][:], prepared["test"]["label"][:]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "names", "ids"),
+    [
+        ([1, 0, 1], CLASSES, ("no", "yes"), [1, 0, 1]),
+        (["dog", "cat", "dog"], None, ("cat", "dog"), [1, 0, 1]),
+        ([9, 10, 9], None, ("9", "10"), [0, 1, 0]),
+        ([True, False], None, ("False", "True"), [1, 0]),
+    ],
+)
+def test_classes_become_ids(values, kind, names, ids):
+    labels, train, _ = prepare_labels(values, kind=kind)
+    assert labels == LabelSpec("single_label_classification", names)
+    assert labels.id2label == dict(enumerate(names)) and labels.num_labels == len(names)
+    assert train == ids
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([["b", "a"], [], ["b"]], List(Value("string"))), ([[1, 0], [], [1]], List(ClassLabel(names=["a", "b"])))],
+)
+def test_lists_of_classes_become_multi_hot(values, kind):
+    labels, train, _ = prepare_labels(values, kind=kind)
+    assert labels == LabelSpec("multi_label_classification", ("a", "b"))
+    assert train == [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
+
+
+def test_floats_are_regression_and_whole_numbers_are_on_request():
+    labels, train, _ = prepare_labels([0.5, 2.0])
+    assert labels == LabelSpec("regression") and labels.num_labels == 1 and train == [0.5, 2.0]
+    labels, train, _ = prepare_labels([1, 5], problem_type="regression")
+    assert labels.problem_type == "regression" and train == [1.0, 5.0]
+
+
+def test_ids_follow_the_names_of_train_in_every_split():
+    train = Dataset.from_dict({"text": ["x", "y"], "label": [0, 1]}).cast_column("label", CLASSES)
+    test = Dataset.from_dict({"text": ["x"], "label": [0]}).cast_column("label", ClassLabel(names=["yes", "no"]))
+    prepared, _ = prepare_splits(DatasetDict(test=test, train=train), ModalityColumns("text", label="label"))
+    assert prepared["test"]["label"][:] == [1]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "kind", "message"),
+    [
+        (["a", "b"], ["a", "c"], None, "Label 'c' of row 1 of split 'test' is not among the 2 classes.*: a, b"),
+        ([["a", "b"]], [["a"], ["d"]], None, "Label 'd' of row 1 of split 'test'"),
+        (["a", None], ["a"], None, "label of row 1 of split 'train' is missing"),
+        ([0.5, float("nan")], [0.5], None, "label of row 1 of split 'train' is missing"),
+        ([0, 1], [1, -1], CLASSES, "label of row 1 of split 'test' is missing"),
+        (["a", "a"], ["a"], None, "two classes or more"),
+    ],
+)
+def test_a_missing_or_unknown_label_is_an_error_that_names_row_and_split(train, test, kind, message):
+    with pytest.raises(ValueError, match=message):
+        prepare_labels(train, test, kind)
+
+
+def test_preparing_renames_even_where_names_change_places():
+    swapped = Dataset.from_dict({"label": ["prose", "more"], "text": ["a", "b"], "other": [1, 2]})
+    prepared, labels = prepare_split(swapped, ModalityColumns(text="label", label="text"))
+    assert prepared[0] == {"text": "prose", "label": 0} and labels.names == ("a", "b")
+
+
+def test_ready_features_pass_as_they_are():
+    split = Dataset.from_dict({"image_features": [[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]], "text": ["a", "b"]})
+    prepared, labels = prepare_split(split, ModalityColumns.guess(split.features))
+    assert labels is None and prepared["image"][:] == split["image_features"][:]
+
+
+# ---- rows that would stop a training run ------------------------------------------------------------------------
+
+GOOD_IMAGE, GOOD_AUDIO = png_bytes(), wav_bytes(np.zeros(800))
+FLIPPED_IMAGE = GOOD_IMAGE[:50] + bytes([GOOD_IMAGE[50] ^ 255]) + GOOD_IMAGE[51:]
+BAD_ROWS = {
+    "corrupt image": [("a", GOOD_IMAGE[:60], None), ("a", b"not a picture", None), ("a", FLIPPED_IMAGE, GOOD_AUDIO)],
+    "corrupt audio clip": [("a", None, b"RIFF and nothing else"), ("a", GOOD_IMAGE, GOOD_IMAGE)],
+    "empty audio clip": [("a", None, wav_bytes(np.zeros(0)))],
+    "too short audio clip": [("a", None, wav_bytes(np.zeros(399))), ("a", None, wav_bytes(np.zeros(199), 8000))],
+    "non-finite audio clip": [("a", None, wav_bytes([np.nan] * 800, subtype="FLOAT"))],
+    "row without any modality": [(None, None, None), ("  ", None, None)],
+}
+
+
+def test_bad_rows_are_left_out_and_counted_in_one_warning(caplog):
+    good = [("a", GOOD_IMAGE, GOOD_AUDIO), (None, GOOD_IMAGE, None), (None, None, wav_bytes(np.zeros(200), 8000))]
+    rows = [*good, *(row for rows in BAD_ROWS.values() for row in rows)]
+    kept = drop_bad_examples(tri_modal_dataset(rows), split_name="train")
+    assert len(kept) == 3 and kept["text"][:] == ["a", None, None]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [
+        "skipped 11 of 14 rows of 'train': 3 corrupt images (rows 3, 4, 5), 2 corrupt audio clips (rows 6, 7), "
+        "1 empty audio clip (row 8), 2 too short audio clips (rows 9, 10), 1 non-finite audio clip (row 11), "
+        "2 rows without any modality (rows 12, 13)"
+    ]
+
+
+@pytest.mark.parametrize(("kind", "row"), [(kind, row) for kind, rows in BAD_ROWS.items() for row in rows])
+def test_bad_rows_raise_on_request(kind, row):
+    split = tri_modal_dataset([("a", GOOD_IMAGE, GOOD_AUDIO), row])
+    with pytest.raises(ValueError, match=f"Row 1 of split 'test' is a bad example, {kind}: "):
+        drop_bad_examples(split, "raise", "test")
+
+
+def test_missing_files_are_counted_and_real_files_are_read(tmp_path, caplog):
+    (tmp_path / "a.png").write_bytes(GOOD_IMAGE)
+    soundfile.write(tmp_path / "a.flac", np.zeros(800), 16000)
+    split = Dataset.from_dict(
+        {
+            "image": [str(tmp_path / name) for name in ("a.png", "b.png", "a.png")],
+            "audio": [str(tmp_path / name) for name in ("a.flac", "a.flac", "b.flac")],
+        }
+    )
+    prepared, _ = prepare_split(split, ModalityColumns.guess(split.features))
+    assert len(drop_bad_examples(prepared)) == 1
+    assert "1 missing image file (row 1), 1 missing audio file (row 2)" in caplog.text
+
+
+def test_a_folder_of_files_goes_all_the_way(tmp_path):
+    """`datasets` types both file columns of such a folder as one modality; the names say better."""
+    for split, count in (("train", 12), ("test", 4)):
+        (tmp_path / "folder" / split).mkdir(parents=True)
+        with open(tmp_path / "folder" / split / "metadata.jsonl", "w") as metadata:
+            for i in range(count):
+                (tmp_path / "folder" / split / f"{i}.png").write_bytes(png_bytes(i))
+                soundfile.write(tmp_path / "folder" / split / f"{i}.wav", np.zeros(800), 16000)
+                files = {"image_file_name": f"{i}.png", "audio_file_name": f"{i}.wav"}
+                metadata.write(
+                    json.dumps({**files, "text": f"row {i}", "label": "even" if i % 2 == 0 else "odd"}) + "\n"
+                )
+    splits = load_splits(str(tmp_path / "folder"))
+    splits, labels = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))
+    assert labels.names == ("even", "odd") and splits["train"].column_names == [*MODALITIES, "label"]
+    assert [len(drop_bad_examples(splits[name], "raise")) for name in ("train", "validation", "test")] == [10, 2, 4]
+
+
+def test_videos_are_decoded_to_the_end(tmp_path, caplog):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        for level in range(10):
+            picture = np.full((32, 32, 3), 20 * level, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    (tmp_path / "b.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:200])
+    split = Dataset.from_dict({"video": [str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]})
+    prepared, _ = prepare_split(split, ModalityColumns.guess(split.features))
+    assert len(drop_bad_examples(prepared)) == 1 and "1 corrupt video (row 1)" in caplog.text
+
+
+def test_broken_ready_features_are_counted_by_kind(caplog):
+    cells = [[[1.0, 2.0]], [[1.0, float("nan")]], [], [[1.0, 2.0, 3.0]], [[1.0], [1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]]
+    split = Dataset.from_dict({"audio": cells}, features=Features({"audio": VECTORS}))
+    assert drop_bad_examples(split)["audio"][:] == [cells[0], cells[5]]
+    for kind in ("non-finite", "empty", "mismatched", "ragged"):
+        assert f"1 {kind} audio feature sequence" in caplog.text
+
+
+def test_no_good_row_left_is_an_error():
+    with pytest.raises(ValueError, match="No row is left: skipped 1 of 1"):
+        drop_bad_examples(tri_modal_dataset([(None, None, None)]))
+
+
+# ---- tokenizer --------------------------------------------------------------------------------------------------
+
+
+def test_tokenizer_learns_words_and_survives_saving(prepared_digits, tmp_path):
+    tokenizer = train_tokenizer(prepared_digits["train"]["text"], vocab_size=1000, model_max_length=24)
+    assert tokenizer.convert_tokens_to_ids(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]) == [0, 1, 2, 3, 4]
+    assert tokenizer.tokenize("SEVEN, Please.") == ["seven", ",", "please", "."]
+    assert "[UNK]" not in tokenizer.tokenize("quartz xylophones (42)?")
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    encoded = loaded(["Press 7 to go on.", "word " * 50], truncation=True, padding=True)
+    assert encoded == tokenizer(["Press 7 to go on.", "word " * 50], truncation=True, padding=True)
+    assert set(encoded) == {"input_ids", "attention_mask"} and len(encoded["input_ids"][1]) == 24
+    assert loaded.get_vocab() == tokenizer.get_vocab() and len(loaded) <= 1000
+
+
+def test_tokenizer_without_text_is_an_error():
+    with pytest.raises(ValueError, match="every text is None or blank"):
+        train_tokenizer([None, " "])

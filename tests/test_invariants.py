@@ -1,0 +1,530 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""The invariants of the model: equal to its equations, blind to what is absent, trainable whatever a batch lacks.
+
+Models are tiny with random parameters throughout; batches come from `helpers.make_inputs`, whose rows differ in
+padding and in the modalities they have.
+"""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import (
+    ARCHITECTURES,
+    MASKS,
+    MODALITIES,
+    RAW_INPUTS,
+    SUBSETS,
+    build,
+    compact_inputs,
+    input_items,
+    make_inputs,
+    max_difference,
+    poison,
+    presence,
+    real_row,
+    real_tokens,
+    select_rows,
+    subset_name,
+    tiny_config,
+    without,
+)
+from mot import MoTForSequenceClassification, MoTModel
+from reference import reference_forward
+
+TOLERANCE = 1e-5
+# Where only absent tokens differ, not even rounding should; 1e-6 leaves room for another batch size or layout.
+EXACT = 1e-6
+INPUT_KINDS = {"raw": {}, "frames": {"frames": True}, "features": {"features": True}}
+NUM_LABELS = 4
+
+every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+every_subset = pytest.mark.parametrize("subset", SUBSETS, ids=subset_name)
+every_kind = pytest.mark.parametrize("kind", INPUT_KINDS)
+
+
+@functools.cache
+def model_for(architecture, kind="raw", attention="sdpa", learned=False):
+    """A `MoTModel` in eval mode, built once: tests read it and never change it."""
+    every_tower = {"position_embedding_type": "learned"} if learned else None
+    config = tiny_config(architecture, features=kind == "features", every_tower=every_tower)
+    return build(MoTModel, config, attention)
+
+
+def classifier_for(architecture, kind="raw", **overrides):
+    config = tiny_config(architecture, features=kind == "features", num_labels=NUM_LABELS, **overrides)
+    return build(MoTForSequenceClassification, config)
+
+
+def labels_for(inputs):
+    batch_size = len(next(iter(inputs.values())))
+    return torch.arange(batch_size) % NUM_LABELS
+
+
+def run(model, inputs, **options):
+    with torch.no_grad():
+        return model(**inputs, **options)
+
+
+def batch_size_of(inputs):
+    return len(next(iter(inputs.values())))
+
+
+def assert_row_equals_reference(model, output, inputs, index):
+    row = real_row(inputs, index)
+    expected = reference_forward(model.state_dict(), model.config, row)
+    assert max_difference(real_tokens(output, index), expected.last_hidden_state) < TOLERANCE
+    assert max_difference(output.pooler_output[index], expected.pooler_output) < TOLERANCE
+    absent = output.attention_mask[index] == 0
+    assert (output.last_hidden_state[index][absent] == 0).all()
+
+
+# 1. Reference
+
+
+@every_kind
+@every_subset
+@every_architecture
+def test_model_equals_the_reference_with_padding(architecture, subset, kind):
+    model = model_for(architecture, kind)
+    inputs = make_inputs(subset, **INPUT_KINDS[kind])
+    output = run(model, inputs)
+    for index in range(batch_size_of(inputs)):
+        assert_row_equals_reference(model, output, inputs, index)
+
+
+@every_subset
+@every_architecture
+def test_model_equals_the_reference_without_masks(architecture, subset):
+    model = model_for(architecture)
+    inputs = make_inputs(subset, masks=None)
+    output = run(model, inputs)
+    assert output.attention_mask.bool().all()
+    assert_row_equals_reference(model, output, inputs, 0)
+
+
+@every_architecture
+def test_modality_slices_and_hidden_states_equal_the_reference(architecture):
+    model = model_for(architecture)
+    inputs = make_inputs(MODALITIES, masks=None)
+    output = run(model, inputs, output_hidden_states=True)
+    expected = reference_forward(model.state_dict(), model.config, real_row(inputs, 1))
+    for modality, states in expected.modality_states.items():
+        assert max_difference(getattr(output, f"{modality}_hidden_state")[1], states) < TOLERANCE
+    assert len(output.hidden_states) == len(expected.hidden_states)
+    for actual, states in zip(output.hidden_states, expected.hidden_states):
+        assert max_difference(actual[1], states) < TOLERANCE
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_convolutional_image_stem_equals_the_reference(frames):
+    model = build(MoTModel, tiny_config(image_config={"stem": "conv"}))
+    inputs = make_inputs(("text", "image"), frames=frames)
+    output = run(model, inputs)
+    for index in range(batch_size_of(inputs)):
+        assert_row_equals_reference(model, output, inputs, index)
+
+
+def test_one_dimensional_positions_of_a_picture_equal_the_reference():
+    model = build(MoTModel, tiny_config(image_config={"position_embedding_type": "sinusoidal"}))
+    inputs = make_inputs(("image", "audio"))
+    output = run(model, inputs)
+    for index in range(batch_size_of(inputs)):
+        assert_row_equals_reference(model, output, inputs, index)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("stem", ["linear", "conv"])
+def test_audio_stems_of_any_stride_equal_the_reference(stem, stride):
+    model = build(MoTModel, tiny_config(audio_config={"stem": stem, "stem_stride": stride}))
+    inputs = make_inputs(("audio",))
+    output = run(model, inputs)
+    for index in range(batch_size_of(inputs)):
+        assert_row_equals_reference(model, output, inputs, index)
+        num_frames = len(real_row(inputs, index)["audio"])
+        assert output.attention_mask[index].sum() == -(-num_frames // stride)
+
+
+def test_one_frame_equals_a_still_picture():
+    model = model_for("default")
+    inputs = make_inputs(("image",), masks=None)
+    frames = {"pixel_values": inputs["pixel_values"][:, None]}
+    assert max_difference(run(model, inputs).last_hidden_state, run(model, frames).last_hidden_state) < EXACT
+
+
+# 2. Absent is absent
+
+
+positions = pytest.mark.parametrize("learned", [False, True], ids=["sinusoidal", "learned"])
+
+
+@positions
+@every_kind
+@every_subset
+@every_architecture
+def test_left_padding_and_holes_equal_the_compact_row(architecture, subset, kind, learned):
+    """Every row equals the batch of one with its real tokens alone, without its absent modalities and masks."""
+    model = model_for(architecture, kind, learned=learned)
+    inputs = make_inputs(subset, **INPUT_KINDS[kind])
+    output = run(model, inputs)
+    for index in range(batch_size_of(inputs)):
+        alone = run(model, compact_inputs(inputs, index))
+        assert max_difference(real_tokens(output, index), alone.last_hidden_state[0]) < TOLERANCE
+        assert max_difference(output.pooler_output[index], alone.pooler_output[0]) < TOLERANCE
+
+
+@every_kind
+@every_subset
+@every_architecture
+def test_a_row_does_not_depend_on_other_rows(architecture, subset, kind):
+    model = model_for(architecture, kind)
+    inputs = make_inputs(subset, **INPUT_KINDS[kind])
+    others = make_inputs(subset, **INPUT_KINDS[kind], seed=7)
+    expected = run(model, inputs)
+    # Row 3 keeps its place; the rows around it change their contents, their padding and their modalities.
+    mixed = {name: torch.cat([others[name].flip(0)[:3], value[3:4]]) for name, value in inputs.items()}
+    output = run(model, mixed)
+    assert max_difference(real_tokens(output, 3), real_tokens(expected, 3)) < TOLERANCE
+    assert max_difference(output.pooler_output[3], expected.pooler_output[3]) < TOLERANCE
+
+
+@every_kind
+@pytest.mark.parametrize("subset", [s for s in SUBSETS if len(s) > 1], ids=subset_name)
+@every_architecture
+def test_masking_a_modality_out_equals_leaving_it_out(architecture, subset, kind):
+    model = model_for(architecture, kind)
+    for absent in subset:
+        inputs = make_inputs(subset, **INPUT_KINDS[kind], masks="ones")
+        inputs[MASKS[absent]] = torch.zeros_like(inputs[MASKS[absent]])
+        output, expected = run(model, inputs), run(model, without(inputs, absent))
+        for index in range(batch_size_of(inputs)):
+            assert max_difference(real_tokens(output, index), real_tokens(expected, index)) < TOLERANCE
+        assert max_difference(output.pooler_output, expected.pooler_output) < TOLERANCE
+
+
+@every_kind
+@every_subset
+@every_architecture
+def test_permuting_rows_permutes_outputs(architecture, subset, kind):
+    model = model_for(architecture, kind)
+    inputs = make_inputs(subset, **INPUT_KINDS[kind])
+    order = torch.randperm(batch_size_of(inputs))
+    output, permuted = run(model, inputs), run(model, select_rows(inputs, order))
+    for row, source in enumerate(order.tolist()):
+        assert max_difference(real_tokens(permuted, row), real_tokens(output, source)) < TOLERANCE
+    assert max_difference(permuted.pooler_output, output.pooler_output[order]) < TOLERANCE
+
+
+@every_architecture
+def test_a_row_without_any_token_gives_zeros(architecture):
+    model = model_for(architecture)
+    inputs = make_inputs(MODALITIES)
+    for mask in MASKS.values():
+        inputs[mask][1] = 0
+    output = run(model, inputs)
+    assert (output.attention_mask[1] == 0).all()
+    assert (output.last_hidden_state[1] == 0).all()
+    assert (output.pooler_output[1] == 0).all()
+    assert output.pooler_output.isfinite().all()
+
+
+@every_architecture
+def test_a_batch_without_any_token_gives_zeros(architecture):
+    inputs = make_inputs(MODALITIES)
+    for mask in MASKS.values():
+        inputs[mask].zero_()
+    output = run(model_for(architecture), inputs)
+    assert (output.last_hidden_state == 0).all()
+    assert (output.pooler_output == 0).all()
+
+
+@pytest.mark.parametrize("convert", [torch.Tensor.bool, torch.Tensor.float, lambda mask: mask * 4, lambda mask: -mask])
+def test_any_non_zero_mask_value_means_real(convert):
+    model = model_for("default")
+    inputs = make_inputs(MODALITIES)
+    converted = inputs | {name: convert(inputs[name]) for name in MASKS.values()}
+    output, expected = run(model, converted), run(model, inputs)
+    assert torch.equal(output.last_hidden_state, expected.last_hidden_state)
+    assert torch.equal(output.attention_mask != 0, expected.attention_mask != 0)
+
+
+@pytest.mark.parametrize("absent", MODALITIES)
+def test_a_mask_without_its_modality_is_ignored(absent):
+    model = model_for("default")
+    inputs = make_inputs(MODALITIES)
+    with_mask = without(inputs, absent) | {MASKS[absent]: torch.zeros(17, 23)}
+    expected = run(model, without(inputs, absent))
+    assert torch.equal(run(model, with_mask).last_hidden_state, expected.last_hidden_state)
+
+
+@every_architecture
+@pytest.mark.parametrize("absent", MODALITIES)
+def test_an_absent_modality_costs_nothing_in_inference(architecture, absent):
+    model = build(MoTModel, tiny_config(architecture))
+    calls = dict.fromkeys(MODALITIES, 0)
+
+    def count(modality):
+        def hook(*_):
+            calls[modality] += 1
+
+        return hook
+
+    for name, module in model.named_modules():
+        for modality in MODALITIES:
+            if modality in name.split("."):
+                module.register_forward_hook(count(modality))
+    run(model, without(make_inputs(MODALITIES), absent))
+    assert calls[absent] == 0
+    assert all(calls[modality] > 0 for modality in MODALITIES if modality != absent)
+
+
+# 3. Poison
+
+
+RUBBISH = pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), -float("inf"), 1e30])
+
+
+def outputs_and_gradients(model, inputs):
+    """The outputs, and the gradients of a fixed random reading of them for all parameters and float inputs."""
+    inputs = {name: v.clone().requires_grad_() if v.is_floating_point() else v for name, v in inputs.items()}
+    output = model(**inputs)
+    generator = torch.Generator().manual_seed(3)
+    readings = [output.last_hidden_state, output.pooler_output]
+    loss = sum((torch.randn(value.shape, generator=generator) * value).sum() for value in readings)
+    sources = dict(model.named_parameters()) | {name: v for name, v in inputs.items() if v.requires_grad}
+    gradients = torch.autograd.grad(loss, list(sources.values()), allow_unused=True)
+    return readings, {name: gradient for name, gradient in zip(sources, gradients) if gradient is not None}
+
+
+@RUBBISH
+@every_kind
+@every_architecture
+def test_poison_in_masked_positions_changes_nothing(architecture, kind, rubbish):
+    model = model_for(architecture, kind)
+    inputs = make_inputs(MODALITIES, **INPUT_KINDS[kind])
+    outputs, gradients = outputs_and_gradients(model, inputs)
+    poisoned = poison(inputs, rubbish)
+    for (_, _, clean, _), (_, _, dirty, _) in zip(input_items(inputs), input_items(poisoned)):
+        assert not torch.equal(clean, dirty)
+    poisoned_outputs, poisoned_gradients = outputs_and_gradients(model, poisoned)
+    for actual, expected in zip(poisoned_outputs, outputs):
+        assert max_difference(actual, expected) < EXACT
+    assert poisoned_gradients.keys() == gradients.keys()
+    for name, expected in gradients.items():
+        assert poisoned_gradients[name].isfinite().all(), name
+        scale = max(1.0, expected.abs().max().item())
+        assert max_difference(poisoned_gradients[name], expected) < EXACT * scale, name
+
+
+@RUBBISH
+@every_subset
+def test_poison_changes_nothing_for_any_subset_in_training(subset, rubbish):
+    model = build(MoTModel, tiny_config()).train()
+    inputs = make_inputs(subset)
+    outputs, gradients = outputs_and_gradients(model, inputs)
+    poisoned_outputs, poisoned_gradients = outputs_and_gradients(model, poison(inputs, rubbish))
+    for actual, expected in zip(poisoned_outputs, outputs):
+        assert max_difference(actual, expected) < EXACT
+    for name, expected in gradients.items():
+        scale = max(1.0, expected.abs().max().item())
+        assert max_difference(poisoned_gradients[name], expected) < EXACT * scale, name
+
+
+@RUBBISH
+@pytest.mark.parametrize("absent", MODALITIES)
+@every_architecture
+def test_poison_in_a_wholly_masked_modality_changes_nothing(architecture, absent, rubbish):
+    model = model_for(architecture)
+    inputs = make_inputs(MODALITIES)
+    inputs[MASKS[absent]] = torch.zeros_like(inputs[MASKS[absent]])
+    poisoned = poison(inputs, rubbish)
+    outputs, _ = outputs_and_gradients(model, without(inputs, absent))
+    poisoned_outputs, gradients = outputs_and_gradients(model, poisoned)
+    assert max_difference(poisoned_outputs[1], outputs[1]) < TOLERANCE
+    assert all(gradient.isfinite().all() for gradient in gradients.values())
+    for name, gradient in gradients.items():
+        if absent in name.split(".") or name == RAW_INPUTS[absent]:
+            assert (gradient == 0).all(), name
+
+
+# 4. Backends agree
+
+
+@every_kind
+@every_subset
+@every_architecture
+def test_eager_and_sdpa_agree(architecture, subset, kind):
+    inputs = make_inputs(subset, **INPUT_KINDS[kind])
+    eager, sdpa = (run(model_for(architecture, kind, attention), inputs) for attention in ("eager", "sdpa"))
+    assert max_difference(eager.last_hidden_state, sdpa.last_hidden_state) < TOLERANCE
+    assert max_difference(eager.pooler_output, sdpa.pooler_output) < TOLERANCE
+
+
+@pytest.mark.parametrize("masks", ["padding", None])
+@every_subset
+@every_architecture
+def test_flex_and_sdpa_agree(architecture, subset, masks):
+    """Run as plain operations: compiling the kernel for a CPU takes 15 s for each shape and proves nothing more."""
+    inputs = make_inputs(subset, masks=masks)
+    expected = run(model_for(architecture), inputs)
+    with torch.compiler.set_stance("force_eager"):
+        output = run(model_for(architecture, attention="flex_attention"), inputs)
+    assert max_difference(output.last_hidden_state, expected.last_hidden_state) < TOLERANCE
+    assert max_difference(output.pooler_output, expected.pooler_output) < TOLERANCE
+
+
+# 6. Gradients exist
+
+
+def backward(model, inputs, **options):
+    """The loss, and the gradients by name after one backward pass in training mode."""
+    model.train()
+    model.zero_grad(set_to_none=True)
+    loss = model(**inputs, labels=labels_for(inputs), **options).loss
+    loss.backward()
+    return loss.detach(), {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def is_key_bias(name):
+    """Adding a constant to all keys changes no softmax, so the gradient of a key bias is zero up to rounding."""
+    return name.endswith("k_proj.bias")
+
+
+def assert_gradients_of(subset, gradients):
+    for name, gradient in gradients.items():
+        assert gradient is not None, f"{name} has no gradient"
+        assert gradient.isfinite().all(), f"the gradient of {name} is not finite"
+        absent = [m for m in MODALITIES if m in name.split(".") and m not in subset]
+        if absent:
+            assert (gradient == 0).all(), f"{name} has a gradient without {absent[0]}"
+        elif not is_key_bias(name):
+            assert gradient.abs().max() > 0, f"{name} learns nothing"
+
+
+@every_kind
+@every_subset
+@every_architecture
+def test_every_parameter_has_a_gradient_whatever_is_absent(architecture, subset, kind):
+    model = classifier_for(architecture, kind)
+    _, gradients = backward(model, make_inputs(subset, **INPUT_KINDS[kind]))
+    assert_gradients_of(subset, gradients)
+
+
+@every_subset
+@every_architecture
+def test_every_parameter_has_a_gradient_without_masks(architecture, subset):
+    _, gradients = backward(classifier_for(architecture), make_inputs(subset, masks=None))
+    assert_gradients_of(subset, gradients)
+
+
+@every_subset
+def test_every_parameter_has_a_gradient_with_learned_positions(subset):
+    model = classifier_for("default", every_tower={"position_embedding_type": "learned"})
+    _, gradients = backward(model, make_inputs(subset))
+    for name, gradient in gradients.items():
+        assert gradient is not None and gradient.isfinite().all(), name
+        if any(modality in name.split(".") for modality in MODALITIES if modality not in subset):
+            assert (gradient == 0).all(), name
+
+
+@every_subset
+def test_every_parameter_has_a_gradient_under_dropout(subset):
+    model = classifier_for(
+        "uneven_towers", hidden_dropout=0.3, attention_dropout=0.3, drop_path_rate=0.3, classifier_dropout=0.3
+    )
+    loss, gradients = backward(model, make_inputs(subset))
+    assert loss.isfinite()
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("absent", MODALITIES)
+@every_architecture
+def test_a_wholly_masked_modality_has_zero_gradients(architecture, absent):
+    inputs = make_inputs(MODALITIES, masks="ones")
+    inputs[MASKS[absent]] = torch.zeros_like(inputs[MASKS[absent]])
+    _, gradients = backward(classifier_for(architecture), inputs)
+    assert_gradients_of([m for m in MODALITIES if m != absent], gradients)
+
+
+def in_float64(inputs):
+    return {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
+
+
+@pytest.mark.parametrize("masks", ["padding", None])
+@every_subset
+@every_architecture
+def test_training_forward_equals_eval_forward(architecture, subset, masks):
+    """In float64, where the dummy token of an absent modality must show as nothing but rounding."""
+    model = classifier_for(architecture).double()
+    inputs = in_float64(make_inputs(subset, masks=masks))
+    expected_logits, expected = run(model, inputs).logits, run(model.mot, inputs)
+    model.train()
+    output = run(model.mot, inputs)
+    assert max_difference(run(model, inputs).logits, expected_logits) < 1e-12
+    assert max_difference(output.last_hidden_state, expected.last_hidden_state) < 1e-12
+    assert torch.equal(output.attention_mask, expected.attention_mask)
+    for modality in MODALITIES:
+        assert (getattr(output, f"{modality}_hidden_state") is None) == (modality not in subset)
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fully_shard"])
+def test_two_processes_with_different_modalities_finish(engine):
+    """Rank 0 sees text only, rank 1 image and audio: both engines finish two steps and learn what one process would."""
+    script = Path(__file__).with_name("distributed_steps.py")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), engine]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert finished.stdout.count("equal to one process") == 2, finished.stdout + finished.stderr
+
+
+# The classification head
+
+
+@every_architecture
+def test_classifier_reads_the_pooled_vector(architecture):
+    model = classifier_for(architecture)
+    inputs = make_inputs(MODALITIES)
+    output = run(model, inputs, labels=labels_for(inputs))
+    pooled = run(model.mot, inputs).pooler_output
+    expected = pooled @ model.classifier.weight.T + model.classifier.bias
+    assert max_difference(output.logits, expected) < TOLERANCE
+    assert max_difference(output.loss, torch.nn.functional.cross_entropy(expected, labels_for(inputs))) < TOLERANCE
+
+
+@every_architecture
+def test_subset_logits_equal_the_call_with_that_subset(architecture):
+    model = classifier_for(architecture)
+    inputs = make_inputs(MODALITIES, masks="ones")
+    output = run(model, inputs, modality_subsets=list(SUBSETS))
+    assert list(output.subset_logits) == [subset_name(subset) for subset in SUBSETS]
+    for subset in SUBSETS:
+        alone = inputs
+        for absent in set(MODALITIES) - set(subset):
+            alone = without(alone, absent)
+        assert max_difference(output.subset_logits[subset_name(subset)], run(model, alone).logits) < TOLERANCE
+
+
+def test_subset_loss_leaves_out_rows_without_the_subset():
+    model = classifier_for("default")
+    inputs = make_inputs(MODALITIES)
+    labels = labels_for(inputs)
+    output = run(model, inputs, labels=labels, modality_subsets=list(SUBSETS))
+    rows = presence(MODALITIES)
+    losses = []
+    for subset in SUBSETS:
+        counted = [index for index, row in enumerate(rows) if set(row) & set(subset)]
+        logits = output.subset_logits[subset_name(subset)][counted]
+        losses.append(torch.nn.functional.cross_entropy(logits, labels[counted]))
+    assert max_difference(output.loss, torch.stack(losses).mean()) < TOLERANCE
+
+
+def test_every_parameter_has_a_gradient_with_modality_subsets():
+    model = classifier_for("default")
+    _, gradients = backward(model, make_inputs(MODALITIES), modality_subsets=[("text",), ("text", "audio")])
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
+    assert gradients["mot.embeddings.text.word_embeddings.weight"].abs().max() > 0

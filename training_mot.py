@@ -1,0 +1,389 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Training on any subset of the modalities: `MoTTrainer` with its arguments, data collator and metrics.
+
+Rows pass through the processor once (`EncodedDataset`), are augmented and padded to a batch (`MoTCollator`), and train
+one model for every subset of its modalities at once (the objective of `MoTTrainer`).
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from sklearn import metrics as sklearn_metrics
+from torch.nn import functional as F
+from transformers import Trainer, TrainingArguments
+from transformers.utils import logging
+
+from .configuration_mot import MODALITIES
+from .loss_mot import IGNORED_LABEL
+
+logger = logging.get_logger(__name__)
+
+# For each sequence-like input of the processor, its mask, and the modality that both belong to.
+INPUTS = {
+    "input_ids": ("attention_mask", "text"),
+    "text_features": ("attention_mask", "text"),
+    "pixel_values": ("pixel_mask", "image"),
+    "image_features": ("pixel_mask", "image"),
+    "input_features": ("input_features_mask", "audio"),
+}
+
+
+def all_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every non-empty subset, the small ones first, each in the order given."""
+    sizes = range(1, len(modalities) + 1)
+    return [subset for size in sizes for subset in itertools.combinations(modalities, size)]
+
+
+def subset_name(subset: Iterable[str]) -> str:
+    """`text+image`: the key of a subset in losses, results and tables."""
+    return "+".join(subset)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Data: rows of a dataset -> encoded rows -> batches
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class EncodedDataset(torch.utils.data.Dataset):
+    """
+    Rows of a dataset with columns `text`, `image`, `audio`, `video`, `label` (any may be missing or None), each as the
+    processor's tensors without the batch dimension. Rows are encoded when first asked for and kept in memory as long
+    as they fit, so that later epochs cost no decoding.
+
+    Args:
+        split: a `datasets.Dataset`, or any sequence of such rows.
+        processor: a `MoTProcessor`.
+        cache_bytes: the memory for encoded rows, by default 4 GiB.
+        max_audio_seconds, max_text_tokens: longer inputs are cut.
+    """
+
+    def __init__(
+        self,
+        split,
+        processor,
+        cache_bytes: int = 4 * 2**30,
+        max_audio_seconds: float | None = None,
+        max_text_tokens: int | None = None,
+    ):
+        self.split, self.processor = split, processor
+        self.free_bytes = cache_bytes
+        self.max_frames = None if max_audio_seconds is None else int(max_audio_seconds * 100)
+        self.text_options = {"truncation": True, "max_length": max_text_tokens} if max_text_tokens else {}
+        self.cache: dict[int, dict] = {}
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if index in self.cache:
+            return self.cache[index]
+        row = self.encode(self.split[index])
+        size = sum(value.nbytes for value in row.values())
+        if size <= self.free_bytes:
+            self.free_bytes -= size
+            self.cache[index] = row
+        return row
+
+    def encode(self, row: dict) -> dict[str, torch.Tensor]:
+        arguments = {
+            "text": row.get("text"),
+            "images": row.get("image"),
+            "audio": row.get("audio"),
+            "videos": row.get("video"),
+        }
+        arguments = {name: [value] for name, value in arguments.items() if value is not None}
+        if "text" in arguments:
+            arguments["text_kwargs"] = self.text_options
+        encoded = self.processor(**arguments, return_tensors="pt")
+        example = {name: value[0] for name, value in encoded.items() if name in INPUTS}
+        if "input_features" in example and self.max_frames is not None:
+            example["input_features"] = example["input_features"][: self.max_frames]
+        if row.get("label") is not None:
+            example["labels"] = torch.as_tensor(row["label"])
+        return example
+
+
+@dataclass
+class MoTCollator:
+    """
+    Encoded rows to a batch: augmented (in training), padded, with masks; a modality that a row lacks is zeros with a
+    zero mask, one that no row has is left out.
+
+    Args:
+        pad_token_id: what pads `input_ids`.
+        image_augmentation: an `ImageAugmentation`, or None.
+        audio_augmentation: an `AudioAugmentation`, or None.
+        modality_dropout: the probability with which each modality of a row is hidden; never a row's last one.
+    """
+
+    pad_token_id: int = 0
+    image_augmentation: "ImageAugmentation | None" = None
+    audio_augmentation: "AudioAugmentation | None" = None
+    modality_dropout: float = 0.0
+
+    def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        rows = [self.drop_modalities(row) for row in rows]
+        batch: dict[str, torch.Tensor] = {}
+        for name, (mask_name, _) in INPUTS.items():
+            values = [row.get(name) for row in rows]
+            if any(value is not None for value in values):
+                batch[name], batch[mask_name] = self.pad(name, values)
+        if self.image_augmentation and "pixel_values" in batch:
+            batch["pixel_values"] = self.image_augmentation(batch["pixel_values"])
+        if "labels" in rows[0]:
+            batch["labels"] = torch.stack([row["labels"] for row in rows])
+        return batch
+
+    def drop_modalities(self, row: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if not self.modality_dropout:
+            return row
+        names = [name for name in INPUTS if name in row]
+        dropped = [name for name in names if torch.rand(()) < self.modality_dropout]
+        if len(dropped) == len(names):
+            dropped.pop(int(torch.randint(len(names), ())))
+        return {name: value for name, value in row.items() if name not in dropped}
+
+    def pad(self, name: str, values: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values (L_i, ...) with their own lengths, or single images (C, H, W), to one tensor and its mask."""
+        if name == "input_features" and self.audio_augmentation:
+            values = [None if value is None else self.audio_augmentation(value) for value in values]
+        example = next(value for value in values if value is not None)
+        if name == "pixel_values" and example.ndim == 3:
+            mask = torch.tensor([value is not None for value in values]).long()
+            return torch.stack([torch.zeros_like(example) if value is None else value for value in values]), mask
+        lengths = [0 if value is None else len(value) for value in values]
+        fill = self.pad_token_id if name == "input_ids" else 0
+        padded = example.new_full((len(values), max(lengths), *example.shape[1:]), fill)
+        for row, value, length in zip(padded, values, lengths):
+            if value is not None:
+                row[:length] = value
+        mask = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+        return padded, mask.long()
+
+
+@dataclass
+class ImageAugmentation:
+    """
+    Small random rotations, scalings, shears and shifts of whole pictures (all frames of a video alike), which leave
+    what a picture shows readable. Borders are repeated outward.
+
+    Args:
+        degrees: the largest rotation. scale, shear, shift: the largest change as a share of the picture.
+    """
+
+    degrees: float = 12.0
+    scale: float = 0.12
+    shear: float = 0.12
+    shift: float = 0.08
+
+    def __call__(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) or (B, F, C, H, W) -> the same shape."""
+        frames = pixel_values.shape[1] if pixel_values.ndim == 5 else 1
+        transforms = self.random_transforms(len(pixel_values)).repeat_interleave(frames, dim=0)
+        pixels = pixel_values.reshape(-1, *pixel_values.shape[-3:])
+        grid = F.affine_grid(transforms, list(pixels.shape), align_corners=False)
+        return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False).reshape(pixel_values.shape)
+
+    def random_transforms(self, number: int) -> torch.Tensor:
+        """(number, 2, 3) affine maps from places of the result to places of the picture."""
+
+        def symmetric(limit: float) -> torch.Tensor:
+            return (torch.rand(number) * 2 - 1) * limit
+
+        angle = symmetric(self.degrees * np.pi / 180)
+        scale_x, scale_y = 1 + symmetric(self.scale), 1 + symmetric(self.scale)
+        shear = symmetric(self.shear)
+        rows = [
+            torch.stack([scale_x * angle.cos(), shear - angle.sin(), symmetric(2 * self.shift)], dim=1),
+            torch.stack([angle.sin(), scale_y * angle.cos(), symmetric(2 * self.shift)], dim=1),
+        ]
+        return torch.stack(rows, dim=1)
+
+
+@dataclass
+class AudioAugmentation:
+    """
+    On log-mel frames: another tempo, another length of the vocal tract (mel bins stretched: arXiv 1904.08779 and the
+    older VTLP), and masked bins and frames (SpecAugment, arXiv 1904.08779).
+
+    Args:
+        tempo, tract: the largest stretch of time and of the mel axis, as a share.
+        mask_bins, mask_frames: the widest masks, in bins and as a share of the frames.
+    """
+
+    tempo: float = 0.2
+    tract: float = 0.12
+    mask_bins: int = 8
+    mask_frames: float = 0.1
+
+    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+        """(T, bins) -> (another T, bins)."""
+        frames = self.stretch(frames)
+        length, bins = frames.shape
+        mean = frames.mean(dim=0)
+        width = int(torch.randint(self.mask_bins + 1, ()))
+        start = int(torch.randint(bins - width + 1, ()))
+        frames[:, start : start + width] = mean[start : start + width]
+        width = int(torch.rand(()) * self.mask_frames * length)
+        start = int(torch.randint(length - width + 1, ()))
+        frames[start : start + width] = mean
+        return frames
+
+    def stretch(self, frames: torch.Tensor) -> torch.Tensor:
+        length, bins = frames.shape
+        tempo, tract = ((torch.rand(2) * 2 - 1) * torch.tensor([self.tempo, self.tract])).tolist()
+        size = (max(1, round(length * (1 + tempo))), max(2, round(bins * (1 + tract))))
+        stretched = F.interpolate(frames[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        # Narrower than before, the last bin is repeated upward; wider, the top is cut.
+        missing = max(0, bins - size[1])
+        return torch.cat([stretched[:, :bins], stretched[:, -1:].expand(-1, missing)], dim=1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Metrics
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def compute_metrics(logits: np.ndarray, labels: np.ndarray, problem_type: str) -> dict[str, float]:
+    """
+    The usual numbers for logits (N, num_labels) and labels: accuracy and macro F1; for multi-label problems the exact
+    match as accuracy, micro F1 and macro F1; for regression MAE, MSE and Pearson's correlation.
+    """
+    if problem_type == "regression":
+        labels = labels.reshape(logits.shape)
+        numbers = {
+            "mae": sklearn_metrics.mean_absolute_error(labels, logits),
+            "mse": sklearn_metrics.mean_squared_error(labels, logits),
+        }
+        if len(logits) > 1 and logits.std() > 0 and labels.std() > 0:
+            numbers["pearson"] = np.corrcoef(logits.ravel(), labels.ravel())[0, 1]
+    elif problem_type == "multi_label_classification":
+        predicted, labels = logits > 0, labels > 0.5
+        numbers = {
+            "accuracy": (predicted == labels).all(axis=1).mean(),
+            "f1_micro": sklearn_metrics.f1_score(labels, predicted, average="micro", zero_division=0),
+            "f1_macro": sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0),
+        }
+    else:
+        predicted = logits.argmax(axis=1)
+        numbers = {
+            "accuracy": (predicted == labels).mean(),
+            "f1_macro": sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0),
+        }
+    return {name: float(number) for name, number in numbers.items()}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Trainer
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class MoTTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with a choice of what a step trains."""
+
+    objective: Literal["subsets", "given"] = field(
+        default="subsets",
+        metadata={
+            "help": "`subsets`: each step trains every single modality and one larger subset, so that one model "
+            "answers from any of them; `given`: each row with the modalities it has."
+        },
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Rows go to the collator whole."})
+
+
+class MoTTrainer(Trainer):
+    """
+    `Trainer` for models that answer from any subset of their modalities.
+
+    With `objective="subsets"` a step's loss is the mean over every single modality and one random larger subset, the
+    encoders run once. That teaches each modality to answer alone, which plain modality dropout does far worse (see
+    `docs/training.md`). Each loss term is logged beside the loss.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.loss_terms: dict[str, list[torch.Tensor]] = defaultdict(list)
+
+    def get_decay_parameter_names(self, model) -> list[str]:
+        """Weight decay is for matrices; not for norms and biases, nor for embeddings, positions and cls tokens."""
+        excluded = ("modality_embeddings", "position_embeddings", "word_embeddings", "cls_token")
+        names = super().get_decay_parameter_names(model)
+        return [name for name in names if not any(part in name for part in excluded)]
+
+    def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch=None):
+        if model.training and self.args.objective == "subsets":
+            inputs = self.with_subsets(inputs)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if model.training:
+            for name, term in (outputs.get("losses") or {}).items():
+                self.loss_terms[name].append(term.detach())
+        return (loss, outputs) if return_outputs else loss
+
+    def with_subsets(self, inputs: dict[str, torch.Tensor]) -> dict:
+        modalities = self.model.config.modalities
+        singles, larger = (
+            [subset for subset in all_subsets(modalities) if (len(subset) == 1) == single] for single in (True, False)
+        )
+        subsets = singles + ([larger[int(torch.randint(len(larger), ()))]] if larger else [])
+        inputs = {**inputs, "modality_subsets": subsets}
+        if self.label_smoother is not None or self.compute_loss_func is not None:
+            # These see logits (B, S, num_labels): each subset gets the labels, but for rows that have nothing of it.
+            labels = inputs["labels"][:, None].expand(-1, len(subsets), *inputs["labels"].shape[1:])
+            nothing = ~torch.stack([row_has(inputs, subset, any) for subset in subsets], dim=1)
+            missing = float("nan") if labels.is_floating_point() else IGNORED_LABEL
+            inputs["labels"] = labels.masked_fill(nothing.reshape(nothing.shape + (1,) * (labels.ndim - 2)), missing)
+        return inputs
+
+    def log(self, logs: dict[str, float], *args, **kwargs) -> None:
+        if "loss" in logs:
+            logs |= {f"loss/{name}": torch.stack(terms).mean().item() for name, terms in self.loss_terms.items()}
+            self.loss_terms.clear()
+        super().log(logs, *args, **kwargs)
+
+    @torch.no_grad()
+    def evaluate_subsets(self, dataset) -> dict[str, dict[str, float]]:
+        """
+        Metrics of one model on every non-empty subset of its modalities, each over the rows that have all of it (their
+        number is `rows`): `{"text": {"accuracy": …, "rows": …}, …, "text+image+audio": {…}}`. Encoders run once.
+        """
+        subsets = all_subsets(self.model.config.modalities)
+        model = self._wrap_model(self.model, training=False)
+        model.eval()
+        logits, labels, complete = [], [], []
+        for inputs in self.get_eval_dataloader(dataset):
+            inputs = self._prepare_inputs(inputs)
+            batch_labels = inputs.pop("labels")
+            batch_logits = model(**inputs, modality_subsets=subsets).logits  # (B, S, num_labels)
+            batch_complete = torch.stack([row_has(inputs, subset, all) for subset in subsets], dim=1)  # (B, S)
+            gathered = self.accelerator.gather_for_metrics((batch_logits, batch_labels, batch_complete))
+            for tensors, tensor in zip((logits, labels, complete), gathered):
+                tensors.append(tensor.float().cpu().numpy())
+        logits, labels, complete = (np.concatenate(arrays) for arrays in (logits, labels, complete))
+        return {
+            subset_name(subset): self.subset_metrics(logits[:, i], labels, complete[:, i] > 0)
+            for i, subset in enumerate(subsets)
+        }
+
+    def subset_metrics(self, logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        if not rows.any():
+            return {"rows": 0}
+        numbers = compute_metrics(logits[rows], labels[rows], self.model.config.problem_type)
+        return numbers | {"rows": int(rows.sum())}
+
+
+def row_has(inputs: dict[str, torch.Tensor], subset: tuple[str, ...], how) -> torch.Tensor:
+    """(B,) bool: which rows of a batch have all (`how=all`) or any (`how=any`) of a subset's modalities."""
+    batch_size = len(next(value for name, value in inputs.items() if name in INPUTS))
+    has = dict.fromkeys(MODALITIES, torch.zeros(batch_size, dtype=torch.bool))
+    for name, (mask_name, modality) in INPUTS.items():
+        if inputs.get(name) is not None:
+            has[modality] = inputs[mask_name].reshape(batch_size, -1).any(dim=1)
+    device = next(value.device for name, value in inputs.items() if name in INPUTS)
+    stacked = torch.stack([has[modality].to(device) for modality in subset])
+    return stacked.all(dim=0) if how is all else stacked.any(dim=0)
