@@ -12,7 +12,6 @@ from .modeling_mot import (
     MoTForSequenceClassification,
     MoTModel,
 )
-
 from .processing_mot import MoTProcessor
 
 transformers.AutoConfig.register("mot", MoTConfig, exist_ok=True)

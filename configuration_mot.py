@@ -18,6 +18,13 @@ logger = logging.get_logger(__name__)
 # The order of the modalities in the joint sequence and in the keys of results.
 MODALITIES = ("text", "image", "audio")
 
+# Named sizes for `MoTConfig.of_size`: the joint widths, and the number of layers of each modality's encoder.
+SIZES = {
+    "tiny": {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256, "num_encoder_layers": 3},
+    "small": {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024, "num_encoder_layers": 4},
+    "base": {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048, "num_encoder_layers": 4},
+}
+
 
 def _warn_of_near_misses(config: PreTrainedConfig, unknown: dict) -> None:
     """Unknown keys are kept, but one that nearly spells a field is most likely a typing error."""
@@ -296,6 +303,19 @@ class MoTConfig(PreTrainedConfig):
                 if getattr(config, name) is None:
                     setattr(config, name, getattr(self, name))
 
+    @classmethod
+    def of_size(cls, size: str, **kwargs) -> "MoTConfig":
+        """A config of a named size (see `docs/architecture.md`); further arguments as in `MoTConfig(...)`."""
+        if size not in SIZES:
+            raise ValueError(f"Unknown size {size!r}, expected one of {', '.join(SIZES)}.")
+        widths = dict(SIZES[size])
+        num_hidden_layers = widths.pop("num_encoder_layers")
+        for modality in MODALITIES:
+            name = f"{modality}_config"
+            if (given := kwargs.get(name, {})) is not None:
+                kwargs[name] = {"num_hidden_layers": num_hidden_layers} | given
+        return cls(**widths | kwargs)
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """The names of this model's modalities, in the order of the joint sequence."""
@@ -332,4 +352,12 @@ class MoTConfig(PreTrainedConfig):
                 raise ValueError(f"`{name}` must be 0 or more, got {getattr(self, name)}.")
 
 
-__all__ = ["MODALITIES", "MoTAudioConfig", "MoTConfig", "MoTImageConfig", "MoTModalityConfig", "MoTTextConfig"]
+__all__ = [
+    "MODALITIES",
+    "SIZES",
+    "MoTAudioConfig",
+    "MoTConfig",
+    "MoTImageConfig",
+    "MoTModalityConfig",
+    "MoTTextConfig",
+]

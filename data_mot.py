@@ -235,8 +235,9 @@ def load_splits(
     Without a test split, the validation split stands for it, with a warning.
 
     Args:
-        dataset_name: an id on the Hub, a folder that `datasets.load_dataset` understands (`data/*.parquet`, an image
-            folder, ...) or that `save_to_disk` wrote, or one parquet, CSV or JSON file.
+        dataset_name: an id on the Hub; a folder that `datasets.load_dataset` understands (`data/*.parquet`, an image
+            folder, files listed in `metadata.jsonl` as `image_file_name`, `audio_file_name`, ...) or that
+            `save_to_disk` wrote; or one parquet, CSV or JSON file.
         dataset_config: the configuration, where the dataset has several.
         seed: decides which rows are cut from train.
         label_column: the column to stratify by; by default the one `ModalityColumns.guess` would take.
@@ -269,7 +270,20 @@ def _read_splits(path: str, dataset_config: str | None) -> DatasetDict:
     if any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
         saved = datasets.load_from_disk(path)
         return saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
+    if _lists_several_files_per_row(path):
+        # `datasets` would take the folder for an audio folder as soon as it has as many sounds as pictures, and its
+        # Audio type then asks for torchcodec; as an image folder it needs nothing, and the column names say the rest.
+        return datasets.load_dataset("imagefolder", data_dir=path)
     return datasets.load_dataset(path, dataset_config, cache_dir=_cache_of_folder(path))
+
+
+def _lists_several_files_per_row(path: str) -> bool:
+    """Whether a folder's metadata has columns such as `image_file_name` and `audio_file_name`."""
+    for name in ("metadata.jsonl", "metadata.csv"):
+        for metadata in Path(path).rglob(name):
+            with open(metadata, encoding="utf-8") as lines:
+                return "_file_name" in lines.readline()
+    return False
 
 
 def _cache_of_folder(path: str) -> str | None:
@@ -307,25 +321,14 @@ def _cut_validation(train: Dataset, seed: int, label_column: str | None) -> tupl
 
 _MEDIA = {"image": Image, "audio": Audio, "video": Video}
 _KNOWN_NAMES = {
-    "text": (
-        "text",
-        "text_features",
-        "sentence",
-        "caption",
-        "transcription",
-        "transcript",
-        "utterance",
-        "description",
-    ),
-    "image": ("image", "image_features", "img", "picture", "photo"),
-    "audio": ("audio", "audio_features", "speech", "sound"),
-    "video": ("video", "clip"),
+    "text": ("text", "text_features", "sentence", "caption", "transcription", "transcript", "utterance"),
+    "image": ("image", "image_features", "img"),
+    "audio": ("audio", "audio_features"),
+    "video": ("video",),
     "label": ("label", "labels", "target", "targets", "class", "category", "sentiment", "emotion", "score"),
 }
 # String columns that are not prose, whatever else the dataset has.
-_NOT_PROSE = re.compile(
-    r"(^|_)(id|ids|idx|index|key|uuid|md5|path|paths|file|files|filename|name|url|speaker|split)$", re.I
-)
+_NOT_PROSE = re.compile(r"(^|_)(ids?|idx|index|key|uuid|md5|paths?|files?|filename|name|url|speaker|split)$", re.I)
 _LEFT_OUT = "none"
 
 
@@ -554,6 +557,9 @@ def prepare_split(
     reduced = reduced.rename_columns({name: role for role, name in chosen.items()})
     for modality in columns.modalities:
         if modality in _MEDIA and not is_ready_features(reduced.features[modality]):
+            if isinstance(reduced.features[modality], Value):  # of paths, which may be a large_string, or of bytes
+                plain = "string" if _is_string(reduced.features[modality]) else "binary"
+                reduced = reduced.cast_column(modality, Value(plain))
             reduced = reduced.cast_column(modality, _MEDIA[modality](decode=False))
     if columns.label is None:
         return reduced, None
@@ -706,7 +712,7 @@ def _check_example(example: dict, ready: list[str], feature_sizes: dict[str, int
     """Raises `_BadExample`. `feature_sizes` remembers the width of each modality's ready features, (column: width)."""
     present = [name for name in (*MODALITIES, "video") if not _is_absent(example.get(name))]
     if not present:
-        raise _BadExample("row without any modality", "every modality is None or blank.")
+        raise _BadExample("empty row", "every modality is None or blank.")
     for name in present:
         if name in ready:
             _check_features(example[name], name, feature_sizes)

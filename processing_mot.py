@@ -44,7 +44,7 @@ URL_PREFIXES = ("http://", "https://", "data:")
 URL_TIMEOUT_SECONDS = 30
 MAX_AUDIO_CHANNELS = 8  # 7.1 surround; more means that a batch was given as one array
 RESAMPLING_ZERO_CROSSINGS = 32  # per side of the filter: a narrower transition costs more multiplications
-RESAMPLING_ROLLOFF = 0.95  # the share of the lower Nyquist frequency that passes untouched
+RESAMPLING_ROLLOFF = 0.95  # where the filter is at half, as a share of the lower Nyquist frequency
 RESAMPLING_KAISER_BETA = 10.0  # about 100 dB of stop-band attenuation
 WINDOW_ATTRIBUTES = ("frame_length", "win_length", "n_fft")  # what mel extractors call their window, in samples
 RAW_OR_READY = (
@@ -295,8 +295,9 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     for phase in range(min(up, len(output))):
         first, remainder = divmod(phase * down, up)
         offsets = taps - remainder / up
-        taper = np.i0(RESAMPLING_KAISER_BETA * np.sqrt(np.clip(1 - (offsets / half_width) ** 2, 0, 1)))
-        kernel = cutoff * np.sinc(cutoff * offsets) * taper / np.i0(RESAMPLING_KAISER_BETA)
+        inside = 1 - (offsets / half_width) ** 2  # negative beyond the filter's end
+        taper = np.i0(RESAMPLING_KAISER_BETA * np.sqrt(np.maximum(inside, 0))) / np.i0(RESAMPLING_KAISER_BETA)
+        kernel = cutoff * np.sinc(cutoff * offsets) * np.where(inside >= 0, taper, 0)
         output[phase::up] = windows[first::down] @ kernel.astype(np.float32)
     return output
 

@@ -19,6 +19,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.utils import logging
 
 from .configuration_mot import MODALITIES
+from .data_mot import is_ready_features
 from .loss_mot import IGNORED_LABEL
 
 logger = logging.get_logger(__name__)
@@ -75,6 +76,14 @@ class EncodedDataset(torch.utils.data.Dataset):
         self.max_frames = None if max_audio_seconds is None else int(max_audio_seconds * 100)
         self.text_options = {"truncation": True, "max_length": max_text_tokens} if max_text_tokens else {}
         self.cache: dict[int, dict] = {}
+        features = getattr(split, "features", None) or {}
+        # Columns of vectors are ready features, which the processor takes under another name than raw input.
+        self.argument_names = {
+            "text": "text_features" if is_ready_features(features.get("text")) else "text",
+            "image": "image_features" if is_ready_features(features.get("image")) else "images",
+            "audio": "audio_features" if is_ready_features(features.get("audio")) else "audio",
+            "video": "videos",
+        }
 
     def __len__(self) -> int:
         return len(self.split)
@@ -91,12 +100,8 @@ class EncodedDataset(torch.utils.data.Dataset):
 
     def encode(self, row: dict) -> dict[str, torch.Tensor]:
         arguments = {
-            "text": row.get("text"),
-            "images": row.get("image"),
-            "audio": row.get("audio"),
-            "videos": row.get("video"),
+            name: [row[column]] for column, name in self.argument_names.items() if row.get(column) is not None
         }
-        arguments = {name: [value] for name, value in arguments.items() if value is not None}
         if "text" in arguments:
             arguments["text_kwargs"] = self.text_options
         encoded = self.processor(**arguments, return_tensors="pt")
@@ -304,11 +309,22 @@ class MoTTrainer(Trainer):
     With `objective="subsets"` a step's loss is the mean over every single modality and one random larger subset, the
     encoders run once. That teaches each modality to answer alone, which plain modality dropout does far worse (see
     `docs/training.md`). Each loss term is logged beside the loss.
+
+    Args:
+        train_collator: makes the batches of training, where `data_collator` makes those of evaluation.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, train_collator: MoTCollator | None = None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.train_collator = train_collator or self.data_collator
         self.loss_terms: dict[str, list[torch.Tensor]] = defaultdict(list)
+
+    def get_train_dataloader(self):
+        evaluation_collator, self.data_collator = self.data_collator, self.train_collator
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = evaluation_collator
 
     def get_decay_parameter_names(self, model) -> list[str]:
         """Weight decay is for matrices; not for norms and biases, nor for embeddings, positions and cls tokens."""

@@ -1,7 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Two processes train one model, rank 0 on text only and rank 1 on images and audio; run by test_invariants.py.
 
-`python distributed_steps.py ddp|fully_shard` takes two steps of SGD and compares the parameters with those that one
+`python distributed_steps.py ddp fully_shard` takes two steps of SGD with each engine and compares the parameters with those that one
 process gets from the mean of both ranks' losses. An engine that waits for a missing gradient or a missing collective
 hangs here until its process group times out.
 """
@@ -15,10 +15,11 @@ import conftest  # noqa: F401  (makes `mot` importable in a clone that was never
 import torch
 import torch.distributed
 from helpers import build, make_inputs, max_difference, tiny_config
-from mot import MoTForSequenceClassification
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
+
+from mot import MoTForSequenceClassification
 
 WORLD_SIZE = 2
 STEPS = 2
@@ -55,7 +56,7 @@ def full_parameters(model):
     return {n: p.full_tensor() if hasattr(p, "full_tensor") else p for n, p in model.named_parameters()}
 
 
-def work(rank, engine, port):
+def work(rank, engines, port):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo",
@@ -64,9 +65,16 @@ def work(rank, engine, port):
         world_size=WORLD_SIZE,
         timeout=timedelta(seconds=60),
     )
-    architecture = {"num_joint_layers": 1, "num_global_layers": 1}
-    model = build(MoTForSequenceClassification, tiny_config(num_labels=4, **architecture)).train()
-    single = train(copy.deepcopy(model), lambda m: torch.stack([m(**batch(r)).loss for r in range(WORLD_SIZE)]).mean())
+    for engine in engines:
+        compare(rank, engine)
+    torch.distributed.destroy_process_group()
+
+
+def compare(rank, engine):
+    config = tiny_config(num_labels=4, num_joint_layers=1, num_global_layers=1)
+    model = build(MoTForSequenceClassification, config).train()
+    single = copy.deepcopy(model)
+    train(single, lambda m: torch.stack([m(**batch(r)).loss for r in range(WORLD_SIZE)]).mean())
     model = DistributedDataParallel(model) if engine == "ddp" else shard(model)
     train(model, lambda m: m(**batch(rank)).loss)
     expected = dict(single.named_parameters())
@@ -74,8 +82,9 @@ def work(rank, engine, port):
         difference = max_difference(parameter, expected[name])
         if not difference < 1e-5:
             raise AssertionError(f"{engine}, rank {rank}: {name} differs from one process by {difference}")
-    print(f"{engine}, rank {rank}: {len(expected)} parameters equal to one process", flush=True)
-    torch.distributed.destroy_process_group()
+    # One write for the whole line: both ranks share the pipe.
+    sys.stdout.write(f"{engine}, rank {rank}: all parameters equal to one process\n")
+    sys.stdout.flush()
 
 
 def free_port():
@@ -85,4 +94,4 @@ def free_port():
 
 
 if __name__ == "__main__":
-    torch.multiprocessing.spawn(work, args=(sys.argv[1], free_port()), nprocs=WORLD_SIZE)
+    torch.multiprocessing.spawn(work, args=(sys.argv[1:], free_port()), nprocs=WORLD_SIZE)

@@ -8,6 +8,7 @@ a modality; `real_row` takes one of its rows down to the real tokens, and `poiso
 from itertools import chain, combinations
 
 import torch
+
 from mot import MoTConfig
 
 MODALITIES = ("text", "image", "audio")

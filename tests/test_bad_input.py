@@ -22,6 +22,7 @@ from helpers import (
     without,
 )
 from huggingface_hub.errors import StrictDataclassError
+
 from mot import MoTConfig, MoTForSequenceClassification, MoTImageConfig, MoTModel
 
 BATCH_SIZE = 3

@@ -33,8 +33,9 @@ from helpers import (
     tiny_config,
     without,
 )
-from mot import MoTForSequenceClassification, MoTModel
 from reference import reference_forward
+
+from mot import MoTForSequenceClassification, MoTModel
 
 TOLERANCE = 1e-5
 # Where only absent tokens differ, not even rounding should; 1e-6 leaves room for another batch size or layout.
@@ -471,15 +472,21 @@ def test_training_forward_equals_eval_forward(architecture, subset, masks):
         assert (getattr(output, f"{modality}_hidden_state") is None) == (modality not in subset)
 
 
-@pytest.mark.parametrize("engine", ["ddp", "fully_shard"])
-def test_two_processes_with_different_modalities_finish(engine):
-    """Rank 0 sees text only, rank 1 image and audio: both engines finish two steps and learn what one process would."""
-    script = Path(__file__).with_name("distributed_steps.py")
+@pytest.fixture(scope="module")
+def two_processes():
+    """One launch for all engines, since most of it is the import of torch in each process."""
+    command = [sys.executable, str(Path(__file__).with_name("distributed_steps.py")), "ddp", "fully_shard"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), engine]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert finished.stdout.count("equal to one process") == 2, finished.stdout + finished.stderr
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fully_shard"])
+def test_two_processes_with_different_modalities_finish(two_processes, engine):
+    """Rank 0 sees text only, rank 1 image and audio: both engines finish two steps and learn what one process would."""
+    report = two_processes.stdout + two_processes.stderr
+    for rank in (0, 1):
+        assert f"{engine}, rank {rank}: all parameters equal to one process" in report, report
+    assert two_processes.returncode == 0, report
 
 
 # The classification head
