@@ -88,12 +88,29 @@ def test_compiled_training_gives_the_gradients_of_eager(subset):
 
 
 class TensorOutputs(torch.nn.Module):
+    """The two main outputs as tensors; its arguments are named one by one, as `dynamic_shapes` needs them."""
+
     def __init__(self, model):
         super().__init__()
         self.model = model
 
-    def forward(self, **inputs):
-        output = self.model(**inputs)
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        pixel_values=None,
+        pixel_mask=None,
+        input_features=None,
+        input_features_mask=None,
+    ):
+        output = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            pixel_values=pixel_values,
+            pixel_mask=pixel_mask,
+            input_features=input_features,
+            input_features_mask=input_features_mask,
+        )
         return output.last_hidden_state, output.pooler_output
 
 
@@ -131,7 +148,7 @@ def dynamic_shapes(inputs):
         "input_features": {0: batch, 1: audio},
         "input_features_mask": {0: batch, 1: audio},
     }
-    return {"inputs": {name: dimensions[name] for name in inputs}}
+    return {name: dimensions[name] for name in inputs}
 
 
 @pytest.mark.parametrize("masks", ["padding", None])

@@ -1,0 +1,300 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Training: batches, augmentation, the objective over subsets, metrics, and the command line as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, f1_score
+from transformers import AutoModelForSequenceClassification, AutoProcessor
+
+from mot import MoTConfig, MoTForSequenceClassification
+from mot.training_mot import (
+    AudioAugmentation,
+    EncodedDataset,
+    ImageAugmentation,
+    MoTCollator,
+    MoTTrainer,
+    MoTTrainingArguments,
+    all_subsets,
+    compute_metrics,
+    row_has,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def encoded_row(text: int | None = None, image: bool = False, audio: int | None = None, label: int = 0) -> dict:
+    row = {"labels": torch.tensor(label)}
+    if text is not None:
+        row["input_ids"] = torch.randint(1, 20, (text,))
+    if image:
+        row["pixel_values"] = torch.randn(3, 8, 8)
+    if audio is not None:
+        row["input_features"] = torch.randn(audio, 80)
+    return row
+
+
+def tiny_model(**kwargs) -> MoTForSequenceClassification:
+    config = MoTConfig(
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=32,
+        text_config={"vocab_size": 20, "num_hidden_layers": 1},
+        image_config={"image_size": 8, "patch_size": 4, "num_hidden_layers": 1},
+        audio_config={"num_hidden_layers": 1},
+        num_labels=3,
+        problem_type="single_label_classification",
+        **kwargs,
+    )
+    return MoTForSequenceClassification(config)
+
+
+# ------------------------------------------------------ batches ------------------------------------------------------
+
+
+def test_collator_pads_every_modality_and_masks_what_a_row_lacks():
+    rows = [encoded_row(text=3, audio=5), encoded_row(image=True, label=1), encoded_row(text=4, image=True, audio=2)]
+    batch = MoTCollator(pad_token_id=7)(rows)
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
+    assert batch["input_ids"][0, 3] == 7
+    assert batch["pixel_mask"].tolist() == [0, 1, 1]
+    assert batch["input_features_mask"].sum(dim=1).tolist() == [5, 0, 2]
+    assert torch.equal(batch["input_features"][2, :2], rows[2]["input_features"])
+    assert batch["labels"].tolist() == [0, 1, 0]
+
+
+def test_collator_leaves_out_a_modality_that_no_row_has():
+    assert set(MoTCollator()([encoded_row(text=3), encoded_row(text=2)])) == {"input_ids", "attention_mask", "labels"}
+
+
+def test_collator_pads_videos_of_different_lengths():
+    rows = [{"pixel_values": torch.randn(n, 3, 8, 8), "labels": torch.tensor(0)} for n in (2, 4)]
+    batch = MoTCollator()(rows)
+    assert batch["pixel_values"].shape == (2, 4, 3, 8, 8)
+    assert batch["pixel_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+
+
+def test_modality_dropout_never_drops_the_last_modality():
+    collator = MoTCollator(modality_dropout=0.9)
+    rows = [encoded_row(text=2, image=True, audio=2), encoded_row(audio=2)] * 100
+    kept = [len(collator.drop_modalities(row)) - len({"labels"}) for row in rows]
+    assert min(kept) == 1
+    assert sum(count == 1 for count in kept) > 150  # three modalities are seldom kept at a rate of 0.9
+
+
+def test_augmentations_change_values_but_neither_shape_nor_scale():
+    pixels = torch.rand(4, 3, 28, 28)
+    augmented = ImageAugmentation()(pixels)
+    assert augmented.shape == pixels.shape
+    assert not torch.equal(augmented, pixels)
+    assert augmented.min() >= 0
+    assert augmented.max() <= 1
+    frames = torch.rand(50, 80)
+    shapes = {tuple(AudioAugmentation()(frames.clone()).shape) for _ in range(50)}
+    assert {bins for _, bins in shapes} == {80}
+    assert len(shapes) > 5
+    assert all(40 <= length <= 60 for length, _ in shapes)
+
+
+def test_image_augmentation_without_strength_is_the_identity():
+    pixels = torch.rand(2, 3, 3, 12, 12)
+    assert torch.allclose(ImageAugmentation(0, 0, 0, 0)(pixels), pixels, atol=1e-5)
+
+
+def test_encoded_dataset_keeps_what_fits_and_encodes_the_rest_again():
+    class CountingProcessor:
+        calls = 0
+
+        def __call__(self, text, **kwargs):
+            self.calls += 1
+            return {"input_ids": torch.ones(1, 10, dtype=torch.long)}
+
+    rows = [{"text": "a", "label": 0}, {"text": "b", "label": 1}]
+    row_bytes = 10 * 8 + 8
+    processor = CountingProcessor()
+    dataset = EncodedDataset(rows, processor, cache_bytes=row_bytes)
+    for _ in range(3):
+        assert [dataset[i]["labels"].item() for i in range(2)] == [0, 1]
+    assert processor.calls == 1 + 3
+
+
+def test_row_has_tells_which_rows_have_all_or_any_of_a_subset():
+    batch = MoTCollator()([encoded_row(text=3), encoded_row(text=2, audio=4)])
+    assert row_has(batch, ("text", "audio"), all).tolist() == [False, True]
+    assert row_has(batch, ("text", "audio"), any).tolist() == [True, True]
+    assert row_has(batch, ("image",), any).tolist() == [False, False]
+
+
+# ------------------------------------------------------ metrics ------------------------------------------------------
+
+
+def test_metrics_equal_their_definitions():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(50, 4)), rng.integers(0, 4, 50)
+    numbers = compute_metrics(logits, labels, "single_label_classification")
+    assert numbers["accuracy"] == pytest.approx(accuracy_score(labels, logits.argmax(1)))
+    assert numbers["f1_macro"] == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
+    numbers = compute_metrics(logits[:, :1], logits[:, 0] * 2 + 1, "regression")
+    assert numbers["pearson"] == pytest.approx(1.0)
+    assert numbers["mae"] == pytest.approx(np.abs(logits[:, 0] + 1).mean())
+    targets = rng.integers(0, 2, (50, 4))
+    numbers = compute_metrics(logits, targets.astype(float), "multi_label_classification")
+    assert numbers["accuracy"] == pytest.approx(((logits > 0) == targets).all(1).mean())
+
+
+# ------------------------------------------------------ trainer ------------------------------------------------------
+
+
+def toy_rows(number: int) -> list[dict]:
+    """Each modality alone tells the label; every third row lacks something."""
+    rows = []
+    for i in range(number):
+        label = i % 3
+        row = encoded_row(text=3, image=True, audio=6, label=label)
+        row["input_ids"][:] = label + 1
+        row["pixel_values"][:] = label - 1.0
+        row["input_features"][:] = label - 1.0
+        if i % 3 == 0:
+            row.pop(("input_ids", "pixel_values", "input_features")[i // 3 % 3])
+        rows.append(row)
+    return rows
+
+
+def toy_trainer(tmp_path, model=None, **kwargs) -> MoTTrainer:
+    options = {"max_steps": 60, "learning_rate": 1e-2, "report_to": "none", "save_strategy": "no", "logging_steps": 10}
+    arguments = {key: kwargs.pop(key) for key in list(kwargs) if key in MoTTrainingArguments.__dataclass_fields__}
+    return MoTTrainer(
+        model=model or tiny_model(),
+        args=MoTTrainingArguments(str(tmp_path), per_device_train_batch_size=12, **options | arguments),
+        train_dataset=toy_rows(36),
+        data_collator=MoTCollator(),
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize("label_smoothing_factor", [0.0, 0.1])
+def test_one_model_learns_every_subset_at_once(tmp_path, label_smoothing_factor):
+    trainer = toy_trainer(tmp_path, label_smoothing_factor=label_smoothing_factor)
+    trainer.train()
+    results = trainer.evaluate_subsets(toy_rows(30))
+    assert list(results) == ["text", "image", "audio", "text+image", "text+audio", "image+audio", "text+image+audio"]
+    assert {name: numbers["accuracy"] for name, numbers in results.items()} == dict.fromkeys(results, 1.0)
+    assert results["text+image+audio"]["rows"] == 20  # a third of the rows lacks something
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert label_smoothing_factor or {"loss/text", "loss/image", "loss/audio"} <= set(logged[0])
+
+
+def test_compute_loss_func_sees_every_subset_with_its_labels(tmp_path):
+    seen = []
+
+    def loss(outputs, labels, num_items_in_batch=None):
+        seen.append((outputs.logits.shape, labels))
+        return torch.nn.functional.cross_entropy(outputs.logits.flatten(0, 1), labels.flatten())
+
+    toy_trainer(tmp_path, compute_loss_func=loss, max_steps=2).train()
+    shape, labels = seen[0]
+    assert shape == (12, 4, 3)
+    assert labels.shape == (12, 4)
+    # The rows that lack a modality do not count where it stands alone, and do where the subset is larger.
+    assert 0 < (labels[:, :3] == -100).sum() < 12
+    assert (labels[:, 3] == -100).sum() == 0
+
+
+def test_evaluating_subsets_equals_evaluating_each_alone(tmp_path):
+    trainer, rows = toy_trainer(tmp_path, max_steps=5), toy_rows(30)
+    trainer.train()
+    results = trainer.evaluate_subsets(rows)
+    names = {"text": "input_ids", "image": "pixel_values", "audio": "input_features"}
+    for subset in all_subsets(tuple(names)):
+        correct = []
+        for row in rows:
+            if all(names[modality] in row for modality in subset):
+                kept = {names[modality]: row[names[modality]][None] for modality in subset}
+                with torch.no_grad():
+                    correct.append(trainer.model.eval()(**kept).logits.argmax().item() == row["labels"].item())
+        assert results["+".join(subset)]["rows"] == len(correct)
+        assert results["+".join(subset)]["accuracy"] == pytest.approx(np.mean(correct))
+
+
+def test_weight_decay_spares_norms_biases_and_embeddings(tmp_path):
+    trainer = toy_trainer(tmp_path)
+    decayed = trainer.get_decay_parameter_names(trainer.model)
+    assert "mot.encoders.text.layers.0.mlp.fc1.weight" in decayed
+    spared = ("bias", "layernorm", "modality_embeddings", "word_embeddings")
+    assert not [name for name in decayed if any(part in name for part in spared)]
+
+
+# -------------------------------------------------- the command line --------------------------------------------------
+
+
+def run_finetune(tmp_path, *options: str, check: bool = True) -> subprocess.CompletedProcess:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, str(REPOSITORY / "run_finetune.py"), "--output_dir", str(tmp_path / "out"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert not check or done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.mark.training
+def test_finetune_leaves_a_checkpoint_results_and_a_card_that_work(tmp_path):
+    done = run_finetune(tmp_path, "--max_steps", "3", "--per_device_train_batch_size", "8")
+    out = tmp_path / "out"
+    results = json.loads((out / "results.json").read_text())
+    assert {"task", "split", "seed", "seconds", "subsets"} <= set(results)
+    assert list(results["subsets"])[-1] == "text+image+audio"
+    assert results["subsets"]["text"]["rows"] == 300
+    assert load_file(out / "model.safetensors")
+    assert not [path for path in out.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
+    card = (out / "README.md").read_text()
+    assert "mixture-of-transformers" in card
+    assert f"{results['subsets']['text']['accuracy']:.4f}" in card
+    # The printed lines, pasted into a process that cannot import `mot`.
+    lines = done.stdout[done.stdout.index("from transformers import") :]
+    blocker = "import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
+    check = "try:\n    import mot\nexcept ImportError:\n    pass\nelse:\n    raise SystemExit('mot can be imported')\n"
+    environment = os.environ | {"HF_HOME": str(tmp_path / "other"), "OMP_NUM_THREADS": "1"}
+    answer = subprocess.run(
+        [sys.executable, "-c", blocker + check + lines], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    model = AutoModelForSequenceClassification.from_pretrained(out)
+    assert answer.stdout.strip() in model.config.id2label.values()
+
+
+@pytest.mark.training
+def test_finetune_takes_any_local_dataset_and_continues_from_a_checkpoint(tmp_path):
+    from mot.data_mot import load_digits_dataset
+
+    columns = {"text": "transcript", "image": "picture", "audio": "speech", "label": "mood"}
+    for name, split in load_digits_dataset().items():
+        (tmp_path / "clips").mkdir(exist_ok=True)
+        split.select(range(60)).rename_columns(columns).to_parquet(tmp_path / "clips" / f"{name}.parquet")
+    options = ["--dataset_name", str(tmp_path / "clips"), "--max_steps", "2", "--per_device_train_batch_size", "8"]
+    options += [f"--{role}_column={name}" for role, name in columns.items() if role != "audio"]
+    run_finetune(tmp_path, *options, "--audio_column", "none")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert list(results["subsets"]) == ["text", "image", "text+image"]
+    first = load_file(tmp_path / "out" / "model.safetensors")
+    (tmp_path / "out").rename(tmp_path / "first")
+    run_finetune(
+        tmp_path, *options, "--audio_column=none", f"--model_name_or_path={tmp_path / 'first'}", "--learning_rate=0"
+    )
+    second = load_file(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    processor = AutoProcessor.from_pretrained(tmp_path / "out")
+    assert processor.tokenizer.vocab == AutoProcessor.from_pretrained(tmp_path / "first").tokenizer.vocab
+
+
+@pytest.mark.training
+def test_finetune_names_the_columns_when_one_does_not_exist(tmp_path):
+    done = run_finetune(tmp_path, "--text_column", "transcript", check=False)
+    assert done.returncode != 0
+    assert "transcript" in done.stderr
+    assert "'text' (string)" in done.stderr
