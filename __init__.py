@@ -5,6 +5,7 @@ import transformers
 
 from . import modeling_mot
 from .configuration_mot import MoTAudioConfig, MoTConfig, MoTImageConfig, MoTTextConfig
+from .feature_extraction_mot import MoTFeatureExtractor
 from .modeling_mot import (
     AUTO_CLASSES,
     MoTForAudioClassification,
@@ -20,6 +21,8 @@ for _auto_class, _name in AUTO_CLASSES.items():
     _model_class = getattr(modeling_mot, _name)
     getattr(transformers, _auto_class).register(MoTConfig, _model_class, exist_ok=True)
     _model_class.register_for_auto_class(_auto_class)
+transformers.AutoFeatureExtractor.register(MoTConfig, MoTFeatureExtractor, exist_ok=True)
+MoTFeatureExtractor.register_for_auto_class()
 transformers.AutoProcessor.register(MoTConfig, MoTProcessor, exist_ok=True)
 MoTProcessor.register_for_auto_class()
 
@@ -28,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "MoTAudioConfig",
     "MoTConfig",
+    "MoTFeatureExtractor",
     "MoTForAudioClassification",
     "MoTForImageClassification",
     "MoTForSequenceClassification",

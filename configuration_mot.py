@@ -154,9 +154,9 @@ class MoTImageConfig(MoTModalityConfig):
         num_channels (`int`, *optional*, defaults to 3): Colour channels.
         num_frames (`int`, *optional*, defaults to 8):
             Rows of the learned time table, and so the most frames (or ready features) of learned positions.
-        stem (`str`, *optional*, defaults to `"linear"`):
-            How pixels become patch tokens: `"linear"` as in ViT, or `"conv"`, a few small strided convolutions
-            (arXiv 2106.14881), which learns better on small data (see `docs/training.md`).
+        stem (`str`, *optional*, defaults to `"conv"`):
+            How pixels become patch tokens: `"conv"`, a few small strided convolutions (arXiv 2106.14881), which learn
+            better on small data (see `docs/training.md`), or `"linear"` as in ViT.
         position_embedding_type (`str`, *optional*):
             `"sinusoidal_2d"` (the default), `"sinusoidal"` or `"learned"`. Ready features are a sequence without rows
             and columns: theirs is `"sinusoidal"` (the default) or `"learned"`.
@@ -169,7 +169,7 @@ class MoTImageConfig(MoTModalityConfig):
     patch_size: int = 16
     num_channels: int = 3
     num_frames: int = 8
-    stem: Literal["linear", "conv"] = "linear"
+    stem: Literal["conv", "linear"] = "conv"
     position_embedding_type: Literal["sinusoidal_2d", "sinusoidal", "learned"] | None = None
 
     def __post_init__(self, **kwargs):
@@ -257,7 +257,6 @@ class MoTConfig(PreTrainedConfig):
     # What a plain `Trainer` must not gather over a whole evaluation set.
     keys_to_ignore_at_inference = [
         "losses",
-        "subset_logits",
         "last_hidden_state",
         "attention_mask",
         "text_hidden_state",
@@ -305,16 +304,19 @@ class MoTConfig(PreTrainedConfig):
 
     @classmethod
     def of_size(cls, size: str, **kwargs) -> "MoTConfig":
-        """A config of a named size (see `docs/architecture.md`); further arguments as in `MoTConfig(...)`."""
+        """
+        A config of a named size (see `docs/architecture.md`); `num_encoder_layers` is the depth of each modality's
+        encoder, further arguments are those of `MoTConfig(...)`.
+        """
         if size not in SIZES:
             raise ValueError(f"Unknown size {size!r}, expected one of {', '.join(SIZES)}.")
-        widths = dict(SIZES[size])
-        num_hidden_layers = widths.pop("num_encoder_layers")
+        kwargs = SIZES[size] | kwargs
+        num_hidden_layers = kwargs.pop("num_encoder_layers")
         for modality in MODALITIES:
             name = f"{modality}_config"
             if (given := kwargs.get(name, {})) is not None:
                 kwargs[name] = {"num_hidden_layers": num_hidden_layers} | given
-        return cls(**widths | kwargs)
+        return cls(**kwargs)
 
     @property
     def modalities(self) -> tuple[str, ...]:

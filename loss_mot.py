@@ -38,7 +38,8 @@ def classification_loss(
     logits: torch.Tensor, labels: torch.Tensor, config, rows: torch.Tensor | None = None
 ) -> torch.Tensor:
     """
-    Cross-entropy, binary cross-entropy or a regression loss, as `config.problem_type` (or else the labels) say.
+    Cross-entropy, binary cross-entropy or a regression loss, as `config.problem_type` says; where it says nothing, the
+    labels decide, and it is set.
 
     Args:
         logits: (B, num_labels).
@@ -49,7 +50,9 @@ def classification_loss(
     Returns:
         A scalar: the mean over the rows that count, 0 if there is none.
     """
-    problem_type = config.problem_type or problem_type_of(labels, logits.shape[-1])
+    if config.problem_type is None:  # kept, as transformers' own losses do: pipelines answer by it
+        config.problem_type = problem_type_of(labels, logits.shape[-1])
+    problem_type = config.problem_type
     check_labels(labels, logits, problem_type)
     logits, labels = logits.float(), labels.to(logits.device)
     if problem_type == "single_label_classification":

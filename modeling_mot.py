@@ -133,7 +133,7 @@ class MoTEmbeddings(nn.Module):
             tokens, positions, mask = self.embed_features(inputs, mask)
         hidden_states = tokens + (positions.to(tokens.dtype) + modality_embedding)
         if self.config.use_cls_token:
-            cls_token = (self.cls_token + modality_embedding).expand(len(tokens), -1, -1)
+            cls_token = (self.cls_token + modality_embedding).expand(tokens.shape[0], -1, -1)
             hidden_states = torch.cat([cls_token, hidden_states], dim=1)
             if mask is not None:
                 mask = torch.cat([mask.any(dim=1, keepdim=True), mask], dim=1)
@@ -350,7 +350,9 @@ class MoTAudioEmbeddings(MoTEmbeddings):
         if self.config.mean_normalization:
             frames = self.subtract_mean(frames, mask)
         tokens = self.embed_linear(frames) if self.config.stem == "linear" else self.embed_conv(frames, mask)
-        mask = None if mask is None else mask[:, :: self.config.stem_stride]
+        if mask is not None:  # a token is real where its first frame is
+            first_frames = torch.arange(tokens.shape[1], device=mask.device) * self.config.stem_stride
+            mask = first_frames < mask.sum(dim=1, keepdim=True)
         return tokens, self.positions(tokens.shape[1], mask, tokens.device), mask
 
     @staticmethod
@@ -363,14 +365,17 @@ class MoTAudioEmbeddings(MoTEmbeddings):
 
     def embed_linear(self, frames: torch.Tensor) -> torch.Tensor:
         stride = self.config.stem_stride
-        frames = F.pad(frames, (0, 0, 0, -frames.shape[1] % stride))
-        return self.projection(frames.unflatten(1, (-1, stride)).flatten(2))
+        num_tokens = (frames.shape[1] + stride - 1) // stride
+        indices = torch.arange(num_tokens * stride, device=frames.device)
+        frames = F.pad(frames, (0, 0, 0, stride - 1)).index_select(1, indices)  # zeros fill the last token
+        return self.projection(frames.reshape(frames.shape[0], num_tokens, stride * frames.shape[2]))
 
     def embed_conv(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         hidden_states = F.gelu(self.conv1(frames.transpose(1, 2))).transpose(1, 2)  # (B, T, d)
         # Padding is zero again, just as what a convolution sees beyond the end of a clip.
         hidden_states = blank(hidden_states, mask)
-        return F.gelu(self.conv2(hidden_states.transpose(1, 2))).transpose(1, 2)  # (B, ceil(T / stride), d)
+        tokens = F.gelu(self.conv2(hidden_states.transpose(1, 2))).transpose(1, 2)  # (B, ceil(T / stride), d)
+        return tokens.contiguous()
 
     def raw_stand_in(self, reference: torch.Tensor) -> torch.Tensor:
         return reference.new_zeros(1, 1, self.config.num_mel_bins)
@@ -427,7 +432,7 @@ class MoTAttention(nn.Module):
     def __init__(self, config, key_bias: bool = True):
         super().__init__()
         width = config.hidden_size
-        self.head_size = width // config.num_attention_heads
+        self.heads = (config.num_attention_heads, width // config.num_attention_heads)
         self.q_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, width, bias=key_bias)
         self.v_proj = nn.Linear(width, width)
@@ -436,7 +441,7 @@ class MoTAttention(nn.Module):
     def forward(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
         """Queries, keys and values of tokens (B, L, d), each (B, H, L, D)."""
         return [
-            projection(hidden_states).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+            projection(hidden_states).unflatten(-1, self.heads).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         ]
 
@@ -466,7 +471,7 @@ class MoTResidual(nn.Module):
         update = self.dropout(update)
         if self.training and self.drop_path > 0:
             keep = 1 - self.drop_path
-            kept = torch.rand(len(update), 1, 1, device=update.device) < keep  # whole rows are dropped
+            kept = torch.rand(update.shape[0], 1, 1, device=update.device) < keep  # whole rows are dropped
             update = update * kept.to(update.dtype) / keep
         return hidden_states + update
 
@@ -520,9 +525,21 @@ class MoTJointLayer(GradientCheckpointingLayer):
         )
 
     def forward(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, lengths: dict[str, int], **kwargs
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        lengths: dict[str, int],
+        stand_ins: torch.Tensor | None = None,
+        unseen: Iterable[str] = (),
+        **kwargs,
     ):
-        """`lengths`: how many tokens of each modality stand, in this order, in the joint sequence."""
+        """
+        Args:
+            lengths: how many tokens of each modality stand, in this order, in the joint sequence.
+            stand_ins: (1, len(unseen), d) one token of each modality of `unseen`, which the batch lacks.
+
+        The stand-ins pass their experts, but nothing attends to them; they reach the sequence times zero.
+        """
         parts = hidden_states.split(list(lengths.values()), dim=1)
         experts = [self.experts[m] for m in lengths]
         projected = [expert.project(part) for expert, part in zip(experts, parts)]
@@ -530,7 +547,17 @@ class MoTJointLayer(GradientCheckpointingLayer):
         attended, weights = attend(self, query, key, value, attention_mask, **kwargs)
         attended = attended.split(list(lengths.values()), dim=1)
         updated = [expert.update(*states) for expert, *states in zip(experts, parts, attended)]
+        for i, modality in enumerate(unseen):
+            updated[0] = updated[0] + 0.0 * self.run_alone(self.experts[modality], stand_ins[:, i : i + 1])
         return torch.cat(updated, dim=1), weights
+
+    @staticmethod
+    def run_alone(expert: MoTBlock, token: torch.Tensor) -> torch.Tensor:
+        """A scalar that depends on all of an expert's parameters, from one token (1, 1, d)."""
+        query, key, value = expert.project(token)
+        # Attention over one token is its value; query and key take part for their gradients.
+        attended = (value + 0.0 * (query + key)).transpose(1, 2).flatten(2)
+        return expert.update(token, attended).mean()
 
 
 class MoTGlobalLayer(GradientCheckpointingLayer):
@@ -575,45 +602,6 @@ def run_layers(
 def drop_path_rates(rate: float, num_layers: int) -> list[float]:
     """Stochastic depth grows linearly from 0 at the first layer to `rate` at the last."""
     return [rate * i / max(num_layers - 1, 1) for i in range(num_layers)]
-
-
-class MoTEncoder(nn.Module):
-    """The transformer encoder of one modality, whose output has the joint width."""
-
-    def __init__(self, config: MoTModalityConfig, joint_size: int):
-        super().__init__()
-        self.config = config
-        rates = drop_path_rates(config.drop_path_rate, config.num_hidden_layers)
-        self.layers = nn.ModuleList([MoTEncoderLayer(config, config.key_bias, rate) for rate in rates])
-        if config.final_norm:
-            self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        if config.hidden_size != joint_size:
-            self.projection = nn.Linear(config.hidden_size, joint_size)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        keep_states: bool = False,
-        keep_weights: bool = False,
-        **kwargs,
-    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
-        """
-        Args:
-            hidden_states: the embedded tokens, (B, L, d of this modality).
-            attention_mask: what `attention_mask_for` made.
-
-        Returns:
-            The tokens (B, L, d of the joint sequence), and, on request, the states and attention weights of its layers.
-        """
-        hidden_states, states, weights = run_layers(
-            self.layers, hidden_states, attention_mask, keep_states=keep_states, keep_weights=keep_weights, **kwargs
-        )
-        if self.config.final_norm:
-            hidden_states = self.final_norm(hidden_states)
-        if hasattr(self, "projection"):
-            hidden_states = self.projection(hidden_states)
-        return hidden_states, states, weights
 
 
 def attention_mask_for(config, hidden_states: torch.Tensor, mask: torch.Tensor | None):
@@ -716,12 +704,66 @@ class MoTPreTrainedModel(PreTrainedModel):
             init.copy_(module.position_embeddings, place[None])
             init.copy_(module.frame_position_embeddings, time)
 
+    def enable_input_require_grads(self):
+        """
+        Make every modality's embedded tokens require gradients: under reentrant gradient checkpointing, an adapter in
+        a layer whose input requires none gets none, and the library knows of word embeddings only.
+        """
+
+        def require_grads(module, inputs, output):
+            output[0].requires_grad_(True)
+
+        embeddings = [module for module in self.modules() if isinstance(module, MoTEmbeddings)]
+        self._require_grads_hooks = [module.register_forward_hook(require_grads) for module in embeddings]
+
     def save_pretrained(self, save_directory, *args, **kwargs):
         """Save the model with its code and an `auto_map` that names every class which can read the folder."""
         self.config.auto_map = {"AutoConfig": "configuration_mot.MoTConfig"} | {
             auto_class: f"modeling_mot.{name}" for auto_class, name in AUTO_CLASSES.items()
         }
         super().save_pretrained(save_directory, *args, **kwargs)
+
+
+class MoTEncoder(MoTPreTrainedModel):
+    """The transformer encoder of one modality, whose output has the joint width."""
+
+    config: MoTModalityConfig
+    main_input_name = "hidden_states"
+
+    def __init__(self, config: MoTModalityConfig, joint_size: int):
+        super().__init__(config)
+        rates = drop_path_rates(config.drop_path_rate, config.num_hidden_layers)
+        self.layers = nn.ModuleList([MoTEncoderLayer(config, config.key_bias, rate) for rate in rates])
+        if config.final_norm:
+            self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        if config.hidden_size != joint_size:
+            self.projection = nn.Linear(config.hidden_size, joint_size)
+        self.post_init()
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        keep_states: bool = False,
+        keep_weights: bool = False,
+        **kwargs,
+    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+        """
+        Args:
+            hidden_states: the embedded tokens, (B, L, d of this modality).
+            attention_mask: what `attention_mask_for` made.
+
+        Returns:
+            The tokens (B, L, d of the joint sequence), and, on request, the states and attention weights of its layers.
+        """
+        hidden_states, states, weights = run_layers(
+            self.layers, hidden_states, attention_mask, keep_states=keep_states, keep_weights=keep_weights, **kwargs
+        )
+        if self.config.final_norm:
+            hidden_states = self.final_norm(hidden_states)
+        if hasattr(self, "projection"):
+            hidden_states = self.projection(hidden_states)
+        return hidden_states, states, weights
 
 
 class MoTModel(MoTPreTrainedModel):
@@ -733,10 +775,6 @@ class MoTModel(MoTPreTrainedModel):
     def __init__(self, config: MoTConfig):
         super().__init__(config)
         configs = {m: config.modality_config(m) for m in config.modalities}
-        for modality_config in configs.values():
-            # The library hands its choice down to submodels, not to the sub-configs of plain modules.
-            if modality_config._attn_implementation is None:
-                modality_config._attn_implementation = config._attn_implementation
         self.embeddings = nn.ModuleDict({m: EMBEDDINGS[m](c) for m, c in configs.items()})
         self.modality_embeddings = nn.ParameterDict(
             {m: nn.Parameter(torch.zeros(1, c.hidden_size)) for m, c in configs.items()}
@@ -826,9 +864,10 @@ class MoTModel(MoTPreTrainedModel):
         for another for ever.
         """
         if output_encoder_attentions:
-            self.check_attention_weights()
+            for modality in self.config.modalities:
+                self.check_attention_weights(self.config.modality_config(modality))
         inputs, arguments = self.collect_inputs(arguments)
-        batch_size = len(next(iter(inputs.values()))[0])
+        batch_size = next(iter(inputs.values()))[0].shape[0]
         encoded = EncodedModalities(given=tuple(inputs))
         for modality in self.config.modalities if self.training or stand_ins else inputs:
             embeddings, encoder = self.embeddings[modality], self.encoders[modality]
@@ -838,9 +877,9 @@ class MoTModel(MoTPreTrainedModel):
             tokens, states, weights = encoder(
                 tokens, attention_mask, output_encoder_hidden_states, output_encoder_attentions, **arguments
             )
-            if output_encoder_hidden_states:
+            if output_encoder_hidden_states and modality in inputs:
                 encoded.encoder_hidden_states[modality] = tuple(states)
-            if output_encoder_attentions:
+            if output_encoder_attentions and modality in inputs:
                 encoded.encoder_attentions[modality] = tuple(weights)
             if modality not in inputs:
                 tokens = tokens[:, :1].expand(batch_size, -1, -1)
@@ -870,14 +909,22 @@ class MoTModel(MoTPreTrainedModel):
                     f"{' and '.join(f'`{name}`' for name in given)}."
                 )
             inputs[modality] = (given[expected], mask)
+        self.check_arguments(arguments)
         self.check_batch(inputs)
         return inputs, arguments
+
+    def check_arguments(self, arguments: dict) -> None:
+        """Other arguments go to the attention implementation, but one that is named like an input is a mistake."""
+        inputs = [name for e in EMBEDDINGS.values() for name in (e.raw_name, e.features_name, e.mask_name)]
+        for name in arguments:
+            if name.endswith(("_features", "_mask", "_values", "_subset", "_subsets")):
+                raise ValueError(f"Unknown argument `{name}`; the inputs are {', '.join(dict.fromkeys(inputs))}.")
 
     def check_batch(self, inputs: dict[str, tuple]) -> None:
         names = {modality: self.embeddings[modality].input_name for modality in self.config.modalities}
         if not inputs:
             raise ValueError(f"Give at least one modality: {', '.join(f'`{name}`' for name in names.values())}.")
-        sizes = {names[modality]: len(values) for modality, (values, _) in inputs.items()}
+        sizes = {names[modality]: values.shape[0] for modality, (values, _) in inputs.items()}
         if any(size != next(iter(sizes.values())) for size in sizes.values()):
             found = ", ".join(f"`{name}` has {size} rows" for name, size in sizes.items())
             raise ValueError(
@@ -903,29 +950,29 @@ class MoTModel(MoTPreTrainedModel):
         keep_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         keep_weights = self.config.output_attentions if output_attentions is None else output_attentions
         if keep_weights:
-            self.check_attention_weights()
+            self.check_attention_weights(self.config)
         present = [m for m in encoded.hidden_states if m in (encoded.given if modalities is None else modalities)]
         unseen = [m for m in encoded.hidden_states if m not in present] if self.training else []
-        parts = [encoded.hidden_states[m] for m in present] + [encoded.hidden_states[m][:, :1] for m in unseen]
-        lengths = {m: part.shape[1] for m, part in zip(present + unseen, parts)}
-        length = sum(lengths[m] for m in present)
-        hidden_states = torch.cat(parts, dim=1)  # (B, L + one for each unseen modality, d)
+        lengths = {m: encoded.hidden_states[m].shape[1] for m in present}
+        hidden_states = torch.cat([encoded.hidden_states[m] for m in present], dim=1)  # (B, L, d)
+        stand_ins = torch.cat([encoded.hidden_states[m][:1, :1] for m in unseen], dim=1) if unseen else None
+        if unseen:
+            hidden_states = hidden_states + 0.0 * stand_ins.mean()
         masks = {m: encoded.full_mask(m) for m in present}
         mask = torch.cat(list(masks.values()), dim=1)  # (B, L)
         all_real = all(encoded.masks[m] is None for m in present)
-        seen = None if all_real and not unseen else F.pad(mask, (0, len(unseen)))
-        attention_mask = attention_mask_for(self.config, hidden_states, seen)
+        attention_mask = attention_mask_for(self.config, hidden_states, None if all_real else mask)
 
         keep = {"keep_states": keep_states, "keep_weights": keep_weights, **kwargs}
-        hidden_states, states, weights = run_layers(self.joint_layers, hidden_states, attention_mask, lengths, **keep)
+        joint = (attention_mask, lengths, stand_ins, unseen)
+        hidden_states, states, weights = run_layers(self.joint_layers, hidden_states, *joint, **keep)
         hidden_states, more_states, more_weights = run_layers(
             self.global_layers, hidden_states, attention_mask, **keep
         )
         states, weights = states + more_states[1:], weights + more_weights
-        if unseen:
-            hidden_states = hidden_states[:, :length] + 0.0 * hidden_states[:, length:].mean()
-            states, weights = [s[:, :length] for s in states], [w[:, :, :length, :length] for w in weights]
         hidden_states = hidden_states if all_real else blank(hidden_states, mask)
+        if keep_states:
+            states[-1] = hidden_states
 
         slices = dict(zip(present, hidden_states.split([lengths[m] for m in present], dim=1)))
         return MoTModelOutput(
@@ -939,10 +986,11 @@ class MoTModel(MoTPreTrainedModel):
             encoder_attentions=encoded.encoder_attentions or None,
         )
 
-    def check_attention_weights(self) -> None:
-        if self.config._attn_implementation != "eager":
+    @staticmethod
+    def check_attention_weights(config: MoTConfig | MoTModalityConfig) -> None:
+        if config._attn_implementation != "eager":
             raise ValueError(
-                f'`attn_implementation="{self.config._attn_implementation}"` never forms attention weights: load the '
+                f'`attn_implementation="{config._attn_implementation}"` never forms attention weights: load the '
                 'model with `attn_implementation="eager"`, or call `model.set_attn_implementation("eager")` first.'
             )
 
@@ -1025,7 +1073,7 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
             "image_features": image_features,
         }
         if modality_subsets is not None:
-            return self.forward_subsets(inputs, labels, modality_subsets)
+            return self.forward_subsets(inputs, labels, modality_subsets, **kwargs)
         outputs = self.mot(**inputs, **kwargs)
         logits = self.classifier(self.dropout(outputs.pooler_output))
         return MoTClassifierOutput(
@@ -1038,9 +1086,11 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         )
 
     def forward_subsets(
-        self, inputs: dict[str, torch.Tensor], labels: torch.Tensor | None, subsets: list[tuple[str, ...]]
+        self, inputs: dict[str, torch.Tensor], labels: torch.Tensor | None, subsets: list[tuple[str, ...]], **kwargs
     ) -> MoTClassifierOutput:
-        self.check_subsets(subsets)
+        subsets = self.check_subsets(subsets)
+        if asked := [name for name, value in kwargs.items() if name.startswith("output_") and value]:
+            raise ValueError(f"`{asked[0]}` goes with one subset at a time, without `modality_subsets`.")
         encoded = self.mot.encode(**inputs, stand_ins=True)
         logits, losses = [], {}
         for subset in subsets:
@@ -1055,14 +1105,26 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
             losses=losses or None,
         )
 
-    def check_subsets(self, subsets: list[tuple[str, ...]]) -> None:
+    def check_subsets(self, subsets: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """The subsets with their modalities in the fixed order."""
         modalities = self.config.modalities
+        if not isinstance(subsets, (list, tuple)) or not subsets:
+            raise ValueError(f"`modality_subsets` is {subsets!r}, expected a list such as [({modalities[0]!r},)].")
+        ordered = []
         for subset in subsets:
-            if isinstance(subset, str) or not subset or not set(subset) <= set(modalities):
+            if (
+                not isinstance(subset, (list, tuple, set, frozenset))
+                or not subset
+                or not set(subset) <= set(modalities)
+            ):
                 raise ValueError(
                     f"`modality_subsets` holds {subset!r}, expected non-empty tuples of {', '.join(modalities)}, "
                     f"for example {(modalities[0],)!r}."
                 )
+            ordered.append(tuple(m for m in modalities if m in subset))
+        if len(set(ordered)) < len(ordered):
+            raise ValueError(f"`modality_subsets` names a subset twice: {ordered}.")
+        return ordered
 
 
 class MoTForImageClassification(MoTForSequenceClassification):

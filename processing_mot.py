@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from transformers import BertTokenizer, Gemma4AudioFeatureExtractor, ViTImageProcessorPil
+from transformers import BertTokenizer, ViTImageProcessorPil
 from transformers.audio_utils import AudioInput
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_utils import (
@@ -28,6 +28,8 @@ from transformers.image_utils import (
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.utils import logging
 from transformers.video_utils import VideoInput
+
+from .feature_extraction_mot import MoTFeatureExtractor
 
 try:
     import soundfile
@@ -396,7 +398,7 @@ class MoTProcessor(ProcessorMixin):
     """
 
     text_kwargs = {"padding": True}
-    audio_kwargs = {"truncation": False, "pad_to_multiple_of": None}
+    audio_kwargs = {"pad_to_multiple_of": None}
 
     def __init__(self, image_processor=None, feature_extractor=None, tokenizer=None, num_frames=8):
         if not isinstance(num_frames, int) or num_frames < 1:
@@ -406,7 +408,7 @@ class MoTProcessor(ProcessorMixin):
                 image_mean=IMAGENET_DEFAULT_MEAN, image_std=IMAGENET_DEFAULT_STD, do_convert_rgb=True
             )
         if feature_extractor is None:
-            feature_extractor = Gemma4AudioFeatureExtractor(feature_size=80, sampling_rate=16000)
+            feature_extractor = MoTFeatureExtractor()
         if tokenizer is None:
             logger.warning_once("No tokenizer given: the default one has no vocabulary, every word becomes [UNK].")
             tokenizer = BertTokenizer(model_max_length=512, model_input_names=["input_ids", "attention_mask"])

@@ -18,18 +18,16 @@ from typing import Literal
 
 import datasets
 import numpy as np
-import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import (
     AutoProcessor,
     AutoTokenizer,
-    Gemma4AudioFeatureExtractor,
     HfArgumentParser,
     ViTImageProcessorPil,
     set_seed,
 )
 
-from mot import MoTConfig, MoTForSequenceClassification, MoTProcessor
+from mot import MoTConfig, MoTFeatureExtractor, MoTForSequenceClassification, MoTProcessor
 from mot.configuration_mot import MODALITIES
 from mot.data_mot import (
     LabelSpec,
@@ -129,7 +127,6 @@ class RunArguments(MoTTrainingArguments):
     logging_steps: float = 50
     save_strategy: str = "no"
     report_to: str = "none"
-    dataloader_pin_memory: bool = field(default_factory=torch.cuda.is_available)
     seed: int = 0
 
 
@@ -180,7 +177,7 @@ def build_processor(train: datasets.Dataset, model: ModelArguments, max_text_tok
     image_processor = ViTImageProcessorPil(
         size={"height": size, "width": size}, image_mean=half, image_std=half, do_convert_rgb=True
     )
-    return MoTProcessor(image_processor, Gemma4AudioFeatureExtractor(feature_size=MEL_BINS), tokenizer)
+    return MoTProcessor(image_processor, MoTFeatureExtractor(feature_size=MEL_BINS), tokenizer)
 
 
 def build_config(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import datasets
 import numpy as np
 import torch
 from sklearn import metrics as sklearn_metrics
@@ -71,12 +72,15 @@ class EncodedDataset(torch.utils.data.Dataset):
         max_audio_seconds: float | None = None,
         max_text_tokens: int | None = None,
     ):
+        features = getattr(split, "features", None) or {}
+        for column, kind in features.items():
+            if isinstance(kind, (datasets.Image, datasets.Audio, datasets.Video)) and kind.decode:
+                split = split.cast_column(column, type(kind)(decode=False))  # decoding is the processor's work
         self.split, self.processor = split, processor
         self.free_bytes = cache_bytes
         self.max_frames = None if max_audio_seconds is None else int(max_audio_seconds * 100)
         self.text_options = {"truncation": True, "max_length": max_text_tokens} if max_text_tokens else {}
         self.cache: dict[int, dict] = {}
-        features = getattr(split, "features", None) or {}
         # Columns of vectors are ready features, which the processor takes under another name than raw input.
         self.argument_names = {
             "text": "text_features" if is_ready_features(features.get("text")) else "text",
@@ -298,6 +302,9 @@ class MoTTrainingArguments(TrainingArguments):
             "help": "`subsets`: each step trains every single modality and one larger subset, so that one model "
             "answers from any of them; `given`: each row with the modalities it has."
         },
+    )
+    dataloader_pin_memory: bool = field(
+        default_factory=torch.cuda.is_available, metadata={"help": "Where there is an accelerator to copy to."}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Rows go to the collator whole."})
 

@@ -23,6 +23,9 @@ except ModuleNotFoundError:
     sys.modules["mot"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["mot"])
 
+# pytest imports the repository's root as a package under the folder's name; it must be the same package.
+sys.modules.setdefault(TESTS.parent.name, sys.modules["mot"])
+
 
 @pytest.fixture(autouse=True)
 def fixed_seed():

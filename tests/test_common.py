@@ -1,8 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""transformers' own common tests, held against MoT: four settings of the model, its configs and its processor.
+"""transformers' own common tests, held against MoT: its models in four settings, its configs and its processor.
 
-Each setting is a tiny model and a batch of inputs, described by a `Setting`; the mixins of the library bring the
-tests. What cannot apply is listed with its reason in `CANNOT_APPLY`, for each setting.
+The library's mixins bring the tests, a class here brings a tiny model and a batch of inputs, or the processor. What
+cannot apply is listed with its reason in the class' `cannot_apply`; the mixins themselves skip what needs hardware or
+packages that are not there, and what asks for features that MoT does not have.
 """
 
 import unittest
@@ -30,6 +31,7 @@ from mot.modeling_mot import MoTPreTrainedModel
 
 ConfigTester = common_tests("test_configuration_common").ConfigTester
 ModelTesterMixin = common_tests("test_modeling_common").ModelTesterMixin
+MODALITY_TEST_SPECS = common_tests("test_processing_common").MODALITY_TEST_SPECS
 ProcessorTesterMixin = common_tests("test_processing_common").ProcessorTesterMixin
 TrainingTesterMixin = common_tests("test_training_mixin").TrainingTesterMixin
 
@@ -45,6 +47,31 @@ AUTO_CLASS_TABLES = {
 VOCAB_SIZE, IMAGE_SIZE, PATCH_SIZE, NUM_MEL_BINS = 99, 8, 4, 6
 PICTURE, PATCHES = (3, IMAGE_SIZE, IMAGE_SIZE), 4
 BATCH_SIZE, TEXT_LENGTH, NUM_FRAMES, AUDIO_LENGTH, AUDIO_TOKENS = 4, 7, 3, 11, 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny models: on a busy machine, several threads would spend most of their time waiting for each other."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+class ListedSkips:
+    """Skips the tests that `cannot_apply` names, each with its reason; a name that no test has is an error."""
+
+    cannot_apply = {}
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if unknown := [name for name in cls.cannot_apply if not hasattr(cls, name)]:
+            raise AttributeError(f"`{cls.__name__}.cannot_apply` lists tests that do not exist: {', '.join(unknown)}.")
+
+    def setUp(self):
+        if reason := self.cannot_apply.get(self._testMethodName):
+            self.skipTest(reason)
+        super().setUp()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -81,13 +108,15 @@ def trimodal_inputs():
     return inputs
 
 
-class MoTModelTester:
+class ModelTester:
     """What the mixin wants to know about a setting; it makes a new config and new inputs whenever it is asked."""
 
     batch_size = BATCH_SIZE
     hidden_size = 32
     num_attention_heads = 4
     is_training = True
+    attn_implementation = None
+    sequence_classification_class = MoTForSequenceClassification
 
     def __init__(self, config_fields, make_inputs, seq_length):
         self.config_fields, self.make_inputs, self.seq_length = config_fields, make_inputs, seq_length
@@ -104,28 +133,41 @@ class MoTModelTester:
             changes = fields.get(name, {})
             fields[name] = None if changes is None else {"num_hidden_layers": 1} | tower | changes
         widths = {"hidden_size": self.hidden_size, "num_attention_heads": self.num_attention_heads}
-        return MoTConfig(**widths, intermediate_size=37, projection_dim=16, **fields)
+        config = MoTConfig(**widths, intermediate_size=37, projection_dim=16, **fields)
+        if self.attn_implementation is not None:
+            config._attn_implementation = self.attn_implementation
+        return config
 
     def prepare_config_and_inputs_for_common(self):
         return self.get_config(), self.make_inputs()
 
 
-class MoTModelTests(ModelTesterMixin):
-    """The library's model tests; a setting is a subclass."""
+MODELS_CANNOT = {
+    "test_eager_matches_sdpa_inference_24_fp32_pad_left_output_attentions": (
+        "asks a model with sdpa for attention weights, which MoT refuses with a ValueError"
+    ),
+}
+NO_TEXT_GIVEN = {
+    "test_model_main_input_name": "the setting has a main input of its own, MoT's first argument stays `input_ids`",
+    "test_resize_tokens_embeddings": "runs the model on token ids",
+}
+
+
+class ModelTests(ListedSkips, ModelTesterMixin):
+    """The library's model tests; each subclass is a setting."""
 
     config_fields = {}
     make_inputs = None
     seq_length = None  # tokens of the joint sequence
     main_input_name = "input_ids"
-    cannot_apply = {}
+    cannot_apply = MODELS_CANNOT
 
     # Or the test is skipped wherever the copyright line of the configuration does not say 2023 or later.
     test_can_init_all_missing_weights_before_2023 = True
 
     def setUp(self):
-        if reason := self.cannot_apply.get(self._testMethodName):
-            self.skipTest(reason)
-        self.model_tester = MoTModelTester(self.config_fields, type(self).make_inputs, self.seq_length)
+        super().setUp()
+        self.model_tester = ModelTester(self.config_fields, type(self).make_inputs, self.seq_length)
         self.additional_model_inputs = [n for n in self.model_tester.make_inputs() if n != self.main_input_name]
         patches = [patch.dict(getattr(modeling_auto, table), mot=name) for table, name in AUTO_CLASS_TABLES.items()]
         # The tests feed a model its main input; a setting without text has another one.
@@ -134,8 +176,13 @@ class MoTModelTests(ModelTesterMixin):
             patcher.start()
             self.addCleanup(patcher.stop)
 
+    def test_model_outputs_equivalence(self):
+        """With eager attention, since the test asks for attention weights and MoT refuses that under sdpa."""
+        self.model_tester.attn_implementation = "eager"
+        super().test_model_outputs_equivalence()
 
-class TestTextAlone(MoTModelTests, unittest.TestCase):
+
+class TestTextAlone(ModelTests, unittest.TestCase):
     """A tri-modal model that is given nothing but text."""
 
     all_model_classes = (MoTModel, MoTForSequenceClassification)
@@ -146,7 +193,7 @@ class TestTextAlone(MoTModelTests, unittest.TestCase):
     seq_length = TEXT_LENGTH
 
 
-class TestImageAlone(MoTModelTests, unittest.TestCase):
+class TestImageAlone(ModelTests, unittest.TestCase):
     """A model of images alone, given video frames; its joint part is one joint layer."""
 
     all_model_classes = (MoTModel, MoTForSequenceClassification, MoTForImageClassification)
@@ -165,9 +212,15 @@ class TestImageAlone(MoTModelTests, unittest.TestCase):
     make_inputs = frame_inputs
     seq_length = 1 + NUM_FRAMES * PATCHES
     main_input_name = "pixel_values"
+    cannot_apply = {
+        **MODELS_CANNOT,
+        **NO_TEXT_GIVEN,
+        "test_model_get_set_embeddings": "a model without text has no word embeddings",
+        "test_load_with_mismatched_shapes": "changes the vocabulary, which a model without text does not have",
+    }
 
 
-class TestAudioAlone(MoTModelTests, unittest.TestCase):
+class TestAudioAlone(ModelTests, unittest.TestCase):
     """A model of text and audio that is given nothing but audio."""
 
     all_model_classes = (MoTModel, MoTForSequenceClassification, MoTForAudioClassification)
@@ -178,9 +231,10 @@ class TestAudioAlone(MoTModelTests, unittest.TestCase):
     make_inputs = audio_inputs
     seq_length = AUDIO_TOKENS
     main_input_name = "input_features"
+    cannot_apply = {**MODELS_CANNOT, **NO_TEXT_GIVEN}
 
 
-class TestTrimodal(MoTModelTests, TrainingTesterMixin, unittest.TestCase):
+class TestTrimodal(ModelTests, TrainingTesterMixin, unittest.TestCase):
     """All three modalities, one joint layer and one global layer."""
 
     all_model_classes = (
@@ -192,3 +246,103 @@ class TestTrimodal(MoTModelTests, TrainingTesterMixin, unittest.TestCase):
     config_fields = {"num_joint_layers": 1, "num_global_layers": 1, "global_mlp": True}
     make_inputs = trimodal_inputs
     seq_length = TEXT_LENGTH + PATCHES + AUDIO_TOKENS
+    _is_composite = True  # attention chosen for each sub-config
+
+    def test_training_overfit(self):
+        # The mixin reads the size of the vocabulary from the joint config, which keeps unknown keys.
+        self.model_tester.config_fields = self.config_fields | {"vocab_size": VOCAB_SIZE}
+        super().test_training_overfit()
+
+    def _create_text_training_batch(self, batch_size, seq_length, vocab_size):
+        """In place of the mixin's tokens to predict: rows of all modalities to classify."""
+        return self.model_tester.make_inputs() | {"labels": torch.arange(BATCH_SIZE) % 2}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The configs and the processor
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class TestConfigs(unittest.TestCase):
+    model_tester = ModelTester({}, trimodal_inputs, TEXT_LENGTH + PATCHES + AUDIO_TOKENS)
+
+    def check(self, config_class, has_text_modality=False, **fields):
+        ConfigTester(self, config_class, has_text_modality=has_text_modality, **fields).run_common_tests()
+
+    def test_joint_config(self):
+        self.check(MoTConfig, hidden_size=32, num_joint_layers=2, num_global_layers=0)
+
+    def test_config_without_a_modality(self):
+        self.check(MoTConfig, hidden_size=32, image_config=None)
+
+    def test_text_config(self):
+        self.check(MoTTextConfig, has_text_modality=True, hidden_size=32, position_embedding_type="learned")
+
+    def test_image_config(self):
+        self.check(MoTImageConfig, hidden_size=32, stem="conv", use_cls_token=True)
+
+    def test_audio_config(self):
+        self.check(MoTAudioConfig, hidden_size=32, stem_stride=3, feature_size=10)
+
+
+class TestProcessor(ListedSkips, ProcessorTesterMixin, unittest.TestCase):
+    """
+    The mixin's audio has no sampling rate, which MoT demands: it gets one. The mixin gives a row a picture and a video,
+    of which MoT's rows have at most one: there are no videos.
+    """
+
+    processor_class = MoTProcessor
+    cannot_apply = {
+        "test_init_arguments_not_in_processor_kwargs": (
+            "`num_frames` is saved with the processor, and a call may ask for another through the library's VideosKwargs"
+        ),
+    }
+
+    @classmethod
+    def setUpClass(cls):
+        # The tests save processors without their code.
+        patcher = patch.object(MoTProcessor, "_auto_class", None)
+        patcher.start()
+        cls.addClassCleanup(patcher.stop)
+        super().setUpClass()
+
+    def setUp(self):
+        super().setUp()
+        patcher = patch.dict(MODALITY_TEST_SPECS["audio"]["call_time_kwargs"], sampling_rate=16000)
+        patcher.start()
+        self.addCleanup(patcher.stop)
+
+    @classmethod
+    def _setup_tokenizer(cls):
+        special, words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), ("lower", "newer", "upper", "older", "longer")
+        return BertTokenizer(
+            vocab={word: i for i, word in enumerate(special + words)},
+            model_input_names=["input_ids", "attention_mask"],
+        )
+
+    @classmethod
+    def _setup_image_processor(cls):
+        return MoTProcessor().image_processor
+
+    @classmethod
+    def _setup_feature_extractor(cls):
+        return MoTProcessor().feature_extractor
+
+    def prepare_videos_inputs(self, batch_size=None):
+        return None
+
+    def prepare_audio_inputs(self, batch_size=None):
+        return [{"array": np.random.randn(1000), "sampling_rate": 16000}] * (batch_size or 1)
+
+    def _prepare_modality_input(self, modality, batch_size=None):
+        inputs = super()._prepare_modality_input(modality, batch_size)
+        return [clip["array"] for clip in inputs] if modality == "audio" else inputs
+
+    def test_subprocessor_defaults_3_audio(self):
+        """As in the mixin, but the mask is int64 by MoT's contract where the extractor gives bool."""
+        processor = self.get_processor()
+        clips = self._prepare_modality_input("audio")
+        kwargs = processor._merge_kwargs(sampling_rate=16000, return_tensors="pt")["audio_kwargs"]
+        expected, got = processor.feature_extractor(clips, **kwargs), processor(audio=clips, **kwargs)
+        torch.testing.assert_close(got["input_features"], expected["input_features"])
+        torch.testing.assert_close(got["input_features_mask"], expected["input_features_mask"].long())

@@ -629,5 +629,5 @@ for auto in (AutoTokenizer, AutoImageProcessor, AutoFeatureExtractor):
         "[[2, 5, 8, 3]]",
         "BertTokenizer",
         "ViTImageProcessorPil",
-        "Gemma4AudioFeatureExtractor",
+        "MoTFeatureExtractor",
     ]
