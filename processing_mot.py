@@ -398,7 +398,6 @@ class MoTProcessor(ProcessorMixin):
     """
 
     text_kwargs = {"padding": True}
-    audio_kwargs = {"pad_to_multiple_of": None}
 
     def __init__(self, image_processor=None, feature_extractor=None, tokenizer=None, num_frames=8):
         if not isinstance(num_frames, int) or num_frames < 1:
@@ -551,7 +550,8 @@ class MoTProcessor(ProcessorMixin):
 
     def _audio_options(self, options: dict, own: dict) -> dict:
         flat = {key: value for key, value in options["audio_kwargs"].items() if key not in TOKEN_LENGTH_OPTIONS}
-        return {**flat, "padding": "longest", **self.audio_kwargs, **own}
+        exact = {"padding": "longest", "pad_to_multiple_of": None, "truncation": False}
+        return {**flat, **exact, **own}
 
     def _extract_mel(self, rows: list, options: dict) -> dict[str, torch.Tensor]:
         """Clips or None to `input_features` (B, T, mel) and `input_features_mask` (B, T)."""

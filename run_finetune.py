@@ -18,7 +18,7 @@ from typing import Literal
 
 import datasets
 import numpy as np
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, upload_folder
 from transformers import (
     AutoProcessor,
     AutoTokenizer,
@@ -130,8 +130,12 @@ class RunArguments(MoTTrainingArguments):
     seed: int = 0
 
 
-def default_output_dir(dataset_name: str | None) -> str:
-    return f"outputs/{Path(dataset_name).name if dataset_name else 'digits'}"
+def with_output_dir(arguments: list[str], parser: HfArgumentParser) -> list[str]:
+    """The arguments with `--output_dir`: outputs/digits, or outputs/ and the dataset's name, if none is given."""
+    if any(argument.split("=")[0] == "--output_dir" for argument in arguments):
+        return arguments
+    dataset_name = parser.parse_known_args(arguments)[0].dataset_name
+    return [*arguments, "--output_dir", f"outputs/{Path(dataset_name).name if dataset_name else 'digits'}"]
 
 
 def load_data(data: DataArguments, seed: int) -> tuple[datasets.DatasetDict, LabelSpec]:
@@ -221,20 +225,19 @@ def feature_size(column) -> int:
     return len(next(cell for cell in column if cell is not None)[0])
 
 
+def metric_names(results: dict) -> list[str]:
+    names = dict.fromkeys(name for numbers in results["subsets"].values() for name in numbers)
+    return [name for name in names if name != "rows"]
+
+
 def print_table(results: dict) -> None:
     """The metrics of every subset, one line each."""
-    names = [name for name in next(iter(results["subsets"].values())) if name != "rows"]
-    print(
-        f"\n{results['split']} split, one checkpoint:\n{'modalities':<20}"
-        + "".join(f"{n:>12}" for n in names)
-        + f"{'rows':>8}"
-    )
+    names = metric_names(results)
+    print(f"\n{results['split']} split, one checkpoint:")
+    print(f"{'modalities':<20}" + "".join(f"{name:>12}" for name in names) + f"{'rows':>8}")
     for subset, numbers in results["subsets"].items():
-        print(
-            f"{subset:<20}"
-            + "".join(f"{numbers.get(n, float('nan')):>12.4f}" for n in names)
-            + f"{numbers['rows']:>8}"
-        )
+        cells = "".join(f"{numbers.get(name, float('nan')):>12.4f}" for name in names)
+        print(f"{subset:<20}{cells}{numbers['rows']:>8}")
 
 
 def usage_lines(folder: str, modalities: tuple[str, ...], problem_type: str, example: dict[str, str]) -> str:
@@ -265,7 +268,7 @@ def save_examples(folder: Path, row: dict) -> dict[str, str]:
 
 def write_card(folder: Path, results: dict, usage: str, dataset: str, command: str) -> None:
     """The checkpoint's model card: tags, metrics, how to load, how it was trained."""
-    metrics = [name for name in next(iter(results["subsets"].values())) if name != "rows"]
+    metrics = metric_names(results)
     data = ModelCardData(
         model_name=folder.name,
         library_name="transformers",
@@ -324,10 +327,7 @@ def main(arguments: list[str] | None = None) -> dict:
     """Train, evaluate, save; returns what `results.json` holds."""
     parser = HfArgumentParser((DataArguments, ModelArguments, RunArguments), description=__doc__)
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not any(argument.startswith("--output_dir") for argument in arguments):
-        name, _ = parser.parse_known_args([*arguments, "--output_dir", "outputs"])
-        arguments = [*arguments, "--output_dir", default_output_dir(name.dataset_name)]
-    data, model_arguments, training = parser.parse_args_into_dataclasses(arguments)
+    data, model_arguments, training = parser.parse_args_into_dataclasses(with_output_dir(arguments, parser))
     set_seed(training.seed)
 
     with training.main_process_first():
@@ -384,26 +384,35 @@ def main(arguments: list[str] | None = None) -> dict:
 def finish(
     trainer: MoTTrainer, results: dict, test: datasets.Dataset, data: DataArguments, arguments: list[str]
 ) -> None:
-    """Save the checkpoint with its card and results, and say where it is and how to use it."""
+    """Save the checkpoint with its card and results, push it if asked, and say where it is and how to use it."""
     folder = Path(trainer.args.output_dir).resolve()
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # the push comes below, when the folder is complete
     if not trainer.is_world_process_zero():
         return
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, which a checkpoint must not need
     example = {"text": "a sentence", "image": "picture.png", "audio": "sound.wav"}
     if data.dataset_name is None:
         example = save_examples(folder, test[0])
-    modalities, problem_type = trainer.model.config.modalities, trainer.model.config.problem_type
-    command = " ".join(["python run_finetune.py", *arguments])
-    card_name = trainer.args.hub_model_id or folder.name
-    usage = usage_lines(
-        card_name, modalities, problem_type, {m: Path(v).name if m != "text" else v for m, v in example.items()}
+    config, hub_name = trainer.model.config, trainer.args.hub_model_id or folder.name
+    own_files = {m: Path(value).name if m != "text" else value for m, value in example.items()}
+    write_card(
+        folder,
+        results,
+        usage_lines(hub_name, config.modalities, config.problem_type, own_files),
+        dataset=Path(data.dataset_name or "embedded digits").name,
+        command=" ".join(["python run_finetune.py", *arguments]),
     )
-    write_card(folder, results, usage, Path(data.dataset_name or "embedded digits").name, command)
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    if trainer.args.push_to_hub:
+        upload_folder(
+            repo_id=trainer.hub_model_id,
+            folder_path=folder,
+            token=trainer.args.hub_token,
+            ignore_patterns=["checkpoint-*"],
+        )
     print_table(results)
     print(f"\nThe checkpoint is in {folder}. To use it, without this package:\n")
-    print(usage_lines(str(folder), modalities, problem_type, example))
+    print(usage_lines(str(folder), config.modalities, config.problem_type, example))
 
 
 if __name__ == "__main__":

@@ -229,10 +229,14 @@ class AudioAugmentation:
     tract: float = 0.12
     mask_bins: int = 8
     mask_frames: float = 0.1
+    noise: float = 0.0
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """(T, bins) -> (another T, bins)."""
         frames = self.stretch(frames)
+        if self.noise:
+            level = frames.max() - self.noise * (1 + 2 * torch.rand(()))
+            frames = torch.logaddexp(frames, level.expand_as(frames))
         length, bins = frames.shape
         mean = frames.mean(dim=0)
         width = int(torch.randint(self.mask_bins + 1, ()))
