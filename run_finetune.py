@@ -102,7 +102,7 @@ class ModelArguments:
     patch_size: int | None = field(default=None, metadata={"help": "4 for small images, else 16, if not given."})
     image_augmentation: bool = field(default=True, metadata={"help": "Small random rotations, scalings and shifts."})
     audio_augmentation: bool = field(
-        default=True, metadata={"help": "Random tempo, pitch and masks on the mel frames."}
+        default=True, metadata={"help": "Random tempo, pitch and noise on the mel frames."}
     )
     modality_dropout: float = field(
         default=0.0, metadata={"help": "Hide each modality of a training row with this probability, never its last."}

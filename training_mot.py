@@ -217,35 +217,26 @@ class ImageAugmentation:
 @dataclass
 class AudioAugmentation:
     """
-    On log-mel frames: another tempo, another length of the vocal tract (mel bins stretched: arXiv 1904.08779 and the
-    older VTLP), and masked bins and frames (SpecAugment, arXiv 1904.08779).
+    On log-mel frames: another tempo, another length of the vocal tract (mel bins stretched, as in VTLP: Jaitly and
+    Hinton, 2013), and a steady noise floor.
 
     Args:
         tempo, tract: the largest stretch of time and of the mel axis, as a share.
-        mask_bins, mask_frames: the widest masks, in bins and as a share of the frames.
+        noise: how far below a clip's loudest bin the loudest noise lies, in nepers (1 neper = 8.7 dB); the level is
+            drawn between that and three times as far. 0 adds none.
     """
 
     tempo: float = 0.2
     tract: float = 0.12
-    mask_bins: int = 8
-    mask_frames: float = 0.1
-    noise: float = 0.0
+    noise: float = 3.0
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """(T, bins) -> (another T, bins)."""
         frames = self.stretch(frames)
-        if self.noise:
-            level = frames.max() - self.noise * (1 + 2 * torch.rand(()))
-            frames = torch.logaddexp(frames, level.expand_as(frames))
-        length, bins = frames.shape
-        mean = frames.mean(dim=0)
-        width = int(torch.randint(self.mask_bins + 1, ()))
-        start = int(torch.randint(bins - width + 1, ()))
-        frames[:, start : start + width] = mean[start : start + width]
-        width = int(torch.rand(()) * self.mask_frames * length)
-        start = int(torch.randint(length - width + 1, ()))
-        frames[start : start + width] = mean
-        return frames
+        if not self.noise:
+            return frames
+        level = frames.max() - self.noise * (1 + 2 * torch.rand(()))
+        return torch.logaddexp(frames, level.expand_as(frames))
 
     def stretch(self, frames: torch.Tensor) -> torch.Tensor:
         length, bins = frames.shape

@@ -6,12 +6,14 @@ A clone that was never installed is tested just the same, since the repository's
 
 import importlib.util
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 TESTS = Path(__file__).resolve().parent
+HUB_SERVER = TESTS.parents[1] / "shared" / "tools" / "hubserver.py"
 if str(TESTS) not in sys.path:
     sys.path.insert(0, str(TESTS))  # `from helpers import ...`, also under --import-mode=importlib
 
@@ -30,3 +32,22 @@ sys.modules.setdefault(TESTS.parent.name, sys.modules["mot"])
 @pytest.fixture(autouse=True)
 def fixed_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """The environment variables that lead to a Hub on localhost."""
+    if not HUB_SERVER.exists():
+        pytest.skip("there is no server of a local Hub beside the repository")
+    spec = importlib.util.spec_from_file_location("hubserver", HUB_SERVER)
+    hubserver = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hubserver)
+    server = hubserver.make_server(str(tmp_path_factory.mktemp("hub")), port=0, token="hf_test")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}",
+        "HF_TOKEN": "hf_test",
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    server.shutdown()

@@ -7,13 +7,11 @@ here compare it with what the classes give directly.
 """
 
 import ast
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +26,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer, ViTImageProcessorPil
 
-import mot
 from mot import (
     MoTConfig,
     MoTForAudioClassification,
@@ -39,8 +36,7 @@ from mot import (
 )
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-HUB_SERVER = REPOSITORY.parent / "shared" / "tools" / "hubserver.py"
-HUB_NAME, HUB_TOKEN = "user/tiny-mot", "hf_test"
+HUB_NAME = "user/tiny-mot"
 AUTO_MAP = {
     "AutoConfig": "configuration_mot.MoTConfig",
     "AutoModel": "modeling_mot.MoTModel",
@@ -59,10 +55,6 @@ RATE = 16000
 INFERENCE_PACKAGES = {"torch", "transformers", "numpy", "PIL", "huggingface_hub"}
 WEIGHT_ENDINGS = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".npz")
 CLASSIFIER = {"classifier.weight", "classifier.bias"}
-
-# pytest takes the root for a package of tests and imports it once more, under the name of the folder, before the first
-# test: the Auto classes would then mean the classes of that twin.
-sys.modules.setdefault(REPOSITORY.name, mot)
 
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
@@ -315,25 +307,6 @@ def run_step(*arguments, home, **environment):
         timeout=200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    """The environment variables that lead to a Hub on localhost."""
-    if not HUB_SERVER.exists():
-        pytest.skip("there is no server of a local Hub beside the repository")
-    spec = importlib.util.spec_from_file_location("hubserver", HUB_SERVER)
-    hubserver = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hubserver)
-    server = hubserver.make_server(str(tmp_path_factory.mktemp("hub")), port=0, token=HUB_TOKEN)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}",
-        "HF_TOKEN": HUB_TOKEN,
-        "HF_HUB_DISABLE_XET": "1",
-        "NO_PROXY": "127.0.0.1",
-    }
-    server.shutdown()
 
 
 @pytest.fixture(scope="module", params=["folder", "hub"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import HfApi
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForSequenceClassification, AutoProcessor
@@ -234,8 +235,11 @@ def test_weight_decay_spares_norms_biases_and_embeddings(tmp_path):
 # -------------------------------------------------- the command line --------------------------------------------------
 
 
-def run_finetune(tmp_path, *options: str, check: bool = True) -> subprocess.CompletedProcess:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+def run_finetune(
+    tmp_path, *options: str, check: bool = True, environment: dict | None = None
+) -> subprocess.CompletedProcess:
+    environment = {"HF_HUB_OFFLINE": "1"} if environment is None else environment
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "hf")} | environment
     command = [sys.executable, str(REPOSITORY / "run_finetune.py"), "--output_dir", str(tmp_path / "out"), *options]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert not check or done.returncode == 0, done.stderr[-3000:]
@@ -298,3 +302,16 @@ def test_finetune_names_the_columns_when_one_does_not_exist(tmp_path):
     assert done.returncode != 0
     assert "transcript" in done.stderr
     assert "'text' (string)" in done.stderr
+
+
+@pytest.mark.training
+def test_finetune_pushes_the_finished_folder(tmp_path, hub):
+    options = ["--max_steps", "1", "--per_device_train_batch_size", "8"]
+    run_finetune(tmp_path, *options, "--push_to_hub", "--hub_model_id", "user/digits", environment=hub)
+    api = HfApi(endpoint=hub["HF_ENDPOINT"], token=hub["HF_TOKEN"])
+    local = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
+    assert {"model.safetensors", "README.md", "results.json", "modeling_mot.py"} <= local
+    assert local <= set(api.list_repo_files("user/digits"))
+    assert "training_args.bin" not in api.list_repo_files("user/digits")
+    card = api.hf_hub_download("user/digits", "README.md", local_dir=tmp_path / "pulled")
+    assert Path(card).read_text() == (tmp_path / "out" / "README.md").read_text()
