@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Two processes of one thread each: tiny models gain nothing from more threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: help install finetune test test-fast test-slow lint clean
 
@@ -22,13 +24,13 @@ finetune: install  ## train on the embedded digits and evaluate every subset of 
 	$(BIN)/python run_finetune.py
 
 test: install  ## all tests but the slow ones
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-fast: install  ## without transformers' common tests and training runs
-	$(BIN)/python -m pytest -m 'not slow and not common and not training'
+	$(PYTEST) -m 'not slow and not training' --ignore=tests/test_common.py
 
 test-slow: install  ## the slow tests alone
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: install  ## ruff
 	$(BIN)/ruff check .

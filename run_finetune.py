@@ -77,6 +77,9 @@ class DataArguments:
     on_bad_example: Literal["skip", "raise"] = field(
         default="skip", metadata={"help": "Leave out rows that cannot be decoded, with a counted warning, or stop."}
     )
+    evaluate_on: Literal["test", "validation"] = field(
+        default="test", metadata={"help": "The split of the final table; `validation` while you choose settings."}
+    )
     max_audio_seconds: float = field(default=30.0, metadata={"help": "Longer audio is cut."})
     max_text_tokens: int = field(default=128, metadata={"help": "Longer text is cut."})
 
@@ -116,7 +119,7 @@ class RunArguments(MoTTrainingArguments):
     output_dir: str | None = field(
         default=None, metadata={"help": "outputs/digits or outputs/<dataset> if not given."}
     )
-    num_train_epochs: float = 30.0
+    num_train_epochs: float = 40.0
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     adam_beta2: float = 0.98
@@ -130,12 +133,15 @@ class RunArguments(MoTTrainingArguments):
     seed: int = 0
 
 
-def with_output_dir(arguments: list[str], parser: HfArgumentParser) -> list[str]:
-    """The arguments with `--output_dir`: outputs/digits, or outputs/ and the dataset's name, if none is given."""
-    if any(argument.split("=")[0] == "--output_dir" for argument in arguments):
-        return arguments
+def with_defaults(arguments: list[str], parser: HfArgumentParser) -> list[str]:
+    """The arguments with what depends on the data: where the output goes, and fewer epochs for the embedded digits."""
     dataset_name = parser.parse_known_args(arguments)[0].dataset_name
-    return [*arguments, "--output_dir", f"outputs/{Path(dataset_name).name if dataset_name else 'digits'}"]
+    if dataset_name is None:
+        defaults = {"--output_dir": "outputs/digits", "--num_train_epochs": "25"}
+    else:
+        defaults = {"--output_dir": f"outputs/{Path(dataset_name).name}"}
+    given = {argument.split("=")[0] for argument in arguments}
+    return arguments + [part for name, value in defaults.items() if name not in given for part in (name, value)]
 
 
 def load_data(data: DataArguments, seed: int) -> tuple[datasets.DatasetDict, LabelSpec]:
@@ -199,6 +205,7 @@ def build_config(
         "audio": {
             "num_mel_bins": MEL_BINS,
             "max_frames": int(data.max_audio_seconds * 100),
+            "stem_stride": 4,
             "mean_normalization": True,
         },
     }
@@ -327,7 +334,7 @@ def main(arguments: list[str] | None = None) -> dict:
     """Train, evaluate, save; returns what `results.json` holds."""
     parser = HfArgumentParser((DataArguments, ModelArguments, RunArguments), description=__doc__)
     arguments = sys.argv[1:] if arguments is None else arguments
-    data, model_arguments, training = parser.parse_args_into_dataclasses(with_output_dir(arguments, parser))
+    data, model_arguments, training = parser.parse_args_into_dataclasses(with_defaults(arguments, parser))
     set_seed(training.seed)
 
     with training.main_process_first():
@@ -372,10 +379,10 @@ def main(arguments: list[str] | None = None) -> dict:
 
     results = {
         "task": labels.problem_type,
-        "split": "test",
+        "split": data.evaluate_on,
         "seed": training.seed,
         "seconds": round(seconds, 1),
-        "subsets": trainer.evaluate_subsets(encoded["test"]),
+        "subsets": trainer.evaluate_subsets(encoded[data.evaluate_on]),
     }
     finish(trainer, results, splits["test"], data, arguments)
     return results

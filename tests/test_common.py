@@ -156,6 +156,12 @@ NO_TEXT_GIVEN = {
 class ModelTests(ListedSkips, ModelTesterMixin):
     """The library's model tests; each subclass is a setting."""
 
+    all_model_classes = (
+        MoTModel,
+        MoTForSequenceClassification,
+        MoTForImageClassification,
+        MoTForAudioClassification,
+    )
     config_fields = {}
     make_inputs = None
     seq_length = None  # tokens of the joint sequence
@@ -185,7 +191,6 @@ class ModelTests(ListedSkips, ModelTesterMixin):
 class TestTextAlone(ModelTests, unittest.TestCase):
     """A tri-modal model that is given nothing but text."""
 
-    all_model_classes = (MoTModel, MoTForSequenceClassification)
     config_fields = {
         "text_config": {"hidden_size": 16, "position_embedding_type": "learned", "embedding_norm": True},
     }
@@ -196,7 +201,6 @@ class TestTextAlone(ModelTests, unittest.TestCase):
 class TestImageAlone(ModelTests, unittest.TestCase):
     """A model of images alone, given video frames; its joint part is one joint layer."""
 
-    all_model_classes = (MoTModel, MoTForSequenceClassification, MoTForImageClassification)
     config_fields = {
         "num_joint_layers": 1,
         "num_global_layers": 0,
@@ -223,7 +227,6 @@ class TestImageAlone(ModelTests, unittest.TestCase):
 class TestAudioAlone(ModelTests, unittest.TestCase):
     """A model of text and audio that is given nothing but audio."""
 
-    all_model_classes = (MoTModel, MoTForSequenceClassification, MoTForAudioClassification)
     config_fields = {
         "image_config": None,
         "audio_config": {"mean_normalization": True, "key_bias": False},
@@ -237,12 +240,6 @@ class TestAudioAlone(ModelTests, unittest.TestCase):
 class TestTrimodal(ModelTests, TrainingTesterMixin, unittest.TestCase):
     """All three modalities, one joint layer and one global layer."""
 
-    all_model_classes = (
-        MoTModel,
-        MoTForSequenceClassification,
-        MoTForImageClassification,
-        MoTForAudioClassification,
-    )
     config_fields = {"num_joint_layers": 1, "num_global_layers": 1, "global_mlp": True}
     make_inputs = trimodal_inputs
     seq_length = TEXT_LENGTH + PATCHES + AUDIO_TOKENS

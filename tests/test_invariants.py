@@ -480,7 +480,7 @@ def two_processes():
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.parametrize("engine", ["ddp", "fully_shard"])
 def test_two_processes_with_different_modalities_finish(two_processes, engine):
     """Rank 0 sees text only, rank 1 image and audio: both engines finish two steps and learn what one process would."""
