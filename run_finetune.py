@@ -165,7 +165,8 @@ def image_geometry(train: datasets.Dataset, model: ModelArguments) -> tuple[int,
     """Image and patch size: small pictures keep their size, rounded up to whole patches, others become 224."""
     size, patch = model.image_size, model.patch_size
     if size is None:
-        column = train.select(range(min(len(train), 200)))["image"] if "image" in train.column_names else []
+        has_pictures = "image" in train.column_names and not is_ready_features(train.features["image"])
+        column = train.select(range(min(len(train), 200)))["image"] if has_pictures else []
         sides = [max(load_image(image, "image", convert_rgb=True).size) for image in column if image is not None]
         side = int(np.median(sides)) if sides else 224
         size = side if side <= SMALL_IMAGE else 224
@@ -201,7 +202,7 @@ def build_config(
             "pad_token_id": processor.tokenizer.pad_token_id,
             "max_position_embeddings": data.max_text_tokens,
         },
-        "image": {"image_size": size, "patch_size": patch_size, "stem": "conv"},
+        "image": {"image_size": size, "patch_size": patch_size},
         "audio": {
             "num_mel_bins": MEL_BINS,
             "max_frames": int(data.max_audio_seconds * 100),

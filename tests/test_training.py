@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from huggingface_hub import HfApi
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
@@ -294,6 +295,28 @@ def test_finetune_takes_any_local_dataset_and_continues_from_a_checkpoint(tmp_pa
     assert all(torch.equal(first[name], second[name]) for name in first)
     processor = AutoProcessor.from_pretrained(tmp_path / "out")
     assert processor.tokenizer.vocab == AutoProcessor.from_pretrained(tmp_path / "first").tokenizer.vocab
+
+
+@pytest.mark.training
+def test_finetune_regresses_on_ready_features(tmp_path):
+    """As in sentiment analysis: words, face and voice arrive as vectors, the label is a number."""
+    rng = np.random.default_rng(0)
+    widths = {"text": 12, "image": 5, "audio": 7}
+    rows = [
+        {name: rng.normal(size=(rng.integers(2, 6), width)).tolist() for name, width in widths.items()}
+        | {"sentiment": float(rng.normal())}
+        for _ in range(40)
+    ]
+    rows[3]["image"] = None
+    (tmp_path / "clips").mkdir()
+    for name in ("train", "validation", "test"):
+        Dataset.from_list(rows).to_parquet(tmp_path / "clips" / f"{name}.parquet")
+    options = ["--dataset_name", str(tmp_path / "clips"), "--label_column", "sentiment"]
+    run_finetune(tmp_path, *options, "--max_steps", "2", "--per_device_train_batch_size", "8")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["task"] == "regression"
+    assert results["subsets"]["image"]["rows"] == 39
+    assert {"mae", "mse", "pearson"} <= set(results["subsets"]["text+image+audio"])
 
 
 @pytest.mark.training
