@@ -51,6 +51,7 @@ from mot.training_mot import (
 )
 
 MEL_BINS = 80
+AUDIO_AUGMENTATIONS = {"speech": AudioAugmentation(), "sound": AudioAugmentation(tract=0.0), "none": None}
 SMALL_IMAGE = 64  # pictures up to this side keep their size and get small patches
 
 
@@ -104,8 +105,11 @@ class ModelArguments:
     )
     patch_size: int | None = field(default=None, metadata={"help": "4 for small images, else 16, if not given."})
     image_augmentation: bool = field(default=True, metadata={"help": "Small random rotations, scalings and shifts."})
-    audio_augmentation: bool = field(
-        default=True, metadata={"help": "Random tempo, pitch and noise on the mel frames."}
+    audio_augmentation: Literal["speech", "sound", "none"] = field(
+        default="speech",
+        metadata={
+            "help": "`speech`: random tempo, pitch and noise; `sound`: pitch stays, where it tells sounds apart."
+        },
     )
     modality_dropout: float = field(
         default=0.0, metadata={"help": "Hide each modality of a training row with this probability, never its last."}
@@ -134,10 +138,11 @@ class RunArguments(MoTTrainingArguments):
 
 
 def with_defaults(arguments: list[str], parser: HfArgumentParser) -> list[str]:
-    """The arguments with what depends on the data: where the output goes, and fewer epochs for the embedded digits."""
+    """The arguments with what depends on the data: where the output goes, and settings for the embedded digits."""
     dataset_name = parser.parse_known_args(arguments)[0].dataset_name
     if dataset_name is None:
-        defaults = {"--output_dir": "outputs/digits", "--num_train_epochs": "25"}
+        # The keys of a telephone are told apart by their pitch.
+        defaults = {"--output_dir": "outputs/digits", "--num_train_epochs": "25", "--audio_augmentation": "sound"}
     else:
         defaults = {"--output_dir": f"outputs/{Path(dataset_name).name}"}
     given = {argument.split("=")[0] for argument in arguments}
@@ -369,7 +374,7 @@ def main(arguments: list[str] | None = None) -> dict:
         train_collator=MoTCollator(
             pad_token_id,
             ImageAugmentation() if model_arguments.image_augmentation else None,
-            AudioAugmentation() if model_arguments.audio_augmentation else None,
+            AUDIO_AUGMENTATIONS[model_arguments.audio_augmentation],
             model_arguments.modality_dropout,
         ),
         compute_metrics=lambda p: compute_metrics(p.predictions, p.label_ids, labels.problem_type),
@@ -394,6 +399,9 @@ def finish(
 ) -> None:
     """Save the checkpoint with its card and results, push it if asked, and say where it is and how to use it."""
     folder = Path(trainer.args.output_dir).resolve()
+    # Cutting the training texts has set the tokenizer to cut every text, which the processor leaves to its caller.
+    if backend := getattr(trainer.processing_class.tokenizer, "backend_tokenizer", None):
+        backend.no_truncation()
     trainer.save_model(_internal_call=True)  # the push comes below, when the folder is complete
     if not trainer.is_world_process_zero():
         return

@@ -309,7 +309,7 @@ class MoTTrainer(Trainer):
     `Trainer` for models that answer from any subset of their modalities.
 
     With `objective="subsets"` a step's loss is the mean over every single modality and one random larger subset, the
-    encoders run once. That teaches each modality to answer alone, which plain modality dropout does far worse (see
+    encoders run once. That teaches each modality to answer alone, slow ones too, better than modality dropout (see
     `docs/training.md`). Each loss term is logged beside the loss.
 
     Args:

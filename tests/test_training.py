@@ -269,6 +269,7 @@ def test_finetune_leaves_a_checkpoint_results_and_a_card_that_work(tmp_path):
         [sys.executable, "-c", blocker + check + lines], capture_output=True, text=True, env=environment, cwd=tmp_path
     )
     assert answer.returncode == 0, answer.stderr[-3000:]
+    assert "max_length" not in answer.stderr  # no leftover of how the training texts were cut
     model = AutoModelForSequenceClassification.from_pretrained(out)
     assert answer.stdout.strip() in model.config.id2label.values()
 
