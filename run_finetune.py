@@ -51,7 +51,7 @@ from mot.training_mot import (
 )
 
 MEL_BINS = 80
-AUDIO_AUGMENTATIONS = {"speech": AudioAugmentation(), "sound": AudioAugmentation(tract=0.0), "none": None}
+AUDIO_AUGMENTATIONS = {"speech": AudioAugmentation(), "sound": AudioAugmentation(tract=0.0)}
 SMALL_IMAGE = 64  # pictures up to this side keep their size and get small patches
 
 
@@ -105,12 +105,14 @@ class ModelArguments:
     )
     patch_size: int | None = field(default=None, metadata={"help": "4 for small images, else 16, if not given."})
     image_augmentation: bool = field(default=True, metadata={"help": "Small random rotations, scalings and shifts."})
-    audio_augmentation: Literal["speech", "sound", "none"] = field(
+    audio_kind: Literal["speech", "sound"] = field(
         default="speech",
         metadata={
-            "help": "`speech`: random tempo, pitch and noise; `sound`: pitch stays, where it tells sounds apart."
+            "help": "`speech` is mean-normalised and may change its pitch; `sound` keeps what is constant in a clip and "
+            "its pitch, which tell sounds apart."
         },
     )
+    audio_augmentation: bool = field(default=True, metadata={"help": "Random tempo, noise and, in speech, pitch."})
     modality_dropout: float = field(
         default=0.0, metadata={"help": "Hide each modality of a training row with this probability, never its last."}
     )
@@ -142,7 +144,7 @@ def with_defaults(arguments: list[str], parser: HfArgumentParser) -> list[str]:
     dataset_name = parser.parse_known_args(arguments)[0].dataset_name
     if dataset_name is None:
         # The keys of a telephone are told apart by their pitch.
-        defaults = {"--output_dir": "outputs/digits", "--num_train_epochs": "25", "--audio_augmentation": "sound"}
+        defaults = {"--output_dir": "outputs/digits", "--num_train_epochs": "25", "--audio_kind": "sound"}
     else:
         defaults = {"--output_dir": f"outputs/{Path(dataset_name).name}"}
     given = {argument.split("=")[0] for argument in arguments}
@@ -212,7 +214,7 @@ def build_config(
             "num_mel_bins": MEL_BINS,
             "max_frames": int(data.max_audio_seconds * 100),
             "stem_stride": 4,
-            "mean_normalization": True,
+            "mean_normalization": model.audio_kind == "speech",
         },
     }
     configs = {f"{modality}_config": None for modality in MODALITIES}
@@ -274,9 +276,12 @@ logits = model(**inputs).logits
 
 def save_examples(folder: Path, row: dict) -> dict[str, str]:
     """The first test row of the embedded data as files, so that the printed lines run as they are."""
-    (folder / "example.png").write_bytes(row["image"]["bytes"])
-    (folder / "example.wav").write_bytes(row["audio"]["bytes"])
-    return {"text": row["text"], "image": str(folder / "example.png"), "audio": str(folder / "example.wav")}
+    example = {"text": row.get("text")}
+    for modality, name in (("image", "example.png"), ("audio", "example.wav")):
+        if modality in row:
+            (folder / name).write_bytes(row[modality]["bytes"])
+            example[modality] = str(folder / name)
+    return example
 
 
 def write_card(folder: Path, results: dict, usage: str, dataset: str, command: str) -> None:
@@ -374,7 +379,7 @@ def main(arguments: list[str] | None = None) -> dict:
         train_collator=MoTCollator(
             pad_token_id,
             ImageAugmentation() if model_arguments.image_augmentation else None,
-            AUDIO_AUGMENTATIONS[model_arguments.audio_augmentation],
+            AUDIO_AUGMENTATIONS[model_arguments.audio_kind] if model_arguments.audio_augmentation else None,
             model_arguments.modality_dropout,
         ),
         compute_metrics=lambda p: compute_metrics(p.predictions, p.label_ids, labels.problem_type),
