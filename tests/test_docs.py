@@ -94,7 +94,7 @@ def test_python_blocks_run_in_order(page, workplace, tmp_path):
 
 
 def command_lines(page: Path) -> list[str]:
-    lines = [line for _, code in blocks(page, "bash") for line in code.splitlines()]
+    lines = [line for _, code in blocks(page, "bash") for line in code.replace("\\\n", " ").splitlines()]
     return [line for line in lines if line.startswith("python run_finetune.py")]
 
 
