@@ -332,10 +332,12 @@ def test_finetune_names_the_columns_when_one_does_not_exist(tmp_path):
 def test_finetune_runs_on_two_processes(tmp_path):
     """Started by torchrun, rows are split between the processes and each is evaluated once."""
     options = ["--max_steps", "2", "--per_device_train_batch_size", "8", "--output_dir", str(tmp_path / "out")]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HOME": str(tmp_path / "hf")}
     script = str(REPOSITORY / "run_finetune.py")
-    done = subprocess.run([*command, script, *options], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    done = subprocess.run(
+        [*command, script, *options], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [numbers["rows"] for numbers in results["subsets"].values()] == [300] * 7
