@@ -83,7 +83,7 @@ def close_holes(inputs: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor,
 def unit_scale(layer: nn.Module) -> nn.Module:
     """
     Mark a layer that makes "Input" out of raw input: its initial weights give it the scale of E_pos, about 1 (arXiv
-    1502.01852). With the usual 0.02 the positions drown the content, and small models take far longer to learn.
+    1502.01852). With the usual 0.02 the positions would be many times larger than the content.
     """
     fan_in = 2.0 if isinstance(layer, nn.Embedding) else layer.weight[0].numel()
     layer.initial_std = (2.0 / fan_in) ** 0.5

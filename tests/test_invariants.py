@@ -505,7 +505,7 @@ def test_classifier_reads_the_pooled_vector(architecture):
 
 
 @every_architecture
-def test_subset_logits_equal_the_call_with_that_subset(architecture):
+def test_logits_of_a_subset_equal_the_call_with_that_subset(architecture):
     model = classifier_for(architecture)
     inputs = make_inputs(MODALITIES, masks="ones")
     output = run(model, inputs, modality_subsets=list(SUBSETS))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
-from mot import MoTConfig, MoTForSequenceClassification
+from mot import MoTConfig, MoTForSequenceClassification, MoTProcessor
 from mot.training_mot import (
     AudioAugmentation,
     EncodedDataset,
@@ -111,20 +111,19 @@ def test_image_augmentation_without_strength_is_the_identity():
 
 
 def test_encoded_dataset_keeps_what_fits_and_encodes_the_rest_again():
-    class CountingProcessor:
-        calls = 0
+    encoded_labels = []
 
-        def __call__(self, text, **kwargs):
-            self.calls += 1
-            return {"input_ids": torch.ones(1, 10, dtype=torch.long)}
+    class Counted(EncodedDataset):
+        def encode(self, row):
+            encoded_labels.append(row["label"])
+            return super().encode(row)
 
     rows = [{"text": "a", "label": 0}, {"text": "b", "label": 1}]
-    row_bytes = 10 * 8 + 8
-    processor = CountingProcessor()
-    dataset = EncodedDataset(rows, processor, cache_bytes=row_bytes)
+    row_bytes = 3 * 8 + 8  # [CLS], the word, [SEP], and the label, each an int64
+    dataset = Counted(rows, MoTProcessor(), cache_bytes=row_bytes)
     for _ in range(3):
         assert [dataset[i]["labels"].item() for i in range(2)] == [0, 1]
-    assert processor.calls == 1 + 3
+    assert encoded_labels == [0, 1, 1, 1]
 
 
 def test_row_has_tells_which_rows_have_all_or_any_of_a_subset():
