@@ -10,6 +10,9 @@ from .modeling_mot import (
     AUTO_CLASSES,
     MoTForAudioClassification,
     MoTForImageClassification,
+    MoTForMaskedLM,
+    MoTForPreTraining,
+    MoTForRetrieval,
     MoTForSequenceClassification,
     MoTModel,
 )
@@ -21,6 +24,8 @@ for _auto_class, _name in AUTO_CLASSES.items():
     _model_class = getattr(modeling_mot, _name)
     getattr(transformers, _auto_class).register(MoTConfig, _model_class, exist_ok=True)
     _model_class.register_for_auto_class(_auto_class)
+# `AutoModel` goes by the `architectures` of a checkpoint where it has several classes to choose from.
+transformers.AutoModel.register(MoTConfig, (MoTModel, MoTForRetrieval), exist_ok=True)
 transformers.AutoFeatureExtractor.register(MoTConfig, MoTFeatureExtractor, exist_ok=True)
 MoTFeatureExtractor.register_for_auto_class()
 transformers.AutoProcessor.register(MoTConfig, MoTProcessor, exist_ok=True)
@@ -34,6 +39,9 @@ __all__ = [
     "MoTFeatureExtractor",
     "MoTForAudioClassification",
     "MoTForImageClassification",
+    "MoTForMaskedLM",
+    "MoTForPreTraining",
+    "MoTForRetrieval",
     "MoTForSequenceClassification",
     "MoTImageConfig",
     "MoTModel",

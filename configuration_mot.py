@@ -68,6 +68,9 @@ class MoTModalityConfig(PreTrainedConfig):
         use_cls_token (`bool`, *optional*, defaults to `False`):
             A learned token in front, which then stands for the modality when it is pooled.
         key_bias (`bool`, *optional*, defaults to `True`): Whether the key projections have a bias.
+        mask_ratio (`float`, *optional*):
+            The share of the tokens that pretraining hides: 0.15 of text (arXiv 1810.04805), 0.6 of images (arXiv
+            2111.09886) and 0.5 of audio by default.
         feature_size (`int`, *optional*):
             Set, this modality arrives as ready features of that width, (B, L, feature_size); None means raw input.
     """
@@ -86,6 +89,7 @@ class MoTModalityConfig(PreTrainedConfig):
     final_norm: bool = False
     use_cls_token: bool = False
     key_bias: bool = True
+    mask_ratio: float | int = 0.15
     feature_size: int | None = None
 
     # Filled in with the joint value where the modality says None.
@@ -109,6 +113,8 @@ class MoTModalityConfig(PreTrainedConfig):
         _check_heads(type(self).__name__, self.hidden_size, self.num_attention_heads)
         if self.num_hidden_layers < 0:
             raise ValueError(f"`num_hidden_layers` must be 0 or more, got {self.num_hidden_layers}.")
+        if not 0 < self.mask_ratio <= 1:
+            raise ValueError(f"`mask_ratio` is a share above 0 and up to 1, got {self.mask_ratio}.")
         if self.feature_size is not None and self.feature_size < 1:
             raise ValueError(
                 f"`feature_size` must be a positive width, or None for raw input, got {self.feature_size}."
@@ -169,6 +175,7 @@ class MoTImageConfig(MoTModalityConfig):
     patch_size: int = 16
     num_channels: int = 3
     num_frames: int = 8
+    mask_ratio: float | int = 0.6
     stem: Literal["conv", "linear"] = "conv"
     position_embedding_type: Literal["sinusoidal_2d", "sinusoidal", "learned"] | None = None
 
@@ -199,6 +206,7 @@ class MoTAudioConfig(MoTModalityConfig):
             How frames become tokens: `"conv"`, two convolutions as in Whisper (arXiv 2212.04356), or `"linear"`, one
             projection of `stem_stride` frames.
         stem_stride (`int`, *optional*, defaults to 2): Frames for one token.
+        mask_span (`int`, *optional*, defaults to 20): Frames that pretraining hides in a row.
         mean_normalization (`bool`, *optional*, defaults to `False`):
             Subtract each bin's mean over the clip's real frames (cepstral mean normalisation), which takes away the
             colour of a microphone and much of a speaker's.
@@ -210,14 +218,17 @@ class MoTAudioConfig(MoTModalityConfig):
 
     num_mel_bins: int = 80
     max_frames: int = 3000
+    mask_ratio: float | int = 0.5
+    mask_span: int = 20
     stem: Literal["conv", "linear"] = "conv"
     stem_stride: int = 2
     mean_normalization: bool = False
     position_embedding_type: Literal["sinusoidal", "learned"] = "sinusoidal"
 
     def validate_audio(self):
-        if self.stem_stride < 1:
-            raise ValueError(f"`stem_stride` must be 1 or more frames, got {self.stem_stride}.")
+        for name in ("stem_stride", "mask_span"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be 1 or more frames, got {getattr(self, name)}.")
 
 
 @strict
@@ -237,14 +248,30 @@ class MoTConfig(PreTrainedConfig):
         num_global_layers (`int`, *optional*, defaults to 1): Layers shared by all modalities.
         global_mlp (`bool`, *optional*, defaults to `False`): Whether a global layer has a feed-forward layer.
         projection_dim (`int`, *optional*, defaults to 512): Width of the embeddings used for retrieval.
-        fusion_type (`str`, *optional*, defaults to `"mean"`):
-            How the modalities become one vector: `"mean"` of the present modalities' pooled vectors.
+        fusion_type (`str`, *optional*, defaults to `"late"`):
+            How the modalities become one vector (see `fusion_mot.py`): `"late"`, the mean of the present modalities'
+            pooled vectors; `"early"`, a layer on the pooled vectors side by side; `"hierarchical"`, text attends to
+            image, the result to audio; `"attention"`, a learned query looks at the whole joint sequence.
+        time_positions (`bool`, *optional*, defaults to `False`):
+            Whether video frames and audio take their positions from one clock, `pixel_times` and
+            `input_features_times` in seconds, rather than each counting its own tokens.
         hidden_dropout (`float`, *optional*, defaults to 0.0): Dropout after embeddings, attention, feed-forward.
         attention_dropout (`float`, *optional*, defaults to 0.0): Dropout on the attention weights.
         drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth at the last layer of each encoder.
         classifier_dropout (`float`, *optional*, defaults to 0.0): Dropout before the classifier.
         initializer_range (`float`, *optional*, defaults to 0.02): Standard deviation of the initial weights.
         regression_loss (`str`, *optional*, defaults to `"mse"`): `"mse"` or `"l1"`, for `problem_type="regression"`.
+        contrastive_loss (`str`, *optional*, defaults to `"infonce"`):
+            What draws the modalities of a row together: `"infonce"` as in CLIP (arXiv 2103.00020), or `"sigmoid"` as in
+            SigLIP (arXiv 2303.15343).
+        contrastive_positives (`str`, *optional*, defaults to `"row"`):
+            What matches: `"row"`, the parts of one row, where other rows with the same label are neither drawn
+            together nor pushed apart; or `"label"`, all rows with the same label, also within a modality (supervised
+            contrastive learning, arXiv 2004.11362).
+        temperature (`float`, *optional*, defaults to 0.07): Where the learned temperatures of `"infonce"` start.
+        modality_weights (`dict[str, float]`, *optional*):
+            Weights of the loss terms of pretraining, for `"text"`, `"image"`, `"audio"` and `"contrastive"`; 1 for
+            those that are not named. A term of weight 0 is not computed.
         text_config (`MoTTextConfig` or `dict`, *optional*): Text. An explicit None leaves text out.
         image_config (`MoTImageConfig` or `dict`, *optional*): Images and frames. An explicit None leaves them out.
         audio_config (`MoTAudioConfig` or `dict`, *optional*): Audio. An explicit None leaves it out.
@@ -257,6 +284,13 @@ class MoTConfig(PreTrainedConfig):
     # What a plain `Trainer` must not gather over a whole evaluation set.
     keys_to_ignore_at_inference = [
         "losses",
+        "logits_per_text",
+        "logits_per_image",
+        "logits_per_audio",
+        "text_predictions",
+        "image_predictions",
+        "audio_predictions",
+        "model_outputs",
         "last_hidden_state",
         "attention_mask",
         "text_hidden_state",
@@ -282,13 +316,18 @@ class MoTConfig(PreTrainedConfig):
     num_global_layers: int = 1
     global_mlp: bool = False
     projection_dim: int = 512
-    fusion_type: Literal["mean"] = "mean"
+    fusion_type: Literal["early", "late", "hierarchical", "attention"] = "late"
+    time_positions: bool = False
     hidden_dropout: float | int = 0.0
     attention_dropout: float | int = 0.0
     drop_path_rate: float | int = 0.0
     classifier_dropout: float | int = 0.0
     initializer_range: float | int = 0.02
     regression_loss: Literal["mse", "l1"] = "mse"
+    contrastive_loss: Literal["infonce", "sigmoid"] = "infonce"
+    contrastive_positives: Literal["row", "label"] = "row"
+    temperature: float | int = 0.07
+    modality_weights: dict[str, float | int] = field(default_factory=dict)
     text_config: MoTTextConfig | dict | None = field(default_factory=dict)
     image_config: MoTImageConfig | dict | None = field(default_factory=dict)
     audio_config: MoTAudioConfig | dict | None = field(default_factory=dict)
@@ -346,6 +385,27 @@ class MoTConfig(PreTrainedConfig):
                 raise ValueError(
                     f"`{modality}_config.hidden_size` ({config.hidden_size}) must be a multiple of {multiple} for "
                     f'`position_embedding_type="{config.position_embedding_type}"`.'
+                )
+
+    def validate_time_positions(self):
+        for modality in self.modalities if self.time_positions else ():
+            config = self.modality_config(modality)
+            is_grid = modality == "image" and config.feature_size is None
+            needed = "sinusoidal_2d" if is_grid else "sinusoidal"
+            if modality != "text" and config.position_embedding_type != needed:
+                raise ValueError(
+                    f"With `time_positions` a token may stand between two whole positions, which takes "
+                    f'`{modality}_config.position_embedding_type="{needed}"`, got "{config.position_embedding_type}".'
+                )
+
+    def validate_losses(self):
+        if not 0.01 <= self.temperature <= 1:
+            raise ValueError(f"`temperature` starts between 0.01 and 1, got {self.temperature}.")
+        terms = (*MODALITIES, "contrastive")
+        for name, weight in self.modality_weights.items():
+            if name not in terms or weight < 0:
+                raise ValueError(
+                    f"`modality_weights` gives a weight of 0 or more to {', '.join(terms)}; got {name!r}: {weight}."
                 )
 
     def validate_layers(self):

@@ -9,6 +9,7 @@ the modalities: masks say which tokens are real, and what is not real never reac
 Shapes: B rows, L tokens, d width, H heads, D width of a head, F frames of a video, T frames of audio.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -25,364 +26,19 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
 
-from .configuration_mot import MoTAudioConfig, MoTConfig, MoTImageConfig, MoTModalityConfig, MoTTextConfig
-from .fusion_mot import FUSIONS
-from .loss_mot import classification_loss
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Positions and masks
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def sinusoids(length: int, width: int, device: torch.device | None = None) -> torch.Tensor:
-    """E_pos(pos, 2i) = sin(pos / 10000^(2i / width)), E_pos(pos, 2i + 1) = cos(same), as (length, width) in float32."""
-    frequencies = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10000.0) / width))
-    angles = torch.arange(length, device=device)[:, None] * frequencies  # (length, width / 2)
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
-
-
-def sinusoids_2d(rows: int, columns: int, width: int, device: torch.device | None = None) -> torch.Tensor:
-    """Half of the width for the row, half for the column of each cell of a grid: (rows * columns, width)."""
-    by_row = sinusoids(rows, width // 2, device)[:, None].expand(-1, columns, -1)
-    by_column = sinusoids(columns, width // 2, device)[None].expand(rows, -1, -1)
-    return torch.cat([by_row, by_column], dim=-1).flatten(0, 1)
-
-
-def as_mask(mask: torch.Tensor | None, shape: tuple[int, ...], name: str) -> torch.Tensor | None:
-    """`mask` as booleans, True = real, after checking its shape; None stays None and means that all is real."""
-    if mask is None:
-        return None
-    if tuple(mask.shape) != shape:
-        raise ValueError(f"`{name}` has shape {tuple(mask.shape)}, expected {shape}.")
-    return mask != 0
-
-
-def blank(inputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Zeros wherever `mask` (over the leading dimensions) is not real, so that even NaN there does no harm."""
-    if mask is None:
-        return inputs
-    return inputs.masked_fill(~mask.reshape(mask.shape + (1,) * (inputs.ndim - mask.ndim)), 0)
-
-
-def count_before(mask: torch.Tensor) -> torch.Tensor:
-    """(B, L): how many real tokens stand before each token."""
-    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
-
-
-def close_holes(inputs: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Move each row's real frames to its front, in order: a strided stem must not see where the padding was."""
-    order = (~mask).int().argsort(dim=1, stable=True)  # (B, T)
-    return inputs.gather(1, order[..., None].expand_as(inputs)), mask.gather(1, order)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Embeddings: X = Input + E_mod + E_pos
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def unit_scale(layer: nn.Module) -> nn.Module:
-    """
-    Mark a layer that makes "Input" out of raw input: its initial weights give it the scale of E_pos, about 1 (arXiv
-    1502.01852). With the usual 0.02 the positions would be many times larger than the content.
-    """
-    fan_in = 2.0 if isinstance(layer, nn.Embedding) else layer.weight[0].numel()
-    layer.initial_std = (2.0 / fan_in) ** 0.5
-    return layer
-
-
-class MoTEmbeddings(nn.Module):
-    """
-    What all modalities share: ready features, 1-D positions, the cls token, norm and dropout. A modality adds how its
-    raw input becomes tokens (`embed_raw`) and what its arguments are called.
-    """
-
-    raw_name: str
-    features_name: str
-    mask_name: str
-    length_field: str  # the config field that limits a sequence
-
-    def __init__(self, config: MoTModalityConfig, max_length: int):
-        super().__init__()
-        self.config = config
-        if config.feature_size is not None:
-            self.projection = unit_scale(nn.Linear(config.feature_size, config.hidden_size))
-        if config.position_embedding_type == "learned" and not self.has_grid:
-            self.position_embeddings = nn.Embedding(max_length, config.hidden_size)
-        if config.use_cls_token:
-            self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
-        if config.embedding_norm:
-            self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
-
-    @property
-    def has_grid(self) -> bool:
-        return False
-
-    @property
-    def input_name(self) -> str:
-        """The argument through which this model takes the modality."""
-        return self.raw_name if self.config.feature_size is None else self.features_name
-
-    def forward(
-        self, inputs: torch.Tensor, mask: torch.Tensor | None, modality_embedding: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The tokens (B, L, d) of one modality and their mask (B, L), None if all are real."""
-        if self.config.feature_size is None:
-            tokens, positions, mask = self.embed_raw(inputs, mask)
-        else:
-            tokens, positions, mask = self.embed_features(inputs, mask)
-        hidden_states = tokens + (positions.to(tokens.dtype) + modality_embedding)
-        if self.config.use_cls_token:
-            cls_token = (self.cls_token + modality_embedding).expand(tokens.shape[0], -1, -1)
-            hidden_states = torch.cat([cls_token, hidden_states], dim=1)
-            if mask is not None:
-                mask = torch.cat([mask.any(dim=1, keepdim=True), mask], dim=1)
-        if self.config.embedding_norm:
-            hidden_states = self.norm(hidden_states)
-        return self.dropout(hidden_states), mask
-
-    def embed_features(self, features: torch.Tensor, mask: torch.Tensor | None):
-        size = self.config.feature_size
-        if features.ndim != 3 or features.shape[-1] != size:
-            raise ValueError(
-                f"`{self.features_name}` has shape {tuple(features.shape)}, expected (batch, length, {size}) "
-                f"since `feature_size` is {size}."
-            )
-        mask = as_mask(mask, tuple(features.shape[:2]), self.mask_name)
-        tokens = self.projection(blank(features, mask).to(self.projection.weight.dtype))
-        return tokens, self.positions(features.shape[1], mask, features.device), mask
-
-    def positions(self, length: int, mask: torch.Tensor | None, device: torch.device) -> torch.Tensor:
-        """E_pos of a sequence, (1 or B, L, d): a token's position counts the real tokens before it."""
-        self.check_length(length)
-        if self.config.position_embedding_type == "learned":
-            table = self.position_embeddings.weight[:length]
-        else:
-            table = sinusoids(length, self.config.hidden_size, device)
-        return table[None] if mask is None else F.embedding(count_before(mask), table)
-
-    def check_length(self, length: int) -> None:
-        limit = getattr(self.config, self.length_field)
-        if length > limit:
-            raise ValueError(
-                f"`{self.input_name}` has a length of {length}, but the model takes at most {limit} "
-                f"(`{self.length_field}`): truncate the input, or build the model with a larger limit."
-            )
-
-    def stand_in(self) -> torch.Tensor:
-        """An input of one row that becomes one token: what a batch without this modality trains on (see `encode`)."""
-        reference = next(self.parameters())
-        if self.config.feature_size is not None:
-            return reference.new_zeros(1, 1, self.config.feature_size)
-        return self.raw_stand_in(reference)
-
-
-class MoTTextEmbeddings(MoTEmbeddings):
-    """Token ids (B, L) or text features (B, L, feature_size)."""
-
-    raw_name, features_name, mask_name = "input_ids", "text_features", "attention_mask"
-    length_field = "max_position_embeddings"
-
-    def __init__(self, config: MoTTextConfig):
-        super().__init__(config, config.max_position_embeddings)
-        if config.feature_size is None:
-            self.word_embeddings = unit_scale(nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id))
-
-    def embed_raw(self, input_ids: torch.Tensor, mask: torch.Tensor | None):
-        if input_ids.ndim != 2 or input_ids.is_floating_point():
-            raise ValueError(
-                f"`input_ids` has shape {tuple(input_ids.shape)} and type {input_ids.dtype}, "
-                "expected integers of shape (batch, length)."
-            )
-        mask = as_mask(mask, tuple(input_ids.shape), self.mask_name)
-        if mask is not None:
-            input_ids = input_ids.masked_fill(~mask, self.config.pad_token_id or 0)
-        self.check_ids(input_ids)
-        return self.word_embeddings(input_ids), self.positions(input_ids.shape[1], mask, input_ids.device), mask
-
-    def check_ids(self, input_ids: torch.Tensor) -> None:
-        # Looking at values waits for an accelerator, so there the embedding's own assertion must do.
-        if input_ids.device.type != "cpu" or torch.compiler.is_compiling():
-            return
-        vocab_size = self.word_embeddings.num_embeddings
-        outside = input_ids[(input_ids < 0) | (input_ids >= vocab_size)]
-        if len(outside):
-            raise ValueError(
-                f"`input_ids` holds {outside[0].item()}, outside the vocabulary of {vocab_size} (0 to {vocab_size - 1}): "
-                "is this the model's own tokenizer?"
-            )
-
-    def raw_stand_in(self, reference: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(1, 1, dtype=torch.long, device=reference.device)
-
-
-class MoTImageEmbeddings(MoTEmbeddings):
-    """Images (B, C, H, W), video frames (B, F, C, H, W) or image features (B, L, feature_size)."""
-
-    raw_name, features_name, mask_name = "pixel_values", "image_features", "pixel_mask"
-    length_field = "num_frames"
-
-    def __init__(self, config: MoTImageConfig):
-        super().__init__(config, config.num_frames)
-        if config.feature_size is not None:
-            return
-        self.stem, channels, patch_size = self.build_stem(config)
-        self.projection = unit_scale(nn.Conv2d(channels, config.hidden_size, patch_size, patch_size))
-        if config.position_embedding_type == "learned":
-            self.grid_size = config.image_size // config.patch_size
-            self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid_size**2, config.hidden_size))
-            self.frame_position_embeddings = nn.Parameter(torch.zeros(config.num_frames, config.hidden_size))
-
-    @staticmethod
-    def build_stem(config: MoTImageConfig) -> tuple[nn.Sequential, int, int]:
-        """The stem, the channels it gives and the patch size it leaves: each convolution halves a patch's side."""
-        layers, channels, patch_size = [], config.num_channels, config.patch_size
-        halvings = (patch_size & -patch_size).bit_length() - 1 if config.stem == "conv" else 0
-        for i in range(halvings):
-            width = config.hidden_size >> (halvings - i)
-            layers += [unit_scale(nn.Conv2d(channels, width, kernel_size=3, stride=2, padding=1)), nn.GELU()]
-            channels, patch_size = width, patch_size // 2
-        return nn.Sequential(*layers), channels, patch_size
-
-    @property
-    def has_grid(self) -> bool:
-        return self.config.feature_size is None
-
-    def check_length(self, length: int) -> None:
-        # Sinusoids reach any length; only a learned table ends.
-        if self.config.position_embedding_type == "learned":
-            super().check_length(length)
-
-    def embed_raw(self, pixel_values: torch.Tensor, mask: torch.Tensor | None):
-        self.check_pixels(pixel_values)
-        is_video = pixel_values.ndim == 5
-        mask = as_mask(mask, tuple(pixel_values.shape[: 2 if is_video else 1]), self.mask_name)
-        pixels = blank(pixel_values, mask).to(self.projection.weight.dtype)
-        if not is_video:
-            pixels, mask = pixels[:, None], None if mask is None else mask[:, None]
-        batch_size, num_frames = pixels.shape[:2]
-        patches = self.projection(self.stem(pixels.flatten(0, 1)))  # (B * F, d, rows, columns)
-        rows, columns = patches.shape[-2:]
-        tokens = patches.flatten(2).transpose(1, 2)  # (B * F, rows * columns, d)
-        tokens = tokens.reshape(batch_size, num_frames * rows * columns, -1)
-        if mask is None:
-            return tokens, self.frame_positions(num_frames, rows, columns, None, tokens.device), None
-        positions = self.frame_positions(num_frames, rows, columns, mask, tokens.device)
-        return tokens, positions, mask.repeat_interleave(rows * columns, dim=1)
-
-    def check_pixels(self, pixel_values: torch.Tensor) -> None:
-        shape, channels, patch_size = tuple(pixel_values.shape), self.config.num_channels, self.config.patch_size
-        if len(shape) not in (4, 5) or shape[-3] != channels:
-            raise ValueError(
-                f"`pixel_values` has shape {shape}, expected (batch, {channels}, height, width) or "
-                f"(batch, frames, {channels}, height, width)."
-            )
-        if shape[-2] % patch_size or shape[-1] % patch_size:
-            raise ValueError(
-                f"`pixel_values` are {shape[-2]} x {shape[-1]} pixels, but `patch_size` ({patch_size}) must divide both."
-            )
-
-    def frame_positions(
-        self, num_frames: int, rows: int, columns: int, mask: torch.Tensor | None, device: torch.device
-    ) -> torch.Tensor:
-        """E_pos of the patches of all frames, (1 or B, F * rows * columns, d): that of the place plus that of the time."""
-        if self.config.position_embedding_type == "sinusoidal":
-            token_mask = None if mask is None else mask.repeat_interleave(rows * columns, dim=1)
-            return self.positions(num_frames * rows * columns, token_mask, device)
-        if self.config.position_embedding_type == "learned":
-            self.check_length(num_frames)
-            place, time = self.interpolated_grid(rows, columns), self.frame_position_embeddings[:num_frames]
-        else:
-            place, time = self.fixed_positions(num_frames, rows, columns, device)
-        time = time[None] if mask is None else F.embedding(count_before(mask), time)  # (1 or B, F, d)
-        return (time[:, :, None] + place).flatten(1, 2)
-
-    def fixed_positions(self, num_frames: int, rows: int, columns: int, device: torch.device | None = None):
-        """Sinusoids of the place (rows * columns, d) and of the time (F, d); a first frame equals a still picture."""
-        width = self.config.hidden_size
-        time = sinusoids(num_frames, width, device)
-        return sinusoids_2d(rows, columns, width, device), time - time[:1]
-
-    def interpolated_grid(self, rows: int, columns: int) -> torch.Tensor:
-        """The learned grid at another size, (rows * columns, d)."""
-        if rows == columns == self.grid_size:
-            return self.position_embeddings[0]
-        grid = self.position_embeddings.transpose(1, 2).unflatten(2, (self.grid_size, self.grid_size))  # (1, d, g, g)
-        grid = F.interpolate(grid.float(), size=(rows, columns), mode="bicubic", align_corners=False)
-        return grid.flatten(2)[0].T.to(self.position_embeddings.dtype)
-
-    def raw_stand_in(self, reference: torch.Tensor) -> torch.Tensor:
-        side = self.config.patch_size
-        return reference.new_zeros(1, self.config.num_channels, side, side)
-
-
-class MoTAudioEmbeddings(MoTEmbeddings):
-    """Log-mel frames (B, T, num_mel_bins) or audio features (B, T, feature_size)."""
-
-    raw_name = features_name = "input_features"
-    mask_name, length_field = "input_features_mask", "max_frames"
-
-    def __init__(self, config: MoTAudioConfig):
-        stride = config.stem_stride if config.feature_size is None else 1
-        super().__init__(config, -(-config.max_frames // stride))
-        if config.feature_size is not None:
-            return
-        if config.stem == "linear":
-            self.projection = unit_scale(nn.Linear(stride * config.num_mel_bins, config.hidden_size))
-        else:
-            kernel_size = max(3, 2 * stride - 1)
-            self.conv1 = unit_scale(nn.Conv1d(config.num_mel_bins, config.hidden_size, kernel_size=3, padding=1))
-            width, padding = config.hidden_size, (kernel_size - 1) // 2
-            self.conv2 = unit_scale(nn.Conv1d(width, width, kernel_size, stride, padding))
-
-    def embed_raw(self, frames: torch.Tensor, mask: torch.Tensor | None):
-        num_mel_bins = self.config.num_mel_bins
-        if frames.ndim != 3 or frames.shape[-1] != num_mel_bins or frames.shape[1] == 0:
-            raise ValueError(
-                f"`input_features` has shape {tuple(frames.shape)}, expected (batch, frames, {num_mel_bins}) "
-                "with at least one frame, frames before mel bins."
-            )
-        self.check_length(frames.shape[1])
-        mask = as_mask(mask, tuple(frames.shape[:2]), self.mask_name)
-        frames = blank(frames, mask).to(next(self.parameters()).dtype)
-        if mask is not None:
-            frames, mask = close_holes(frames, mask)
-        if self.config.mean_normalization:
-            frames = self.subtract_mean(frames, mask)
-        tokens = self.embed_linear(frames) if self.config.stem == "linear" else self.embed_conv(frames, mask)
-        if mask is not None:  # a token is real where its first frame is
-            first_frames = torch.arange(tokens.shape[1], device=mask.device) * self.config.stem_stride
-            mask = first_frames < mask.sum(dim=1, keepdim=True)
-        return tokens, self.positions(tokens.shape[1], mask, tokens.device), mask
-
-    @staticmethod
-    def subtract_mean(frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Cepstral mean normalisation over the real frames; padding stays zero."""
-        if mask is None:
-            return frames - frames.mean(dim=1, keepdim=True)
-        mean = frames.sum(dim=1, keepdim=True) / mask.sum(dim=1)[:, None, None].clamp(min=1)
-        return blank(frames - mean, mask)
-
-    def embed_linear(self, frames: torch.Tensor) -> torch.Tensor:
-        stride = self.config.stem_stride
-        num_tokens = (frames.shape[1] + stride - 1) // stride
-        indices = torch.arange(num_tokens * stride, device=frames.device)
-        frames = F.pad(frames, (0, 0, 0, stride - 1)).index_select(1, indices)  # zeros fill the last token
-        return self.projection(frames.reshape(frames.shape[0], num_tokens, stride * frames.shape[2]))
-
-    def embed_conv(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        hidden_states = F.gelu(self.conv1(frames.transpose(1, 2))).transpose(1, 2)  # (B, T, d)
-        # Padding is zero again, just as what a convolution sees beyond the end of a clip.
-        hidden_states = blank(hidden_states, mask)
-        tokens = F.gelu(self.conv2(hidden_states.transpose(1, 2))).transpose(1, 2)  # (B, ceil(T / stride), d)
-        return tokens.contiguous()
-
-    def raw_stand_in(self, reference: torch.Tensor) -> torch.Tensor:
-        return reference.new_zeros(1, 1, self.config.num_mel_bins)
-
-
-EMBEDDINGS = {"text": MoTTextEmbeddings, "image": MoTImageEmbeddings, "audio": MoTAudioEmbeddings}
-
+from .configuration_mot import MoTConfig, MoTModalityConfig
+from .embeddings_mot import EMBEDDINGS, MoTEmbeddings, MoTImageEmbeddings, MoTTextEmbeddings, blank
+from .fusion_mot import FUSIONS, MoTAttentionFusion
+from .loss_mot import (
+    Embeddings,
+    clamped,
+    classification_loss,
+    contrastive_loss,
+    normalize_patches,
+    reconstruction_loss,
+    sigmoid_loss,
+    token_loss,
+)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Attention and layers
@@ -599,6 +255,15 @@ def run_layers(
     return hidden_states, states, weights
 
 
+def split_options(kwargs: dict) -> tuple[dict, dict]:
+    """Keyword arguments of a forward for `encode` and for `join`; those of the attention implementation are in both."""
+    for_join = ("output_hidden_states", "output_attentions")
+    return (
+        {name: value for name, value in kwargs.items() if name not in for_join},
+        {name: value for name, value in kwargs.items() if not name.startswith("output_encoder_")},
+    )
+
+
 def drop_path_rates(rate: float, num_layers: int) -> list[float]:
     """Stochastic depth grows linearly from 0 at the first layer to `rate` at the last."""
     return [rate * i / max(num_layers - 1, 1) for i in range(num_layers)]
@@ -668,6 +333,10 @@ class EncodedModalities:
         hidden_states, mask = self.hidden_states[modality], self.masks[modality]
         return hidden_states.new_ones(hidden_states.shape[:2], dtype=torch.bool) if mask is None else mask
 
+    def has(self, modalities: Iterable[str]) -> dict[str, torch.Tensor]:
+        """modality -> (B,) bool: which rows have it, for those of `modalities` that were given."""
+        return {m: self.full_mask(m).any(dim=1) for m in modalities if m in self.given}
+
 
 class MoTPreTrainedModel(PreTrainedModel):
     """Initial weights, and what every model of the family tells the library."""
@@ -678,6 +347,7 @@ class MoTPreTrainedModel(PreTrainedModel):
     input_modalities = ("text", "image", "audio")
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
+    auto_model = "MoTModel"  # what `AutoModel` means in a saved folder
     _no_split_modules = ["MoTEncoderLayer", "MoTJointLayer", "MoTGlobalLayer"]
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -693,9 +363,15 @@ class MoTPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, std=module.initial_std)
             if getattr(module, "padding_idx", None) is not None:
                 init.zeros_(module.weight[module.padding_idx])
-        if isinstance(module, nn.ParameterDict):  # the modality embeddings
+        if isinstance(module, nn.ParameterDict):  # the modality embeddings, and other vectors of each modality
             for parameter in module.values():
                 init.normal_(parameter, std=std)
+        if isinstance(module, MoTAttentionFusion):
+            init.normal_(module.query, std=std)
+        if isinstance(module, MoTContrastive):
+            is_sigmoid = self.config.contrastive_loss == "sigmoid"
+            init.constant_(module.log_scale, math.log(10 if is_sigmoid else 1 / self.config.temperature))
+            init.constant_(module.bias, -10.0 if is_sigmoid else 0.0)
         if isinstance(module, MoTEmbeddings) and module.config.use_cls_token:
             init.normal_(module.cls_token, std=std)
         if isinstance(module, MoTImageEmbeddings) and hasattr(module, "frame_position_embeddings"):
@@ -718,8 +394,9 @@ class MoTPreTrainedModel(PreTrainedModel):
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """Save the model with its code and an `auto_map` that names every class which can read the folder."""
+        classes = AUTO_CLASSES | {"AutoModel": self.auto_model}
         self.config.auto_map = {"AutoConfig": "configuration_mot.MoTConfig"} | {
-            auto_class: f"modeling_mot.{name}" for auto_class, name in AUTO_CLASSES.items()
+            auto_class: f"modeling_mot.{name}" for auto_class, name in classes.items()
         }
         super().save_pretrained(save_directory, *args, **kwargs)
 
@@ -808,6 +485,8 @@ class MoTModel(MoTPreTrainedModel):
         input_features_mask: torch.Tensor | None = None,
         text_features: torch.FloatTensor | None = None,
         image_features: torch.FloatTensor | None = None,
+        pixel_times: torch.FloatTensor | None = None,
+        input_features_times: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTModelOutput:
         r"""
@@ -820,6 +499,8 @@ class MoTModel(MoTPreTrainedModel):
             input_features_mask: (B, T).
             text_features: (B, L_text, feature_size) in place of `input_ids`, if the config has a `feature_size`.
             image_features: (B, L_image, feature_size) in place of `pixel_values`, likewise.
+            pixel_times: with `config.time_positions`, the seconds of video frames (B, F) or features (B, L_image).
+            input_features_times: likewise of audio, (B, T); mel frames without are taken to be 10 ms apart.
             output_hidden_states, output_attentions: also return those of the joint and global layers.
             output_encoder_hidden_states, output_encoder_attentions: also return those of each modality's encoder.
             kwargs: handed to the attention implementation.
@@ -830,8 +511,7 @@ class MoTModel(MoTPreTrainedModel):
         Raises:
             ValueError: if no modality is given, or an argument does not fit the config or the other arguments.
         """
-        output_hidden_states = kwargs.pop("output_hidden_states", None)
-        output_attentions = kwargs.pop("output_attentions", None)
+        for_encoders, for_join = split_options(kwargs)
         encoded = self.encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -841,22 +521,28 @@ class MoTModel(MoTPreTrainedModel):
             input_features_mask=input_features_mask,
             text_features=text_features,
             image_features=image_features,
-            **kwargs,
+            pixel_times=pixel_times,
+            input_features_times=input_features_times,
+            **for_encoders,
         )
-        kwargs = {k: v for k, v in kwargs.items() if not k.startswith("output_encoder_")}
-        return self.join(
-            encoded, output_hidden_states=output_hidden_states, output_attentions=output_attentions, **kwargs
-        )
+        return self.join(encoded, **for_join)
 
     def encode(
         self,
         output_encoder_hidden_states: bool = False,
         output_encoder_attentions: bool = False,
         stand_ins: bool = False,
+        equal_rows: bool = True,
+        hidden: dict[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
         **arguments,
     ) -> EncodedModalities:
         """
-        Embed and encode each modality by itself; the arguments are those of `forward`.
+        Embed and encode each modality by itself; the arguments are those of `forward`, and
+
+        Args:
+            stand_ins: see below.
+            equal_rows: whether all modalities need the same number of rows; without, join them only one by one.
+            hidden: modality -> its tokens that may not be seen, (B, N) bool, and the token that stands there, (d_m,).
 
         In training (or with `stand_ins`), a modality that the batch lacks runs one stand-in token through its
         embedding and encoder, and `join` takes it along unseen: whatever a batch lacks, every parameter gets a
@@ -866,13 +552,18 @@ class MoTModel(MoTPreTrainedModel):
         if output_encoder_attentions:
             for modality in self.config.modalities:
                 self.check_attention_weights(self.config.modality_config(modality))
-        inputs, arguments = self.collect_inputs(arguments)
+        inputs, arguments = self.collect_inputs(arguments, equal_rows)
         batch_size = next(iter(inputs.values()))[0].shape[0]
         encoded = EncodedModalities(given=tuple(inputs))
         for modality in self.config.modalities if self.training or stand_ins else inputs:
             embeddings, encoder = self.embeddings[modality], self.encoders[modality]
-            values, mask = inputs.get(modality) or (embeddings.stand_in(), None)
-            tokens, mask = embeddings(values, mask, self.modality_embeddings[modality])
+            values, mask, times = inputs.get(modality) or (embeddings.stand_in(), None, None)
+            hidden_tokens, mask_token = (hidden or {}).get(modality, (None, None))
+            if modality not in inputs and hidden_tokens is not None:
+                hidden_tokens = torch.ones_like(hidden_tokens[:1, :1])
+            tokens, mask = embeddings(
+                values, mask, self.modality_embeddings[modality], times, hidden_tokens, mask_token
+            )
             attention_mask = attention_mask_for(encoder.config, tokens, mask)
             tokens, states, weights = encoder(
                 tokens, attention_mask, output_encoder_hidden_states, output_encoder_attentions, **arguments
@@ -887,13 +578,14 @@ class MoTModel(MoTPreTrainedModel):
             encoded.hidden_states[modality], encoded.masks[modality] = tokens, mask
         return encoded
 
-    def collect_inputs(self, arguments: dict) -> tuple[dict[str, tuple], dict]:
-        """Each given modality's input and mask, checked against the config; and the arguments that are left over."""
+    def collect_inputs(self, arguments: dict, equal_rows: bool = True) -> tuple[dict[str, tuple], dict]:
+        """Each given modality's input, mask and times, checked against the config; and the arguments left over."""
         arguments, inputs = dict(arguments), {}
         for modality, embeddings in EMBEDDINGS.items():
             names = dict.fromkeys([embeddings.raw_name, embeddings.features_name])
             given = {name: value for name in names if (value := arguments.pop(name, None)) is not None}
             mask = arguments.pop(embeddings.mask_name, None)
+            times = arguments.pop(embeddings.times_name, None)
             if not given:
                 continue
             if modality not in self.config.modalities:
@@ -908,24 +600,34 @@ class MoTModel(MoTPreTrainedModel):
                     f"This model takes {modality} as `{expected}` (`{modality}_config.feature_size` is {size}), got "
                     f"{' and '.join(f'`{name}`' for name in given)}."
                 )
-            inputs[modality] = (given[expected], mask)
+            inputs[modality] = (given[expected], mask, self.times_of(modality, given[expected], times))
         self.check_arguments(arguments)
-        self.check_batch(inputs)
+        self.check_batch(inputs, equal_rows)
         return inputs, arguments
+
+    def times_of(self, modality: str, values: torch.Tensor, times: torch.Tensor | None) -> torch.Tensor | None:
+        if self.config.time_positions:
+            return self.embeddings[modality].fill_times(values, times)
+        if times is not None:
+            raise ValueError(
+                f"`{self.embeddings[modality].times_name}` was given, but this model counts tokens: build it with "
+                "`time_positions=True`, or leave them out."
+            )
+        return None
 
     def check_arguments(self, arguments: dict) -> None:
         """Other arguments go to the attention implementation, but one that is named like an input is a mistake."""
         inputs = [name for e in EMBEDDINGS.values() for name in (e.raw_name, e.features_name, e.mask_name)]
         for name in arguments:
-            if name.endswith(("_features", "_mask", "_values", "_subset", "_subsets")):
+            if name.endswith(("_features", "_mask", "_values", "_subset", "_subsets", "_times")):
                 raise ValueError(f"Unknown argument `{name}`; the inputs are {', '.join(dict.fromkeys(inputs))}.")
 
-    def check_batch(self, inputs: dict[str, tuple]) -> None:
+    def check_batch(self, inputs: dict[str, tuple], equal_rows: bool) -> None:
         names = {modality: self.embeddings[modality].input_name for modality in self.config.modalities}
         if not inputs:
             raise ValueError(f"Give at least one modality: {', '.join(f'`{name}`' for name in names.values())}.")
-        sizes = {names[modality]: values.shape[0] for modality, (values, _) in inputs.items()}
-        if any(size != next(iter(sizes.values())) for size in sizes.values()):
+        sizes = {names[modality]: values.shape[0] for modality, (values, *_) in inputs.items()}
+        if equal_rows and any(size != next(iter(sizes.values())) for size in sizes.values()):
             found = ", ".join(f"`{name}` has {size} rows" for name, size in sizes.items())
             raise ValueError(
                 f"All modalities of a batch need the same number of rows, but {found}. Where a row lacks a modality, "
@@ -1048,6 +750,8 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         input_features_mask: torch.Tensor | None = None,
         text_features: torch.FloatTensor | None = None,
         image_features: torch.FloatTensor | None = None,
+        pixel_times: torch.FloatTensor | None = None,
+        input_features_times: torch.FloatTensor | None = None,
         labels: torch.Tensor | None = None,
         modality_subsets: list[tuple[str, ...]] | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -1056,8 +760,8 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         Inputs are those of [`MoTModel`]. Beyond them:
 
         Args:
-            labels: (B,) class ids with -100 for none; (B, num_labels) zeros and ones for multi-label
-                classification; (B,) or (B, num_labels) numbers for regression.
+            labels: (B,) class ids; (B, num_labels) zeros and ones for multi-label classification; (B,) or
+                (B, num_labels) numbers for regression. What is -100 or NaN has no label and does not count.
             modality_subsets: answer from each of these subsets, for example `[("text",), ("text", "audio")]`: the
                 encoders run once and the joint part once for each. The loss is the mean of the subsets' losses, each
                 over the rows that have any of the subset's modalities.
@@ -1071,6 +775,8 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
             "input_features_mask": input_features_mask,
             "text_features": text_features,
             "image_features": image_features,
+            "pixel_times": pixel_times,
+            "input_features_times": input_features_times,
         }
         if modality_subsets is not None:
             return self.forward_subsets(inputs, labels, modality_subsets, **kwargs)
@@ -1135,17 +841,677 @@ class MoTForAudioClassification(MoTForSequenceClassification):
     """The same model under the name that the audio-classification pipeline looks for."""
 
 
-# Which class each Auto class means in a saved folder.
+# ---------------------------------------------------------------------------------------------------------------------
+# Retrieval
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def contrastive_pairs(modalities: tuple[str, ...]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """
+    What a contrastive loss compares: every two modalities, then each modality with all others fused (where these are
+    two or more), then each with itself in other rows.
+    """
+    pairs = [((first,), (second,)) for first, second in itertools.combinations(modalities, 2)]
+    if len(modalities) > 2:
+        pairs += [(tuple(other for other in modalities if other != m), (m,)) for m in modalities]
+    return pairs + [((m,), (m,)) for m in modalities]
+
+
+def pair_name(first: tuple[str, ...], second: tuple[str, ...]) -> str:
+    return f"{'+'.join(first)}-{'+'.join(second)}"
+
+
+class MoTContrastive(nn.Module):
+    """
+    The common space of all modalities: a projection head (norm and linear layer) for each modality and one for rows
+    that mix several, and the learned scale and bias of each pair that a contrastive loss compares.
+    """
+
+    def __init__(self, config: MoTConfig):
+        super().__init__()
+        self.config = config
+        self.projections = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps),
+                    nn.Linear(config.hidden_size, config.projection_dim, bias=False),
+                )
+                for name in (*config.modalities, "fused")
+            }
+        )
+        self.pairs = contrastive_pairs(config.modalities)
+        self.log_scale = nn.Parameter(torch.zeros(len(self.pairs)))  # ln(1 / temperature)
+        self.bias = nn.Parameter(torch.zeros(len(self.pairs)))  # of the sigmoid loss
+
+    def embed(self, pooled: torch.Tensor, has: dict[str, torch.Tensor]) -> Embeddings:
+        """
+        Fused vectors (B, d) to embeddings (B, projection_dim) of length 1: by the head of the only modality that a row
+        has, or by the head for several; zero for a row that has none.
+        """
+        number = torch.stack(list(has.values())).sum(dim=0)  # (B,)
+        chosen = {m: has[m] & (number == 1) for m in has} | {"fused": number > 1}
+        vectors = pooled.new_zeros(pooled.shape[0], self.config.projection_dim)
+        for name, projection in self.projections.items():
+            # Heads that no row chooses run too, so that every parameter takes part in every step.
+            rows = chosen.get(name, torch.zeros_like(number, dtype=torch.bool))
+            vectors = vectors + projection(pooled).masked_fill(~rows[:, None], 0)
+        return Embeddings(F.normalize(vectors.float(), dim=-1), number > 0)
+
+    def logits(self, first: torch.Tensor, second: torch.Tensor, pair: int) -> torch.Tensor:
+        """Scaled similarities (N, M) of embeddings (N, d) and (M, d)."""
+        logits = clamped(self.log_scale[pair]).exp() * (first @ second.T)
+        return logits + self.bias[pair] if self.config.contrastive_loss == "sigmoid" else logits
+
+    def losses(
+        self, embeddings: dict[tuple[str, ...], Embeddings], labels: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The loss of each pair of which both sides are given."""
+        positives, losses = self.config.contrastive_positives, {}
+        for i, (first, second) in enumerate(self.pairs):
+            same = first == second
+            if first not in embeddings or second not in embeddings or (same and positives != "label"):
+                continue
+            sides = (embeddings[first], embeddings[second])
+            if self.config.contrastive_loss == "sigmoid":
+                loss = sigmoid_loss(*sides, self.log_scale[i], self.bias[i], labels, positives, same)
+            else:
+                loss = contrastive_loss(*sides, self.log_scale[i], labels, positives, same)
+            losses[pair_name(first, second)] = loss
+        return losses
+
+    def zero(self) -> torch.Tensor:
+        """0, with a gradient of 0 for the scales and biases."""
+        return 0.0 * (self.log_scale.sum() + self.bias.sum())
+
+
+@dataclass
+class MoTRetrievalOutput(ModelOutput):
+    r"""
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): The mean of `losses`.
+        losses (`dict[str, torch.FloatTensor]`, *optional*):
+            The loss of each pair, such as `"text-image"` or `"text+audio-image"`.
+        logits_per_text (`torch.FloatTensor` of shape `(B_text, B_image or B_audio)`, *optional*):
+            Scaled similarities of each text with each image, or with each audio clip where no image is given.
+        logits_per_image (`torch.FloatTensor` of shape `(B_image, B_text or B_audio)`, *optional*): Likewise.
+        logits_per_audio (`torch.FloatTensor` of shape `(B_audio, B_text or B_image)`, *optional*): Likewise.
+        text_embeds (`torch.FloatTensor` of shape `(B_text, projection_dim)`, *optional*): Of length 1; zero where absent.
+        image_embeds (`torch.FloatTensor` of shape `(B_image, projection_dim)`, *optional*): Likewise.
+        audio_embeds (`torch.FloatTensor` of shape `(B_audio, projection_dim)`, *optional*): Likewise.
+        model_outputs (`dict[str, MoTModelOutput]`, *optional*): What [`MoTModel`] says of each modality alone.
+    """
+
+    loss: torch.FloatTensor | None = None
+    losses: dict[str, torch.FloatTensor] | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    logits_per_image: torch.FloatTensor | None = None
+    logits_per_audio: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    image_embeds: torch.FloatTensor | None = None
+    audio_embeds: torch.FloatTensor | None = None
+    model_outputs: dict[str, MoTModelOutput] | None = None
+
+
+class MoTForRetrieval(MoTPreTrainedModel):
+    """
+    Texts, images, sounds and combinations of them in one space, where what belongs together is near. Each modality is
+    encoded by itself; only `get_fused_features` mixes.
+    """
+
+    auto_model = "MoTForRetrieval"
+
+    def __init__(self, config: MoTConfig):
+        super().__init__(config)
+        self.mot = MoTModel(config)
+        self.contrastive = MoTContrastive(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_mask: torch.Tensor | None = None,
+        input_features: torch.FloatTensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        text_features: torch.FloatTensor | None = None,
+        image_features: torch.FloatTensor | None = None,
+        pixel_times: torch.FloatTensor | None = None,
+        input_features_times: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        return_loss: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MoTRetrievalOutput:
+        r"""
+        Inputs are those of [`MoTModel`], but the modalities may differ in their number of rows (many texts against one
+        image) unless a loss is asked for. Beyond them:
+
+        Args:
+            labels: (B,) what a row shows, a class or the id of a caption, -100 for unknown: rows with the same label
+                are not pushed apart (see `config.contrastive_positives`).
+            return_loss: whether to compute the loss; by default in training and wherever labels are given.
+        """
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "pixel_values": pixel_values,
+            "pixel_mask": pixel_mask,
+            "input_features": input_features,
+            "input_features_mask": input_features_mask,
+            "text_features": text_features,
+            "image_features": image_features,
+            "pixel_times": pixel_times,
+            "input_features_times": input_features_times,
+        }
+        wants_loss = (self.training or labels is not None) if return_loss is None else return_loss
+        for_encoders, for_join = split_options(kwargs)
+        encoded = self.mot.encode(**inputs, **for_encoders, equal_rows=wants_loss)
+        outputs = {m: self.mot.join(encoded, (m,), **for_join) for m in encoded.given}
+        embeddings = {(m,): self.contrastive.embed(outputs[m].pooler_output, encoded.has((m,))) for m in outputs}
+        losses = None
+        if wants_loss:
+            losses = self.contrastive.losses(embeddings | self.embed_others(encoded), check_ids(labels, encoded))
+            terms = list(losses.values()) or [0.0 * sum(side.vectors.sum() for side in embeddings.values())]
+        return MoTRetrievalOutput(
+            loss=torch.stack(terms).mean() + self.contrastive.zero() if wants_loss else None,
+            losses=losses,
+            **self.logits_per_modality(embeddings),
+            **{f"{m}_embeds": side.vectors for (m,), side in embeddings.items()},
+            model_outputs=outputs,
+        )
+
+    def embed_others(self, encoded: EncodedModalities) -> dict[tuple[str, ...], Embeddings]:
+        """For each modality, all others that were given, fused."""
+        embeddings = {}
+        for others, _ in self.contrastive.pairs:
+            if len(others) > 1 and (has := encoded.has(others)):
+                pooled = self.mot.join(encoded, others).pooler_output
+                embeddings[others] = self.contrastive.embed(pooled, has)
+        return embeddings
+
+    def logits_per_modality(self, embeddings: dict[tuple[str, ...], Embeddings]) -> dict[str, torch.Tensor]:
+        """Each modality's similarities with the first of the others that are given."""
+        logits = {}
+        for i, (first, second) in enumerate(self.contrastive.pairs):
+            if first != second and first in embeddings and second in embeddings:
+                pair = self.contrastive.logits(embeddings[first].vectors, embeddings[second].vectors, i)
+                logits.setdefault(f"logits_per_{first[0]}", pair)
+                logits.setdefault(f"logits_per_{second[0]}", pair.T)
+        return logits
+
+    def get_text_features(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        text_features: torch.FloatTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MoTModelOutput:
+        """What [`MoTModel`] says of texts, with their embeddings (B, projection_dim) as `pooler_output`."""
+        return self.get_fused_features(
+            input_ids=input_ids, attention_mask=attention_mask, text_features=text_features, **kwargs
+        )
+
+    def get_image_features(
+        self,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_mask: torch.Tensor | None = None,
+        image_features: torch.FloatTensor | None = None,
+        pixel_times: torch.FloatTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MoTModelOutput:
+        """What [`MoTModel`] says of images or videos, with their embeddings (B, projection_dim) as `pooler_output`."""
+        return self.get_fused_features(
+            pixel_values=pixel_values,
+            pixel_mask=pixel_mask,
+            image_features=image_features,
+            pixel_times=pixel_times,
+            **kwargs,
+        )
+
+    def get_audio_features(
+        self,
+        input_features: torch.FloatTensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        input_features_times: torch.FloatTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MoTModelOutput:
+        """What [`MoTModel`] says of sounds, with their embeddings (B, projection_dim) as `pooler_output`."""
+        return self.get_fused_features(
+            input_features=input_features,
+            input_features_mask=input_features_mask,
+            input_features_times=input_features_times,
+            **kwargs,
+        )
+
+    @can_return_tuple
+    def get_fused_features(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_mask: torch.Tensor | None = None,
+        input_features: torch.FloatTensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        text_features: torch.FloatTensor | None = None,
+        image_features: torch.FloatTensor | None = None,
+        pixel_times: torch.FloatTensor | None = None,
+        input_features_times: torch.FloatTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MoTModelOutput:
+        """
+        What [`MoTModel`] says of rows with any combination of modalities, with one embedding for each row, of length 1,
+        (B, projection_dim), as `pooler_output`: a sentence and a sound together may look for an image. A row of one
+        modality gets that modality's embedding.
+        """
+        for_encoders, for_join = split_options(kwargs)
+        encoded = self.mot.encode(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            pixel_values=pixel_values,
+            pixel_mask=pixel_mask,
+            input_features=input_features,
+            input_features_mask=input_features_mask,
+            text_features=text_features,
+            image_features=image_features,
+            pixel_times=pixel_times,
+            input_features_times=input_features_times,
+            **for_encoders,
+        )
+        output = self.mot.join(encoded, **for_join)
+        output.pooler_output = self.contrastive.embed(output.pooler_output, encoded.has(encoded.given)).vectors
+        return output
+
+
+def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.Tensor | None:
+    """Labels of a contrastive loss, one whole number for each row."""
+    if labels is None:
+        return None
+    batch_size = encoded.hidden_states[encoded.given[0]].shape[0]
+    if labels.numel() != batch_size or labels.is_floating_point():
+        raise ValueError(
+            f"`labels` has shape {tuple(labels.shape)} and type {labels.dtype}; retrieval expects the whole numbers "
+            f"({batch_size},): rows with the same number match."
+        )
+    return labels.reshape(-1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pretraining
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class MoTTokenHead(nn.Module):
+    """Scores of every word of the vocabulary for each text token, as BERT's head (arXiv 1810.04805)."""
+
+    def __init__(self, config: MoTConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        # With weights of its own: the word embeddings start at the scale of the positions, too large for logits.
+        self.decoder = nn.Linear(config.hidden_size, config.text_config.vocab_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self.layernorm(self.activation(self.dense(hidden_states))))
+
+
+class MoTReconstructionHead(nn.Module):
+    """What a token stands for, from its hidden state: the pixels of a patch, mel frames, or a feature."""
+
+    def __init__(self, config: MoTConfig, target_size: int):
+        super().__init__()
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.decoder = nn.Linear(config.hidden_size, target_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self.layernorm(hidden_states))
+
+
+def prediction_head(config: MoTConfig, modality: str) -> nn.Module:
+    """The head that predicts a modality's tokens."""
+    tower = config.modality_config(modality)
+    if tower.feature_size is not None:
+        return MoTReconstructionHead(config, tower.feature_size)
+    if modality == "text":
+        return MoTTokenHead(config)
+    if modality == "image":
+        return MoTReconstructionHead(config, tower.num_channels * tower.patch_size**2)
+    return MoTReconstructionHead(config, tower.num_mel_bins * tower.stem_stride)
+
+
+def without_cls_token(config: MoTConfig, output: MoTModelOutput, modality: str) -> torch.Tensor:
+    """The hidden states of a modality's own tokens, (B, N, d)."""
+    hidden_states = output[f"{modality}_hidden_state"]
+    return hidden_states[:, 1:] if config.modality_config(modality).use_cls_token else hidden_states
+
+
+def draw_hidden(real: torch.Tensor, ratio: float, span: int) -> torch.Tensor:
+    """
+    Which of the real tokens (B, N) bool to hide: `ratio` of each row's single tokens, or spans that start anywhere
+    (arXiv 2006.11477) and cover that share on average.
+    """
+    if span == 1:
+        order = torch.rand(real.shape, device=real.device).masked_fill(~real, 2.0).argsort(dim=1)
+        return order.argsort(dim=1) < (ratio * real.sum(dim=1, keepdim=True)).round()
+    starts = torch.rand(real.shape, device=real.device) < 1 - (1 - ratio) ** (1 / span)
+    covered = F.max_pool1d(F.pad(starts.float(), (span - 1, 0))[:, None], span, stride=1)[:, 0] > 0
+    return covered & real
+
+
+@dataclass
+class MoTPreTrainingOutput(ModelOutput):
+    r"""
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): The sum of `losses`, weighted by `modality_weights`.
+        losses (`dict[str, torch.FloatTensor]`, *optional*):
+            `"text"` (cross-entropy), `"image"` (mean squared error), `"audio"` (mean absolute error), and
+            `"contrastive/text-image"` and the like; each before its weight.
+        text_predictions (`torch.FloatTensor` of shape `(B, L_text, vocab_size)`, *optional*): Scores of every word.
+        image_predictions (`torch.FloatTensor` of shape `(B, N, patch_size * patch_size * num_channels)`, *optional*):
+            The pixels of each patch, normalised to mean 0 and variance 1.
+        audio_predictions (`torch.FloatTensor` of shape `(B, N, stem_stride * num_mel_bins)`, *optional*):
+            The mel frames of each token. Ready features of any modality are predicted as (B, N, feature_size).
+        hidden_states (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
+        attentions (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
+        encoder_hidden_states (`dict[str, tuple[torch.FloatTensor]]`, *optional*): As in [`MoTModelOutput`].
+        encoder_attentions (`dict[str, tuple[torch.FloatTensor]]`, *optional*): As in [`MoTModelOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    losses: dict[str, torch.FloatTensor] | None = None
+    text_predictions: torch.FloatTensor | None = None
+    image_predictions: torch.FloatTensor | None = None
+    audio_predictions: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    encoder_hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
+    encoder_attentions: dict[str, tuple[torch.FloatTensor, ...]] | None = None
+
+
+class MoTForPreTraining(MoTPreTrainedModel):
+    """
+    Learns without labels: predict the tokens, patches and mel frames that are hidden, in the light of all that the row
+    has, and draw the modalities of a row together. A part whose weight in `config.modality_weights` is 0 is not built.
+    """
+
+    def __init__(self, config: MoTConfig):
+        super().__init__(config)
+        self.weights = {term: config.modality_weights.get(term, 1.0) for term in (*config.modalities, "contrastive")}
+        predicted = [m for m in config.modalities if self.weights[m]]
+        self.mot = MoTModel(config)
+        self.prediction_heads = nn.ModuleDict({m: prediction_head(config, m) for m in predicted})
+        # Words are hidden in `input_ids`, by the id of [MASK]; all else by a learned token.
+        widths = {m: config.modality_config(m).hidden_size for m in predicted if not self.takes_ids(m)}
+        self.mask_tokens = nn.ParameterDict({m: nn.Parameter(torch.zeros(width)) for m, width in widths.items()})
+        if self.weights["contrastive"] and len(config.modalities) > 1:
+            self.contrastive = MoTContrastive(config)
+        self.post_init()
+
+    def takes_ids(self, modality: str) -> bool:
+        return modality == "text" and self.config.text_config.feature_size is None
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        is_predicted = "text" in self.prediction_heads and self.takes_ids("text")
+        return self.prediction_heads["text"].decoder if is_predicted else None
+
+    def set_output_embeddings(self, value: nn.Module):
+        self.prediction_heads["text"].decoder = value
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_mask: torch.Tensor | None = None,
+        input_features: torch.FloatTensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        text_features: torch.FloatTensor | None = None,
+        image_features: torch.FloatTensor | None = None,
+        pixel_times: torch.FloatTensor | None = None,
+        input_features_times: torch.FloatTensor | None = None,
+        text_labels: torch.Tensor | None = None,
+        image_labels: torch.FloatTensor | None = None,
+        audio_labels: torch.FloatTensor | None = None,
+        return_loss: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MoTPreTrainingOutput:
+        r"""
+        Inputs are those of [`MoTModel`]. Patches and audio are hidden here, at random, `mask_ratio` of them, unless
+        targets are given. Beyond them:
+
+        Args:
+            text_labels: (B, L_text) the words to predict, -100 for none; the caller has hidden them in `input_ids`, as
+                transformers' `DataCollatorForLanguageModeling` does (`MoTCollator` calls it). Without, no word counts.
+            image_labels: pixels of the shape of `pixel_values`, to be predicted from the image as it is; those that
+                are NaN do not count.
+            audio_labels: mel frames of the shape of `input_features`, likewise. For a modality of ready features its
+                labels are features of the same shape.
+            return_loss: whether to hide anything and to compute the loss; by default in training and wherever labels
+                are given.
+        """
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "pixel_values": pixel_values,
+            "pixel_mask": pixel_mask,
+            "input_features": input_features,
+            "input_features_mask": input_features_mask,
+            "text_features": text_features,
+            "image_features": image_features,
+            "pixel_times": pixel_times,
+            "input_features_times": input_features_times,
+        }
+        labels = {"text": text_labels, "image": image_labels, "audio": audio_labels}
+        labels = {m: value for m, value in labels.items() if value is not None}
+        wants_loss = (self.training or bool(labels)) if return_loss is None else return_loss
+        targets, hidden = self.choose_targets(inputs, labels, hide=wants_loss)
+        for_encoders, for_join = split_options(kwargs)
+        encoded = self.mot.encode(**inputs, **for_encoders, hidden=hidden)
+        output = self.mot.join(encoded, **for_join)
+        predictions = {
+            m: head(without_cls_token(self.config, output, m))
+            for m, head in self.prediction_heads.items()
+            if m in encoded.given
+        }
+        losses = None
+        if wants_loss:
+            losses = self.reconstruction_losses(predictions, targets, labels, hidden)
+            losses |= self.contrastive_losses(encoded)
+        return MoTPreTrainingOutput(
+            loss=self.total(losses, output) if wants_loss else None,
+            losses=losses,
+            **{f"{m}_predictions": value for m, value in predictions.items()},
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+            encoder_hidden_states=output.encoder_hidden_states,
+            encoder_attentions=output.encoder_attentions,
+        )
+
+    def choose_targets(self, inputs: dict, labels: dict[str, torch.Tensor], hide: bool) -> tuple[dict, dict]:
+        """
+        modality -> what to predict, and modality -> which tokens to hide (B, N) and what stands there; for a modality
+        with labels nothing is hidden.
+        """
+        given, _ = self.mot.collect_inputs(inputs)
+        targets, hidden = {}, {}
+        for m in self.prediction_heads if hide else ():
+            if m in labels and m not in given:
+                raise ValueError(f"`{m}_labels` was given without `{self.mot.embeddings[m].input_name}`.")
+            if m not in self.mask_tokens:
+                targets |= {m: labels[m]} if m in labels else {}
+                continue
+            tokens = torch.zeros(1, 1, dtype=torch.bool, device=self.mask_tokens[m].device)
+            if m in given:
+                values, mask, _ = given[m]
+                targets[m] = self.targets_of(m, labels.get(m, values), values, mask)
+                real = targets[m].isfinite().any(dim=-1)  # (B, N)
+                tokens = torch.zeros_like(real) if m in labels else self.draw(m, real)
+            hidden[m] = (tokens, self.mask_tokens[m])
+        return targets, hidden
+
+    def targets_of(
+        self, m: str, labels: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        if labels.shape != values.shape:
+            raise ValueError(
+                f"`{m}_labels` has shape {tuple(labels.shape)}, expected that of `{self.mot.embeddings[m].input_name}`, "
+                f"{tuple(values.shape)}."
+            )
+        targets = self.mot.embeddings[m].targets(labels, mask)
+        is_pixels = m == "image" and self.config.image_config.feature_size is None
+        return normalize_patches(targets) if is_pixels else targets
+
+    def draw(self, m: str, real: torch.Tensor) -> torch.Tensor:
+        config = self.config.modality_config(m)
+        if m != "audio":
+            return draw_hidden(real, config.mask_ratio, span=1)
+        stride = config.stem_stride if config.feature_size is None else 1
+        return draw_hidden(real, config.mask_ratio, span=max(1, config.mask_span // stride))
+
+    def reconstruction_losses(self, predictions: dict, targets: dict, labels: dict, hidden: dict) -> dict:
+        losses = {}
+        for m, target in targets.items():
+            if m not in self.mask_tokens:
+                losses[m] = token_loss(predictions[m], target)
+            else:
+                counted = None if m in labels else hidden[m][0]
+                losses[m] = reconstruction_loss(predictions[m], target, "l1" if m == "audio" else "mse", counted)
+        return losses
+
+    def contrastive_losses(self, encoded: EncodedModalities) -> dict[str, torch.Tensor]:
+        if not hasattr(self, "contrastive") or len(encoded.given) < 2:
+            return {}
+        embeddings = {
+            (m,): self.contrastive.embed(self.mot.join(encoded, (m,)).pooler_output, encoded.has((m,)))
+            for m in encoded.given
+        }
+        return {f"contrastive/{pair}": loss for pair, loss in self.contrastive.losses(embeddings).items()}
+
+    def total(self, losses: dict[str, torch.Tensor], output: MoTModelOutput) -> torch.Tensor:
+        """The weighted sum, where the contrastive terms count as one, their mean."""
+        total = 0.0 * output.pooler_output.sum()
+        number = sum(name.startswith("contrastive/") for name in losses)
+        for name, loss in losses.items():
+            term, _, pair = name.partition("/")
+            total = total + self.weights[term] / (number if pair else 1) * loss
+        return total + self.unused(losses, output) if self.training else total
+
+    def unused(self, losses: dict[str, torch.Tensor], output: MoTModelOutput) -> torch.Tensor | float:
+        """0, with gradients of 0 for the heads of which the batch has nothing: every parameter takes part."""
+        token, zero = output.last_hidden_state[:, :1], 0.0
+        for m, head in self.prediction_heads.items():
+            if m not in losses:
+                zero = zero + 0.0 * head(token).mean()
+        if hasattr(self, "contrastive"):
+            has = {"any": token.new_ones(token.shape[0], dtype=torch.bool)}
+            zero = zero + self.contrastive.zero()
+            zero = zero + 0.0 * self.contrastive.embed(output.pooler_output, has).vectors.sum()
+        return zero
+
+
+@dataclass
+class MoTMaskedLMOutput(ModelOutput):
+    r"""
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): The loss, if labels are given.
+        logits (`torch.FloatTensor` of shape `(B, L_text, vocab_size)`): Scores of every word for each text token.
+        hidden_states (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
+        attentions (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
+        encoder_hidden_states (`dict[str, tuple[torch.FloatTensor]]`, *optional*): As in [`MoTModelOutput`].
+        encoder_attentions (`dict[str, tuple[torch.FloatTensor]]`, *optional*): As in [`MoTModelOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    encoder_hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
+    encoder_attentions: dict[str, tuple[torch.FloatTensor, ...]] | None = None
+
+
+class MoTForMaskedLM(MoTPreTrainedModel):
+    """Fills in masked words, in the light of the row's image and sound where it has them."""
+
+    def __init__(self, config: MoTConfig):
+        super().__init__(config)
+        if config.text_config is None or config.text_config.feature_size is not None:
+            raise ValueError("`MoTForMaskedLM` needs token ids: a `text_config` without `feature_size`.")
+        self.mot = MoTModel(config)
+        self.prediction_heads = nn.ModuleDict({"text": prediction_head(config, "text")})
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.prediction_heads["text"].decoder
+
+    def set_output_embeddings(self, value: nn.Module):
+        self.prediction_heads["text"].decoder = value
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_mask: torch.Tensor | None = None,
+        input_features: torch.FloatTensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        image_features: torch.FloatTensor | None = None,
+        pixel_times: torch.FloatTensor | None = None,
+        input_features_times: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MoTMaskedLMOutput:
+        r"""
+        Inputs are those of [`MoTModel`], of which `input_ids` are needed. Beyond them:
+
+        Args:
+            labels: (B, L_text) the words to predict, -100 for none.
+        """
+        if input_ids is None:
+            raise ValueError("`MoTForMaskedLM` predicts words, so it needs `input_ids`.")
+        output = self.mot(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            pixel_values=pixel_values,
+            pixel_mask=pixel_mask,
+            input_features=input_features,
+            input_features_mask=input_features_mask,
+            image_features=image_features,
+            pixel_times=pixel_times,
+            input_features_times=input_features_times,
+            **kwargs,
+        )
+        logits = self.prediction_heads["text"](without_cls_token(self.config, output, "text"))
+        # The fused vector takes part times zero: every parameter has a gradient.
+        return MoTMaskedLMOutput(
+            loss=None if labels is None else token_loss(logits, labels) + 0.0 * output.pooler_output.sum(),
+            logits=logits,
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+            encoder_hidden_states=output.encoder_hidden_states,
+            encoder_attentions=output.encoder_attentions,
+        )
+
+
+# Which class each Auto class means in a saved folder (`AutoModel` is MoTForRetrieval where that was saved).
 AUTO_CLASSES = {
     "AutoModel": "MoTModel",
     "AutoModelForSequenceClassification": "MoTForSequenceClassification",
     "AutoModelForImageClassification": "MoTForImageClassification",
     "AutoModelForAudioClassification": "MoTForAudioClassification",
+    "AutoModelForZeroShotImageClassification": "MoTForRetrieval",
+    "AutoModelForPreTraining": "MoTForPreTraining",
+    "AutoModelForMaskedLM": "MoTForMaskedLM",
 }
 
 __all__ = [
     "MoTForAudioClassification",
     "MoTForImageClassification",
+    "MoTForMaskedLM",
+    "MoTForPreTraining",
+    "MoTForRetrieval",
     "MoTForSequenceClassification",
     "MoTModel",
     "MoTPreTrainedModel",

@@ -7,6 +7,7 @@ The file reads in the order of the data: bytes, pictures, videos, sound (decode,
 
 import io
 import math
+import numbers
 import os
 import urllib.request
 from collections.abc import Sequence
@@ -149,17 +150,23 @@ def to_uint8(array: np.ndarray, name: str) -> np.ndarray:
 
 
 # ------------------------------------------------------ videos ------------------------------------------------------
-def load_frames(source: Any, name: str, num_frames: int | None) -> list:
-    """At most `num_frames` frames (None: all), evenly spaced, from a video file, a decoder, an array or a list."""
-    if hasattr(source, "get_frames_at"):  # torchcodec's VideoDecoder
-        return list(source.get_frames_at(indices=even_indices(source.metadata.num_frames, num_frames)).data)
+def load_frames(source: Any, name: str, num_frames: int | None, fps: float | None) -> tuple[list, list[float] | None]:
+    """At most `num_frames` frames (None: all), evenly spaced, from a video file, a decoder, an array or a list.
+
+    With them comes each kept frame's own time in seconds. Frames that carry no times are `fps` to a second; without
+    `fps` their times are None.
+    """
+    if hasattr(source, "get_frames_at"):  # torchcodec's VideoDecoder, on the file's clock as its AudioDecoder is
+        kept = source.get_frames_at(indices=even_indices(source.metadata.num_frames, num_frames))
+        return list(kept.data), kept.pts_seconds.tolist()
     if not is_array(source) and not isinstance(source, (list, tuple)):
-        return decode_video(source, name, num_frames)
+        return decode_video(source, name, num_frames, fps)
     if is_array(source) and source.ndim != 4:
         raise ValueError(f"{name} has shape {tuple(source.shape)}: expected (F, H, W, C) or (F, C, H, W).")
     if len(source) == 0:
         raise ValueError(f"{name} has no frames.")
-    return [source[i] for i in even_indices(len(source), num_frames)]
+    indices = even_indices(len(source), num_frames)
+    return [source[i] for i in indices], even_times(indices, fps)
 
 
 def even_indices(total: int, wanted: int | None) -> list[int]:
@@ -169,40 +176,76 @@ def even_indices(total: int, wanted: int | None) -> list[int]:
     return np.linspace(0, total - 1, wanted).round().astype(int).tolist()
 
 
-def decode_video(source: Any, name: str, num_frames: int | None) -> list[Image.Image]:
+def even_times(indices: Sequence[int], fps: float | None) -> list[float] | None:
+    return [float(i / fps) for i in indices] if fps else None
+
+
+def decode_video(
+    source: Any, name: str, num_frames: int | None, fps: float | None
+) -> tuple[list[Image.Image], list[float] | None]:
     if av is None:
         raise ImportError(f"{name}: decoding a video needs PyAV. Install it with `pip install av`.")
     with open_source(source, name) as file:
         try:
             # Frame counts in containers are often absent or wrong, and keeping every frame takes too much memory,
             # so the file is decoded once to count and once to keep.
-            total = sum(1 for _ in iterate_frames(file))
-            wanted = set(even_indices(total, num_frames))
+            timestamps, rate = read_timestamps(file)
+            wanted = even_indices(len(timestamps), num_frames)
+            kept = set(wanted)
             # Phones store portrait videos lying on their side, with the angle beside them.
             frames = [
                 frame.to_image().rotate(getattr(frame, "rotation", 0), expand=True)  # absent before PyAV 14
                 for index, frame in enumerate(iterate_frames(file))
-                if index in wanted
+                if index in kept
             ]
         except av.FFmpegError as error:
             raise ValueError(f"{name} is not a video that can be decoded: {error}") from error
     if not frames:
         raise ValueError(f"{name} has no video frames.")
-    return frames
+    if None in timestamps:
+        return frames, even_times(wanted, fps or rate)
+    return frames, [timestamps[i] for i in wanted]
+
+
+def read_timestamps(file: BinaryIO) -> tuple[list[float | None], float | None]:
+    """Seconds of every frame since the file's start, None where the file does not say, and its frames per second."""
+    file.seek(0)
+    with av.open(file) as container:
+        start = start_seconds(container)
+        timestamps = [None if frame.time is None else frame.time - start for frame in decode_frames(container)]
+        # Raw streams without timestamps have 25 as their average rate, whatever the true one: the guess knows better.
+        return timestamps, container.streams.video[0].guessed_rate if timestamps else None
 
 
 def iterate_frames(file: BinaryIO):
     file.seek(0)
     with av.open(file) as container:
-        if container.streams.video:
-            container.streams.video[0].thread_type = "AUTO"
-            yield from container.decode(video=0)
+        yield from decode_frames(container)
+
+
+def decode_frames(container: Any):
+    if container.streams.video:
+        container.streams.video[0].thread_type = "AUTO"
+        yield from container.decode(video=0)
+
+
+def start_seconds(container: Any) -> float:
+    """When the earliest stream of an open file starts, on the file's own clock.
+
+    That clock is shared by pictures and sound, but it need not begin at 0 (a transport stream runs on from anywhere),
+    and the streams need not begin together. Counting from the earliest one, as players do, keeps them aligned;
+    counting each stream from its own start would shift one against the other.
+    """
+    return (container.start_time or 0) / av.time_base  # None: no timestamps at all
 
 
 # ------------------------------------------------------ sound -------------------------------------------------------
-def load_audio(source: Any, name: str, target_rate: int, default_rate: int | None) -> np.ndarray:
-    """One clip as mono float32 samples (N,) at `target_rate` Hz; `default_rate` is that of arrays without one."""
-    waveform, rate = read_audio(source, name)
+def load_audio(source: Any, name: str, target_rate: int, default_rate: int | None) -> tuple[np.ndarray, float]:
+    """One clip as mono float32 samples (N,) at `target_rate` Hz, and the seconds at which it starts in its file.
+
+    `default_rate` is that of arrays without one.
+    """
+    waveform, rate, start = read_timed_audio(source, name)
     rate = default_rate if rate is None else rate
     if rate is None or rate <= 0:
         raise ValueError(
@@ -214,18 +257,24 @@ def load_audio(source: Any, name: str, target_rate: int, default_rate: int | Non
         raise ValueError(f"{name} has zero length; pass None for a row without audio.")
     if not np.isfinite(waveform).all():
         raise ValueError(f"{name} holds NaN or infinite samples.")
-    return resample(waveform, int(rate), target_rate)
+    return resample(waveform, int(rate), target_rate), start
 
 
 def read_audio(source: Any, name: str) -> tuple[np.ndarray, int | None]:
     """Samples of any shape and the rate they came with, None if they came without."""
+    waveform, rate, _ = read_timed_audio(source, name)
+    return waveform, rate
+
+
+def read_timed_audio(source: Any, name: str) -> tuple[np.ndarray, int | None, float]:
+    """As `read_audio`, and the seconds of the first sample: only sound that lies beside pictures starts late."""
     if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder, also that of `datasets`
         samples = source.get_all_samples()
-        return to_numpy(samples.data), samples.sample_rate
+        return to_numpy(samples.data), samples.sample_rate, samples.pts_seconds
     if isinstance(source, dict) and source.get("array") is not None:
-        return to_numpy(source["array"]), source.get("sampling_rate")
+        return to_numpy(source["array"]), source.get("sampling_rate"), 0.0
     if is_array(source) or (isinstance(source, (list, tuple)) and is_number_list(source)):
-        return to_numpy(source), None
+        return to_numpy(source), None, 0.0
     with open_source(source, name) as file:
         return decode_audio(file, name)
 
@@ -234,12 +283,12 @@ def is_number_list(value: Sequence) -> bool:
     return len(value) > 0 and isinstance(value[0], (int, float, np.number)) and not isinstance(value[0], bool)
 
 
-def decode_audio(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
+def decode_audio(file: BinaryIO, name: str) -> tuple[np.ndarray, int, float]:
     """soundfile for wav, flac, ogg and mp3; PyAV for the rest, such as mp4, m4a and the sound of a video."""
     if soundfile is not None:
         try:
             samples, rate = soundfile.read(file, dtype="float32", always_2d=True)  # (N, channels)
-            return samples.mean(axis=1), rate
+            return samples.mean(axis=1), rate, 0.0
         except soundfile.SoundFileError:
             file.seek(0)
     if av is None:
@@ -251,7 +300,7 @@ def decode_audio(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
         raise ValueError(f"{name} is not audio that can be decoded: {error}") from error
 
 
-def decode_audio_with_av(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
+def decode_audio_with_av(file: BinaryIO, name: str) -> tuple[np.ndarray, int, float]:
     with av.open(file) as container:
         if not container.streams.audio:
             raise ValueError(f"{name} has no audio track.")
@@ -259,8 +308,10 @@ def decode_audio_with_av(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
         decoded = (*container.decode(audio=0), None)  # None flushes the converter
         chunks = [chunk.to_ndarray() for frame in decoded for chunk in to_float_planar.resample(frame)]
         rate = container.streams.audio[0].rate
+        first = decoded[0]
+        start = 0.0 if first is None or first.time is None else first.time - start_seconds(container)
     samples = np.concatenate(chunks, axis=1) if chunks else np.zeros((1, 0), np.float32)  # (channels, N)
-    return samples.mean(axis=0), rate
+    return samples.mean(axis=0), rate, start
 
 
 def to_mono(waveform: np.ndarray, name: str) -> np.ndarray:
@@ -395,13 +446,18 @@ class MoTProcessor(ProcessorMixin):
             (`tokenizer.train_new_from_iterator` gives it one).
         num_frames (`int`): how many evenly spaced frames a video gives at most; `videos_kwargs={"num_frames": n}`
             overrides it for one call, `{"do_sample_frames": False}` keeps all.
+        return_times (`bool`): whether a batch also says when: `pixel_times` and `input_features_times`, on the clock
+            that the pictures and the sound of a file share. Videos given as frames then need
+            `videos_kwargs={"fps": 25}`, their frames per second, and the feature extractor a `hop_length`.
     """
 
     text_kwargs = {"padding": True}
 
-    def __init__(self, image_processor=None, feature_extractor=None, tokenizer=None, num_frames=8):
+    def __init__(self, image_processor=None, feature_extractor=None, tokenizer=None, num_frames=8, return_times=False):
         if not isinstance(num_frames, int) or num_frames < 1:
             raise ValueError(f"num_frames is {num_frames!r}: expected an int of at least 1.")
+        if not isinstance(return_times, bool):
+            raise ValueError(f"return_times is {return_times!r}: expected True or False.")
         if image_processor is None:
             image_processor = ViTImageProcessorPil(
                 image_mean=IMAGENET_DEFAULT_MEAN, image_std=IMAGENET_DEFAULT_STD, do_convert_rgb=True
@@ -412,12 +468,14 @@ class MoTProcessor(ProcessorMixin):
             logger.warning_once("No tokenizer given: the default one has no vocabulary, every word becomes [UNK].")
             tokenizer = BertTokenizer(model_max_length=512, model_input_names=["input_ids", "attention_mask"])
         self.num_frames = num_frames
+        self.return_times = return_times
         super().__init__(image_processor, feature_extractor, tokenizer)
 
     @property
     def model_input_names(self) -> list[str]:
         names = ["input_ids", "attention_mask", "pixel_values", "pixel_mask"]
-        return [*names, "input_features", "input_features_mask"]
+        times = ["pixel_times", "input_features_times"] if self.return_times else []
+        return [*names, "input_features", "input_features_mask", *times]
 
     @property
     def unused_input_names(self) -> list[str]:
@@ -453,10 +511,13 @@ class MoTProcessor(ProcessorMixin):
             `BatchFeature` with, for each modality given: `input_ids` or `text_features` and `attention_mask`
             (B, Lt); `pixel_values` (B, C, H, W) or, if there are videos, (B, F, C, H, W), and `pixel_mask` (B,) or
             (B, F), or `image_features` (B, Li, F) and `pixel_mask` (B, Li); `input_features` (B, T, mel) and
-            `input_features_mask` (B, T). Masks are int64, 1 = real; a missing row is zeros.
+            `input_features_mask` (B, T). Masks are int64, 1 = real; a missing row is zeros. With `return_times` also
+            `pixel_times` (B, F), if there are videos, and `input_features_times` (B, T): float32 seconds since the
+            start of the row's file, zeros where masked. A picture is at 0; ready features have no times.
 
         Raises:
-            ValueError: naming the row, if it cannot be read or is empty, or if batch sizes differ.
+            ValueError: naming the row, if it cannot be read or is empty, or if batch sizes differ, or if
+                `return_times` is set and nothing says when the frames of a video are.
             FileNotFoundError, OSError: naming the row, for a missing file or an unreachable URL.
             ImportError: naming the package to install, if a format needs a decoder that is not there.
         """
@@ -501,10 +562,10 @@ class MoTProcessor(ProcessorMixin):
         }
 
     def _process_pictures(self, rows: dict[str, list], options: dict) -> dict[str, torch.Tensor]:
-        """Pictures and videos to `pixel_values` (B, C, H, W), or (B, F, C, H, W) if there are videos."""
+        """Pictures and videos to `pixel_values` (B, C, H, W), or (B, F, C, H, W) and their times (B, F) if videos."""
         image_options = {**options["images_kwargs"], "return_tensors": "pt"}
         convert_rgb = image_options.get("do_convert_rgb", getattr(self.image_processor, "do_convert_rgb", None))
-        clips = self._load_clips(rows, options["videos_kwargs"], convert_rgb is not False)
+        clips, clip_times = self._load_clips(rows, options["videos_kwargs"], convert_rgb is not False)
         frames = [frame for clip in clips for frame in clip]
         pixels = self._call_image_processor(frames, image_options)  # (all frames, C, H, W)
 
@@ -514,23 +575,38 @@ class MoTProcessor(ProcessorMixin):
         pixel_values = pixels.new_zeros(*mask.shape, *pixels.shape[1:])  # (B, F, C, H, W)
         pixel_values[mask.bool()] = pixels
         if "videos" not in rows:
-            pixel_values, mask = pixel_values[:, 0], mask[:, 0]
-        return {"pixel_values": pixel_values, "pixel_mask": mask}
+            return {"pixel_values": pixel_values[:, 0], "pixel_mask": mask[:, 0]}
+        outputs = {"pixel_values": pixel_values, "pixel_mask": mask}
+        if self.return_times:
+            outputs["pixel_times"] = torch.zeros(mask.shape)
+            outputs["pixel_times"][mask.bool()] = torch.tensor([time for times in clip_times for time in times])
+        return outputs
 
-    def _load_clips(self, rows: dict[str, list], options: dict, convert_rgb: bool) -> list[list[Image.Image]]:
-        """The frames of each row: those of its video, its one picture, or none."""
+    def _load_clips(
+        self, rows: dict[str, list], options: dict, convert_rgb: bool
+    ) -> tuple[list[list[Image.Image]], list[list[float]]]:
+        """The frames of each row (those of its video, its one picture, or none) and, if asked for, their seconds."""
         num_frames = options.get("num_frames") or self.num_frames
         if options.get("do_sample_frames") is False:
             num_frames = None
+        fps = options.get("fps") if self.return_times else None
+        if fps is not None and not (isinstance(fps, numbers.Real) and 0 < fps < math.inf):
+            raise ValueError(f"fps is {fps!r}: expected a positive number, the frames per second of the videos given.")
         clips = [[] for _ in next(iter(rows.values()))]
+        clip_times = [[] for _ in clips]
         for i, image in enumerate(rows.get("images", ())):
             if image is not None:
-                clips[i] = [load_image(image, f"images[{i}]", convert_rgb)]
+                clips[i], clip_times[i] = [load_image(image, f"images[{i}]", convert_rgb)], [0.0]
         for i, video in enumerate(rows.get("videos", ())):
             if video is not None:
-                frames = load_frames(video, f"videos[{i}]", num_frames)
+                frames, clip_times[i] = load_frames(video, f"videos[{i}]", num_frames, fps)
+                if self.return_times and clip_times[i] is None:
+                    raise ValueError(
+                        f"videos[{i}] does not say when its frames are, which return_times=True needs: pass "
+                        'videos_kwargs={"fps": ...}, the number of frames per second.'
+                    )
                 clips[i] = [load_image(frame, f"videos[{i}]", convert_rgb) for frame in frames]
-        return clips
+        return clips, clip_times
 
     def _call_image_processor(self, frames: list[Image.Image], options: dict) -> torch.Tensor:
         try:
@@ -554,10 +630,11 @@ class MoTProcessor(ProcessorMixin):
         return {**flat, **exact, **own}
 
     def _extract_mel(self, rows: list, options: dict) -> dict[str, torch.Tensor]:
-        """Clips or None to `input_features` (B, T, mel) and `input_features_mask` (B, T)."""
+        """Clips or None to `input_features` (B, T, mel), `input_features_mask` (B, T) and, if asked for, the times."""
         extractor, indices = self.feature_extractor, present_rows(rows)
         rate, default_rate = extractor.sampling_rate, options.pop("sampling_rate", None)
-        clips = [load_audio(rows[i], f"audio[{i}]", rate, default_rate) for i in indices]
+        loaded = [load_audio(rows[i], f"audio[{i}]", rate, default_rate) for i in indices]
+        clips, starts = zip(*loaded, strict=True)
         window = next((getattr(extractor, name) for name in WINDOW_ATTRIBUTES if hasattr(extractor, name)), 1)
         for i, clip in zip(indices, clips):
             if len(clip) < window:
@@ -565,15 +642,31 @@ class MoTProcessor(ProcessorMixin):
                     f"audio[{i}] has {len(clip)} samples at {rate} Hz, shorter than one analysis window ({window})."
                 )
         options |= {"sampling_rate": rate, "return_attention_mask": True, "return_tensors": "pt"}
-        features, mask = self._mel_frames_first(extractor(clips, **options), options)
+        features, mask = self._mel_frames_first(extractor(list(clips), **options), options)
         for i, row_mask in zip(indices, mask):
             if not row_mask.any():
                 raise ValueError(f"audio[{i}] gives no frames: it is shorter than the extractor's analysis window.")
         features = features * mask[..., None]  # padding is zero whatever the extractor leaves there
-        return {
-            "input_features": spread(features, indices, len(rows)),
-            "input_features_mask": spread(mask, indices, len(rows)),
-        }
+        outputs = {"input_features": features, "input_features_mask": mask}
+        if self.return_times:
+            outputs["input_features_times"] = self._mel_times(mask, starts)
+        return {name: spread(values, indices, len(rows)) for name, values in outputs.items()}
+
+    def _mel_times(self, mask: torch.Tensor, starts: Sequence[float]) -> torch.Tensor:
+        """Seconds (N, T) of mel frames with mask (N, T), of clips that start at `starts` (N,) in their files.
+
+        Extractors pad the front by half of their window, so that frame i has its centre, not its left edge, on sample
+        i * hop_length, the first of the hop_length samples that it stands for.
+        """
+        hop_length = getattr(self.feature_extractor, "hop_length", None)
+        if hop_length is None:
+            raise ValueError(
+                f"{type(self.feature_extractor).__name__} has no `hop_length` (samples from one frame to the next), "
+                "which return_times=True needs."
+            )
+        indices = mask.cumsum(1) - 1  # padding, also on the left, takes no time
+        seconds = torch.tensor(starts)[:, None] + indices * (hop_length / self.feature_extractor.sampling_rate)
+        return seconds.float() * mask
 
     def _mel_frames_first(self, extracted: BatchFeature, options: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """Any mel extractor's output to features (N, T, mel) and a mask (N, T)."""

@@ -301,7 +301,7 @@ def reference_forward(state_dict, config, row):
 
     Args:
         state_dict: that of a `MoTModel`.
-        config: its `MoTConfig`, with `fusion_type="mean"` and sinusoidal positions.
+        config: its `MoTConfig`, with `fusion_type="late"` and sinusoidal positions.
         row: modality -> its real input: ids (n,), pixels (C, H, W) or (F, C, H, W), mel frames (n, bins), or ready
             features (n, feature_size). A modality that is not a key is absent from the row.
 

@@ -11,6 +11,8 @@ import io
 import subprocess
 import sys
 import threading
+from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,12 +23,14 @@ from transformers import (
     BertTokenizer,
     CLIPImageProcessorPil,
     ParakeetFeatureExtractor,
+    SeamlessM4TFeatureExtractor,
     Siglip2ImageProcessorPil,
     ViTImageProcessorPil,
     Wav2Vec2FeatureExtractor,
     WhisperFeatureExtractor,
 )
 
+from mot.feature_extraction_mot import MoTFeatureExtractor
 from mot.processing_mot import MoTProcessor, even_indices, resample
 
 av = pytest.importorskip("av")
@@ -72,19 +76,24 @@ def wav_bytes(samples, rate=RATE):
     return buffer.getvalue()
 
 
-def write_mp4(path, frames, samples=None, rate=RATE):
-    """Frame i of the video is uniformly grey at the i-th value of `frames`; `samples` become its AAC sound."""
+def write_mp4(path, frames, samples=None, rate=RATE, fps=10, ticks=None, sound_start=0.0):
+    """Frame i of the video is uniformly grey at the i-th value of `frames`; `samples` become its AAC sound.
+
+    The frames follow each other at `fps`, or are shown at `ticks` (in frames); the sound starts at `sound_start` (s).
+    """
     with av.open(str(path), "w") as container:
-        video = container.add_stream("mpeg4", rate=10)
+        video = container.add_stream("mpeg4", rate=fps)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         sound = container.add_stream("aac", rate=rate, layout="mono") if samples is not None else None
-        for grey in frames:
+        for i, grey in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), grey, np.uint8), format="rgb24")
+            frame.pts = None if ticks is None else ticks[i]
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if sound is not None:
             frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
             frame.sample_rate = rate
+            frame.pts, frame.time_base = round(sound_start * rate), Fraction(1, rate)
             container.mux([*sound.encode(frame), *sound.encode(None)])
     return path
 
@@ -463,6 +472,153 @@ def test_columns_of_datasets_are_batches(processor, rng):
     assert batch["input_features_mask"].any(1).tolist() == [True, False]
 
 
+# ------------------------------------------------------ times -------------------------------------------------------
+@pytest.mark.parametrize("fps", [10, 25])
+def test_kept_frames_keep_their_own_times(rng, tmp_path, fps):
+    path = write_mp4(tmp_path / "video.mp4", range(0, 240, 8), fps=fps)
+    frames = [picture(rng) for _ in range(30)]
+    processor = make_processor(num_frames=4, return_times=True)
+    batch = processor(videos=[path, path.read_bytes(), frames], videos_kwargs={"fps": fps})
+    expected = torch.tensor([[0, 10, 19, 29]] * 3) / fps  # 4 of 30
+    assert batch["pixel_times"].dtype == torch.float32
+    torch.testing.assert_close(batch["pixel_times"], expected, rtol=0, atol=1e-6)
+    every = processor(videos=path, videos_kwargs={"do_sample_frames": False})
+    torch.testing.assert_close(every["pixel_times"], torch.arange(30)[None] / fps, rtol=0, atol=1e-6)
+
+
+def test_times_of_a_file_are_its_timestamps_not_its_frame_rate(tmp_path):
+    ticks = [0, 1, 2, 5, 11, 12]
+    path = write_mp4(tmp_path / "uneven.mp4", range(0, 240, 40), ticks=ticks)
+    batch = make_processor(return_times=True)(videos=path, videos_kwargs={"fps": 3})
+    torch.testing.assert_close(batch["pixel_times"], torch.tensor([ticks]) / 10, rtol=0, atol=1e-6)
+
+
+def test_raw_stream_without_timestamps_is_timed_by_its_frame_rate(tmp_path):
+    if "libx264" not in av.codecs_available:
+        pytest.skip("this PyAV has no H.264 encoder")
+    with av.open(str(tmp_path / "raw.h264"), "w", format="h264") as container:
+        video = container.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for grey in range(0, 250, 50):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), grey, np.uint8), format="rgb24")
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    processor = make_processor(return_times=True, num_frames=3)
+    times = processor(videos=tmp_path / "raw.h264")["pixel_times"]
+    torch.testing.assert_close(times, torch.tensor([[0, 0.2, 0.4]]), rtol=0, atol=1e-6)
+    times = processor(videos=tmp_path / "raw.h264", videos_kwargs={"fps": 20})["pixel_times"]
+    torch.testing.assert_close(times, torch.tensor([[0, 0.1, 0.2]]), rtol=0, atol=1e-6)
+
+
+def test_decoders_tell_the_times_of_their_frames_and_of_their_first_sample():
+    """Objects with the interface of torchcodec's decoders, which need libraries that few machines have."""
+    pts = torch.tensor([0.5, 0.6, 0.8, 0.9, 1.4], dtype=torch.float64)
+    frames = torch.zeros(5, 3, 48, 64, dtype=torch.uint8)
+    video = SimpleNamespace(
+        metadata=SimpleNamespace(num_frames=5),
+        get_frames_at=lambda indices: SimpleNamespace(data=frames[indices], pts_seconds=pts[indices]),
+    )
+    samples = SimpleNamespace(data=torch.from_numpy(tone())[None], sample_rate=RATE, pts_seconds=0.25)
+    sound = SimpleNamespace(get_all_samples=lambda: samples)
+    batch = make_processor(return_times=True, num_frames=3)(videos=video, audio=sound)
+    torch.testing.assert_close(batch["pixel_times"], torch.tensor([[0.5, 0.8, 1.4]]))
+    torch.testing.assert_close(batch["input_features_times"], 0.25 + torch.arange(49)[None] / 100)
+
+
+def test_times_are_zero_where_nothing_is(rng):
+    processor, clip = make_processor(return_times=True), [picture(rng) for _ in range(3)]
+    batch = processor(
+        text=["a"] * 4,
+        images=[picture(rng), None, None, None],
+        videos=[None, clip, None, clip[:2]],
+        audio=[tone(), None, tone(seconds=0.25), None],
+        sampling_rate=RATE,
+        videos_kwargs={"fps": 4},
+    )
+    assert batch["pixel_times"].tolist() == [[0, 0, 0], [0, 0.25, 0.5], [0, 0, 0], [0, 0.25, 0]]
+    expected = torch.arange(49) / 100 * batch["input_features_mask"]
+    torch.testing.assert_close(batch["input_features_times"], expected, rtol=0, atol=1e-6)
+    assert batch["input_features_times"].count_nonzero(1).tolist() == [48, 0, 23, 0]
+
+
+@pytest.mark.parametrize("extractor", [MoTFeatureExtractor, WhisperFeatureExtractor, ParakeetFeatureExtractor])
+def test_mel_times_are_where_the_extractor_centres_its_frames(extractor):
+    samples = np.zeros(RATE, np.float32)
+    samples[RATE // 2] = 1.0  # a click after half a second
+    processor = make_processor(feature_extractor=extractor(feature_size=80), return_times=True)
+    batch = processor(audio=samples, sampling_rate=RATE)
+    loudest = batch["input_features"][0].exp().sum(-1).argmax()
+    assert batch["input_features_times"][0, loudest].item() == pytest.approx(0.5)
+    assert batch["input_features_times"][0, 1].item() == pytest.approx(processor.feature_extractor.hop_length / RATE)
+
+
+def test_mel_times_do_not_count_padding_on_the_left():
+    extractor = WhisperFeatureExtractor(feature_size=80, padding_side="left")
+    batch = make_processor(feature_extractor=extractor, return_times=True)(
+        audio=[tone(), tone(seconds=0.25)], sampling_rate=RATE
+    )
+    assert batch["input_features_mask"][1].tolist() == [0] * 25 + [1] * 25
+    expected = torch.cat([torch.zeros(25), torch.arange(25) / 100])
+    torch.testing.assert_close(batch["input_features_times"][1], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("fps", [10, 25])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize("clock_start, sound_delay", [(0, 0.0), (0, 0.3), (5, 0.0), (5, 0.3)])
+def test_flash_and_beep_of_one_file_are_at_the_same_time(tmp_path, fps, suffix, clock_start, sound_delay):
+    """Also where the sound starts after the pictures, or the file's clock does not start at zero."""
+    lit = range(fps, fps + fps // 5)  # 1.0 to 1.2 s after the first picture
+    greys = [255 if i in lit else 0 for i in range(2 * fps)]
+    ticks = [clock_start * fps + i for i in range(2 * fps)]
+    beep = np.concatenate([np.zeros(RATE), tone(1000.0, seconds=0.2), np.zeros(RATE // 2)]).astype(np.float32)
+    beep = beep[round(sound_delay * RATE) :]
+    path = tmp_path / f"flash.{suffix}"
+    write_mp4(path, greys, beep, fps=fps, ticks=ticks, sound_start=clock_start + sound_delay)
+
+    small = ViTImageProcessorPil(size={"height": 16, "width": 16})
+    processor = make_processor(return_times=True, image_processor=small)
+    batch = processor(videos=path, audio=path, videos_kwargs={"do_sample_frames": False})
+    brightness, loudness = batch["pixel_values"].mean((0, 2, 3, 4)), batch["input_features"][0].max(-1).values
+    white = batch["pixel_times"][0][brightness > 0.5]
+    loud = batch["input_features_times"][0][loudness > loudness.max() - 2]
+    assert len(white) == len(lit)
+    assert white[0].item() == pytest.approx(loud[0].item(), abs=1 / fps)
+    assert white[-1].item() + 1 / fps == pytest.approx(loud[-1].item(), abs=1 / fps)
+    assert white[0].item() == pytest.approx(1.0, abs=0.1)  # the encoder of the sound may start the file a bit earlier
+
+
+def test_without_return_times_nothing_changes(rng, tmp_path):
+    path = write_mp4(tmp_path / "video.mp4", range(0, 240, 40), tone())
+    inputs = {"text": ["a cat"], "videos": [path], "audio": [path]}
+    plain, timed = make_processor(), make_processor(return_times=True)
+    expected, got = plain(**inputs), timed(**inputs)
+    assert set(expected) == set(plain.model_input_names)
+    assert set(got) == set(timed.model_input_names) == {*expected, "pixel_times", "input_features_times"}
+    for name in expected:
+        torch.testing.assert_close(got[name], expected[name], rtol=0, atol=0)
+
+
+def test_pictures_alone_and_ready_features_have_no_times(rng):
+    processor = make_processor(return_times=True)
+    assert set(processor(images=[picture(rng)])) == {"pixel_values", "pixel_mask"}
+    ready = processor(image_features=rng.standard_normal((1, 4, 7)), audio_features=rng.standard_normal((1, 4, 7)))
+    assert not {"pixel_times", "input_features_times"} & set(ready)
+
+
+def test_missing_and_wrong_times_are_named(rng):
+    processor, clip = make_processor(return_times=True), [picture(rng)] * 3
+    with pytest.raises(ValueError, match=r'videos\[1\] does not say when .*videos_kwargs=\{"fps"'):
+        processor(text=["a", "a"], videos=[None, clip])
+    for fps in (0, -1.0, float("nan"), "25"):
+        with pytest.raises(ValueError, match="fps is .*: expected a positive number"):
+            processor(videos=clip, videos_kwargs={"fps": fps})
+    with pytest.raises(ValueError, match="SeamlessM4TFeatureExtractor has no `hop_length`"):
+        processor_without = make_processor(return_times=True, feature_extractor=SeamlessM4TFeatureExtractor())
+        processor_without(audio=tone(), sampling_rate=RATE)
+    with pytest.raises(ValueError, match="return_times is 1: expected True or False"):
+        make_processor(return_times=1)
+
+
 # -------------------------------------------------- ready features --------------------------------------------------
 def test_ready_features_are_padded_and_masked(processor, rng):
     rows = [rng.standard_normal((3, 7)), None, torch.randn(5, 7, dtype=torch.bfloat16)]
@@ -596,18 +752,21 @@ for inputs in ({{"audio": "clip.wav"}}, {{"audio": "video.mp4"}}, {{"videos": "v
 
 # ---------------------------------------------------- round trip ----------------------------------------------------
 def test_save_and_load_keep_every_part(tmp_path, rng):
-    processor = make_processor(num_frames=3, feature_extractor=WhisperFeatureExtractor(feature_size=64))
+    extractor = WhisperFeatureExtractor(feature_size=64)
+    processor = make_processor(num_frames=3, return_times=True, feature_extractor=extractor)
     processor.save_pretrained(tmp_path)
     loaded = MoTProcessor.from_pretrained(tmp_path)
-    assert loaded.num_frames == 3
+    assert loaded.num_frames == 3 and loaded.return_times is True
     for part in ("image_processor", "feature_extractor"):
         assert getattr(loaded, part).to_dict() == getattr(processor, part).to_dict()
     inputs = {"text": "a cat", "videos": [picture(rng) for _ in range(5)], "audio": tone(), "sampling_rate": RATE}
+    inputs |= {"videos_kwargs": {"fps": 10}}
     expected, got = processor(**inputs), loaded(**inputs)
     for name in expected:
         torch.testing.assert_close(got[name], expected[name], rtol=0, atol=0)
     assert loaded.decode(got["input_ids"][0], skip_special_tokens=True) == "a cat"
     assert MoTProcessor.from_pretrained(tmp_path, num_frames=5).num_frames == 5
+    assert MoTProcessor.from_pretrained(tmp_path, return_times=False).return_times is False
 
 
 def test_auto_classes_read_the_folder_where_mot_cannot_be_imported(tmp_path):

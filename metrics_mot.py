@@ -1,0 +1,434 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What a model's answers are worth: numbers for classes, several labels, regression, sentiment scores and retrieval.
+
+Every function takes arrays, tensors or lists over a whole evaluation set and returns a dict that fits a JSON file.
+Answers whose label is -100 or NaN are left out, and so is from the dict what their rest does not define: a correlation
+with a constant, say. The classes at the end are the same as modules of the library `evaluate`; they need no network.
+
+Shapes: N rows, C classes, M items, d width.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import datasets
+import evaluate
+import numpy as np
+import torch
+from sklearn import metrics as sklearn_metrics
+
+from .loss_mot import IGNORED_LABEL
+
+SENTIMENT_LIMIT = 3  # CMU-MOSI and CMU-MOSEI score from -3, highly negative, to 3, highly positive
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arrays
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def as_array(values) -> np.ndarray:
+    """A tensor, array or (nested) list as an array on the CPU; floating-point numbers as float64."""
+    if torch.is_tensor(values):
+        values = values.detach().cpu()
+        values = (values.double() if values.is_floating_point() else values).numpy()
+    values = np.asarray(values)
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
+
+
+def has_label(labels: np.ndarray) -> np.ndarray:
+    """Where labels are neither -100 nor NaN: bool of the same shape."""
+    return ~(np.isnan(labels) | (labels == IGNORED_LABEL))
+
+
+def check_shape(name: str, values: np.ndarray, expected: tuple[int, ...], meaning: str) -> None:
+    if values.shape != expected:
+        raise ValueError(f"`{name}` has shape {values.shape}; expected {expected}, {meaning}.")
+
+
+def check_values(name: str, values: np.ndarray, allowed: np.ndarray, expected: str) -> None:
+    """Raise a ValueError that tells the first of `values` that is not `allowed` (bool, same shape), and its row."""
+    if not allowed.all():
+        where = tuple(np.argwhere(~allowed)[0])
+        raise ValueError(f"`{name}` holds {values[where]} in row {where[0]}; expected {expected}.")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Classes and numbers
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def classification_metrics(logits, labels) -> dict:
+    """
+    Args:
+        logits: (N, C); the largest of a row is its answer.
+        labels: (N,) or (N, 1) class ids.
+
+    Returns:
+        `accuracy`, `f1_macro` and `f1_weighted`, both over the classes that occur among labels or answers; and
+        `per_class`: a list whose entry i holds `precision`, `recall`, `f1` and `support`, the number of labels, of
+        class i. A precision or recall of nothing is 0. `{}` if no row has a label.
+
+    Raises:
+        ValueError: shapes that do not fit, a class id that is not below C, or a logit that is not a number.
+    """
+    logits, labels = as_array(logits), as_array(labels)
+    if logits.ndim != 2:
+        raise ValueError(f"`logits` has shape {logits.shape}; expected (N, C): rows, classes.")
+    labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+    check_shape("labels", labels, logits.shape[:1], "one class id per row of `logits`")
+    num_classes, rows = logits.shape[1], has_label(labels)
+    in_range = (labels >= 0) & (labels < num_classes) & (labels % 1 == 0)
+    check_values("labels", labels, in_range | ~rows, f"class ids from 0 to {num_classes - 1}, or {IGNORED_LABEL}")
+    check_values("logits", logits, ~(np.isnan(logits) & rows[:, None]), "numbers wherever there is a label")
+    if not rows.any():
+        return {}
+    labels, predicted = labels[rows].astype(np.int64), logits[rows].argmax(axis=1)
+    scores = sklearn_metrics.precision_recall_fscore_support(
+        labels, predicted, labels=range(num_classes), zero_division=0
+    )
+    return {
+        "accuracy": float(sklearn_metrics.accuracy_score(labels, predicted)),
+        "f1_macro": float(sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
+        "f1_weighted": float(sklearn_metrics.f1_score(labels, predicted, average="weighted", zero_division=0)),
+        "per_class": [
+            {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
+            for precision, recall, f1, support in zip(*scores)
+        ],
+    }
+
+
+def multi_label_metrics(logits, labels) -> dict[str, float]:
+    """
+    Args:
+        logits: (N, C); a row's answers are the classes above 0.
+        labels: (N, C) zeros and ones. A row with one label missing is left out whole.
+
+    Returns:
+        `accuracy`: the share of rows answered exactly, and `f1_micro`, `f1_macro`. `{}` if no row has labels.
+
+    Raises:
+        ValueError: shapes that do not fit, or a logit that is not a number.
+    """
+    logits, labels = as_array(logits), as_array(labels)
+    if logits.ndim != 2:
+        raise ValueError(f"`logits` has shape {logits.shape}; expected (N, C): rows, classes.")
+    check_shape("labels", labels, logits.shape, "the shape of `logits`")
+    rows = has_label(labels).all(axis=1)
+    check_values("logits", logits, ~(np.isnan(logits) & rows[:, None]), "numbers wherever there are labels")
+    if not rows.any():
+        return {}
+    predicted, labels = logits[rows] > 0, labels[rows] > 0.5
+    return {
+        "accuracy": float((predicted == labels).all(axis=1).mean()),
+        "f1_micro": float(sklearn_metrics.f1_score(labels, predicted, average="micro", zero_division=0)),
+        "f1_macro": float(sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
+    }
+
+
+def labelled_numbers(predictions, labels) -> tuple[np.ndarray, np.ndarray]:
+    """Flat predictions and labels, those without a label left out; a ValueError where sizes or values do not fit."""
+    predictions, labels = as_array(predictions), as_array(labels)
+    if predictions.size != labels.size or predictions.shape[:1] != labels.shape[:1]:
+        raise ValueError(f"`labels` has shape {labels.shape}; expected {predictions.shape}, that of `predictions`.")
+    predictions, labels = predictions.ravel(), labels.ravel()
+    labelled = has_label(labels)
+    allowed = np.isfinite(predictions) | ~labelled
+    check_values("predictions", predictions, allowed, "finite numbers wherever there is a label")
+    check_values("labels", labels, ~np.isinf(labels), "finite numbers, NaN or -100")
+    return predictions[labelled], labels[labelled]
+
+
+def pearson(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Pearson's correlation of (N,) and (N,) as `pearson`; nothing where either is constant."""
+    if np.ptp(predictions) == 0 or np.ptp(labels) == 0:
+        return {}
+    return {"pearson": float(np.corrcoef(predictions, labels)[0, 1])}
+
+
+def regression_metrics(predictions, labels) -> dict[str, float]:
+    """
+    Args:
+        predictions: (N,) or (N, outputs).
+        labels: as many numbers; (N,) also fits predictions (N, 1). Each that is missing is left out alone.
+
+    Returns:
+        `mae`, `mse` and, unless either is constant, `pearson`, over all outputs together. `{}` without any label.
+
+    Raises:
+        ValueError: shapes that do not fit, or numbers that are not finite.
+    """
+    predictions, labels = labelled_numbers(predictions, labels)
+    if not len(labels):
+        return {}
+    return {
+        "mae": float(sklearn_metrics.mean_absolute_error(labels, predictions)),
+        "mse": float(sklearn_metrics.mean_squared_error(labels, predictions)),
+        **pearson(predictions, labels),
+    }
+
+
+def sentiment_metrics(predictions, labels) -> dict[str, float]:
+    """
+    Sentiment scores from -3 to 3, measured as the field measures them on CMU-MOSI (Zadeh et al., arXiv 1606.06259) and
+    CMU-MOSEI (Zadeh et al., ACL 2018, P18-1208); the rules are those of `metricsTop.py` in MMSA
+    (github.com/thuiar/MMSA; Mao et al., arXiv 2203.12441), unrounded.
+
+    Args:
+        predictions: (N,) or (N, 1).
+        labels: (N,) or (N, 1).
+
+    Returns:
+        - `mae` and, unless either is constant, `pearson`;
+        - `accuracy_7`: both clipped to [-3, 3] and rounded, halves to the even number;
+        - `accuracy_2`, `f1_2`: negative against non-negative;
+        - `accuracy_2_nonzero`, `f1_2_nonzero`: not positive against positive, without the rows whose label is 0.
+
+        F1 is weighted by the labels of each class. `{}` if no row has a label.
+
+    Raises:
+        ValueError: shapes that do not fit, or numbers that are not finite.
+    """
+    predictions, labels = labelled_numbers(predictions, labels)
+    if not len(labels):
+        return {}
+    predicted, expected = (
+        np.clip(scores, -SENTIMENT_LIMIT, SENTIMENT_LIMIT).round() for scores in (predictions, labels)
+    )
+    numbers = {
+        "mae": float(sklearn_metrics.mean_absolute_error(labels, predictions)),
+        **pearson(predictions, labels),
+        "accuracy_7": float((predicted == expected).mean()),
+        **two_class_metrics(predictions >= 0, labels >= 0, suffix=""),
+    }
+    polar = labels != 0
+    if polar.any():
+        numbers |= two_class_metrics(predictions[polar] > 0, labels[polar] > 0, suffix="_nonzero")
+    return numbers
+
+
+def two_class_metrics(predicted: np.ndarray, labels: np.ndarray, suffix: str) -> dict[str, float]:
+    return {
+        f"accuracy_2{suffix}": float(sklearn_metrics.accuracy_score(labels, predicted)),
+        f"f1_2{suffix}": float(sklearn_metrics.f1_score(labels, predicted, average="weighted", zero_division=0)),
+    }
+
+
+def compute_metrics(logits, labels, problem_type: str | None) -> dict[str, float]:
+    """
+    The flat numbers that `Trainer` logs, for logits (N, num_labels): those of `regression_metrics`,
+    `multi_label_metrics`, or else `classification_metrics` without `per_class`.
+    """
+    if problem_type == "regression":
+        return regression_metrics(logits, labels)
+    if problem_type == "multi_label_classification":
+        return multi_label_metrics(logits, labels)
+    numbers = classification_metrics(logits, labels)
+    return {name: number for name, number in numbers.items() if name != "per_class"}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Retrieval
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def retrieval_metrics(
+    queries,
+    items,
+    matches=None,
+    query_labels=None,
+    item_labels=None,
+    ks: Sequence[int] = (1, 5, 10),
+    chunk_size: int = 1024,
+) -> dict[str, float]:
+    """
+    How well each query finds its item among all items, by cosine similarity in float64.
+
+    Items of equal similarity, to rounding error, stand in random order: recall and precision are the expectation over
+    that order, and the rank of an item is its mean. So duplicates do not flatter: if all items are alike, recall at k
+    is k / M and the median rank (M + 1) / 2.
+
+    Args:
+        queries: (N, d) embeddings of any length.
+        items: (M, d).
+        matches: (N,) int, the index of each query's item; by default query i's item is item i, and N must be M.
+        query_labels, item_labels: (N,) and (M,) class ids, both or neither.
+        ks: the ranks up to which an item counts as found.
+        chunk_size: so many queries are compared at a time; memory grows with chunk_size * M, never with N * M.
+
+    Returns:
+        `recall_at_{k}` for each of `ks`: the share of queries whose item is among the first k; `median_rank`, 1 is the
+        best; `rows`: N; and with labels `precision_at_1`: the share of labelled queries whose first item has their
+        label.
+
+    Raises:
+        ValueError: shapes that do not fit, empty sets, embeddings that are not finite, or indices out of range.
+    """
+    queries, items = unit_embeddings("queries", queries), unit_embeddings("items", items)
+    check_shape("items", items, (len(items), queries.shape[1]), "as wide as `queries`")
+    matches = checked_matches(matches, len(queries), len(items))
+    labels = checked_labels(query_labels, item_labels, len(queries), len(items))
+    if min(ks, default=0) < 1 or chunk_size < 1:
+        raise ValueError(f"`ks` is {ks}, `chunk_size` {chunk_size}; expected numbers from 1 on.")
+    tolerance = 4 * queries.shape[1] * np.finfo(np.float64).eps  # the rounding error of two scores
+    ahead, equal, precisions = [], [], []
+    for start in range(0, len(queries), chunk_size):
+        rows = slice(start, start + chunk_size)
+        scores = queries[rows] @ items.T  # (rows, M)
+        own = np.take_along_axis(scores, matches[rows, None], axis=1)  # (rows, 1)
+        ahead.append((scores > own + tolerance).sum(axis=1))
+        equal.append((scores >= own - tolerance).sum(axis=1) - ahead[-1])  # the item itself among them
+        if labels is not None:
+            precisions.append(first_item_precision(scores, labels[0][rows], labels[1], tolerance))
+    ahead, equal = np.concatenate(ahead), np.concatenate(equal)  # (N,)
+    numbers = {f"recall_at_{k}": float(((k - ahead) / equal).clip(0, 1).mean()) for k in ks}
+    numbers |= {"median_rank": float(np.median(ahead + (equal + 1) / 2)), "rows": len(queries)}
+    if labels is not None and has_label(labels[0]).any():
+        numbers["precision_at_1"] = float(np.concatenate(precisions)[has_label(labels[0])].mean())
+    return numbers
+
+
+def first_item_precision(scores: np.ndarray, query_labels: np.ndarray, item_labels: np.ndarray, tolerance: float):
+    """The share of each query's best items, of scores (N, M), that has the query's label: (N,)."""
+    best = scores >= scores.max(axis=1, keepdims=True) - tolerance
+    return (best & (query_labels[:, None] == item_labels)).sum(axis=1) / best.sum(axis=1)
+
+
+def unit_embeddings(name: str, embeddings) -> np.ndarray:
+    """Embeddings (N, d) at length 1, those of length 0 as they are; a ValueError if they are empty or not finite."""
+    embeddings = as_array(embeddings)
+    if embeddings.ndim != 2 or not embeddings.size:
+        raise ValueError(f"`{name}` has shape {embeddings.shape}; expected (rows, width), neither of them 0.")
+    check_values(name, embeddings, np.isfinite(embeddings), "finite numbers")
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return embeddings / np.where(lengths > 0, lengths, 1)
+
+
+def checked_matches(matches, num_queries: int, num_items: int) -> np.ndarray:
+    """(num_queries,) int, the index of each query's item; its own by default."""
+    if matches is None:
+        if num_queries != num_items:
+            raise ValueError(
+                f"`items` has {num_items} rows for {num_queries} `queries`; expected as many, "
+                f"or `matches` with the index of each query's item."
+            )
+        return np.arange(num_queries)
+    matches = as_array(matches)
+    check_shape("matches", matches, (num_queries,), "one index per row of `queries`")
+    allowed = (matches >= 0) & (matches < num_items) & (matches % 1 == 0)
+    check_values("matches", matches, allowed, f"indices from 0 to {num_items - 1}")
+    return matches.astype(np.int64)
+
+
+def checked_labels(query_labels, item_labels, num_queries: int, num_items: int):
+    """Both as arrays (num_queries,) and (num_items,), or None where neither is given."""
+    if query_labels is None and item_labels is None:
+        return None
+    if query_labels is None or item_labels is None:
+        missing = "query_labels" if query_labels is None else "item_labels"
+        raise ValueError(f"`{missing}` is None; expected `query_labels` and `item_labels`, or neither.")
+    query_labels, item_labels = as_array(query_labels), as_array(item_labels)
+    check_shape("query_labels", query_labels, (num_queries,), "one class id per row of `queries`")
+    check_shape("item_labels", item_labels, (num_items,), "one class id per row of `items`")
+    return query_labels, item_labels
+
+
+def pairwise_retrieval_metrics(
+    embeddings: dict,
+    present: dict,
+    labels=None,
+    pairs: Iterable[tuple[str, str]] | None = None,
+    **options,
+) -> dict[str, dict[str, float]]:
+    """
+    `retrieval_metrics` between modalities, each pair in both directions over the rows that have both of them.
+
+    Args:
+        embeddings: `{name: (N, d)}`; what stands in rows that lack a modality does not matter.
+        present: `{name: (N,) bool}`, which rows have it.
+        labels: (N,) class ids of the rows.
+        pairs: the pairs of names; by default every pair, in the order of `embeddings`.
+        options: `ks` and `chunk_size` of `retrieval_metrics`.
+
+    Returns:
+        `{"text->image": {…}, "image->text": {…}, …}`, queries before the arrow; `{"rows": 0}` where no row has both.
+
+    Raises:
+        ValueError: an unknown name, shapes that do not fit, or embeddings of present rows that are not finite.
+    """
+    embeddings = {name: as_array(values) for name, values in embeddings.items()}
+    present = {name: as_array(values).astype(bool) for name, values in present.items()}
+    labels = None if labels is None else as_array(labels)
+    pairs = list(itertools.combinations(embeddings, 2) if pairs is None else pairs)
+    check_modalities(embeddings, present, labels, pairs)
+    results = {}
+    for first, second in pairs:
+        rows = present[first] & present[second]
+        row_labels = None if labels is None else labels[rows]
+        for query, item in ((first, second), (second, first)):
+            queries, items = embeddings[query][rows], embeddings[item][rows]
+            results[f"{query}->{item}"] = (
+                retrieval_metrics(queries, items, query_labels=row_labels, item_labels=row_labels, **options)
+                if rows.any()
+                else {"rows": 0}
+            )
+    return results
+
+
+def check_modalities(embeddings: dict, present: dict, labels: np.ndarray | None, pairs: list) -> None:
+    """Raise a ValueError where the arguments of `pairwise_retrieval_metrics` do not fit each other."""
+    if not set(embeddings) <= set(present):
+        raise ValueError(f"`present` has {list(present)}; expected the names of `embeddings`, {list(embeddings)}.")
+    unknown = {name for pair in pairs for name in pair} - set(embeddings)
+    if unknown:
+        raise ValueError(f"`pairs` holds {sorted(unknown)}; expected names of `embeddings`, {list(embeddings)}.")
+    for name, values in embeddings.items():
+        check_shape(f"embeddings[{name!r}]", values, next(iter(embeddings.values())).shape, "as the first of them")
+        check_shape(f"present[{name!r}]", present[name], values.shape[:1], "one per row of the embeddings")
+        if labels is not None:
+            check_shape("labels", labels, values.shape[:1], "one class id per row of the embeddings")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Modules of `evaluate`
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def metric_info(function, prediction, reference) -> evaluate.MetricInfo:
+    """What `evaluate` needs to know of a metric: its text, and the features of one prediction and one reference."""
+    features = datasets.Features({"predictions": prediction, "references": reference})
+    return evaluate.MetricInfo(description=function.__doc__, citation="", features=features)
+
+
+class ClassificationMetric(evaluate.Metric):
+    """`classification_metrics` of predictions, the logits (N, C), and references, the class ids (N,)."""
+
+    def _info(self):
+        logits = datasets.List(datasets.Value("float64"))
+        return metric_info(classification_metrics, logits, datasets.Value("int64"))
+
+    def _compute(self, predictions, references):
+        return classification_metrics(predictions, references)
+
+
+class SentimentMetric(evaluate.Metric):
+    """`sentiment_metrics` of predictions and references, both scores (N,)."""
+
+    def _info(self):
+        return metric_info(sentiment_metrics, datasets.Value("float64"), datasets.Value("float64"))
+
+    def _compute(self, predictions, references):
+        return sentiment_metrics(predictions, references)
+
+
+class RetrievalMetric(evaluate.Metric):
+    """
+    `retrieval_metrics` of predictions, the queries (N, d), and references, the items (N, d); `compute` also takes its
+    other arguments. `evaluate` holds all numbers as Python lists; for large sets call the function.
+    """
+
+    def _info(self):
+        embedding = datasets.List(datasets.Value("float64"))
+        return metric_info(retrieval_metrics, embedding, embedding)
+
+    def _compute(self, predictions, references, **options):
+        return retrieval_metrics(predictions, references, **options)

@@ -1,0 +1,514 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Metrics: tiny examples counted by hand, and slow references: sorting in a loop, scikit-learn and SciPy."""
+
+import itertools
+import json
+import statistics
+import tracemalloc
+
+import datasets
+import evaluate
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearsonr
+from sklearn.metrics import classification_report, f1_score
+
+from mot.metrics_mot import (
+    ClassificationMetric,
+    RetrievalMetric,
+    SentimentMetric,
+    classification_metrics,
+    compute_metrics,
+    multi_label_metrics,
+    pairwise_retrieval_metrics,
+    regression_metrics,
+    retrieval_metrics,
+    sentiment_metrics,
+)
+
+NAN, INF = float("nan"), float("inf")
+
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+# -------------------------------------------------- classes, numbers -------------------------------------------------
+
+
+def test_classification_counted_by_hand():
+    # Answers 0, 1, 1, 1 to the labels 0, 0, 1, 2: class 0 is found in 1 of 2, class 1 answered 3 times for 1, class 2
+    # never found; class 3 occurs nowhere.
+    logits = [[2, 1, 0, 0], [0, 1, 0, 0], [0, 3, 0, 0], [-3, -1, -2, -3]]
+    numbers = classification_metrics(logits, [0, 0, 1, 2])
+    assert numbers.pop("per_class") == [
+        {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2},
+        {"precision": pytest.approx(1 / 3), "recall": 1.0, "f1": 0.5, "support": 1},
+        {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1},
+        {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0},
+    ]
+    macro = (2 / 3 + 1 / 2 + 0) / 3  # over the classes that occur
+    weighted = (2 * 2 / 3 + 1 * 1 / 2 + 1 * 0) / 4
+    assert numbers == pytest.approx({"accuracy": 0.5, "f1_macro": macro, "f1_weighted": weighted})
+
+
+def test_classification_equals_the_report_of_scikit_learn():
+    logits, labels = rng().normal(size=(60, 4)), rng().integers(0, 4, 60)
+    report = classification_report(labels, logits.argmax(1), output_dict=True)
+    numbers = classification_metrics(logits, labels)
+    assert numbers["accuracy"] == pytest.approx(report["accuracy"])
+    assert numbers["f1_macro"] == pytest.approx(report["macro avg"]["f1-score"])
+    assert numbers["f1_weighted"] == pytest.approx(report["weighted avg"]["f1-score"])
+    for i, scores in enumerate(numbers["per_class"]):
+        scores["f1-score"] = scores.pop("f1")
+        assert scores == pytest.approx(report[str(i)])
+
+
+def test_multi_label_counted_by_hand():
+    # Answers {0, 1}, {1}, {} to the labels {0, 1}, {0}, {}: two rows are exact; 2 found, 1 wrong, 1 missed.
+    logits, labels = [[0.1, 1], [-0.1, 0.1], [-1, -2]], [[1, 1], [1, 0], [0, 0]]
+    assert multi_label_metrics(logits, labels) == pytest.approx(
+        # class 0: 1 found, 1 missed; class 1: 1 found, 1 wrong
+        {"accuracy": 2 / 3, "f1_micro": 2 * 2 / (2 * 2 + 1 + 1), "f1_macro": (2 / 3 + 2 / 3) / 2}
+    )
+
+
+def test_regression_counted_by_hand_and_correlation_as_in_scipy():
+    predictions, labels = np.array([1.0, 2.0, 4.0, -1.0]), np.array([1.0, 3.0, 2.0, 0.0])
+    numbers = regression_metrics(predictions, labels)
+    assert numbers == pytest.approx(
+        {"mae": (0 + 1 + 2 + 1) / 4, "mse": (0 + 1 + 4 + 1) / 4, "pearson": pearsonr(predictions, labels).statistic}
+    )
+    assert regression_metrics(predictions[:, None], labels) == numbers
+
+
+@pytest.mark.parametrize("predictions,labels", [([0.1] * 7, range(7)), (range(7), [0.1] * 7), ([1.0], [2.0])])
+def test_no_correlation_with_a_constant(predictions, labels):
+    assert set(regression_metrics(list(predictions), list(labels))) == {"mae", "mse"}
+    assert "pearson" not in sentiment_metrics(list(predictions), list(labels))
+
+
+def test_sentiment_counted_by_hand():
+    predictions = [-2.6, -0.4, 0.2, 1.5, 5.0, -0.1]
+    labels = [-3.0, 0.0, 0.0, 2.4, 3.0, 1.0]
+    expected = {
+        "mae": (0.4 + 0.4 + 0.2 + 0.9 + 2.0 + 1.1) / 6,
+        "pearson": pearsonr(predictions, labels).statistic,
+        # -3, 0, 0, 2, 3, 0 for -3, 0, 0, 2, 3, 1
+        "accuracy_7": 5 / 6,
+        # - - + + + - for - + + + + +: of 1 negative 1 is found, 3 answered; of 5 others 3 are found, 3 answered
+        "accuracy_2": 4 / 6,
+        "f1_2": (1 * 2 * 1 / (1 + 3) + 5 * 2 * 3 / (5 + 3)) / 6,
+        # - + + - for - + + +: of 1 negative 1 is found, 2 answered; of 3 positive 2 are found, 2 answered
+        "accuracy_2_nonzero": 3 / 4,
+        "f1_2_nonzero": (1 * 2 * 1 / (1 + 2) + 3 * 2 * 2 / (3 + 2)) / 4,
+    }
+    assert sentiment_metrics(predictions, labels) == pytest.approx(expected)
+
+
+def test_a_prediction_of_zero_is_non_negative_but_not_positive():
+    assert sentiment_metrics([0.0], [1.0])["accuracy_2"] == 1
+    assert sentiment_metrics([0.0], [1.0])["accuracy_2_nonzero"] == 0
+    assert sentiment_metrics([0.0], [-1.0])["accuracy_2"] == 0
+    assert sentiment_metrics([0.0], [-1.0])["accuracy_2_nonzero"] == 1
+
+
+def test_seven_classes_end_at_three_and_halves_go_to_the_even_number():
+    assert sentiment_metrics([9.0, -9.0, 0.5, 1.5, 2.5], [2.6, -2.6, 0.0, 2.0, 2.0])["accuracy_7"] == 1
+
+
+def test_sentiment_f1_is_weighted_by_the_labels_not_by_the_answers():
+    predictions, labels = rng().normal(size=50) + 0.5, rng().normal(size=50)[::-1].copy()
+    f1 = f1_score(labels >= 0, predictions >= 0, average="weighted")
+    assert f1 != pytest.approx(f1_score(predictions >= 0, labels >= 0, average="weighted"))
+    assert sentiment_metrics(predictions, labels)["f1_2"] == pytest.approx(f1)
+
+
+def test_without_polar_labels_the_numbers_of_polarity_are_left_out():
+    assert set(sentiment_metrics([1.0, -1.0], [0.0, 0.0])) == {"mae", "accuracy_7", "accuracy_2", "f1_2"}
+
+
+@pytest.mark.parametrize("missing", [-100, NAN])
+def test_rows_without_a_label_are_left_out(missing):
+    logits, holes = rng().normal(size=(12, 3)), [0, 5, 11]
+    rest = np.delete(np.arange(12), holes)
+
+    def check(metrics, answers, labels, missing_labels):
+        broken = np.array(answers)
+        broken[holes] = NAN  # what a row without a label answers does not matter
+        assert metrics(broken, missing_labels) == metrics(answers[rest], labels[rest])
+        assert metrics(answers[rest], labels[rest]) != metrics(answers, labels)
+
+    ids, scores = rng().integers(0, 3, 12).astype(float), rng().normal(size=12)[::-1] * 2
+    targets = rng().integers(0, 2, (12, 3)).astype(float)
+    for metrics, answers, labels in (
+        (classification_metrics, logits, ids),
+        (regression_metrics, logits[:, 0], scores),
+        (sentiment_metrics, logits[:, 0], scores),
+        (multi_label_metrics, logits, targets),
+    ):
+        missing_labels = np.array(labels)
+        missing_labels[(holes, 0) if labels.ndim == 2 else holes] = missing  # one missing label drops the whole row
+        check(metrics, answers, labels, missing_labels)
+
+
+def test_a_missing_output_of_several_is_left_out_alone():
+    numbers = regression_metrics([[1.0, 2.0], [3.0, 4.0]], [[2.0, NAN], [5.0, 8.0]])
+    assert (numbers["mae"], numbers["mse"]) == pytest.approx(((1 + 2 + 4) / 3, (1 + 4 + 16) / 3))
+
+
+def test_without_any_label_there_are_no_numbers():
+    logits = np.zeros((2, 3))
+    assert classification_metrics(logits, [-100, -100]) == {}
+    assert multi_label_metrics(logits, np.full((2, 3), NAN)) == {}
+    assert regression_metrics(logits[:, 0], [NAN, -100]) == {}
+    assert sentiment_metrics(logits[:, 0], [NAN, -100]) == {}
+
+
+def test_what_trainer_logs_is_flat_and_follows_the_problem_type():
+    logits = rng().normal(size=(20, 3)).astype(np.float32)
+    ids, targets, numbers = rng().integers(0, 3, 20), rng().integers(0, 2, (20, 3)), logits[:, :1] * 2 + 1
+    cases = {
+        "single_label_classification": (classification_metrics, logits, ids, {"accuracy", "f1_macro", "f1_weighted"}),
+        "multi_label_classification": (multi_label_metrics, logits, targets, {"accuracy", "f1_micro", "f1_macro"}),
+        "regression": (regression_metrics, logits[:, :1], numbers[:, 0], {"mae", "mse", "pearson"}),
+    }
+    for problem_type, (metrics, answers, labels, names) in cases.items():
+        results = compute_metrics(answers, labels, problem_type)
+        assert set(results) == names
+        assert all(type(number) is float for number in results.values())
+        assert results == {name: metrics(answers, labels)[name] for name in names}
+    assert compute_metrics(logits, ids, None) == compute_metrics(logits, ids, "single_label_classification")
+
+
+def test_tensors_of_any_precision_lists_and_arrays_give_the_same_numbers():
+    logits, labels = torch.randint(-8, 8, (20, 3)), torch.randint(0, 3, (20,))
+    expected = classification_metrics(logits.tolist(), labels.tolist())
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        assert classification_metrics(logits.to(dtype).requires_grad_(), labels.float()[:, None]) == expected
+    embeddings = torch.randint(-8, 8, (2, 20, 16))
+    expected = retrieval_metrics(*embeddings.double().numpy())
+    assert retrieval_metrics(*embeddings.bfloat16().requires_grad_()) == expected
+
+
+@pytest.mark.parametrize(
+    "metrics,answers,labels,message",
+    [
+        (classification_metrics, [1.0, 2.0], [0, 1], r"`logits` has shape \(2,\); expected \(N, C\)"),
+        (classification_metrics, [[1, 2]], [0, 1], r"`labels` has shape \(2,\); expected \(1,\)"),
+        (
+            classification_metrics,
+            [[1, 2]] * 3,
+            [0, -100, 2],
+            r"`labels` holds 2 in row 2; expected class ids from 0 to 1",
+        ),
+        (classification_metrics, [[1, 2]], [-1], r"`labels` holds -1 in row 0"),
+        (classification_metrics, [[1, 2]], [0.5], r"`labels` holds 0.5 in row 0"),
+        (classification_metrics, [[1, 2], [NAN, 0]], [0, 1], r"`logits` holds nan in row 1"),
+        (multi_label_metrics, [1.0, 2.0], [0, 1], r"`logits` has shape \(2,\); expected \(N, C\)"),
+        (multi_label_metrics, [[1, 2]], [[0, 1, 1]], r"`labels` has shape \(1, 3\); expected \(1, 2\)"),
+        (multi_label_metrics, [[1, NAN]], [[0, 1]], r"`logits` holds nan in row 0"),
+        (regression_metrics, [1.0, 2.0], [1.0], r"`labels` has shape \(1,\); expected \(2,\)"),
+        (regression_metrics, [[1.0], [2.0]], [[1.0, 2.0]], r"`labels` has shape \(1, 2\); expected \(2, 1\)"),
+        (regression_metrics, [1.0, INF], [1.0, 2.0], r"`predictions` holds inf in row 1"),
+        (sentiment_metrics, [1.0, NAN], [1.0, 2.0], r"`predictions` holds nan in row 1"),
+        (sentiment_metrics, [1.0, 2.0], [1.0, -INF], r"`labels` holds -inf in row 1"),
+    ],
+)
+def test_answers_and_labels_that_do_not_fit_are_named(metrics, answers, labels, message):
+    with pytest.raises(ValueError, match=message):
+        metrics(answers, labels)
+
+
+# ----------------------------------------------------- retrieval -----------------------------------------------------
+
+
+def sorted_similarities(query, items) -> list[tuple[float, int]]:
+    """The items of one query as (similarity, index), the best first; rounded, so that equal means equal."""
+
+    def cosine(a, b):
+        return sum(x * y for x, y in zip(a, b)) / (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
+
+    return sorted(((round(cosine(query, item), 9), j) for j, item in enumerate(items)), reverse=True)
+
+
+def slow_retrieval_metrics(queries, items, matches, ks=(1, 5, 10)):
+    """One query at a time: sort, and average over the places that the items as similar as its own could stand at."""
+    places = []
+    for query, match in zip(np.asarray(queries).tolist(), matches):
+        ordered = sorted_similarities(query, np.asarray(items).tolist())
+        own = next(similarity for similarity, j in ordered if j == match)
+        places.append([place for place, (similarity, _) in enumerate(ordered, 1) if similarity == own])
+    return {
+        **{f"recall_at_{k}": statistics.mean(sum(p <= k for p in ps) / len(ps) for ps in places) for k in ks},
+        "median_rank": statistics.median(statistics.mean(ps) for ps in places),
+        "rows": len(places),
+    }
+
+
+def test_retrieval_counted_by_hand():
+    queries = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    items = [[5.0, 0.5], [4.0, 3.0], [0.1, 0.2]]
+    # Cosines: 0.995, 0.8, 0.447, its own is first; 0.1, 0.6, 0.894, second; 0.774, 0.990, 0.949, second.
+    assert retrieval_metrics(queries, items, ks=(1, 2)) == {
+        "recall_at_1": pytest.approx(1 / 3),
+        "recall_at_2": 1.0,
+        "median_rank": 2.0,
+        "rows": 3,
+    }
+    # The first items have the labels 7, 9 and 8, the queries 7, 8 and 8.
+    numbers = retrieval_metrics(queries, items, query_labels=[7, 8, 8], item_labels=[7, 8, 9])
+    assert numbers["precision_at_1"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 7, 23, 24, 25, 1024])  # of 24 rows: dividing them, not dividing, beyond
+def test_retrieval_equals_sorting_in_a_loop_for_every_chunk_size(chunk_size):
+    generator = rng()
+    items = generator.normal(size=(24, 5))
+    queries = items + generator.normal(size=items.shape)
+    numbers = retrieval_metrics(queries, items, chunk_size=chunk_size)
+    assert numbers == pytest.approx(slow_retrieval_metrics(queries, items, range(24)))
+    assert 0 < numbers["recall_at_1"] < numbers["recall_at_5"] < numbers["recall_at_10"]
+
+
+@pytest.mark.parametrize("chunk_size", [3, 5, 64])
+def test_matches_name_the_item_of_each_query(chunk_size):
+    generator = rng()
+    items = generator.normal(size=(9, 4))
+    matches = generator.integers(0, 9, 20)
+    queries = items[matches] + generator.normal(size=(20, 4))
+    numbers = retrieval_metrics(queries, items, matches=torch.as_tensor(matches), chunk_size=chunk_size)
+    assert numbers == pytest.approx(slow_retrieval_metrics(queries, items, matches))
+
+
+@pytest.mark.parametrize("chunk_size", [4, 9, 64])
+def test_many_duplicates_equal_sorting_in_a_loop(chunk_size):
+    generator = rng()
+    items = generator.normal(size=(6, 3))[generator.integers(0, 6, 30)]
+    queries = generator.normal(size=(6, 3))[generator.integers(0, 6, 30)]
+    numbers = retrieval_metrics(queries, items, ks=(1, 3, 8), chunk_size=chunk_size)
+    assert numbers == pytest.approx(slow_retrieval_metrics(queries, items, range(30), ks=(1, 3, 8)))
+
+
+def test_equal_similarity_counts_as_the_mean_over_every_order():
+    queries, items = np.array([[1.0, 0.0]]), np.array([[2.0, 1.0], [1.0, 0.1], [2.0, -1.0], [2.0, 1.0]])
+    places = []  # of item 0, among the 24 orders of four items; a stable sort keeps the order of equal ones
+    for order in itertools.permutations(range(4)):
+        cosines = items[list(order)] @ queries[0] / np.linalg.norm(items[list(order)], axis=1)
+        places.append([order[j] for j in np.argsort(-cosines.round(9), kind="stable")].index(0) + 1)
+    expected = {f"recall_at_{k}": np.mean(np.array(places) <= k) for k in (1, 2, 3, 4)}
+    assert expected == pytest.approx({"recall_at_1": 0, "recall_at_2": 1 / 3, "recall_at_3": 2 / 3, "recall_at_4": 1})
+    numbers = retrieval_metrics(queries, items, matches=[0], ks=(1, 2, 3, 4))
+    assert numbers == pytest.approx(expected | {"median_rank": np.mean(places), "rows": 1})
+
+
+@pytest.mark.parametrize("width", [1, 3, 64, 513])
+@pytest.mark.parametrize("chunk_size", [7, 1024])
+def test_embeddings_that_are_all_alike_are_worth_no_more_than_chance(width, chunk_size):
+    embeddings = np.tile(rng().normal(size=width), (50, 1))
+    embeddings[1::2] *= 3  # of another length, but alike
+    numbers = retrieval_metrics(
+        embeddings, embeddings, query_labels=range(50), item_labels=range(50), chunk_size=chunk_size
+    )
+    expected = {"recall_at_1": 0.02, "recall_at_5": 0.1, "recall_at_10": 0.2, "median_rank": 25.5, "rows": 50}
+    assert numbers == pytest.approx(expected | {"precision_at_1": 0.02})
+
+
+def test_zeros_are_as_far_from_everything():
+    embeddings = np.zeros((10, 4))
+    assert retrieval_metrics(embeddings, embeddings)["recall_at_1"] == pytest.approx(0.1)
+
+
+def test_a_difference_that_float32_can_hold_is_no_tie():
+    items = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-6]], dtype=np.float32)
+    assert retrieval_metrics(np.array([[1.0, 0.0]]), items, matches=[0], ks=(1,))["recall_at_1"] == 1
+    assert retrieval_metrics(np.array([[1.0, 0.0]]), items, matches=[1], ks=(1,))["recall_at_1"] == 0
+
+
+def test_precision_is_the_share_of_the_best_items_with_the_label_of_the_query():
+    queries = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]
+    items = [[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]
+    labels = {"query_labels": [4, 5, -100], "item_labels": [4, 6, 5, 4]}
+    numbers = retrieval_metrics(queries, items, matches=[0, 2, 3], **labels)
+    assert numbers["precision_at_1"] == (1 / 2 + 1) / 2  # one of two equal items; the one item; no label, not counted
+    labels = {"query_labels": [-100] * 3, "item_labels": [-100] * 4}
+    assert "precision_at_1" not in retrieval_metrics(queries, items, matches=[0, 2, 3], **labels)
+
+
+def test_an_item_without_a_label_never_has_the_label_of_the_query():
+    numbers = retrieval_metrics([[1.0]], [[1.0]], query_labels=[0], item_labels=[-100])
+    assert numbers["precision_at_1"] == 0
+
+
+def test_the_whole_matrix_of_similarities_is_never_in_memory():
+    embeddings = rng().normal(size=(2000, 4))
+    tracemalloc.start()
+    retrieval_metrics(embeddings, embeddings, chunk_size=20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2000 * 2000  # bytes; even one byte per pair would not fit
+
+
+EMBEDDINGS = np.eye(3)
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        ({"queries": np.zeros((0, 3))}, r"`queries` has shape \(0, 3\)"),
+        ({"items": np.zeros((0, 3))}, r"`items` has shape \(0, 3\)"),
+        ({"items": np.zeros((3, 0))}, r"`items` has shape \(3, 0\)"),
+        ({"queries": np.ones(3)}, r"`queries` has shape \(3,\); expected \(rows, width\)"),
+        ({"items": np.ones((3, 2))}, r"`items` has shape \(3, 2\); expected \(3, 3\), as wide as `queries`"),
+        ({"items": np.ones((4, 3))}, r"`items` has 4 rows for 3 `queries`; expected as many, or `matches`"),
+        ({"queries": np.diag([1.0, NAN, 1.0])}, r"`queries` holds nan in row 1; expected finite numbers"),
+        ({"items": torch.diag(torch.tensor([1.0, 1.0, INF]))}, r"`items` holds inf in row 2; expected finite numbers"),
+        ({"matches": [0, 1]}, r"`matches` has shape \(2,\); expected \(3,\)"),
+        ({"matches": [0, 1, 3]}, r"`matches` holds 3 in row 2; expected indices from 0 to 2"),
+        ({"matches": [0, -1, 2]}, r"`matches` holds -1 in row 1; expected indices from 0 to 2"),
+        ({"query_labels": [0, 1, 2]}, r"`item_labels` is None"),
+        ({"item_labels": [0, 1, 2]}, r"`query_labels` is None"),
+        ({"query_labels": [0, 1], "item_labels": [0, 1, 2]}, r"`query_labels` has shape \(2,\); expected \(3,\)"),
+        ({"query_labels": [0, 1, 2], "item_labels": [0]}, r"`item_labels` has shape \(1,\); expected \(3,\)"),
+        ({"ks": (0, 1)}, r"`ks` is \(0, 1\)"),
+        ({"chunk_size": 0}, r"`chunk_size` 0; expected numbers from 1 on"),
+    ],
+)
+def test_retrieval_arguments_that_do_not_fit_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        retrieval_metrics(**{"queries": EMBEDDINGS, "items": EMBEDDINGS, **arguments})
+
+
+# ------------------------------------------------ retrieval in pairs -------------------------------------------------
+
+
+def modalities_with_missing_rows():
+    generator = rng()
+    rows = generator.normal(size=(20, 6))
+    embeddings = {name: rows + generator.normal(size=rows.shape) for name in ("text", "image", "audio")}
+    present = {name: generator.random(20) < 0.7 for name in embeddings}
+    for name in embeddings:
+        embeddings[name][~present[name]] = NAN
+    return embeddings, present, generator.integers(0, 4, 20)
+
+
+def test_every_pair_is_measured_in_both_directions_over_the_rows_that_have_both():
+    embeddings, present, labels = modalities_with_missing_rows()
+    tensors = {name: torch.as_tensor(values) for name, values in embeddings.items()}
+    masks = {name: torch.as_tensor(rows) for name, rows in present.items()}
+    results = pairwise_retrieval_metrics(tensors, masks, labels=labels, ks=(1, 3), chunk_size=4)
+    directions = "text->image image->text text->audio audio->text image->audio audio->image"
+    assert list(results) == directions.split()
+    assert results["text->image"] != results["image->text"]
+    for name, numbers in results.items():
+        query, item = name.split("->")
+        both = [i for i in range(20) if present[query][i] and present[item][i]]
+        assert 0 < len(both) < min(present[query].sum(), present[item].sum())
+        queries, items = embeddings[query][both].tolist(), embeddings[item][both].tolist()
+        first = [sorted_similarities(one, items)[0][1] for one in queries]
+        precision = np.mean([labels[both[i]] == labels[both[j]] for i, j in enumerate(first)])
+        slow = slow_retrieval_metrics(queries, items, range(len(both)), ks=(1, 3))
+        assert numbers == pytest.approx(slow | {"precision_at_1": precision})
+
+
+def test_given_pairs_alone_are_measured_in_both_directions():
+    embeddings, present, _ = modalities_with_missing_rows()
+    results = pairwise_retrieval_metrics(embeddings, present, pairs=[("audio", "text")])
+    every = pairwise_retrieval_metrics(embeddings, present)
+    assert list(results) == ["audio->text", "text->audio"]
+    assert results == {name: every[name] for name in results}
+
+
+def test_a_pair_that_no_row_has_says_so():
+    results = pairwise_retrieval_metrics({"a": EMBEDDINGS, "b": EMBEDDINGS}, {"a": [1, 1, 0], "b": [0, 0, 1]})
+    assert results == {"a->b": {"rows": 0}, "b->a": {"rows": 0}}
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        ({"present": {"a": [True] * 3}}, r"`present` has \['a'\]; expected the names of `embeddings`, \['a', 'b'\]"),
+        ({"present": {"a": [True] * 3, "b": [True]}}, r"`present\['b'\]` has shape \(1,\); expected \(3,\)"),
+        (
+            {"embeddings": {"a": EMBEDDINGS, "b": np.ones((2, 3))}},
+            r"`embeddings\['b'\]` has shape \(2, 3\); expected \(3, 3\)",
+        ),
+        ({"pairs": [("a", "c")]}, r"`pairs` holds \['c'\]; expected names of `embeddings`, \['a', 'b'\]"),
+        ({"labels": [1, 2]}, r"`labels` has shape \(2,\); expected \(3,\)"),
+        ({"embeddings": {"a": EMBEDDINGS, "b": EMBEDDINGS * NAN}}, r"`items` holds nan in row 0"),
+    ],
+)
+def test_modalities_that_do_not_fit_are_named(arguments, message):
+    both = {"embeddings": {"a": EMBEDDINGS, "b": EMBEDDINGS}, "present": {"a": [True] * 3, "b": [True] * 3}}
+    with pytest.raises(ValueError, match=message):
+        pairwise_retrieval_metrics(**both | arguments)
+
+
+# ----------------------------------------------------- evaluate ------------------------------------------------------
+
+
+class RowCount(evaluate.Metric):
+    """Another metric, to stand beside ours; it takes anything."""
+
+    def __init__(self, features, **kwargs):
+        self.given_features = features
+        super().__init__(**kwargs)
+
+    def _info(self):
+        return evaluate.MetricInfo(description="", citation="", features=self.given_features)
+
+    def _compute(self, predictions, references):
+        return {"count": len(predictions)}
+
+
+def evaluate_cases():
+    generator = rng()
+    matrix, other = generator.normal(size=(2, 11, 6)).astype(np.float32)
+    ids, scores = generator.integers(0, 6, 11), generator.normal(size=11)
+    ids[3], scores[3] = -100, NAN
+    return {
+        "classification": (ClassificationMetric, classification_metrics, matrix, ids),
+        "sentiment": (SentimentMetric, sentiment_metrics, matrix[:, 0], scores),
+        "retrieval": (RetrievalMetric, retrieval_metrics, matrix, other),
+    }
+
+
+every_evaluate_module = pytest.mark.parametrize("case", ["classification", "sentiment", "retrieval"])
+
+
+@every_evaluate_module
+def test_modules_of_evaluate_equal_the_functions_whole_or_in_batches(case, tmp_path):
+    module, function, predictions, references = evaluate_cases()[case]
+    expected, metric = function(predictions, references), module(cache_dir=str(tmp_path))
+    assert metric.compute(predictions=predictions, references=references) == expected
+    for i in (0, 4, 8):
+        metric.add_batch(predictions=torch.as_tensor(predictions[i : i + 4]), references=references[i : i + 4])
+    assert metric.compute() == expected
+    for prediction, reference in zip(predictions, references):
+        metric.add(prediction=prediction, reference=reference)
+    assert metric.compute() == expected
+    assert json.loads(json.dumps(expected)) == expected
+
+
+@every_evaluate_module
+def test_modules_of_evaluate_combine_with_others(case, tmp_path):
+    module, function, predictions, references = evaluate_cases()[case]
+    metric = module(cache_dir=str(tmp_path))
+    assert isinstance(metric.features, datasets.Features)
+    combined = evaluate.combine([metric, RowCount(metric.features, cache_dir=str(tmp_path))])
+    expected = function(predictions, references) | {"count": 11}
+    assert combined.compute(predictions=predictions, references=references) == expected
+    for i in (0, 6):
+        combined.add_batch(predictions=predictions[i : i + 6], references=references[i : i + 6])
+    assert combined.compute() == expected
+
+
+def test_the_retrieval_module_takes_labels_and_ranks(tmp_path):
+    _, _, queries, items = evaluate_cases()["retrieval"]
+    options = {"query_labels": list(range(11)), "item_labels": list(range(11)), "ks": (2,), "chunk_size": 3}
+    numbers = RetrievalMetric(cache_dir=str(tmp_path)).compute(predictions=queries, references=items, **options)
+    assert numbers == retrieval_metrics(queries, items, **options)
+    assert set(numbers) == {"recall_at_2", "median_rank", "rows", "precision_at_1"}
