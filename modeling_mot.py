@@ -1021,14 +1021,24 @@ class MoTForRetrieval(MoTPreTrainedModel):
             model_outputs=outputs,
         )
 
+    def embed(self, encoded: EncodedModalities, modalities: Iterable[str]) -> Embeddings:
+        """One embedding for each row, from those of `modalities` that it has; zero for a row that has none."""
+        has = encoded.has(modalities)
+        if not has:
+            token = next(iter(encoded.hidden_states.values()))
+            vectors = token.new_zeros(token.shape[0], self.config.projection_dim, dtype=torch.float32)
+            return Embeddings(vectors, vectors.any(dim=1))
+        return self.contrastive.embed(self.mot.join(encoded, has).pooler_output, has)
+
     def embed_others(self, encoded: EncodedModalities) -> dict[tuple[str, ...], Embeddings]:
-        """For each modality, all others that were given, fused."""
-        embeddings = {}
-        for others, _ in self.contrastive.pairs:
-            if len(others) > 1 and (has := encoded.has(others)):
-                pooled = self.mot.join(encoded, others).pooler_output
-                embeddings[others] = self.contrastive.embed(pooled, has)
-        return embeddings
+        """For each modality, all others, fused."""
+        given = set(encoded.given)
+        several = [
+            others
+            for others, (m,) in self.contrastive.pairs
+            if len(others) > 1 and len(given & set(others)) > 1 and m in given
+        ]
+        return {others: self.embed(encoded, others) for others in several}
 
     def logits_per_modality(self, embeddings: dict[tuple[str, ...], Embeddings]) -> dict[str, torch.Tensor]:
         """Each modality's similarities with the first of the others that are given."""

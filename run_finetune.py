@@ -1,11 +1,12 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Fine-tune a Mixture-of-Transformers on any dataset with text, image, audio and label columns, and evaluate it on
-every subset of its modalities. Without arguments it trains on the embedded digits.
+"""Train a Mixture-of-Transformers on any dataset with text, image, audio and label columns: to classify, to regress, to
+retrieve or, without labels, to pretrain. Without arguments it learns to classify the embedded digits.
 
     python run_finetune.py
     python run_finetune.py --dataset_name user/clips --text_column transcript --audio_column speech --label_column mood
+    python run_finetune.py --task retrieval --dataset_name user/captions
 
-Every option of transformers' `TrainingArguments` works too; `--help` lists all. `accelerate launch` and `torchrun`
+It evaluates every subset of the modalities (retrieval: every pair), and leaves a checkpoint with its card. Every option of transformers' `TrainingArguments` works too; `--help` lists all. `accelerate launch` and `torchrun`
 start it on several devices.
 """
 
@@ -18,16 +19,24 @@ from typing import Literal
 
 import datasets
 import numpy as np
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, upload_folder
+from huggingface_hub import upload_folder
 from transformers import (
     AutoProcessor,
     AutoTokenizer,
+    DataCollatorForLanguageModeling,
     HfArgumentParser,
     ViTImageProcessorPil,
     set_seed,
 )
 
-from mot import MoTConfig, MoTFeatureExtractor, MoTForSequenceClassification, MoTProcessor
+from mot import (
+    MoTConfig,
+    MoTFeatureExtractor,
+    MoTForPreTraining,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    MoTProcessor,
+)
 from mot.configuration_mot import MODALITIES
 from mot.data_mot import (
     LabelSpec,
@@ -39,7 +48,9 @@ from mot.data_mot import (
     prepare_splits,
     train_tokenizer,
 )
+from mot.metrics_mot import compute_metrics
 from mot.processing_mot import load_image
+from mot.report_mot import print_table, save_examples, usage_lines, write_card
 from mot.training_mot import (
     AudioAugmentation,
     EncodedDataset,
@@ -47,18 +58,27 @@ from mot.training_mot import (
     MoTCollator,
     MoTTrainer,
     MoTTrainingArguments,
-    compute_metrics,
 )
 
 MEL_BINS = 80
+MODEL_CLASSES = {
+    "classification": MoTForSequenceClassification,
+    "regression": MoTForSequenceClassification,
+    "retrieval": MoTForRetrieval,
+    "pretraining": MoTForPreTraining,
+}
 AUDIO_AUGMENTATIONS = {"speech": AudioAugmentation(), "sound": AudioAugmentation(tract=0.0)}
 SMALL_IMAGE = 64  # pictures up to this side keep their size and get small patches
 
 
 @dataclass
 class DataArguments:
-    """Which data, and which of its columns."""
+    """What to learn, from which data, and which of its columns."""
 
+    task: Literal["classification", "regression", "retrieval", "pretraining"] | None = field(
+        default=None,
+        metadata={"help": "`regression` where the labels are floats, else `classification`, if not given."},
+    )
     dataset_name: str | None = field(
         default=None, metadata={"help": "Hub id or local path; the embedded digits if not given."}
     )
@@ -71,9 +91,12 @@ class DataArguments:
     image_column: str | None = field(default=None, metadata={"help": "Likewise."})
     audio_column: str | None = field(default=None, metadata={"help": "Likewise."})
     video_column: str | None = field(default=None, metadata={"help": "Likewise."})
-    label_column: str | None = field(default=None, metadata={"help": "Likewise; 'none' is not allowed."})
-    problem_type: Literal["regression"] | None = field(
-        default=None, metadata={"help": "`regression` reads whole numbers as numbers rather than as classes."}
+    label_column: str | None = field(
+        default=None,
+        metadata={"help": "Likewise. In retrieval, rows with the same label match; pretraining reads none."},
+    )
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Train on so many rows, drawn by the seed, of each class its share."}
     )
     on_bad_example: Literal["skip", "raise"] = field(
         default="skip", metadata={"help": "Leave out rows that cannot be decoded, with a counted warning, or stop."}
@@ -151,21 +174,58 @@ def with_defaults(arguments: list[str], parser: HfArgumentParser) -> list[str]:
     return arguments + [part for name, value in defaults.items() if name not in given for part in (name, value)]
 
 
-def load_data(data: DataArguments, seed: int) -> tuple[datasets.DatasetDict, LabelSpec]:
-    """The three splits with columns `text`, `image`, `audio`, `video`, `label`, without rows that cannot be read."""
+def load_data(data: DataArguments, seed: int) -> tuple[datasets.DatasetDict, LabelSpec | None]:
+    """
+    The three splits with columns `text`, `image`, `audio`, `video`, `label`, without rows that cannot be read; and what
+    the labels mean. Sets `data.task` where it was not given.
+    """
     if data.dataset_name is None:
         splits = load_digits_dataset(seed)
+        if data.task == "regression":  # the digit is the number
+            splits = splits.cast_column("label", datasets.Value("int64"))
     else:
         splits = load_splits(data.dataset_name, data.dataset_config, seed, data.label_column)
     names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
+    if data.task == "pretraining":
+        names["label"] = "none"
     columns = ModalityColumns.guess(splits["train"].features, **names)
-    if columns.label is None:
+    if columns.label is None and data.task not in ("retrieval", "pretraining"):
         raise ValueError(
             f"No label column was found among {', '.join(splits['train'].column_names)}: name it with --label_column."
         )
-    splits, labels = prepare_splits(splits, columns, data.problem_type)
+    splits, labels = prepare_splits(splits, columns, "regression" if data.task == "regression" else None)
+    check_task(data, columns, labels)
+    if data.max_train_samples is not None:
+        splits["train"] = draw_rows(splits["train"], data.max_train_samples, seed)
     checked = {name: drop_bad_examples(split, data.on_bad_example, name) for name, split in splits.items()}
     return datasets.DatasetDict(checked), labels
+
+
+def check_task(data: DataArguments, columns: ModalityColumns, labels: LabelSpec | None) -> None:
+    """Whether the labels are what the task needs; where it was not given, they decide."""
+    kind = None if labels is None else labels.problem_type
+    if data.task is None:
+        data.task = "regression" if kind == "regression" else "classification"
+    if data.task == "classification" and kind == "regression":
+        raise ValueError(f"Column '{columns.label}' holds floats, which is --task regression, not classification.")
+    if data.task == "retrieval" and kind not in (None, "single_label_classification"):
+        raise ValueError(
+            f"Retrieval matches rows with the same label, but column '{columns.label}' is for {kind}: name one with a "
+            "class or an id for each row, or train on the rows alone with --label_column none."
+        )
+    if data.task == "retrieval" and len(columns.modalities) < 2:
+        raise ValueError(f"Retrieval needs two modalities or more; found {', '.join(columns.modalities)}.")
+
+
+def draw_rows(train: datasets.Dataset, number: int, seed: int) -> datasets.Dataset:
+    """`number` rows, of each class its share."""
+    if not 0 < number <= len(train):
+        raise ValueError(f"--max_train_samples is {number}, but the training split has {len(train)} rows.")
+    if number == len(train):
+        return train
+    is_classes = isinstance(train.features.get("label"), datasets.ClassLabel)
+    by_label = "label" if is_classes and number >= train.features["label"].num_classes else None
+    return train.train_test_split(train_size=number, seed=seed, stratify_by_column=by_label)["train"]
 
 
 def image_geometry(train: datasets.Dataset, model: ModelArguments) -> tuple[int, int]:
@@ -198,8 +258,22 @@ def build_processor(train: datasets.Dataset, model: ModelArguments, max_text_tok
     return MoTProcessor(image_processor, MoTFeatureExtractor(feature_size=MEL_BINS), tokenizer)
 
 
+def task_fields(task: str, labels: LabelSpec | None) -> dict:
+    """The fields of a config that the task decides."""
+    if task == "retrieval":
+        return {"contrastive_positives": "row" if labels is None else "label"}
+    if labels is None:
+        return {}
+    fields = {"problem_type": labels.problem_type, "num_labels": labels.num_labels}
+    return fields | ({"id2label": labels.id2label, "label2id": labels.label2id} if labels.names else {})
+
+
 def build_config(
-    train: datasets.Dataset, labels: LabelSpec, processor: MoTProcessor, data: DataArguments, model: ModelArguments
+    train: datasets.Dataset,
+    labels: LabelSpec | None,
+    processor: MoTProcessor,
+    data: DataArguments,
+    model: ModelArguments,
 ) -> MoTConfig:
     """A config of the named size for the modalities that the training split has."""
     size, patch_size = image_geometry(train, model)
@@ -229,9 +303,7 @@ def build_config(
     for name in configs:
         if configs[name] is not None:
             configs[name] |= overrides.pop(name, None) or {}
-    fields = {"drop_path_rate": 0.1, "problem_type": labels.problem_type, "num_labels": labels.num_labels}
-    if labels.names:
-        fields |= {"id2label": labels.id2label, "label2id": labels.label2id}
+    fields = {"drop_path_rate": 0.1} | task_fields(data.task, labels)
     return MoTConfig.of_size(model.size, **fields | overrides, **configs)
 
 
@@ -240,105 +312,40 @@ def feature_size(column) -> int:
     return len(next(cell for cell in column if cell is not None)[0])
 
 
-def metric_names(results: dict) -> list[str]:
-    names = dict.fromkeys(name for numbers in results["subsets"].values() for name in numbers)
-    return [name for name in names if name != "rows"]
+def build_model(config: MoTConfig, data: DataArguments, labels: LabelSpec | None, checkpoint: str | None):
+    """A new model, or one that goes on from a checkpoint of any task."""
+    model_class = MODEL_CLASSES[data.task]
+    if checkpoint is None:
+        return model_class(config)
+    fields = task_fields(data.task, labels)
+    return model_class.from_pretrained(checkpoint, **fields, ignore_mismatched_sizes=True)
 
 
-def print_table(results: dict) -> None:
-    """The metrics of every subset, one line each."""
-    names = metric_names(results)
-    print(f"\n{results['split']} split, one checkpoint:")
-    print(f"{'modalities':<20}" + "".join(f"{name:>12}" for name in names) + f"{'rows':>8}")
-    for subset, numbers in results["subsets"].items():
-        cells = "".join(f"{numbers.get(name, float('nan')):>12.4f}" for name in names)
-        print(f"{subset:<20}{cells}{numbers['rows']:>8}")
+def build_collators(processor: MoTProcessor, config: MoTConfig, data: DataArguments, model: ModelArguments) -> dict:
+    """What makes the batches of evaluation and, augmented, of training."""
+    pad_token_id, word_masking = processor.tokenizer.pad_token_id, None
+    if data.task == "pretraining" and config.text_config and config.text_config.feature_size is None:
+        share = config.text_config.mask_ratio
+        word_masking = DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=share)
+    return {
+        "data_collator": MoTCollator(pad_token_id, word_masking=word_masking),
+        "train_collator": MoTCollator(
+            pad_token_id,
+            ImageAugmentation() if model.image_augmentation else None,
+            AUDIO_AUGMENTATIONS[model.audio_kind] if model.audio_augmentation else None,
+            model.modality_dropout,
+            word_masking,
+        ),
+    }
 
 
-def usage_lines(folder: str, modalities: tuple[str, ...], problem_type: str, example: dict[str, str]) -> str:
-    """The lines of Python that load a checkpoint and use it."""
-    arguments = {"text": "text", "image": "images", "audio": "audio"}
-    given = ", ".join(f"{arguments[m]}={example[m]!r}" for m in modalities)
-    answer = {
-        "regression": "print(logits.tolist())",
-        "multi_label_classification": "print([model.config.id2label[i] for i in (logits[0] > 0).nonzero().flatten().tolist()])",
-    }.get(problem_type, "print(model.config.id2label[logits.argmax(-1).item()])")
-    return f"""\
-from transformers import AutoModelForSequenceClassification, AutoProcessor
-
-processor = AutoProcessor.from_pretrained({folder!r}, trust_remote_code=True)
-model = AutoModelForSequenceClassification.from_pretrained({folder!r}, trust_remote_code=True)
-inputs = processor({given}, return_tensors="pt")  # or any subset of these
-logits = model(**inputs).logits
-{answer}
-"""
-
-
-def save_examples(folder: Path, row: dict) -> dict[str, str]:
-    """The first test row of the embedded data as files, so that the printed lines run as they are."""
-    example = {"text": row.get("text")}
-    for modality, name in (("image", "example.png"), ("audio", "example.wav")):
-        if modality in row:
-            (folder / name).write_bytes(row[modality]["bytes"])
-            example[modality] = str(folder / name)
-    return example
-
-
-def write_card(folder: Path, results: dict, usage: str, dataset: str, command: str) -> None:
-    """The checkpoint's model card: tags, metrics, how to load, how it was trained."""
-    metrics = metric_names(results)
-    data = ModelCardData(
-        model_name=folder.name,
-        library_name="transformers",
-        license="apache-2.0",
-        tags=["mixture-of-transformers", "multimodal", "text", "image", "audio"],
-        eval_results=[
-            EvalResult(
-                task_type=f"{results['task']}",
-                dataset_type=dataset,
-                dataset_name=dataset,
-                dataset_split=results["split"],
-                metric_type=name,
-                metric_name=f"{name} ({subset})",
-                metric_value=round(numbers[name], 4),
-            )
-            for subset, numbers in results["subsets"].items()
-            for name in metrics
-            if name in numbers
-        ],
-    )
-    rows = "\n".join(
-        f"| {subset} | "
-        + " | ".join(f"{numbers.get(n, float('nan')):.4f}" for n in metrics)
-        + f" | {numbers['rows']} |"
-        for subset, numbers in results["subsets"].items()
-    )
-    text = f"""---
-{data.to_yaml()}
----
-
-# {folder.name}
-
-A [Mixture-of-Transformers](https://arxiv.org/abs/2411.04996) that answers from any subset of its modalities.
-
-## Results
-
-On the {results["split"]} split of {dataset}, from this one checkpoint:
-
-| modalities | {" | ".join(metrics)} | rows |
-|---|{"---|" * (len(metrics) + 1)}
-{rows}
-
-## Use
-
-```python
-{usage}```
-
-## Training
-
-`{command}`, seed {results["seed"]}, {results["seconds"]:.0f} seconds of training.
-"""
-    ModelCard(text).save(folder / "README.md")
+def evaluate(trainer: MoTTrainer, dataset: EncodedDataset, task: str) -> dict:
+    """The part of the results that the table shows."""
+    if task == "retrieval":
+        return {"pairs": trainer.evaluate_retrieval(dataset)}
+    if task == "pretraining":
+        return {"terms": trainer.evaluate_terms(dataset)}
+    return {"subsets": trainer.evaluate_subsets(dataset)}
 
 
 def main(arguments: list[str] | None = None) -> dict:
@@ -351,15 +358,9 @@ def main(arguments: list[str] | None = None) -> dict:
     with training.main_process_first():
         splits, labels = load_data(data, training.seed)
     processor = build_processor(splits["train"], model_arguments, data.max_text_tokens)
-    if model_arguments.model_name_or_path:
-        model = MoTForSequenceClassification.from_pretrained(
-            model_arguments.model_name_or_path,
-            num_labels=labels.num_labels,
-            problem_type=labels.problem_type,
-            ignore_mismatched_sizes=True,
-        )
-    else:
-        model = MoTForSequenceClassification(build_config(splits["train"], labels, processor, data, model_arguments))
+    checkpoint = model_arguments.model_name_or_path
+    config = None if checkpoint else build_config(splits["train"], labels, processor, data, model_arguments)
+    model = build_model(config, data, labels, checkpoint)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters for {', '.join(model.config.modalities)}")
 
     encoded = {
@@ -368,33 +369,24 @@ def main(arguments: list[str] | None = None) -> dict:
         )
         for name, split in splits.items()
     }
-    pad_token_id = processor.tokenizer.pad_token_id
+    classifies = data.task in ("classification", "regression")
     trainer = MoTTrainer(
         model=model,
         args=training,
         train_dataset=encoded["train"],
         eval_dataset=encoded["validation"],
         processing_class=processor,
-        data_collator=MoTCollator(pad_token_id),
-        train_collator=MoTCollator(
-            pad_token_id,
-            ImageAugmentation() if model_arguments.image_augmentation else None,
-            AUDIO_AUGMENTATIONS[model_arguments.audio_kind] if model_arguments.audio_augmentation else None,
-            model_arguments.modality_dropout,
-        ),
-        compute_metrics=lambda p: compute_metrics(p.predictions, p.label_ids, labels.problem_type),
+        **build_collators(processor, model.config, data, model_arguments),
+        compute_metrics=(lambda p: compute_metrics(p.predictions, p.label_ids, labels.problem_type))
+        if classifies
+        else None,
     )
     start = time.time()
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     seconds = time.time() - start
 
-    results = {
-        "task": labels.problem_type,
-        "split": data.evaluate_on,
-        "seed": training.seed,
-        "seconds": round(seconds, 1),
-        "subsets": trainer.evaluate_subsets(encoded[data.evaluate_on]),
-    }
+    results = {"task": data.task, "split": data.evaluate_on, "seed": training.seed, "seconds": round(seconds, 1)}
+    results |= evaluate(trainer, encoded[data.evaluate_on], data.task)
     finish(trainer, results, splits["test"], data, arguments)
     return results
 
@@ -419,7 +411,7 @@ def finish(
     write_card(
         folder,
         results,
-        usage_lines(hub_name, config.modalities, config.problem_type, own_files),
+        usage_lines(data.task, hub_name, config, own_files),
         dataset=Path(data.dataset_name or "embedded digits").name,
         command=" ".join(["python run_finetune.py", *arguments]),
     )
@@ -433,7 +425,7 @@ def finish(
         )
     print_table(results)
     print(f"\nThe checkpoint is in {folder}. To use it, without this package:\n")
-    print(usage_lines(str(folder), config.modalities, config.problem_type, example))
+    print(usage_lines(data.task, str(folder), config, example))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Training on any subset of the modalities: `MoTTrainer` with its arguments, data collator and metrics.
+"""Training on any subset of the modalities: `MoTTrainer` with its arguments and data collator.
 
 Rows pass through the processor once (`EncodedDataset`), are augmented and padded to a batch (`MoTCollator`), and train
 one model for every subset of its modalities at once (the objective of `MoTTrainer`).
 """
 
+import inspect
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,14 +15,14 @@ from typing import Literal
 import datasets
 import numpy as np
 import torch
-from sklearn import metrics as sklearn_metrics
 from torch.nn import functional as F
-from transformers import Trainer, TrainingArguments
+from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 from transformers.utils import logging
 
 from .configuration_mot import MODALITIES
 from .data_mot import is_ready_features
 from .loss_mot import IGNORED_LABEL
+from .metrics_mot import compute_metrics, pairwise_retrieval_metrics
 
 logger = logging.get_logger(__name__)
 
@@ -33,6 +34,8 @@ INPUTS = {
     "image_features": ("pixel_mask", "image"),
     "input_features": ("input_features_mask", "audio"),
 }
+# Inputs that may come with the seconds of their frames.
+TIMES = {"pixel_values": "pixel_times", "input_features": "input_features_times"}
 
 
 def all_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
@@ -109,9 +112,10 @@ class EncodedDataset(torch.utils.data.Dataset):
         if "text" in arguments:
             arguments["text_kwargs"] = self.text_options
         encoded = self.processor(**arguments, return_tensors="pt")
-        example = {name: value[0] for name, value in encoded.items() if name in INPUTS}
-        if "input_features" in example and self.max_frames is not None:
-            example["input_features"] = example["input_features"][: self.max_frames]
+        example = {name: value[0] for name, value in encoded.items() if name in (*INPUTS, *TIMES.values())}
+        for name in ("input_features", "input_features_times"):
+            if name in example and self.max_frames is not None:
+                example[name] = example[name][: self.max_frames]
         if row.get("label") is not None:
             example["labels"] = torch.as_tensor(row["label"])
         return example
@@ -128,20 +132,30 @@ class MoTCollator:
         image_augmentation: an `ImageAugmentation`, or None.
         audio_augmentation: an `AudioAugmentation`, or None.
         modality_dropout: the probability with which each modality of a row is hidden; never a row's last one.
+        word_masking: hides words and gives them as `text_labels`, for pretraining; or None.
     """
 
     pad_token_id: int = 0
     image_augmentation: "ImageAugmentation | None" = None
     audio_augmentation: "AudioAugmentation | None" = None
     modality_dropout: float = 0.0
+    word_masking: DataCollatorForLanguageModeling | None = None
 
     def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         rows = [self.drop_modalities(row) for row in rows]
+        if self.audio_augmentation:
+            rows = [self.augment_audio(row) for row in rows]
         batch: dict[str, torch.Tensor] = {}
         for name, (mask_name, _) in INPUTS.items():
             values = [row.get(name) for row in rows]
             if any(value is not None for value in values):
                 batch[name], batch[mask_name] = self.pad(name, values)
+        for name in TIMES.values():
+            values = [row.get(name) for row in rows]
+            if any(value is not None for value in values):
+                batch[name], _ = self.pad(name, values)
+        if self.word_masking and "input_ids" in batch:
+            batch["input_ids"], batch["text_labels"] = self.word_masking.torch_mask_tokens(batch["input_ids"])
         if self.image_augmentation and "pixel_values" in batch:
             batch["pixel_values"] = self.image_augmentation(batch["pixel_values"])
         if "labels" in rows[0]:
@@ -155,12 +169,21 @@ class MoTCollator:
         dropped = [name for name in names if torch.rand(()) < self.modality_dropout]
         if len(dropped) == len(names):
             dropped.pop(int(torch.randint(len(names), ())))
+        dropped += [TIMES[name] for name in dropped if name in TIMES]
         return {name: value for name, value in row.items() if name not in dropped}
+
+    def augment_audio(self, row: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Another tempo gives other frames over the same seconds, so that what happened together stays together."""
+        if "input_features" not in row:
+            return row
+        row = row | {"input_features": self.audio_augmentation(row["input_features"])}
+        if "input_features_times" in row:
+            times, length = row["input_features_times"], len(row["input_features"])
+            row["input_features_times"] = F.interpolate(times[None, None], size=length, mode="linear")[0, 0]
+        return row
 
     def pad(self, name: str, values: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
         """Values (L_i, ...) with their own lengths, or single images (C, H, W), to one tensor and its mask."""
-        if name == "input_features" and self.audio_augmentation:
-            values = [None if value is None else self.audio_augmentation(value) for value in values]
         example = next(value for value in values if value is not None)
         if name == "pixel_values" and example.ndim == 3:
             mask = torch.tensor([value is not None for value in values]).long()
@@ -249,40 +272,6 @@ class AudioAugmentation:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Metrics
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def compute_metrics(logits: np.ndarray, labels: np.ndarray, problem_type: str) -> dict[str, float]:
-    """
-    The usual numbers for logits (N, num_labels) and labels: accuracy and macro F1; for multi-label problems the exact
-    match as accuracy, micro F1 and macro F1; for regression MAE, MSE and Pearson's correlation.
-    """
-    if problem_type == "regression":
-        labels = labels.reshape(logits.shape)
-        numbers = {
-            "mae": sklearn_metrics.mean_absolute_error(labels, logits),
-            "mse": sklearn_metrics.mean_squared_error(labels, logits),
-        }
-        if len(logits) > 1 and logits.std() > 0 and labels.std() > 0:
-            numbers["pearson"] = np.corrcoef(logits.ravel(), labels.ravel())[0, 1]
-    elif problem_type == "multi_label_classification":
-        predicted, labels = logits > 0, labels > 0.5
-        numbers = {
-            "accuracy": (predicted == labels).all(axis=1).mean(),
-            "f1_micro": sklearn_metrics.f1_score(labels, predicted, average="micro", zero_division=0),
-            "f1_macro": sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0),
-        }
-    else:
-        predicted = logits.argmax(axis=1)
-        numbers = {
-            "accuracy": (predicted == labels).mean(),
-            "f1_macro": sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0),
-        }
-    return {name: float(number) for name, number in numbers.items()}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # Trainer
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -306,11 +295,12 @@ class MoTTrainingArguments(TrainingArguments):
 
 class MoTTrainer(Trainer):
     """
-    `Trainer` for models that answer from any subset of their modalities.
+    `Trainer` for all MoT models. Each loss term is logged beside the loss.
 
-    With `objective="subsets"` a step's loss is the mean over every single modality and one random larger subset, the
-    encoders run once. That teaches each modality to answer alone, slow ones too, better than modality dropout (see
-    `docs/training.md`). Each loss term is logged beside the loss.
+    Heads that classify or regress train with `objective="subsets"`: a step's loss is the mean over every single
+    modality and one random larger subset, the encoders run once. That teaches each modality to answer alone, slow ones
+    too, better than modality dropout (see `docs/training.md`). Heads that retrieve or pretrain have losses over
+    several modalities of their own.
 
     Args:
         train_collator: makes the batches of training, where `data_collator` makes those of evaluation.
@@ -319,6 +309,10 @@ class MoTTrainer(Trainer):
     def __init__(self, *args, train_collator: MoTCollator | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.train_collator = train_collator or self.data_collator
+        accepted = inspect.signature(self.model.forward).parameters
+        self.takes_subsets = "modality_subsets" in accepted
+        if "return_loss" in accepted:  # a loss that needs no labels, also in evaluation
+            self.can_return_loss, self.label_names = True, []
         self.loss_terms: dict[str, list[torch.Tensor]] = defaultdict(list)
 
     def get_train_dataloader(self):
@@ -329,13 +323,16 @@ class MoTTrainer(Trainer):
             self.data_collator = evaluation_collator
 
     def get_decay_parameter_names(self, model) -> list[str]:
-        """Weight decay is for matrices; not for norms and biases, nor for embeddings, positions and cls tokens."""
+        """Weight decay is for matrices; not for norms, biases and scales, nor for embeddings and learned tokens."""
         excluded = ("modality_embeddings", "position_embeddings", "word_embeddings", "cls_token")
+        excluded += ("mask_tokens", "fusion.missing", "fusion.query", "log_scale")
         names = super().get_decay_parameter_names(model)
         return [name for name in names if not any(part in name for part in excluded)]
 
     def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch=None):
-        if model.training and self.args.objective == "subsets":
+        if self.can_return_loss:
+            inputs = {**inputs, "return_loss": True}
+        if model.training and self.takes_subsets and self.args.objective == "subsets":
             inputs = self.with_subsets(inputs)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if model.training:
@@ -364,6 +361,12 @@ class MoTTrainer(Trainer):
             self.loss_terms.clear()
         super().log(logs, *args, **kwargs)
 
+    def batches(self, dataset):
+        """The model ready to evaluate, with each batch of a dataset on its device."""
+        model = self._wrap_model(self.model, training=False).eval()
+        for inputs in self.get_eval_dataloader(dataset):
+            yield model, self._prepare_inputs(inputs)
+
     @torch.no_grad()
     def evaluate_subsets(self, dataset) -> dict[str, dict[str, float]]:
         """
@@ -371,11 +374,8 @@ class MoTTrainer(Trainer):
         number is `rows`): `{"text": {"accuracy": …, "rows": …}, …, "text+image+audio": {…}}`. Encoders run once.
         """
         subsets = all_subsets(self.model.config.modalities)
-        model = self._wrap_model(self.model, training=False)
-        model.eval()
         logits, labels, complete = [], [], []
-        for inputs in self.get_eval_dataloader(dataset):
-            inputs = self._prepare_inputs(inputs)
+        for model, inputs in self.batches(dataset):
             batch_labels = inputs.pop("labels")
             batch_logits = model(**inputs, modality_subsets=subsets).logits  # (B, S, num_labels)
             batch_complete = torch.stack([row_has(inputs, subset, all) for subset in subsets], dim=1)  # (B, S)
@@ -393,6 +393,55 @@ class MoTTrainer(Trainer):
             return {"rows": 0}
         numbers = compute_metrics(logits[rows], labels[rows], self.model.config.problem_type)
         return numbers | {"rows": int(rows.sum())}
+
+    @torch.no_grad()
+    def evaluate_retrieval(self, dataset) -> dict[str, dict[str, float]]:
+        """
+        Search metrics over a whole dataset, both directions of every two modalities, and each modality against all
+        others together: `{"text->image": {"recall_at_1": …, …}, …, "text+audio->image": {…}, …}`, each over the rows
+        that have all of them. With labels, `precision_at_1` says how often the first item shows the query's label.
+        """
+        embeddings, labels = self.embed(dataset)
+        present = {name: (vectors**2).sum(axis=1) > 0 for name, vectors in embeddings.items()}
+        modalities = self.model.config.modalities
+        pairs = [(a, b) for a, b in itertools.combinations(modalities, 2)]
+        if len(modalities) > 2:
+            pairs += [(subset_name(other for other in modalities if other != m), m) for m in modalities]
+            present |= {subset_name(s): np.all([present[m] for m in s], axis=0) for s in all_subsets(modalities)}
+        return pairwise_retrieval_metrics(embeddings, present, labels, pairs)
+
+    def embed(self, dataset) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """
+        Embeddings (N, projection_dim) of every modality, and of all but one where that is several, zero for rows that
+        have none of it; and the labels (N,), if there are any.
+        """
+        modalities = self.model.config.modalities
+        subsets = [subset for subset in all_subsets(modalities) if len(subset) in (1, len(modalities) - 1)]
+        vectors, labels = defaultdict(list), []
+        for model, inputs in self.batches(dataset):
+            found = {"labels": inputs.pop("labels")} if "labels" in inputs else {}
+            encoded = model.mot.encode(**inputs)
+            found |= {subset_name(subset): model.embed(encoded, subset).vectors for subset in subsets}
+            gathered = self.accelerator.gather_for_metrics(found)
+            labels.append(gathered.pop("labels", None))
+            for name, tensor in gathered.items():
+                vectors[name].append(tensor.float().cpu().numpy())
+        has_labels = labels[0] is not None
+        return (
+            {name: np.concatenate(arrays) for name, arrays in vectors.items()},
+            torch.cat(labels).cpu().numpy() if has_labels else None,
+        )
+
+    @torch.no_grad()
+    def evaluate_terms(self, dataset) -> dict[str, dict[str, float]]:
+        """The mean of each loss term over a dataset's batches, always with the same hidden tokens."""
+        terms = defaultdict(list)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.args.seed)
+            for model, inputs in self.batches(dataset):
+                for name, loss in model(**inputs, return_loss=True).losses.items():
+                    terms[name].append(self.accelerator.gather(loss[None]).mean().item())
+        return {name: {"loss": float(np.mean(losses)), "batches": len(losses)} for name, losses in terms.items()}
 
 
 def row_has(inputs: dict[str, torch.Tensor], subset: tuple[str, ...], how) -> torch.Tensor:

@@ -16,6 +16,7 @@ SUBSETS = tuple(chain.from_iterable(combinations(MODALITIES, size) for size in (
 MASKS = {"text": "attention_mask", "image": "pixel_mask", "audio": "input_features_mask"}
 RAW_INPUTS = {"text": "input_ids", "image": "pixel_values", "audio": "input_features"}
 FEATURE_INPUTS = {"text": "text_features", "image": "image_features", "audio": "input_features"}
+TIMES = {"image": "pixel_times", "audio": "input_features_times"}
 MODALITY_OF_INPUT = {name: m for inputs in (RAW_INPUTS, FEATURE_INPUTS) for m, name in inputs.items()}
 
 VOCAB_SIZE, NUM_MEL_BINS, NUM_CHANNELS, PATCH_SIZE = 50, 6, 3, 4
@@ -212,3 +213,33 @@ def max_difference(left, right):
     if left.shape != right.shape:
         raise AssertionError(f"shapes differ: {tuple(left.shape)} and {tuple(right.shape)}")
     return (left.double() - right.double()).abs().max().item() if left.numel() else 0.0
+
+
+def batch_size_of(inputs):
+    return len(next(iter(inputs.values())))
+
+
+def run(model, inputs, **options):
+    with torch.no_grad():
+        return model(**inputs, **options)
+
+
+def in_float64(inputs):
+    return {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
+
+
+def outputs_and_gradients(model, inputs):
+    """The outputs, and the gradients of a fixed random reading of them for all parameters and float inputs."""
+    inputs = {name: v.clone().requires_grad_() if v.is_floating_point() else v for name, v in inputs.items()}
+    output = model(**inputs)
+    generator = torch.Generator().manual_seed(3)
+    readings = [output.last_hidden_state, output.pooler_output]
+    loss = sum((torch.randn(value.shape, generator=generator) * value).sum() for value in readings)
+    sources = dict(model.named_parameters()) | {name: v for name, v in inputs.items() if v.requires_grad}
+    gradients = torch.autograd.grad(loss, list(sources.values()), allow_unused=True)
+    return readings, {name: gradient for name, gradient in zip(sources, gradients) if gradient is not None}
+
+
+def is_key_bias(name):
+    """Adding a constant to all keys changes no softmax, so the gradient of a key bias is zero up to rounding."""
+    return name.endswith("k_proj.bias")

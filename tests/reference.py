@@ -86,26 +86,31 @@ def sinusoid_2d(row, column, width):
     return torch.cat([sinusoid(row, width // 2), sinusoid(column, width // 2)])
 
 
-def time_sinusoid(frame, width):
+def time_sinusoid(position, width):
     """What a frame adds to its picture positions; nothing for the first one."""
-    return sinusoid(frame, width) - sinusoid(0, width)
+    return sinusoid(position, width) - sinusoid(0, width)
 
 
-def count_positions(number, width):
-    return torch.stack([sinusoid(position, width) for position in range(number)])
+def sequence_positions(number, width, times):
+    """Of a sequence's tokens: 0, 1, 2, ...; or, given the seconds of each, 50 to the second."""
+    return torch.stack([sinusoid(position, width) for position in places(number, times)])
+
+
+def places(number, times):
+    return list(range(number)) if times is None else [50 * float(time) for time in times]
 
 
 # "Input + E_pos" of equation 1, per modality
 
 
-def embed_features(features, weights, name, width):
-    return linear(features, weights, f"{name}.projection") + count_positions(len(features), width)
+def embed_features(features, weights, name, width, times):
+    return linear(features, weights, f"{name}.projection") + sequence_positions(len(features), width, times)
 
 
 def embed_text(input_ids, weights, name, config):
     table = weights[f"{name}.word_embeddings.weight"]
     tokens = torch.stack([table[int(token)] for token in input_ids])
-    return tokens + count_positions(len(input_ids), config.hidden_size)
+    return tokens + sequence_positions(len(input_ids), config.hidden_size, times=None)
 
 
 def convolve_2d(picture, weights, name):
@@ -126,7 +131,7 @@ def convolve_2d(picture, weights, name):
 
 
 def embed_picture(picture, weights, name, config):
-    """One picture (C, H, W) -> its patches (h * w, d), row by row, positions included."""
+    """One picture (C, H, W) -> its patches (h * w, d), row by row, with their places in two dimensions."""
     rows, columns = picture.shape[1] // config.patch_size, picture.shape[2] // config.patch_size
     patch = config.patch_size
     if config.stem == "conv":  # each convolution halves the sides, so that one pixel is left of each patch
@@ -141,20 +146,20 @@ def embed_picture(picture, weights, name, config):
             pixels = picture[:, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch]
             token = kernel @ pixels.reshape(-1) + bias
             if config.position_embedding_type == "sinusoidal_2d":
-                position = sinusoid_2d(row, column, config.hidden_size)
-            else:
-                position = sinusoid(row * columns + column, config.hidden_size)
-            tokens.append(token + position)
+                token = token + sinusoid_2d(row, column, config.hidden_size)
+            tokens.append(token)
     return torch.stack(tokens)
 
 
-def embed_image(pixels, weights, name, config):
+def embed_image(pixels, weights, name, config, times):
     """A still picture (C, H, W), or its real frames (F, C, H, W) one after the other."""
     frames = [pixels] if pixels.dim() == 3 else list(pixels)
-    tokens = []
-    for time, frame in enumerate(frames):
-        tokens.append(embed_picture(frame, weights, name, config) + time_sinusoid(time, config.hidden_size))
-    return torch.cat(tokens)
+    tokens = [embed_picture(frame, weights, name, config) for frame in frames]
+    if config.position_embedding_type == "sinusoidal":  # all patches of all frames are one sequence
+        tokens = torch.cat(tokens)
+        return tokens + sequence_positions(len(tokens), config.hidden_size, times=None)
+    positions = [time_sinusoid(place, config.hidden_size) for place in places(len(frames), times)]
+    return torch.cat([frame + position for frame, position in zip(tokens, positions)])
 
 
 def convolve(signal, weights, name, stride):
@@ -170,8 +175,8 @@ def convolve(signal, weights, name, stride):
     return torch.stack(outputs)
 
 
-def embed_audio(frames, weights, name, config):
-    """Real mel frames (n, bins) -> ceil(n / stem_stride) tokens."""
+def embed_audio(frames, weights, name, config, times):
+    """Real mel frames (n, bins) -> ceil(n / stem_stride) tokens; a token has the time of its first frame."""
     stride = config.stem_stride
     if config.stem == "conv":
         hidden = gelu(convolve(frames, weights, f"{name}.conv1", stride=1))
@@ -184,20 +189,21 @@ def embed_audio(frames, weights, name, config):
             group[: len(piece)] = piece
             tokens.append(group)
         tokens = linear(torch.stack(tokens), weights, f"{name}.projection")
-    return tokens + count_positions(len(tokens), config.hidden_size)
+    first_times = None if times is None else [times[index * stride] for index in range(len(tokens))]
+    return tokens + sequence_positions(len(tokens), config.hidden_size, first_times)
 
 
-def embed(modality, value, weights, config):
+def embed(modality, value, weights, config, times):
     """Equation 1: X = Input + E_mod + E_pos, then the cls token in front, then the norm where configured."""
     name = f"embeddings.{modality}"
     if config.feature_size is not None:
-        tokens = embed_features(value, weights, name, config.hidden_size)
+        tokens = embed_features(value, weights, name, config.hidden_size, times)
     elif modality == "text":
         tokens = embed_text(value, weights, name, config)
     elif modality == "image":
-        tokens = embed_image(value, weights, name, config)
+        tokens = embed_image(value, weights, name, config, times)
     else:
-        tokens = embed_audio(value, weights, name, config)
+        tokens = embed_audio(value, weights, name, config, times)
     kind = weights[f"modality_embeddings.{modality}"]  # (1, d)
     tokens = tokens + kind
     if config.use_cls_token:
@@ -284,26 +290,78 @@ def global_layer(x, weights, name, config):
     return x, attention
 
 
+# Fusion: from the modalities' tokens to one vector
+
+
+def pool(modality, tokens, config):
+    """A modality's mean token, or its cls token: (d,)."""
+    return tokens[0] if config.modality_config(modality).use_cls_token else tokens.mean(dim=0)
+
+
+def attend(x, context, weights, name, num_heads):
+    """Queries from x (n, d), keys and values from context (k, d) -> (n, d)."""
+    query = linear(x, weights, f"{name}.q_proj")
+    key, value = (linear(context, weights, f"{name}.{letter}_proj") for letter in "kv")
+    attended, _ = multi_head_attention(query, key, value, num_heads)
+    return linear(attended, weights, f"{name}.o_proj")
+
+
+def late_fusion(parts, weights, config):
+    """The mean over the row's modalities."""
+    return torch.stack([pool(modality, tokens, config) for modality, tokens in parts.items()]).mean(dim=0)
+
+
+def early_fusion(parts, weights, config):
+    """GELU(LayerNorm(W [text; image; audio] + b)), a learned vector for each modality that the row lacks."""
+    vectors = []
+    for modality in MODALITIES:
+        if modality in parts:
+            vectors.append(pool(modality, parts[modality], config))
+        elif config.modality_config(modality) is not None:
+            vectors.append(weights[f"fusion.missing.{modality}"][0])
+    projected = linear(torch.cat(vectors)[None], weights, "fusion.projection")  # (1, d)
+    return gelu(layer_norm(projected, weights, "fusion.layernorm", config.layer_norm_eps))[0]
+
+
+def hierarchical_fusion(parts, weights, config):
+    """Text attends to the image, the result to the audio, then to itself; the first that the row has takes the lead."""
+    leading, *levels = parts
+    x = parts[leading]
+    for level in levels:
+        query = layer_norm(x, weights, f"fusion.query_norms.{level}", config.layer_norm_eps)
+        context = layer_norm(parts[level], weights, f"fusion.context_norms.{level}", config.layer_norm_eps)
+        x = x + attend(query, context, weights, f"fusion.cross_attentions.{level}", config.num_attention_heads)
+    normed = layer_norm(x, weights, "fusion.layernorm", config.layer_norm_eps)
+    x = x + attend(normed, normed, weights, "fusion.self_attention", config.num_attention_heads)
+    return pool(leading, x, config)
+
+
+def attention_fusion(parts, weights, config):
+    """A learned query looks at the normed joint sequence."""
+    tokens = layer_norm(torch.cat(list(parts.values())), weights, "fusion.layernorm", config.layer_norm_eps)
+    return attend(weights["fusion.query"][0], tokens, weights, "fusion.attention", config.num_attention_heads)[0]
+
+
+FUSIONS = {
+    "late": late_fusion,
+    "early": early_fusion,
+    "hierarchical": hierarchical_fusion,
+    "attention": attention_fusion,
+}
+
+
 # The whole model
 
 
-def pool(parts, config):
-    """The mean over the row's modalities of each one's mean token (or its cls token)."""
-    pooled = []
-    for modality, tokens in parts.items():
-        cls_token = config.modality_config(modality).use_cls_token
-        pooled.append(tokens[0] if cls_token else tokens.mean(dim=0))
-    return torch.stack(pooled).mean(dim=0)
-
-
-def reference_forward(state_dict, config, row):
+def reference_forward(state_dict, config, row, times=None):
     """Computes one row.
 
     Args:
         state_dict: that of a `MoTModel`.
-        config: its `MoTConfig`, with `fusion_type="late"` and sinusoidal positions.
+        config: its `MoTConfig`, with sinusoidal positions.
         row: modality -> its real input: ids (n,), pixels (C, H, W) or (F, C, H, W), mel frames (n, bins), or ready
             features (n, feature_size). A modality that is not a key is absent from the row.
+        times: modality -> the seconds of its frames or features (n,); where there are none, positions count.
 
     Returns:
         A `ReferenceOutput` in float64.
@@ -314,7 +372,7 @@ def reference_forward(state_dict, config, row):
         if modality in row:
             value = row[modality] if row[modality].dtype == torch.int64 else row[modality].detach().double()
             tower = config.modality_config(modality)
-            tokens = embed(modality, value, weights, tower)
+            tokens = embed(modality, value, weights, tower, (times or {}).get(modality))
             parts[modality], encoder_hidden_states[modality] = encode(
                 modality, tokens, weights, tower, config.hidden_size
             )
@@ -330,6 +388,5 @@ def reference_forward(state_dict, config, row):
         hidden_states.append(x)
         attentions.append(attention)
     modality_states = split(x, lengths)
-    return ReferenceOutput(
-        x, pool(modality_states, config), modality_states, hidden_states, attentions, encoder_hidden_states
-    )
+    pooled = FUSIONS[config.fusion_type](modality_states, weights, config)
+    return ReferenceOutput(x, pooled, modality_states, hidden_states, attentions, encoder_hidden_states)

@@ -21,6 +21,9 @@ from mot import (
     MoTConfig,
     MoTForAudioClassification,
     MoTForImageClassification,
+    MoTForMaskedLM,
+    MoTForPreTraining,
+    MoTForRetrieval,
     MoTForSequenceClassification,
     MoTImageConfig,
     MoTModel,
@@ -43,6 +46,9 @@ AUTO_CLASS_TABLES = {
     "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES": "MoTForSequenceClassification",
     "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES": "MoTForImageClassification",
     "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES": "MoTForAudioClassification",
+    "MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES": "MoTForRetrieval",
+    "MODEL_FOR_PRETRAINING_MAPPING_NAMES": "MoTForPreTraining",
+    "MODEL_FOR_MASKED_LM_MAPPING_NAMES": "MoTForMaskedLM",
 }
 VOCAB_SIZE, IMAGE_SIZE, PATCH_SIZE, NUM_MEL_BINS = 99, 8, 4, 6
 PICTURE, PATCHES = (3, IMAGE_SIZE, IMAGE_SIZE), 4

@@ -19,15 +19,20 @@ from helpers import (
     MODALITIES,
     RAW_INPUTS,
     SUBSETS,
+    batch_size_of,
     build,
     compact_inputs,
+    in_float64,
     input_items,
+    is_key_bias,
     make_inputs,
     max_difference,
+    outputs_and_gradients,
     poison,
     presence,
     real_row,
     real_tokens,
+    run,
     select_rows,
     subset_name,
     tiny_config,
@@ -64,15 +69,6 @@ def classifier_for(architecture, kind="raw", **overrides):
 def labels_for(inputs):
     batch_size = len(next(iter(inputs.values())))
     return torch.arange(batch_size) % NUM_LABELS
-
-
-def run(model, inputs, **options):
-    with torch.no_grad():
-        return model(**inputs, **options)
-
-
-def batch_size_of(inputs):
-    return len(next(iter(inputs.values())))
 
 
 def assert_row_equals_reference(model, output, inputs, index):
@@ -130,9 +126,10 @@ def test_convolutional_image_stem_equals_the_reference(frames):
         assert_row_equals_reference(model, output, inputs, index)
 
 
-def test_one_dimensional_positions_of_a_picture_equal_the_reference():
+@pytest.mark.parametrize("frames", [False, True])
+def test_one_dimensional_positions_of_patches_equal_the_reference(frames):
     model = build(MoTModel, tiny_config(image_config={"position_embedding_type": "sinusoidal"}))
-    inputs = make_inputs(("image", "audio"))
+    inputs = make_inputs(("image", "audio"), frames=frames)
     output = run(model, inputs)
     for index in range(batch_size_of(inputs)):
         assert_row_equals_reference(model, output, inputs, index)
@@ -289,18 +286,6 @@ def test_an_absent_modality_costs_nothing_in_inference(architecture, absent):
 RUBBISH = pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), -float("inf"), 1e30])
 
 
-def outputs_and_gradients(model, inputs):
-    """The outputs, and the gradients of a fixed random reading of them for all parameters and float inputs."""
-    inputs = {name: v.clone().requires_grad_() if v.is_floating_point() else v for name, v in inputs.items()}
-    output = model(**inputs)
-    generator = torch.Generator().manual_seed(3)
-    readings = [output.last_hidden_state, output.pooler_output]
-    loss = sum((torch.randn(value.shape, generator=generator) * value).sum() for value in readings)
-    sources = dict(model.named_parameters()) | {name: v for name, v in inputs.items() if v.requires_grad}
-    gradients = torch.autograd.grad(loss, list(sources.values()), allow_unused=True)
-    return readings, {name: gradient for name, gradient in zip(sources, gradients) if gradient is not None}
-
-
 @RUBBISH
 @every_kind
 @every_architecture
@@ -390,11 +375,6 @@ def backward(model, inputs, **options):
     return loss.detach(), {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-def is_key_bias(name):
-    """Adding a constant to all keys changes no softmax, so the gradient of a key bias is zero up to rounding."""
-    return name.endswith("k_proj.bias")
-
-
 def assert_gradients_of(subset, gradients):
     for name, gradient in gradients.items():
         assert gradient is not None, f"{name} has no gradient"
@@ -449,10 +429,6 @@ def test_a_wholly_masked_modality_has_zero_gradients(architecture, absent):
     inputs[MASKS[absent]] = torch.zeros_like(inputs[MASKS[absent]])
     _, gradients = backward(classifier_for(architecture), inputs)
     assert_gradients_of([m for m in MODALITIES if m != absent], gradients)
-
-
-def in_float64(inputs):
-    return {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
 
 
 @pytest.mark.parametrize("masks", ["padding", None])
