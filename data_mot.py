@@ -535,7 +535,8 @@ def prepare_split(
     """Reduce a split to `text`, `image`, `audio`, `video` (those in `columns`) and `label`.
 
     Media are cast to undecoded cells, so reading a row opens no file. Labels become class ids (ClassLabel, strings,
-    whole numbers, booleans), multi-hot vectors (lists of those) or numbers (floats).
+    whole numbers, booleans), multi-hot vectors (lists of those) or numbers (floats). Missing ones (None, NaN, class id
+    -1) become None, are counted in a warning, and do not count in training or evaluation.
 
     Args:
         split: any split of the dataset.
@@ -548,7 +549,7 @@ def prepare_split(
         The reduced split, and the labels (None without a label column).
 
     Raises:
-        ValueError: a column or a label is missing, or a label is not among the classes of the training split.
+        ValueError: a column is missing, all labels are, or a label is not among the classes of the training split.
     """
     chosen = {role: getattr(columns, role) for role in (*columns.modalities, "label")}
     chosen = {role: name for role, name in chosen.items() if name is not None}
@@ -572,19 +573,25 @@ def prepare_split(
 
 
 def _readable_labels(kind, values: list, split_name: str) -> list:
-    """Labels as strings, numbers or lists of those, with class ids replaced by their names."""
+    """Labels as strings, numbers or lists of those, with class ids replaced by their names; None for missing ones."""
     element = _element(kind)
-    readable = []
+    readable, missing = [], []
     for row, value in enumerate(values):
         members = value if isinstance(value, list) else [value]
         if any(_is_missing(member, element) for member in members):
-            raise ValueError(
-                f"The label of row {row} of split '{split_name}' is missing ({value}). Label the row, remove it, "
-                "or name another label column."
-            )
+            missing.append(row)
+            readable.append(None)
+            continue
         if isinstance(element, ClassLabel):
             members = [element.int2str(member) for member in members]
         readable.append(members if isinstance(value, list) else members[0])
+    if missing and len(missing) == len(values):
+        raise ValueError(f"No row of split '{split_name}' has a label: label some, or name another label column.")
+    if missing:
+        logger.warning(
+            f"{len(missing)} of {len(values)} rows of '{split_name}' have no label and do not count "
+            f"(rows {_shortened(missing)})."
+        )
     return readable
 
 
@@ -599,6 +606,7 @@ def _is_missing(label, kind) -> bool:
 
 
 def _learn_labels(kind, readable: list, problem_type: str | None) -> LabelSpec:
+    readable = [label for label in readable if label is not None]
     element, several = _element(kind), _is_list(kind)
     numeric = _is_value(element, "int", "uint", "float")
     if problem_type not in (None, "regression"):
@@ -621,10 +629,13 @@ def _learn_labels(kind, readable: list, problem_type: str | None) -> LabelSpec:
 
 def _encode_labels(readable: list, labels: LabelSpec, split_name: str) -> list:
     if labels.problem_type == "regression":
-        return [float(value) for value in readable]
+        return [None if value is None else float(value) for value in readable]
     class_ids = labels.label2id
     encoded = []
     for row, value in enumerate(readable):
+        if value is None:
+            encoded.append(None)
+            continue
         ids = []
         for name in value if isinstance(value, list) else [value]:
             if str(name) not in class_ids:

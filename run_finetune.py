@@ -48,7 +48,7 @@ from mot.data_mot import (
     prepare_splits,
     train_tokenizer,
 )
-from mot.metrics_mot import compute_metrics
+from mot.metrics_mot import compute_metrics, sentiment_metrics
 from mot.processing_mot import load_image
 from mot.report_mot import print_table, save_examples, usage_lines, write_card
 from mot.training_mot import (
@@ -94,6 +94,10 @@ class DataArguments:
     label_column: str | None = field(
         default=None,
         metadata={"help": "Likewise. In retrieval, rows with the same label match; pretraining reads none."},
+    )
+    sentiment_metrics: bool = field(
+        default=False,
+        metadata={"help": "For regression to scores from -3 to 3: the numbers that MOSI and MOSEI are reported in."},
     )
     max_train_samples: int | None = field(
         default=None, metadata={"help": "Train on so many rows, drawn by the seed, of each class its share."}
@@ -146,7 +150,7 @@ class RunArguments(MoTTrainingArguments):
     """Training arguments with defaults for a small model from scratch."""
 
     output_dir: str | None = field(
-        default=None, metadata={"help": "outputs/digits or outputs/<dataset> if not given."}
+        default=None, metadata={"help": "outputs/digits, outputs/<dataset> or outputs/<dataset>-<task> if not given."}
     )
     num_train_epochs: float = 40.0
     learning_rate: float = 1e-3
@@ -163,13 +167,14 @@ class RunArguments(MoTTrainingArguments):
 
 
 def with_defaults(arguments: list[str], parser: HfArgumentParser) -> list[str]:
-    """The arguments with what depends on the data: where the output goes, and settings for the embedded digits."""
-    dataset_name = parser.parse_known_args(arguments)[0].dataset_name
-    if dataset_name is None:
+    """The arguments with what depends on the data and the task: where the output goes, and settings for the digits."""
+    known = parser.parse_known_args(arguments)[0]
+    folder = "digits" if known.dataset_name is None else Path(known.dataset_name).name
+    suffix = "" if known.task in (None, "classification") else f"-{known.task}"
+    defaults = {"--output_dir": f"outputs/{folder}{suffix}"}
+    if known.dataset_name is None:
         # The keys of a telephone are told apart by their pitch.
-        defaults = {"--output_dir": "outputs/digits", "--num_train_epochs": "25", "--audio_kind": "sound"}
-    else:
-        defaults = {"--output_dir": f"outputs/{Path(dataset_name).name}"}
+        defaults |= {"--num_train_epochs": "25", "--audio_kind": "sound"}
     given = {argument.split("=")[0] for argument in arguments}
     return arguments + [part for name, value in defaults.items() if name not in given for part in (name, value)]
 
@@ -208,6 +213,8 @@ def check_task(data: DataArguments, columns: ModalityColumns, labels: LabelSpec 
         data.task = "regression" if kind == "regression" else "classification"
     if data.task == "classification" and kind == "regression":
         raise ValueError(f"Column '{columns.label}' holds floats, which is --task regression, not classification.")
+    if data.sentiment_metrics and data.task != "regression":
+        raise ValueError(f"--sentiment_metrics are for --task regression, not {data.task}.")
     if data.task == "retrieval" and kind not in (None, "single_label_classification"):
         raise ValueError(
             f"Retrieval matches rows with the same label, but column '{columns.label}' is for {kind}: name one with a "
@@ -339,6 +346,15 @@ def build_collators(processor: MoTProcessor, config: MoTConfig, data: DataArgume
     }
 
 
+def build_metrics(data: DataArguments, labels: LabelSpec | None):
+    """What the trainer computes from logits and labels; None where there is neither."""
+    if data.task not in ("classification", "regression"):
+        return None
+    if data.sentiment_metrics:
+        return lambda p: sentiment_metrics(p.predictions[:, 0], p.label_ids)
+    return lambda p: compute_metrics(p.predictions, p.label_ids, labels.problem_type)
+
+
 def evaluate(trainer: MoTTrainer, dataset: EncodedDataset, task: str) -> dict:
     """The part of the results that the table shows."""
     if task == "retrieval":
@@ -369,7 +385,6 @@ def main(arguments: list[str] | None = None) -> dict:
         )
         for name, split in splits.items()
     }
-    classifies = data.task in ("classification", "regression")
     trainer = MoTTrainer(
         model=model,
         args=training,
@@ -377,9 +392,7 @@ def main(arguments: list[str] | None = None) -> dict:
         eval_dataset=encoded["validation"],
         processing_class=processor,
         **build_collators(processor, model.config, data, model_arguments),
-        compute_metrics=(lambda p: compute_metrics(p.predictions, p.label_ids, labels.problem_type))
-        if classifies
-        else None,
+        compute_metrics=build_metrics(data, labels),
     )
     start = time.time()
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)

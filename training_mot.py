@@ -16,7 +16,7 @@ import datasets
 import numpy as np
 import torch
 from torch.nn import functional as F
-from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
+from transformers import DataCollatorForLanguageModeling, EvalPrediction, Trainer, TrainingArguments
 from transformers.utils import logging
 
 from .configuration_mot import MODALITIES
@@ -125,7 +125,7 @@ class EncodedDataset(torch.utils.data.Dataset):
 class MoTCollator:
     """
     Encoded rows to a batch: augmented (in training), padded, with masks; a modality that a row lacks is zeros with a
-    zero mask, one that no row has is left out.
+    zero mask, one that no row has is left out. A row without a label gets -100, or NaN where labels are numbers.
 
     Args:
         pad_token_id: what pads `input_ids`.
@@ -158,8 +158,10 @@ class MoTCollator:
             batch["input_ids"], batch["text_labels"] = self.word_masking.torch_mask_tokens(batch["input_ids"])
         if self.image_augmentation and "pixel_values" in batch:
             batch["pixel_values"] = self.image_augmentation(batch["pixel_values"])
-        if "labels" in rows[0]:
-            batch["labels"] = torch.stack([row["labels"] for row in rows])
+        labels = [row["labels"] for row in rows if "labels" in row]
+        if labels:
+            missing = torch.full_like(labels[0], torch.nan if labels[0].is_floating_point() else IGNORED_LABEL)
+            batch["labels"] = torch.stack([row.get("labels", missing) for row in rows])
         return batch
 
     def drop_modalities(self, row: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -370,8 +372,9 @@ class MoTTrainer(Trainer):
     @torch.no_grad()
     def evaluate_subsets(self, dataset) -> dict[str, dict[str, float]]:
         """
-        Metrics of one model on every non-empty subset of its modalities, each over the rows that have all of it (their
-        number is `rows`): `{"text": {"accuracy": …, "rows": …}, …, "text+image+audio": {…}}`. Encoders run once.
+        Metrics of one model on every non-empty subset of its modalities, each over the rows that have all of it and a
+        label (their number is `rows`): `{"text": {"accuracy": …, "rows": …}, …, "text+image+audio": {…}}`. They are
+        those of the trainer's own `compute_metrics`, if it has one. Encoders run once.
         """
         subsets = all_subsets(self.model.config.modalities)
         logits, labels, complete = [], [], []
@@ -389,9 +392,14 @@ class MoTTrainer(Trainer):
         }
 
     def subset_metrics(self, logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        has_label = np.isfinite(labels) & (labels != IGNORED_LABEL)
+        rows = rows & has_label.reshape(len(rows), -1).any(axis=1)
         if not rows.any():
             return {"rows": 0}
-        numbers = compute_metrics(logits[rows], labels[rows], self.model.config.problem_type)
+        if self.compute_metrics is None:
+            numbers = compute_metrics(logits[rows], labels[rows], self.model.config.problem_type)
+        else:
+            numbers = self.compute_metrics(EvalPrediction(predictions=logits[rows], label_ids=labels[rows]))
         return numbers | {"rows": int(rows.sum())}
 
     @torch.no_grad()

@@ -348,15 +348,27 @@ def test_ids_follow_the_names_of_train_in_every_split():
     [
         (["a", "b"], ["a", "c"], None, "Label 'c' of row 1 of split 'test' is not among the 2 classes.*: a, b"),
         ([["a", "b"]], [["a"], ["d"]], None, "Label 'd' of row 1 of split 'test'"),
-        (["a", None], ["a"], None, "label of row 1 of split 'train' is missing"),
-        ([0.5, float("nan")], [0.5], None, "label of row 1 of split 'train' is missing"),
-        ([0, 1], [1, -1], CLASSES, "label of row 1 of split 'test' is missing"),
+        ([0, 1], [-1, -1], CLASSES, "No row of split 'test' has a label"),
         (["a", "a"], ["a"], None, "two classes or more"),
     ],
 )
-def test_a_missing_or_unknown_label_is_an_error_that_names_row_and_split(train, test, kind, message):
+def test_an_unknown_label_or_a_split_without_any_is_an_error_that_names_it(train, test, kind, message):
     with pytest.raises(ValueError, match=message):
         prepare_labels(train, test, kind)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "prepared"),
+    [
+        (["b", None, "a"], None, [1, None, 0]),
+        ([0.5, float("nan"), 1.5], None, [0.5, None, 1.5]),
+        ([1, -1, 0], CLASSES, [1, None, 0]),
+        ([["a"], None, ["b"]], None, [[1.0, 0.0], None, [0.0, 1.0]]),
+    ],
+)
+def test_missing_labels_are_counted_and_left_empty(values, kind, prepared, caplog):
+    assert prepare_labels(values, values, kind)[1] == prepared
+    assert "1 of 3 rows of 'train' have no label and do not count (rows 1)." in caplog.text
 
 
 def test_preparing_renames_even_where_names_change_places():

@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """The documents tell the truth: their Python runs, their links lead somewhere, their commands have the options named.
 
-The Python blocks of each page run in order in one process of their own, in a folder that has what `make finetune`
-leaves: a checkpoint in outputs/digits (of a tiny, untrained model) and a picture and a sound beside it.
+The Python blocks of each page run in order in one process of their own, in a folder that has what the runs on the
+embedded digits leave: a checkpoint of each task (of a tiny, untrained model) with a picture and a sound beside it.
 """
 
 import os
@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from transformers import HfArgumentParser
 
-from mot import MoTForSequenceClassification
 from mot.data_mot import DIGIT_NAMES, LabelSpec, ModalityColumns, load_digits_dataset, prepare_splits
+from mot.report_mot import save_examples
 from mot.run_finetune import (
     DataArguments,
     ModelArguments,
     RunArguments,
     build_config,
+    build_model,
     build_processor,
-    save_examples,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -51,19 +51,25 @@ def prose(page: Path) -> str:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
-    """A folder with outputs/digits, written by the code that `make finetune` runs."""
+    """A folder with outputs/digits, outputs/digits-retrieval, ..., written by the code that the command line runs."""
     root = tmp_path_factory.mktemp("docs")
-    folder = root / "outputs" / "digits"
-    folder.mkdir(parents=True)
     splits = load_digits_dataset()
     splits, _ = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))
-    data, model = DataArguments(), ModelArguments(config_overrides='{"hidden_size": 32, "intermediate_size": 32}')
-    processor = build_processor(splits["train"], model, data.max_text_tokens)
+    model = ModelArguments(config_overrides='{"hidden_size": 32, "intermediate_size": 32}')
     labels = LabelSpec("single_label_classification", DIGIT_NAMES)
-    config = build_config(splits["train"], labels, processor, data, model)
-    MoTForSequenceClassification(config).save_pretrained(folder)
-    processor.save_pretrained(folder)
-    save_examples(folder, splits["test"][0])
+    for task, folder in (
+        ("classification", "digits"),
+        ("retrieval", "digits-retrieval"),
+        ("pretraining", "digits-pretraining"),
+    ):
+        folder = root / "outputs" / folder
+        folder.mkdir(parents=True)
+        data = DataArguments(task=task)
+        processor = build_processor(splits["train"], model, data.max_text_tokens)
+        config = build_config(splits["train"], labels, processor, data, model)
+        build_model(config, data, labels, checkpoint=None).save_pretrained(folder)
+        processor.save_pretrained(folder)
+        save_examples(folder, splits["test"][0])
     # `import mot` must work in other processes too where the package is not installed.
     (root / "packages").mkdir()
     (root / "packages" / "mot").symlink_to(REPOSITORY, target_is_directory=True)
