@@ -214,7 +214,8 @@ def reconstruction_loss(
     counted = targets.isfinite()
     if tokens is not None:
         counted = counted & tokens[..., None]
-    differences = (predictions.float() - targets.masked_fill(~counted, 0)).masked_fill(~counted, 0)
+    targets = targets.detach().masked_fill(~counted, 0)  # features may come from a model that trains, too
+    differences = (predictions.float() - targets).masked_fill(~counted, 0)
     losses = differences.square() if kind == "mse" else differences.abs()
     return losses.sum() / counted.sum().clamp(min=1)
 

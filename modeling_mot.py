@@ -10,9 +10,11 @@ Shapes: B rows, L tokens, d width, H heads, D width of a head, F frames of a vid
 """
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -334,8 +336,8 @@ class EncodedModalities:
         return hidden_states.new_ones(hidden_states.shape[:2], dtype=torch.bool) if mask is None else mask
 
     def has(self, modalities: Iterable[str]) -> dict[str, torch.Tensor]:
-        """modality -> (B,) bool: which rows have it, for those of `modalities` that were given."""
-        return {m: self.full_mask(m).any(dim=1) for m in modalities if m in self.given}
+        """modality -> (B,) bool: which rows have it, for those of `modalities` that were encoded."""
+        return {m: self.full_mask(m).any(dim=1) for m in modalities if m in self.hidden_states}
 
 
 class MoTPreTrainedModel(PreTrainedModel):
@@ -903,25 +905,32 @@ class MoTContrastive(nn.Module):
         return logits + self.bias[pair] if self.config.contrastive_loss == "sigmoid" else logits
 
     def losses(
-        self, embeddings: dict[tuple[str, ...], Embeddings], labels: torch.Tensor | None = None
+        self,
+        embeddings: dict[tuple[str, ...], Embeddings],
+        given: tuple[str, ...],
+        labels: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """The loss of each pair of which both sides are given."""
-        positives, losses = self.config.contrastive_positives, {}
+        """The loss of each pair of which the batch has both sides, and of a fused side at least two modalities."""
+        losses = {}
         for i, (first, second) in enumerate(self.pairs):
             same = first == second
-            if first not in embeddings or second not in embeddings or (same and positives != "label"):
+            if same and self.config.contrastive_positives != "label":
                 continue
+            if first not in embeddings or second[0] not in given or len(set(first) & set(given)) < min(2, len(first)):
+                continue
+            arguments = (labels, self.config.contrastive_positives, same)
             sides = (embeddings[first], embeddings[second])
             if self.config.contrastive_loss == "sigmoid":
-                loss = sigmoid_loss(*sides, self.log_scale[i], self.bias[i], labels, positives, same)
+                loss = sigmoid_loss(*sides, self.log_scale[i], self.bias[i], *arguments)
             else:
-                loss = contrastive_loss(*sides, self.log_scale[i], labels, positives, same)
+                loss = contrastive_loss(*sides, self.log_scale[i], *arguments)
             losses[pair_name(first, second)] = loss
         return losses
 
-    def zero(self) -> torch.Tensor:
-        """0, with a gradient of 0 for the scales and biases."""
-        return 0.0 * (self.log_scale.sum() + self.bias.sum())
+    def mean(self, losses: dict[str, torch.Tensor], embeddings: dict[tuple[str, ...], Embeddings]) -> torch.Tensor:
+        """The mean loss, 0 if there is none; all embeddings, scales and biases take part, some of them times zero."""
+        zero = 0.0 * (self.log_scale.sum() + self.bias.sum() + sum(side.vectors.sum() for side in embeddings.values()))
+        return sum(losses.values()) / max(len(losses), 1) + zero
 
 
 @dataclass
@@ -1007,18 +1016,21 @@ class MoTForRetrieval(MoTPreTrainedModel):
         wants_loss = (self.training or labels is not None) if return_loss is None else return_loss
         for_encoders, for_join = split_options(kwargs)
         encoded = self.mot.encode(**inputs, **for_encoders, equal_rows=wants_loss)
-        outputs = {m: self.mot.join(encoded, (m,), **for_join) for m in encoded.given}
+        # In training also what the batch lacks, by its stand-ins: every process runs the same layers as often.
+        outputs = {m: self.mot.join(encoded, (m,), **for_join) for m in encoded.hidden_states}
         embeddings = {(m,): self.contrastive.embed(outputs[m].pooler_output, encoded.has((m,))) for m in outputs}
-        losses = None
+        loss = losses = None
         if wants_loss:
-            losses = self.contrastive.losses(embeddings | self.embed_others(encoded), check_ids(labels, encoded))
-            terms = list(losses.values()) or [0.0 * sum(side.vectors.sum() for side in embeddings.values())]
+            everything = embeddings | self.embed_others(encoded)
+            losses = self.contrastive.losses(everything, encoded.given, check_ids(labels, encoded))
+            loss = self.contrastive.mean(losses, everything)
+        given = {(m,): embeddings[(m,)] for m in encoded.given}
         return MoTRetrievalOutput(
-            loss=torch.stack(terms).mean() + self.contrastive.zero() if wants_loss else None,
+            loss=loss,
             losses=losses,
-            **self.logits_per_modality(embeddings),
-            **{f"{m}_embeds": side.vectors for (m,), side in embeddings.items()},
-            model_outputs=outputs,
+            **self.logits_per_modality(given),
+            **{f"{m}_embeds": side.vectors for (m,), side in given.items()},
+            model_outputs={m: outputs[m] for m in encoded.given},
         )
 
     def embed(self, encoded: EncodedModalities, modalities: Iterable[str]) -> Embeddings:
@@ -1031,13 +1043,8 @@ class MoTForRetrieval(MoTPreTrainedModel):
         return self.contrastive.embed(self.mot.join(encoded, has).pooler_output, has)
 
     def embed_others(self, encoded: EncodedModalities) -> dict[tuple[str, ...], Embeddings]:
-        """For each modality, all others, fused."""
-        given = set(encoded.given)
-        several = [
-            others
-            for others, (m,) in self.contrastive.pairs
-            if len(others) > 1 and len(given & set(others)) > 1 and m in given
-        ]
+        """For each modality all others, fused."""
+        several = [others for others, _ in self.contrastive.pairs if len(others) > 1]
         return {others: self.embed(encoded, others) for others in several}
 
     def logits_per_modality(self, embeddings: dict[tuple[str, ...], Embeddings]) -> dict[str, torch.Tensor]:
@@ -1132,6 +1139,39 @@ class MoTForRetrieval(MoTPreTrainedModel):
         output.pooler_output = self.contrastive.embed(output.pooler_output, encoded.has(encoded.given)).vectors
         return output
 
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As every model of the family, and with what `SentenceTransformer(folder, trust_remote_code=True)` reads."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        for name, content in sentence_transformers_files(self.config).items():
+            Path(save_directory, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def sentence_transformers_files(config: MoTConfig) -> dict[str, list | dict]:
+    """
+    The files by which sentence-transformers (6.2) finds the embeddings of each modality and of each combination. Ready
+    features are none of its inputs. (It writes `config_sentence_transformers.json` itself, before it saves a model.)
+    """
+    modalities = sorted(m for m in config.modalities if config.modality_config(m).feature_size is None)
+    subsets = [subset for size in range(len(modalities)) for subset in itertools.combinations(modalities, size + 1)]
+    if not subsets:
+        return {}
+    methods = {
+        "+".join(subset): {
+            "method": f"get_{subset[0] if len(subset) == 1 else 'fused'}_features",
+            "method_output_name": "pooler_output",
+        }
+        for subset in subsets
+    }
+    module = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}
+    return {
+        "modules.json": [module],
+        "sentence_bert_config.json": {
+            "transformer_task": "feature-extraction",
+            "modality_config": methods,
+            "module_output_name": "sentence_embedding",
+        },
+    }
+
 
 def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.Tensor | None:
     """Labels of a contrastive loss, one whole number for each row."""
@@ -1213,7 +1253,8 @@ def draw_hidden(real: torch.Tensor, ratio: float, span: int) -> torch.Tensor:
 class MoTPreTrainingOutput(ModelOutput):
     r"""
     Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): The sum of `losses`, weighted by `modality_weights`.
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*):
+            The sum of `losses`, weighted by `modality_weights`; of the contrastive ones their mean.
         losses (`dict[str, torch.FloatTensor]`, *optional*):
             `"text"` (cross-entropy), `"image"` (mean squared error), `"audio"` (mean absolute error), and
             `"contrastive/text-image"` and the like; each before its weight.
@@ -1325,12 +1366,14 @@ class MoTForPreTraining(MoTPreTrainedModel):
             for m, head in self.prediction_heads.items()
             if m in encoded.given
         }
-        losses = None
+        loss = losses = None
         if wants_loss:
             losses = self.reconstruction_losses(predictions, targets, labels, hidden)
-            losses |= self.contrastive_losses(encoded)
+            pairs, loss = self.contrastive_losses(encoded)
+            loss = loss + sum(self.weights[m] * term for m, term in losses.items()) + self.unused(losses, output)
+            losses |= {f"contrastive/{pair}": term for pair, term in pairs.items()}
         return MoTPreTrainingOutput(
-            loss=self.total(losses, output) if wants_loss else None,
+            loss=loss,
             losses=losses,
             **{f"{m}_predictions": value for m, value in predictions.items()},
             hidden_states=output.hidden_states,
@@ -1390,35 +1433,22 @@ class MoTForPreTraining(MoTPreTrainedModel):
                 losses[m] = reconstruction_loss(predictions[m], target, "l1" if m == "audio" else "mse", counted)
         return losses
 
-    def contrastive_losses(self, encoded: EncodedModalities) -> dict[str, torch.Tensor]:
-        if not hasattr(self, "contrastive") or len(encoded.given) < 2:
-            return {}
-        embeddings = {
+    def contrastive_losses(self, encoded: EncodedModalities) -> tuple[dict[str, torch.Tensor], torch.Tensor | float]:
+        """The loss of each two modalities, and their mean."""
+        if not hasattr(self, "contrastive"):
+            return {}, 0.0
+        embeddings = {  # in training also of what the batch lacks, by its stand-ins
             (m,): self.contrastive.embed(self.mot.join(encoded, (m,)).pooler_output, encoded.has((m,)))
-            for m in encoded.given
+            for m in encoded.hidden_states
         }
-        return {f"contrastive/{pair}": loss for pair, loss in self.contrastive.losses(embeddings).items()}
+        losses = self.contrastive.losses(embeddings, encoded.given)
+        return losses, self.weights["contrastive"] * self.contrastive.mean(losses, embeddings)
 
-    def total(self, losses: dict[str, torch.Tensor], output: MoTModelOutput) -> torch.Tensor:
-        """The weighted sum, where the contrastive terms count as one, their mean."""
-        total = 0.0 * output.pooler_output.sum()
-        number = sum(name.startswith("contrastive/") for name in losses)
-        for name, loss in losses.items():
-            term, _, pair = name.partition("/")
-            total = total + self.weights[term] / (number if pair else 1) * loss
-        return total + self.unused(losses, output) if self.training else total
-
-    def unused(self, losses: dict[str, torch.Tensor], output: MoTModelOutput) -> torch.Tensor | float:
-        """0, with gradients of 0 for the heads of which the batch has nothing: every parameter takes part."""
-        token, zero = output.last_hidden_state[:, :1], 0.0
-        for m, head in self.prediction_heads.items():
-            if m not in losses:
-                zero = zero + 0.0 * head(token).mean()
-        if hasattr(self, "contrastive"):
-            has = {"any": token.new_ones(token.shape[0], dtype=torch.bool)}
-            zero = zero + self.contrastive.zero()
-            zero = zero + 0.0 * self.contrastive.embed(output.pooler_output, has).vectors.sum()
-        return zero
+    def unused(self, losses: dict[str, torch.Tensor], output: MoTModelOutput) -> torch.Tensor:
+        """0, with gradients of 0 for what the batch has no use for: every parameter takes part."""
+        token = output.last_hidden_state[:, :1]
+        heads = [head(token).mean() for m, head in self.prediction_heads.items() if m not in losses]
+        return 0.0 * (output.pooler_output.sum() + sum(heads))
 
 
 @dataclass

@@ -262,7 +262,12 @@ def build_processor(train: datasets.Dataset, model: ModelArguments, max_text_tok
     image_processor = ViTImageProcessorPil(
         size={"height": size, "width": size}, image_mean=half, image_std=half, do_convert_rgb=True
     )
-    return MoTProcessor(image_processor, MoTFeatureExtractor(feature_size=MEL_BINS), tokenizer)
+    return MoTProcessor(
+        image_processor,
+        MoTFeatureExtractor(feature_size=MEL_BINS),
+        tokenizer,
+        return_times=json.loads(model.config_overrides or "{}").get("time_positions", False),
+    )
 
 
 def task_fields(task: str, labels: LabelSpec | None) -> dict:

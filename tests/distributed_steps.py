@@ -19,7 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from mot import MoTForSequenceClassification
+from mot import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
 
 WORLD_SIZE = 2
 STEPS = 2
@@ -27,8 +27,19 @@ LEARNING_RATE = 0.1
 RANK_SUBSETS = (("text",), ("image", "audio"))
 
 
-def batch(rank):
+# Each head with a fusion that has parameters of its own.
+MODELS = {
+    MoTForSequenceClassification: "early",
+    MoTForRetrieval: "hierarchical",
+    MoTForPreTraining: "attention",
+}
+
+
+def batch(rank, model_class):
     inputs = make_inputs(RANK_SUBSETS[rank], seed=rank)
+    if model_class is MoTForPreTraining:  # with targets, so that nothing is drawn at random
+        targets = {"text_labels": "input_ids", "image_labels": "pixel_values", "audio_labels": "input_features"}
+        return inputs | {label: inputs[name] for label, name in targets.items() if name in inputs}
     return inputs | {"labels": torch.arange(len(next(iter(inputs.values())))) % 4}
 
 
@@ -66,24 +77,25 @@ def work(rank, engines, port):
         timeout=timedelta(seconds=60),
     )
     for engine in engines:
-        compare(rank, engine)
+        for model_class, fusion_type in MODELS.items():
+            compare(rank, engine, model_class, fusion_type)
     torch.distributed.destroy_process_group()
 
 
-def compare(rank, engine):
-    config = tiny_config(num_labels=4, num_joint_layers=1, num_global_layers=1)
-    model = build(MoTForSequenceClassification, config).train()
+def compare(rank, engine, model_class, fusion_type):
+    config = tiny_config(num_labels=4, num_joint_layers=1, num_global_layers=1, fusion_type=fusion_type)
+    model = build(model_class, config).train()
     single = copy.deepcopy(model)
-    train(single, lambda m: torch.stack([m(**batch(r)).loss for r in range(WORLD_SIZE)]).mean())
+    train(single, lambda m: torch.stack([m(**batch(r, model_class)).loss for r in range(WORLD_SIZE)]).mean())
     model = DistributedDataParallel(model) if engine == "ddp" else shard(model)
-    train(model, lambda m: m(**batch(rank)).loss)
+    train(model, lambda m: m(**batch(rank, model_class)).loss)
     expected = dict(single.named_parameters())
     for name, parameter in full_parameters(model).items():
         difference = max_difference(parameter, expected[name])
         if not difference < 1e-5:
             raise AssertionError(f"{engine}, rank {rank}: {name} differs from one process by {difference}")
     # One write for the whole line: both ranks share the pipe.
-    sys.stdout.write(f"{engine}, rank {rank}: all parameters equal to one process\n")
+    sys.stdout.write(f"{engine}, {model_class.__name__}, rank {rank}: all parameters equal to one process\n")
     sys.stdout.flush()
 
 

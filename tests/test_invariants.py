@@ -457,12 +457,13 @@ def two_processes():
 
 
 @pytest.mark.training
+@pytest.mark.parametrize("head", ["MoTForSequenceClassification", "MoTForRetrieval", "MoTForPreTraining"])
 @pytest.mark.parametrize("engine", ["ddp", "fully_shard"])
-def test_two_processes_with_different_modalities_finish(two_processes, engine):
+def test_two_processes_with_different_modalities_finish(two_processes, engine, head):
     """Rank 0 sees text only, rank 1 image and audio: both engines finish two steps and learn what one process would."""
     report = two_processes.stdout + two_processes.stderr
     for rank in (0, 1):
-        assert f"{engine}, rank {rank}: all parameters equal to one process" in report, report
+        assert f"{engine}, {head}, rank {rank}: all parameters equal to one process" in report, report
     assert two_processes.returncode == 0, report
 
 
