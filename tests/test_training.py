@@ -14,9 +14,10 @@ from datasets import Dataset
 from huggingface_hub import HfApi
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
-from transformers import AutoModelForSequenceClassification, AutoProcessor
+from transformers import AutoModelForSequenceClassification, AutoProcessor, DataCollatorForLanguageModeling
 
-from mot import MoTConfig, MoTForSequenceClassification, MoTProcessor
+from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor
+from mot.metrics_mot import compute_metrics, retrieval_metrics
 from mot.training_mot import (
     AudioAugmentation,
     EncodedDataset,
@@ -25,7 +26,6 @@ from mot.training_mot import (
     MoTTrainer,
     MoTTrainingArguments,
     all_subsets,
-    compute_metrics,
     row_has,
 )
 
@@ -43,7 +43,7 @@ def encoded_row(text: int | None = None, image: bool = False, audio: int | None 
     return row
 
 
-def tiny_model(**kwargs) -> MoTForSequenceClassification:
+def tiny_model(model_class=MoTForSequenceClassification, **kwargs):
     config = MoTConfig(
         hidden_size=16,
         num_attention_heads=2,
@@ -55,7 +55,7 @@ def tiny_model(**kwargs) -> MoTForSequenceClassification:
         problem_type="single_label_classification",
         **kwargs,
     )
-    return MoTForSequenceClassification(config)
+    return model_class(config)
 
 
 # ------------------------------------------------------ batches ------------------------------------------------------
@@ -134,6 +134,37 @@ def test_row_has_tells_which_rows_have_all_or_any_of_a_subset():
 
 
 # ------------------------------------------------------ metrics ------------------------------------------------------
+
+
+def test_a_row_without_a_label_gets_one_that_does_not_count():
+    rows = [encoded_row(text=3), encoded_row(text=2, label=2)]
+    del rows[0]["labels"]
+    assert MoTCollator()(rows)["labels"].tolist() == [-100, 2]
+    rows[1]["labels"] = torch.tensor(0.5)
+    assert MoTCollator()(rows)["labels"].isnan().tolist() == [True, False]
+
+
+def test_word_masking_hides_words_and_gives_them_as_labels():
+    processor = MoTProcessor()
+    masking = DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=1.0)
+    rows = [encoded_row(text=6), encoded_row(text=4, audio=3), encoded_row(audio=2)]
+    batch = MoTCollator(processor.tokenizer.pad_token_id, word_masking=masking)(rows)
+    special = torch.tensor(processor.tokenizer.all_special_ids)
+    for row, labels, mask in zip(rows, batch["text_labels"], batch["attention_mask"]):
+        ids = row.get("input_ids", torch.tensor([], dtype=torch.long))
+        expected = torch.where(torch.isin(ids, special), -100, ids)
+        assert torch.equal(labels[: len(ids)], expected)
+        assert (labels[mask == 0] == -100).all()
+
+
+def test_augmented_audio_keeps_the_seconds_of_its_clip():
+    row = encoded_row(audio=50) | {"input_features_times": torch.arange(50) * 0.01}
+    batch = MoTCollator(audio_augmentation=AudioAugmentation(tempo=0.5))([row] * 20)
+    lengths = batch["input_features_mask"].sum(dim=1)
+    assert len(set(lengths.tolist())) > 3
+    for times, length in zip(batch["input_features_times"], lengths):
+        assert times[:length].min() >= 0 and times[:length].max() <= 0.49
+        assert times[:length].diff().min() >= 0
 
 
 def test_metrics_equal_their_definitions():
@@ -224,6 +255,37 @@ def test_evaluating_subsets_equals_evaluating_each_alone(tmp_path):
         assert results["+".join(subset)]["accuracy"] == pytest.approx(np.mean(correct))
 
 
+def test_evaluating_retrieval_ranks_over_the_whole_set_and_not_within_batches(tmp_path):
+    rows = [encoded_row(text=3 if i % 3 else None, image=True, audio=6, label=i) for i in range(30)]
+    trainer = toy_trainer(tmp_path, tiny_model(MoTForRetrieval), per_device_eval_batch_size=4)
+    results = trainer.evaluate_retrieval(rows)
+    assert list(results)[:2] == ["text->image", "image->text"] and "text+audio->image" in results
+    complete = [row for row in rows if {"input_ids", "pixel_values"} <= set(row)]
+    with torch.no_grad():
+        texts = torch.cat([trainer.model.get_text_features(row["input_ids"][None]).pooler_output for row in complete])
+        images = torch.cat(
+            [trainer.model.get_image_features(row["pixel_values"][None]).pooler_output for row in complete]
+        )
+    expected = retrieval_metrics(texts, images)
+    found = results["text->image"]
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-4)
+    assert found["rows"] == len(complete) == 20
+
+
+def test_retrieval_and_pretraining_train_and_evaluate_without_labels(tmp_path):
+    rows = [{name: value for name, value in row.items() if name != "labels"} for row in toy_rows(36)]
+    for model_class in (MoTForRetrieval, MoTForPreTraining):
+        trainer = toy_trainer(tmp_path, tiny_model(model_class), max_steps=10, logging_steps=5)
+        trainer.train_dataset = rows
+        before = trainer.evaluate(rows)["eval_loss"]
+        trainer.train()
+        assert trainer.evaluate(rows)["eval_loss"] < before
+        terms = set(trainer.state.log_history[0])
+        assert terms >= ({"loss/text-image"} if model_class is MoTForRetrieval else {"loss/image", "loss/audio"})
+    first, second = trainer.evaluate_terms(rows), trainer.evaluate_terms(rows)
+    assert first == second and {"image", "audio", "contrastive/text-image"} <= set(first)
+
+
 def test_weight_decay_spares_norms_biases_and_embeddings(tmp_path):
     trainer = toy_trainer(tmp_path)
     decayed = trainer.get_decay_parameter_names(trainer.model)
@@ -259,7 +321,14 @@ def test_finetune_leaves_a_checkpoint_results_and_a_card_that_work(tmp_path):
     card = (out / "README.md").read_text()
     assert "mixture-of-transformers" in card
     assert f"{results['subsets']['text']['accuracy']:.4f}" in card
-    # The printed lines, pasted into a process that cannot import `mot`.
+    answer = run_printed_lines(done, tmp_path)
+    assert "max_length" not in answer.stderr  # no leftover of how the training texts were cut
+    model = AutoModelForSequenceClassification.from_pretrained(out)
+    assert answer.stdout.strip() in model.config.id2label.values()
+
+
+def run_printed_lines(done: subprocess.CompletedProcess, tmp_path: Path) -> subprocess.CompletedProcess:
+    """The printed lines, pasted into a process that cannot import `mot`."""
     lines = done.stdout[done.stdout.index("from transformers import") :]
     blocker = "import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
     check = "try:\n    import mot\nexcept ImportError:\n    pass\nelse:\n    raise SystemExit('mot can be imported')\n"
@@ -268,9 +337,58 @@ def test_finetune_leaves_a_checkpoint_results_and_a_card_that_work(tmp_path):
         [sys.executable, "-c", blocker + check + lines], capture_output=True, text=True, env=environment, cwd=tmp_path
     )
     assert answer.returncode == 0, answer.stderr[-3000:]
-    assert "max_length" not in answer.stderr  # no leftover of how the training texts were cut
-    model = AutoModelForSequenceClassification.from_pretrained(out)
-    assert answer.stdout.strip() in model.config.id2label.values()
+    return answer
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("task", "section", "names", "metrics"),
+    [
+        ("regression", "subsets", {"text", "text+image+audio"}, {"mae", "pearson"}),
+        ("retrieval", "pairs", {"text->image", "text+audio->image"}, {"recall_at_1", "median_rank", "precision_at_1"}),
+        ("pretraining", "terms", {"text", "image", "audio", "contrastive/text-image"}, {"loss"}),
+    ],
+)
+def test_every_task_ends_with_its_table_a_card_and_lines_that_run(task, section, names, metrics, tmp_path):
+    done = run_finetune(tmp_path, "--task", task, "--max_steps", "2", "--per_device_train_batch_size", "8")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["task"] == task
+    assert names <= set(results[section])
+    for name, numbers in results[section].items():
+        assert metrics <= set(numbers)
+        assert name in done.stdout and name in (tmp_path / "out" / "README.md").read_text()
+    assert run_printed_lines(done, tmp_path).stdout.strip()
+
+
+@pytest.mark.training
+def test_a_pretrained_checkpoint_starts_a_classifier_on_few_labels(tmp_path):
+    options = ["--max_steps", "2", "--per_device_train_batch_size", "8"]
+    run_finetune(tmp_path, "--task", "pretraining", *options)
+    (tmp_path / "out").rename(tmp_path / "first")
+    options += ["--model_name_or_path", str(tmp_path / "first"), "--learning_rate", "0", "--max_train_samples", "20"]
+    run_finetune(tmp_path, *options)
+    first = load_file(tmp_path / "first" / "model.safetensors")
+    second = load_file(tmp_path / "out" / "model.safetensors")
+    assert set(second) == {name for name in first if name.startswith("mot.")} | {
+        "classifier.weight",
+        "classifier.bias",
+    }
+    assert all(torch.equal(first[name], second[name]) for name in second if name.startswith("mot."))
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--task", "retrieval", "--image_column", "none", "--audio_column", "none"], "two modalities"),
+        (["--task", "pretraining", "--sentiment_metrics"], "sentiment_metrics are for --task regression"),
+        (["--max_train_samples", "5000"], "has 1297 rows"),
+    ],
+)
+def test_a_task_that_the_data_cannot_serve_is_an_error(options, message, tmp_path):
+    done = run_finetune(tmp_path, *options, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
 
 
 @pytest.mark.training
