@@ -421,10 +421,10 @@ class MoTAudioEmbeddings(MoTEmbeddings):
 
     def embed_raw(self, frames: torch.Tensor, mask: torch.Tensor | None, times=None, hidden=None):
         stride = self.config.stem_stride
-        frames, mask, times = self.as_clip(frames, mask, times)
-        frames = frames.to(next(self.parameters()).dtype)
         if hidden is not None:
-            frames = frames.masked_fill(hidden.repeat_interleave(stride, dim=1)[:, : frames.shape[1], None], 0)
+            hidden = hidden.repeat_interleave(stride, dim=1)[:, : frames.shape[1]]  # (B, T)
+        frames, mask, times = self.as_clip(frames, mask, times, hidden)
+        frames = frames.to(next(self.parameters()).dtype)
         tokens = self.embed_linear(frames) if self.config.stem == "linear" else self.embed_conv(frames, mask)
         times = None if times is None else times[:, ::stride]  # a token has the time of its first frame
         if mask is not None:  # and is real where that is
@@ -432,10 +432,17 @@ class MoTAudioEmbeddings(MoTEmbeddings):
             mask = first_frames < mask.sum(dim=1, keepdim=True)
         return tokens, self.positions(tokens.shape[1], mask, tokens.device, times), mask
 
-    def as_clip(self, frames: torch.Tensor, mask: torch.Tensor | None, times: torch.Tensor | None = None):
+    def as_clip(
+        self,
+        frames: torch.Tensor,
+        mask: torch.Tensor | None,
+        times: torch.Tensor | None = None,
+        hidden: torch.Tensor | None = None,
+    ):
         """
         The real frames of each row first, in order, since a strided stem must not see where the padding was; blank
-        behind them; mean-normalised if the config asks. And their mask and times (B, T), None if they were.
+        behind them and where `hidden` (B, T); mean-normalised if the config asks. And their mask and times (B, T),
+        None if they were.
         """
         num_mel_bins = self.config.num_mel_bins
         if frames.ndim != 3 or frames.shape[-1] != num_mel_bins or frames.shape[1] == 0:
@@ -450,17 +457,19 @@ class MoTAudioEmbeddings(MoTEmbeddings):
             order = real_first(mask)
             frames, mask = take(frames, order), take(mask, order)
             times = None if times is None else take(times, order)
+        seen = mask
+        if hidden is not None:
+            seen = ~hidden if mask is None else mask & ~hidden
         if self.config.mean_normalization:
-            frames = self.subtract_mean(frames, mask)
-        return frames, mask, times
+            frames = self.subtract_mean(frames, seen)
+        return blank(frames, seen), mask, times
 
     @staticmethod
-    def subtract_mean(frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Cepstral mean normalisation over the real frames; padding stays zero."""
-        if mask is None:
-            return frames - frames.mean(dim=1, keepdim=True)
-        mean = frames.sum(dim=1, keepdim=True) / mask.sum(dim=1)[:, None, None].clamp(min=1)
-        return blank(frames - mean, mask)
+    def subtract_mean(frames: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
+        """Cepstral mean normalisation: the mean is that of the frames that may be seen, without NaN."""
+        known = frames.isfinite() if seen is None else frames.isfinite() & seen[..., None]
+        total = frames.masked_fill(~known, 0).sum(dim=1, keepdim=True)
+        return frames - total / known.sum(dim=1, keepdim=True).clamp(min=1)
 
     def embed_linear(self, frames: torch.Tensor) -> torch.Tensor:
         stride = self.config.stem_stride

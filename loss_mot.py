@@ -149,8 +149,9 @@ def contrastive_loss(
     same: bool = False,
 ) -> torch.Tensor:
     """
-    Symmetric InfoNCE between two modalities of the same N rows (CLIP, arXiv 2103.00020), a scalar in float32. Rows
-    that lack one of them are left out; 0 with zero gradients if nothing is left.
+    Symmetric InfoNCE between two modalities of the same N rows (CLIP, arXiv 2103.00020), a scalar in float32. A row
+    that lacks one of them is no positive; what it has is still a negative for the others. 0 with zero gradients if no
+    row has both.
 
     Args:
         log_scale: a scalar, the logarithm of 1 / temperature (see `clamped`).
@@ -190,10 +191,20 @@ def clamped(log_scale: torch.Tensor) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy over the tokens whose label (B, L) is not -100; logits (B, L, vocab_size). 0 if there is none."""
+def token_loss(logits: torch.Tensor, labels: torch.Tensor, name: str = "text_labels") -> torch.Tensor:
+    """
+    Cross-entropy over the tokens whose label (B, L) is not -100; logits (B, L, vocab_size). 0 if there is none. `name`
+    is what the caller calls the labels.
+    """
     if labels.shape != logits.shape[:2]:
-        raise ValueError(f"`text_labels` has shape {tuple(labels.shape)}, expected {tuple(logits.shape[:2])}.")
+        raise ValueError(f"`{name}` has shape {tuple(labels.shape)}, expected {tuple(logits.shape[:2])}.")
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        outside = (labels != IGNORED_LABEL) & ((labels < 0) | (labels >= logits.shape[-1]))
+        if outside.any():
+            raise ValueError(
+                f"`{name}` holds {labels[outside][0].item()}, outside the vocabulary of {logits.shape[-1]}: expected ids, "
+                f"or {IGNORED_LABEL} for a token that does not count."
+            )
     total = F.cross_entropy(
         logits.float().flatten(0, 1), labels.flatten().long(), ignore_index=IGNORED_LABEL, reduction="sum"
     )

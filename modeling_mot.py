@@ -1065,6 +1065,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTModelOutput:
         """What [`MoTModel`] says of texts, with their embeddings (B, projection_dim) as `pooler_output`."""
+        self.check_alone("text", kwargs)
         return self.get_fused_features(
             input_ids=input_ids, attention_mask=attention_mask, text_features=text_features, **kwargs
         )
@@ -1078,6 +1079,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTModelOutput:
         """What [`MoTModel`] says of images or videos, with their embeddings (B, projection_dim) as `pooler_output`."""
+        self.check_alone("image", kwargs)
         return self.get_fused_features(
             pixel_values=pixel_values,
             pixel_mask=pixel_mask,
@@ -1094,12 +1096,23 @@ class MoTForRetrieval(MoTPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTModelOutput:
         """What [`MoTModel`] says of sounds, with their embeddings (B, projection_dim) as `pooler_output`."""
+        self.check_alone("audio", kwargs)
         return self.get_fused_features(
             input_features=input_features,
             input_features_mask=input_features_mask,
             input_features_times=input_features_times,
             **kwargs,
         )
+
+    @staticmethod
+    def check_alone(modality: str, kwargs: dict) -> None:
+        """Raise a ValueError if there is an input of another modality."""
+        names = [name for e in EMBEDDINGS.values() for name in (e.raw_name, e.features_name)]
+        if others := [name for name in names if kwargs.get(name) is not None]:
+            raise ValueError(
+                f"`get_{modality}_features` encodes {modality} alone, got `{others[0]}` too: leave it out, or mix them "
+                "with `get_fused_features`."
+            )
 
     @can_return_tuple
     def get_fused_features(
@@ -1244,8 +1257,10 @@ def draw_hidden(real: torch.Tensor, ratio: float, span: int) -> torch.Tensor:
     if span == 1:
         order = torch.rand(real.shape, device=real.device).masked_fill(~real, 2.0).argsort(dim=1)
         return order.argsort(dim=1) < (ratio * real.sum(dim=1, keepdim=True)).round()
-    starts = torch.rand(real.shape, device=real.device) < 1 - (1 - ratio) ** (1 / span)
-    covered = F.max_pool1d(F.pad(starts.float(), (span - 1, 0))[:, None], span, stride=1)[:, 0] > 0
+    rows, length = real.shape
+    starts = torch.rand(rows, length + span - 1, device=real.device)  # also before the first token
+    starts = starts < 1 - (1 - ratio) ** (1 / span)
+    covered = F.max_pool1d(starts.float()[:, None], span, stride=1)[:, 0] > 0
     return covered & real
 
 
@@ -1335,9 +1350,9 @@ class MoTForPreTraining(MoTPreTrainedModel):
         Args:
             text_labels: (B, L_text) the words to predict, -100 for none; the caller has hidden them in `input_ids`, as
                 transformers' `DataCollatorForLanguageModeling` does (`MoTCollator` calls it). Without, no word counts.
-            image_labels: pixels of the shape of `pixel_values`, to be predicted from the image as it is; those that
-                are NaN do not count.
-            audio_labels: mel frames of the shape of `input_features`, likewise. For a modality of ready features its
+            image_labels: pixels of the shape of `pixel_values`, to be predicted from the image as it is; a patch with a
+                NaN does not count.
+            audio_labels: mel frames of the shape of `input_features`; what is NaN does not count. For a modality of ready features its
                 labels are features of the same shape.
             return_loss: whether to hide anything and to compute the loss; by default in training and wherever labels
                 are given.
@@ -1526,7 +1541,7 @@ class MoTForMaskedLM(MoTPreTrainedModel):
         logits = self.prediction_heads["text"](without_cls_token(self.config, output, "text"))
         # The fused vector takes part times zero: every parameter has a gradient.
         return MoTMaskedLMOutput(
-            loss=None if labels is None else token_loss(logits, labels) + 0.0 * output.pooler_output.sum(),
+            loss=None if labels is None else token_loss(logits, labels, "labels") + 0.0 * output.pooler_output.sum(),
             logits=logits,
             hidden_states=output.hidden_states,
             attentions=output.attentions,
