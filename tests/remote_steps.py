@@ -1,15 +1,19 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What people do with a saved model, in processes of their own; run by test_save_load.py.
+"""What people do with a saved model, in processes of their own, which `run_step` starts for the tests.
 
 `python remote_steps.py use SOURCE WORK` is someone who never installed `mot`: every class, processor and pipeline is
-loaded from SOURCE (a folder or a name on the Hub) with `trust_remote_code=True`, and what comes out is written to
-WORK/results.safetensors and WORK/results.json. `python remote_steps.py push FOLDER NAME` is someone who has it and
-shares a folder on the Hub.
+loaded from SOURCE (a folder or a name on the Hub, where a classifier was saved) with `trust_remote_code=True`, and what
+comes out is written to WORK/results.safetensors and WORK/results.json. `heads FOLDER WORK` does so with the other heads,
+each in a folder of its own in FOLDER, and `embed FOLDER WORK` goes to a retrieval model by sentence-transformers.
+`python remote_steps.py push FOLDER NAME` is someone who has `mot` and shares a folder on the Hub.
 """
 
 import copy
 import importlib
+import itertools
 import json
+import os
+import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -17,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 MODEL_CLASSES = (
@@ -24,10 +29,27 @@ MODEL_CLASSES = (
     "AutoModelForSequenceClassification",
     "AutoModelForImageClassification",
     "AutoModelForAudioClassification",
+    "AutoModelForZeroShotImageClassification",
+    "AutoModelForPreTraining",
+    "AutoModelForMaskedLM",
 )
+# Which of them read the folder of each other head, whole.
+READERS = {
+    "MoTForRetrieval": ("AutoModel", "AutoModelForZeroShotImageClassification"),
+    "MoTForPreTraining": ("AutoModelForPreTraining", "AutoModelForMaskedLM"),
+    "MoTForMaskedLM": ("AutoModelForMaskedLM",),
+}
 PROCESSOR_CLASSES = ("AutoProcessor", "AutoTokenizer", "AutoImageProcessor", "AutoFeatureExtractor")
-OUTPUTS = ("last_hidden_state", "pooler_output", "logits")
+OUTPUTS = (
+    *("last_hidden_state", "pooler_output", "logits"),
+    *("text_embeds", "image_embeds", "audio_embeds", "logits_per_text", "logits_per_image", "logits_per_audio"),
+    *("text_predictions", "image_predictions", "audio_predictions"),
+)
 SENTENCE = "a small red cat sings"
+GAP = "a small [MASK] cat sings"
+CANDIDATES = ["red cat", "small dog sings", "dog"]
+WORDS = ("a", "small", "red", "cat", "dog", "sings")
+RATE = 16000
 
 
 class NotInstalled:
@@ -85,35 +107,54 @@ PIPELINES = {
     "image-feature-extraction": lambda ask, picture, waveform: ask(picture),
     "image-feature-extraction, pooled": lambda ask, picture, waveform: ask(picture, pool=True),
 }
+# The same of the other heads, by the class that was saved.
+HEAD_PIPELINES = {
+    "MoTForRetrieval": {
+        "zero-shot-image-classification": lambda ask, picture, waveform: scores(
+            ask(picture, candidate_labels=CANDIDATES, hypothesis_template="{}")
+        ),
+        "zero-shot-audio-classification": lambda ask, picture, waveform: scores(
+            ask(waveform, candidate_labels=CANDIDATES, hypothesis_template="{}")
+        ),
+    },
+} | dict.fromkeys(
+    ("MoTForMaskedLM", "MoTForPreTraining"),
+    {"fill-mask": lambda ask, picture, waveform: {a["token_str"]: a["score"] for a in ask(GAP, top_k=len(WORDS))}},
+)
 
 
-def run_pipeline(name, source, work, **kwargs):
+def run_pipeline(name, source, work, questions=PIPELINES, **kwargs):
     """The answer of the pipeline that `name` begins with: label -> score, or nested lists of features."""
     task = name.replace(",", "").split()[0]
     ask = transformers.pipeline(task, model=str(source), **kwargs)
-    return PIPELINES[name](ask, str(work / "picture.png"), np.load(work / "waveform.npy"))
+    return questions[name](ask, str(work / "picture.png"), np.load(work / "waveform.npy"))
 
 
-def try_pipeline(name, source, work):
+def try_pipeline(name, source, work, questions=PIPELINES):
     """As `run_pipeline`; one that fails leaves its error, so that the others are still heard."""
     try:
-        return run_pipeline(name, source, work, trust_remote_code=True)
+        return run_pipeline(name, source, work, questions, trust_remote_code=True)
     except Exception:
         return {"error": traceback.format_exc()}
+
+
+def saved_inputs(work):
+    return {name: tensor.clone() for name, tensor in load_file(work / "inputs.safetensors").items()}
 
 
 def use(source, work):
     """Everything that a stranger does with a model; see the module's docstring."""
     forbid_mot()
     work = Path(work)
-    inputs = {name: tensor.clone() for name, tensor in load_file(work / "inputs.safetensors").items()}
+    inputs = saved_inputs(work)
     tensors, report = {}, {"modules": {}, "keys": {}, "processors": {}}
     for name in MODEL_CLASSES:
         auto_class = getattr(transformers, name)
         model, info = auto_class.from_pretrained(source, trust_remote_code=True, output_loading_info=True)
         report["modules"][name] = f"{type(model).__module__}.{type(model).__name__}"
         report["keys"][name] = {kind: sorted(map(str, keys)) for kind, keys in info.items()}
-        tensors |= named(name, answers(model, inputs))
+        # A head that the folder lacks is new, and has nothing to say yet.
+        tensors |= named(name, answers(model.mot if info["missing_keys"] else model, inputs))
     for name in PROCESSOR_CLASSES:
         part = getattr(transformers, name).from_pretrained(source, trust_remote_code=True)
         report["processors"][name] = type(part).__name__
@@ -136,6 +177,72 @@ def use(source, work):
     (work / "results.json").write_text(json.dumps(report))
 
 
+def heads(folder, work):
+    """What a stranger does with the folders of the other heads."""
+    forbid_mot()
+    folder, work = Path(folder), Path(work)
+    inputs, tensors, report = saved_inputs(work), {}, {"modules": {}, "missing": {}, "pipelines": {}}
+    for saved, auto_classes in READERS.items():
+        for name in auto_classes:
+            auto_class, key = getattr(transformers, name), f"{saved} {name}"
+            model, info = auto_class.from_pretrained(folder / saved, trust_remote_code=True, output_loading_info=True)
+            report["modules"][key] = f"{type(model).__module__}.{type(model).__name__}"
+            report["missing"][key] = sorted(info["missing_keys"])
+            tensors |= named(key, answers(model, inputs))
+        questions = HEAD_PIPELINES[saved]
+        report["pipelines"][saved] = {name: try_pipeline(name, folder / saved, work, questions) for name in questions}
+    save_file(tensors, work / "results.safetensors")
+    (work / "results.json").write_text(json.dumps(report))
+
+
+def examples(number=24):
+    """
+    Rows as sentence-transformers takes them: "text" -> sentences, "audio+image" -> dicts, and so on for each
+    combination. Sentences differ in length, pictures in size, and clips in length.
+    """
+    rng = np.random.default_rng(0)
+    columns = {
+        "audio": [clip(rng.standard_normal(rng.integers(RATE // 10, RATE // 2)) / 4) for _ in range(number)],
+        "image": [picture(rng.integers(0, 256, (*rng.integers(8, 40, size=2), 3))) for _ in range(number)],
+        "text": [" ".join(rng.choice(WORDS, size=rng.integers(2, 9))) for _ in range(number)],
+    }
+    rows = dict(columns)
+    for names in (*itertools.combinations(columns, 2), tuple(columns)):
+        rows["+".join(names)] = [dict(zip(names, parts)) for parts in zip(*(columns[name] for name in names))]
+    return rows
+
+
+def clip(samples):
+    return {"array": samples.astype(np.float32), "sampling_rate": RATE}
+
+
+def picture(pixels):
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def embed(folder, work):
+    """What someone with sentence-transformers and without `mot` gets: embeddings, before and after saving again."""
+    forbid_mot()
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+    work, rows = Path(work), examples()
+    model = SentenceTransformer(folder, trust_remote_code=True, device="cpu")
+    tensors = named("whole", {name: model.encode(values, convert_to_tensor=True) for name, values in rows.items()})
+    tensors["alone.audio"] = model.encode(rows["audio"], batch_size=1, convert_to_tensor=True)
+    model.save_pretrained(str(work / "resaved"))
+    again = SentenceTransformer(str(work / "resaved"), trust_remote_code=True, device="cpu")
+    tensors |= named("resaved", {name: again.encode(values, convert_to_tensor=True) for name, values in rows.items()})
+
+    queries, corpus = ({str(i): row for i, row in enumerate(rows[name])} for name in ("text", "image"))
+    ks = {"accuracy_at_k": [1, 5, 10], "precision_recall_at_k": [1, 5, 10]}
+    evaluate = InformationRetrievalEvaluator(queries, corpus, {i: {i} for i in queries}, **ks)
+    module = type(model.transformers_model).__module__
+    report = {"module": module, "similarity": model.similarity_fn_name, "scores": evaluate(model)}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, work / "results.safetensors")
+    (work / "results.json").write_text(json.dumps(report))
+
+
 def push(folder, name):
     import conftest  # noqa: F401  (makes `mot` importable in a clone that was never installed)
 
@@ -145,5 +252,24 @@ def push(folder, name):
     MoTProcessor.from_pretrained(folder).push_to_hub(name)
 
 
+def run_step(*arguments, home, timeout=200, **environment):
+    """This file in a process with an empty cache and as many threads as here, so that sums have one order."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_", "PYTHON"))
+    }
+    kept |= {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, __file__, *map(str, arguments)],
+        cwd=home,
+        env=kept | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 if __name__ == "__main__":
-    {"use": use, "push": push}[sys.argv[1]](*sys.argv[2:])
+    {"use": use, "heads": heads, "embed": embed, "push": push}[sys.argv[1]](*sys.argv[2:])

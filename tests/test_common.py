@@ -29,6 +29,7 @@ from mot import (
     MoTModel,
     MoTProcessor,
     MoTTextConfig,
+    modeling_mot,
 )
 from mot.modeling_mot import MoTPreTrainedModel
 
@@ -65,12 +66,17 @@ def one_thread():
 
 
 class ListedSkips:
-    """Skips the tests that `cannot_apply` names, each with its reason; a name that no test has is an error."""
+    """
+    Skips the tests that `cannot_apply` of a class or of its bases names, each with its reason; a name that no test has
+    is an error.
+    """
 
     cannot_apply = {}
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        listed = [vars(base).get("cannot_apply", {}) for base in reversed(cls.__mro__)]
+        cls.cannot_apply = {name: reason for skips in listed for name, reason in skips.items()}
         if unknown := [name for name in cls.cannot_apply if not hasattr(cls, name)]:
             raise AttributeError(f"`{cls.__name__}.cannot_apply` lists tests that do not exist: {', '.join(unknown)}.")
 
@@ -148,11 +154,11 @@ class ModelTester:
         return self.get_config(), self.make_inputs()
 
 
-MODELS_CANNOT = {
-    "test_eager_matches_sdpa_inference_24_fp32_pad_left_output_attentions": (
-        "asks a model with sdpa for attention weights, which MoT refuses with a ValueError"
-    ),
-}
+def every_test(beginning, reason):
+    """That reason for all of the library's model tests whose name begins so."""
+    return {name: reason for name in dir(ModelTesterMixin) if name.startswith(beginning)}
+
+
 NO_TEXT_GIVEN = {
     "test_model_main_input_name": "the setting has a main input of its own, MoT's first argument stays `input_ids`",
     "test_resize_tokens_embeddings": "runs the model on token ids",
@@ -172,7 +178,11 @@ class ModelTests(ListedSkips, ModelTesterMixin):
     make_inputs = None
     seq_length = None  # tokens of the joint sequence
     main_input_name = "input_ids"
-    cannot_apply = MODELS_CANNOT
+    cannot_apply = {
+        "test_eager_matches_sdpa_inference_24_fp32_pad_left_output_attentions": (
+            "asks a model with sdpa for attention weights, which MoT refuses with a ValueError"
+        ),
+    }
 
     # Or the test is skipped wherever the copyright line of the configuration does not say 2023 or later.
     test_can_init_all_missing_weights_before_2023 = True
@@ -223,7 +233,6 @@ class TestImageAlone(ModelTests, unittest.TestCase):
     seq_length = 1 + NUM_FRAMES * PATCHES
     main_input_name = "pixel_values"
     cannot_apply = {
-        **MODELS_CANNOT,
         **NO_TEXT_GIVEN,
         "test_model_get_set_embeddings": "a model without text has no word embeddings",
         "test_load_with_mismatched_shapes": "changes the vocabulary, which a model without text does not have",
@@ -240,10 +249,10 @@ class TestAudioAlone(ModelTests, unittest.TestCase):
     make_inputs = audio_inputs
     seq_length = AUDIO_TOKENS
     main_input_name = "input_features"
-    cannot_apply = {**MODELS_CANNOT, **NO_TEXT_GIVEN}
+    cannot_apply = NO_TEXT_GIVEN
 
 
-class TestTrimodal(ModelTests, TrainingTesterMixin, unittest.TestCase):
+class TestTrimodal(ModelTests, unittest.TestCase):
     """All three modalities, one joint layer and one global layer."""
 
     config_fields = {"num_joint_layers": 1, "num_global_layers": 1, "global_mlp": True}
@@ -251,10 +260,106 @@ class TestTrimodal(ModelTests, TrainingTesterMixin, unittest.TestCase):
     seq_length = TEXT_LENGTH + PATCHES + AUDIO_TOKENS
     _is_composite = True  # attention chosen for each sub-config
 
-    def test_training_overfit(self):
-        # The mixin reads the size of the vocabulary from the joint config, which keeps unknown keys.
-        self.model_tester.config_fields = self.config_fields | {"vocab_size": VOCAB_SIZE}
-        super().test_training_overfit()
+
+# The same settings for the heads that predict what is hidden.
+
+
+class PretrainingTests:
+    """Beside a setting: what it takes to compute these losses, the same each time."""
+
+    all_model_classes = (MoTForPreTraining, MoTForMaskedLM)
+
+    def setUp(self):
+        super().setUp()
+        patcher = patch.object(modeling_mot, "draw_hidden", self.hide_every_other)
+        patcher.start()
+        self.addCleanup(patcher.stop)
+
+    @staticmethod
+    def hide_every_other(real, ratio, span):
+        return real & (torch.arange(real.shape[1]) % 2 == 0)
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        """Words to predict: the library gives one for each token of the joint sequence, or none."""
+        inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels)
+        if return_labels and "input_ids" in inputs:
+            inputs.pop("labels", None)
+            inputs["labels" if model_class is MoTForMaskedLM else "text_labels"] = inputs["input_ids"].clone()
+        return inputs
+
+
+class TestTextAloneInPretraining(PretrainingTests, TestTextAlone):
+    pass
+
+
+class TestImageAloneInPretraining(PretrainingTests, TestImageAlone):
+    all_model_classes = (MoTForPreTraining,)
+
+
+class TestAudioAloneInPretraining(PretrainingTests, TestAudioAlone):
+    all_model_classes = (MoTForPreTraining,)
+    cannot_apply = {"test_resize_embeddings_untied": "runs the model on token ids"}
+
+
+class TestTrimodalInPretraining(PretrainingTests, TestTrimodal):
+    pass
+
+
+# And for retrieval, where each modality has a pass of its own.
+
+
+class RetrievalTests:
+    """Beside a setting."""
+
+    all_model_classes = (MoTForRetrieval,)
+    cannot_apply = dict.fromkeys(
+        ("test_attention_outputs", "test_hidden_states_output", "test_retain_grad_hidden_states_attentions"),
+        "each modality has hidden states and attention weights of its own, under `model_outputs`",
+    )
+
+
+class RetrievalOfOneModalityTests(RetrievalTests):
+    """Beside a setting, where nothing can be compared."""
+
+    cannot_apply = every_test(
+        "test_eager_matches_sdpa_inference", "compares `logits_per_text`, or hidden states where there are none"
+    )
+
+
+class TestTextAloneInRetrieval(RetrievalOfOneModalityTests, TestTextAlone):
+    # The library expects `last_hidden_state` of `get_text_features` at the text's width; MoT's has the joint one.
+    config_fields = {"text_config": TestTextAlone.config_fields["text_config"] | {"hidden_size": 32}}
+    cannot_apply = {
+        **every_test("test_get_image_features", "the setting has no image"),
+        **every_test("test_get_audio_features", "the setting has no audio"),
+    }
+
+
+class TestImageAloneInRetrieval(RetrievalOfOneModalityTests, TestImageAlone):
+    cannot_apply = {
+        **every_test("test_get_text_features", "the setting has no text"),
+        **every_test("test_get_audio_features", "the setting has no audio"),
+    }
+
+
+class TestAudioAloneInRetrieval(RetrievalOfOneModalityTests, TestAudioAlone):
+    cannot_apply = {
+        **every_test("test_get_text_features", "the setting has no text"),
+        **every_test("test_get_image_features", "the setting has no image"),
+    }
+
+
+class TestTrimodalInRetrieval(RetrievalTests, TestTrimodal):
+    pass
+
+
+class TestTraining(TrainingTesterMixin, unittest.TestCase):
+    """A fixed batch of all three modalities is learned by heart, by the head that `ModelTester` names."""
+
+    # The mixin reads the size of the vocabulary from the joint config, which keeps unknown keys.
+    model_tester = ModelTester(
+        TestTrimodal.config_fields | {"vocab_size": VOCAB_SIZE}, trimodal_inputs, TestTrimodal.seq_length
+    )
 
     def _create_text_training_batch(self, batch_size, seq_length, vocab_size):
         """In place of the mixin's tokens to predict: rows of all modalities to classify."""

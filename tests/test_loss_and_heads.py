@@ -5,6 +5,7 @@ Losses are held to PyTorch's and the library's own; the answers for several subs
 only these modalities.
 """
 
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -199,6 +200,82 @@ def test_no_row_at_all_gives_zero_and_zero_gradients(problem):
     for loss in losses:
         assert loss.item() == 0
         assert gradient(loss, logits).eq(0).all()
+
+
+# Labels of which a part is missing
+
+
+def labels_with_gaps(problem, num_labels, gap):
+    """Labels as floating-point numbers: row 1 has none, and of several numbers row 4 has only some."""
+    logits, labels = logits_and_labels(problem, num_labels)
+    labels = labels.float()
+    labels[1] = gap
+    if labels.dim() == 2 and num_labels > 1:
+        labels[4, 0] = gap
+        labels[5, 1:] = gap
+    return logits, labels
+
+
+def loss_of_rows(problem, logits, labels, regression_loss="mse"):
+    """The mean over the rows with a label, each the mean over its numbers, one at a time."""
+    rows = []
+    for scores, row in zip(logits.double(), labels.double().reshape(len(labels), -1)):
+        given = [i for i, value in enumerate(row.tolist()) if not math.isnan(value) and value != IGNORED_LABEL]
+        if problem == "single_label_classification":
+            losses = [-scores.log_softmax(dim=0)[int(row[i])] for i in given]
+        elif problem == "multi_label_classification":
+            losses = [-(row[i] * F.logsigmoid(scores[i]) + (1 - row[i]) * F.logsigmoid(-scores[i])) for i in given]
+        else:
+            power = 1 if regression_loss == "l1" else 2
+            losses = [(scores[i] - row[i]).abs() ** power for i in given]
+        if losses:
+            rows.append(torch.stack(losses).mean())
+    return torch.stack(rows).mean()
+
+
+every_gap = pytest.mark.parametrize("gap", [math.nan, IGNORED_LABEL])
+
+
+@every_gap
+@pytest.mark.parametrize("regression_loss", ["mse", "l1"])
+@every_number_of_labels
+@every_problem
+def test_labels_that_are_missing_are_left_out(problem, num_labels, regression_loss, gap):
+    logits, labels = labels_with_gaps(problem, num_labels, gap)
+    loss = classification_loss(logits, labels, loss_config(problem, num_labels, regression_loss))
+    assert_same_loss(loss, loss_of_rows(problem, logits, labels, regression_loss), logits)
+    missing = labels.isnan() | (labels == IGNORED_LABEL)
+    assert gradient(loss, logits)[missing].eq(0).all()
+
+
+@every_gap
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_one_number_per_row_may_be_missing(problem, gap):
+    """Labels (B,) for logits (B, 1)."""
+    logits, labels = logits_and_labels(problem, 1, flat=True)
+    labels[[0, 3]] = gap
+    counted = [1, 2, 4, 5]
+    loss = classification_loss(logits, labels, loss_config(problem, 1))
+    assert_same_loss(loss, loss_of_torch(problem, logits[counted], labels[counted]), logits)
+
+
+@every_gap
+@every_problem
+def test_missing_labels_and_rows_that_do_not_count_combine(problem, gap):
+    logits, labels = labels_with_gaps(problem, 3, gap)
+    rows = torch.tensor([True, True, False, True, True, False])
+    loss = classification_loss(logits, labels, loss_config(problem), rows=rows)
+    assert_same_loss(loss, loss_of_rows(problem, logits[rows], labels[rows]), logits)
+
+
+@every_gap
+@every_number_of_labels
+@every_problem
+def test_no_label_at_all_gives_zero_and_zero_gradients(problem, num_labels, gap):
+    logits, labels = logits_and_labels(problem, num_labels)
+    loss = classification_loss(logits, torch.full_like(labels, gap, dtype=torch.float), loss_config(problem, 3))
+    assert loss.item() == 0
+    assert gradient(loss, logits).eq(0).all()
 
 
 # The heads

@@ -1,16 +1,14 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Saved anywhere: a folder gives back bit-equal answers by class, by Auto class, and to people without `mot`.
 
-One model and its processor are saved to one folder, with their code. `remote_steps.py` then uses that folder, and the
+A classifier and its processor are saved to one folder, with their code. `remote_steps.py` then uses that folder, and the
 same one pushed to a Hub on localhost, in processes that cannot import `mot`, and writes down what it got; the tests
-here compare it with what the classes give directly.
+here compare it with what the classes give directly. The other heads are saved to a folder each and used likewise.
 """
 
 import ast
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +19,20 @@ import torch
 import transformers
 from helpers import ARCHITECTURES, MODALITIES, build, make_inputs, tiny_config, without
 from PIL import Image
-from remote_steps import PIPELINES, PROCESSOR_CLASSES, answers, raw_rows, run_pipeline
+from remote_steps import (
+    CANDIDATES,
+    GAP,
+    HEAD_PIPELINES,
+    PIPELINES,
+    PROCESSOR_CLASSES,
+    RATE,
+    READERS,
+    WORDS,
+    answers,
+    raw_rows,
+    run_pipeline,
+    run_step,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer, ViTImageProcessorPil
@@ -30,6 +41,9 @@ from mot import (
     MoTConfig,
     MoTForAudioClassification,
     MoTForImageClassification,
+    MoTForMaskedLM,
+    MoTForPreTraining,
+    MoTForRetrieval,
     MoTForSequenceClassification,
     MoTModel,
     MoTProcessor,
@@ -43,23 +57,37 @@ AUTO_MAP = {
     "AutoModelForSequenceClassification": "modeling_mot.MoTForSequenceClassification",
     "AutoModelForImageClassification": "modeling_mot.MoTForImageClassification",
     "AutoModelForAudioClassification": "modeling_mot.MoTForAudioClassification",
+    "AutoModelForZeroShotImageClassification": "modeling_mot.MoTForRetrieval",
+    "AutoModelForPreTraining": "modeling_mot.MoTForPreTraining",
+    "AutoModelForMaskedLM": "modeling_mot.MoTForMaskedLM",
 }
 CLASSES = {
     "AutoModel": MoTModel,
     "AutoModelForSequenceClassification": MoTForSequenceClassification,
     "AutoModelForImageClassification": MoTForImageClassification,
     "AutoModelForAudioClassification": MoTForAudioClassification,
+    "AutoModelForZeroShotImageClassification": MoTForRetrieval,
+    "AutoModelForPreTraining": MoTForPreTraining,
+    "AutoModelForMaskedLM": MoTForMaskedLM,
 }
+CLASSIFIERS = (MoTForSequenceClassification, MoTForImageClassification, MoTForAudioClassification)
+OTHER_HEADS = (MoTForRetrieval, MoTForPreTraining, MoTForMaskedLM)
 LABELS = ("no", "maybe", "yes")
-RATE = 16000
 INFERENCE_PACKAGES = {"torch", "transformers", "numpy", "PIL", "huggingface_hub"}
 WEIGHT_ENDINGS = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".npz")
 CLASSIFIER = {"classifier.weight", "classifier.bias"}
 
+every_class = pytest.mark.parametrize("auto_class", CLASSES)
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
 # A model, its inputs and its folder
+
+
+def other_head(head_class, **overrides):
+    """A model whose words are those of `make_processor`."""
+    towers = {"text_config": {"vocab_size": 5 + len(WORDS), "max_position_embeddings": 16}}
+    return build(head_class, tiny_config(audio_config={"max_frames": 100}, **towers, **overrides))
 
 
 def classifier(architecture="uneven_towers", seed=0, **overrides):
@@ -76,7 +104,7 @@ def classifier(architecture="uneven_towers", seed=0, **overrides):
 
 def make_processor(config):
     """As small as the model, with the default kind of feature extractor."""
-    words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "small", "red", "cat", "dog", "sings")
+    words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS)
     side = {"height": config.image_config.image_size, "width": config.image_config.image_size}
     return MoTProcessor(
         image_processor=ViTImageProcessorPil(size=side, do_convert_rgb=True),
@@ -101,6 +129,16 @@ def assert_same_weights(left, right):
     assert_same(left.state_dict(), right.state_dict())
 
 
+def own_parameters(model):
+    """The names of the weights of a head, without those of the model that it stands on."""
+    return {name for name in model.state_dict() if not name.startswith("mot.")} if hasattr(model, "mot") else set()
+
+
+def expected_answers(model, auto_class, inputs):
+    """What a class loaded from the folder of `model`, a classifier, says; a head that it lacks has nothing to say."""
+    return answers(model if CLASSES[auto_class] in CLASSIFIERS else model.mot, inputs)
+
+
 @pytest.fixture(scope="module")
 def model():
     return classifier()
@@ -117,6 +155,17 @@ def folder(model, processor, tmp_path_factory):
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """A folder with a folder for each of the other heads, and the models by the names of their classes."""
+    folder = tmp_path_factory.mktemp("heads")
+    models = {head_class.__name__: other_head(head_class) for head_class in OTHER_HEADS}
+    for name, model in models.items():
+        model.save_pretrained(folder / name)
+        make_processor(model.config).save_pretrained(folder / name)
+    return folder, models
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +197,24 @@ def test_saved_and_loaded_by_class_is_bit_equal(architecture, features, tmp_path
     assert_same(answers(loaded, inputs), answers(model, inputs))
 
 
-@pytest.mark.parametrize("auto_class", CLASSES)
-def test_saved_and_loaded_by_auto_class_is_bit_equal(model, folder, auto_class):
-    loaded = getattr(transformers, auto_class).from_pretrained(folder)
-    assert type(loaded) is CLASSES[auto_class]
+@every_class
+def test_saved_and_loaded_by_auto_class_is_bit_equal(auto_class, tmp_path):
+    model = build(CLASSES[auto_class], tiny_config("uneven_towers"))
+    model.save_pretrained(tmp_path)
+    loaded, info = getattr(transformers, auto_class).from_pretrained(tmp_path, output_loading_info=True)
+    assert type(loaded) is CLASSES[auto_class] and not any(info.values()), info
+    assert_same_weights(loaded, model)
     inputs = make_inputs(MODALITIES)
-    assert_same(answers(loaded, inputs), answers(model.mot if auto_class == "AutoModel" else model, inputs))
+    assert_same(answers(loaded, inputs), answers(model, inputs))
+
+
+@pytest.mark.parametrize("saved_class", CLASSES.values(), ids=lambda c: c.__name__)
+def test_auto_model_means_the_base_model_except_for_retrieval(saved_class, tmp_path):
+    model = build(saved_class, tiny_config())
+    model.save_pretrained(tmp_path)
+    loaded = transformers.AutoModel.from_pretrained(tmp_path)
+    assert type(loaded) is (MoTForRetrieval if saved_class is MoTForRetrieval else MoTModel)
+    assert_same_weights(loaded, model if type(loaded) is saved_class else model.mot)
 
 
 def test_auto_config_gives_an_equal_config(model, folder):
@@ -181,11 +242,26 @@ def test_model_without_a_modality_is_bit_equal(removed, tmp_path):
     model = classifier(**{f"{removed}_config": None})
     model.save_pretrained(tmp_path)
     inputs = without(make_inputs(MODALITIES), removed)
-    for auto_class, loaded_class in CLASSES.items():
+    for auto_class in ("AutoModel", *(name for name, head in CLASSES.items() if head in CLASSIFIERS)):
         loaded, info = getattr(transformers, auto_class).from_pretrained(tmp_path, output_loading_info=True)
-        assert type(loaded) is loaded_class and loaded.config.modality_config(removed) is None
+        assert type(loaded) is CLASSES[auto_class] and loaded.config.modality_config(removed) is None
         assert not info["missing_keys"] and not any(removed in name for name in loaded.state_dict())
-        assert_same(answers(loaded, inputs), answers(model.mot if auto_class == "AutoModel" else model, inputs))
+        assert_same(answers(loaded, inputs), expected_answers(model, auto_class, inputs))
+
+
+@pytest.mark.parametrize(
+    "removed, head_class",
+    [(m, head) for m in MODALITIES for head in OTHER_HEADS if (m, head) != ("text", MoTForMaskedLM)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_other_head_without_a_modality_is_bit_equal(removed, head_class, tmp_path):
+    model = build(head_class, tiny_config(**{f"{removed}_config": None}))
+    model.save_pretrained(tmp_path)
+    loaded, info = head_class.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values()), info
+    assert not any(removed in name for name in loaded.state_dict())
+    inputs = without(make_inputs(MODALITIES), removed)
+    assert_same(answers(loaded, inputs), answers(model, inputs))
 
 
 # The base model and the heads read each other's folders
@@ -198,7 +274,7 @@ def test_base_model_takes_all_its_weights_from_a_heads_folder(model, folder):
     assert_same_weights(base, model.mot)
 
 
-@pytest.mark.parametrize("head_class", [c for c in CLASSES.values() if c is not MoTModel], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("head_class", CLASSIFIERS, ids=lambda c: c.__name__)
 def test_head_takes_all_but_the_classifier_from_a_base_models_folder(model, head_class, tmp_path):
     model.mot.save_pretrained(tmp_path)
     head, info = head_class.from_pretrained(tmp_path, num_labels=5, output_loading_info=True)
@@ -207,13 +283,28 @@ def test_head_takes_all_but_the_classifier_from_a_base_models_folder(model, head
     assert head.classifier.weight.shape[0] == 5
 
 
-@pytest.mark.parametrize("head_class", [c for c in CLASSES.values() if c is not MoTModel], ids=lambda c: c.__name__)
-def test_every_head_reads_every_heads_folder(model, folder, head_class, tmp_path):
+@pytest.mark.parametrize("head_class", CLASSIFIERS, ids=lambda c: c.__name__)
+def test_every_classifier_reads_every_classifiers_folder(model, folder, head_class, tmp_path):
     head = head_class.from_pretrained(folder)
     head.save_pretrained(tmp_path)
     loaded, info = MoTForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info.values()), info
     assert_same_weights(loaded, model)
+
+
+@pytest.mark.parametrize("saved_class", [MoTModel, CLASSIFIERS[0], *OTHER_HEADS], ids=lambda c: c.__name__)
+def test_every_class_reads_every_folder_and_lacks_only_its_own_head(saved_class, tmp_path):
+    saved = build(saved_class, tiny_config())
+    saved.save_pretrained(tmp_path)
+    given, body = own_parameters(saved), getattr(saved, "mot", saved)
+    for loaded_class in CLASSES.values():
+        loaded, info = loaded_class.from_pretrained(tmp_path, output_loading_info=True)
+        own = own_parameters(loaded)
+        assert info["missing_keys"] == own - given and info["unexpected_keys"] == given - own
+        assert not info["mismatched_keys"]
+        assert_same_weights(getattr(loaded, "mot", loaded), body)
+        shared = {name: (loaded.state_dict()[name], saved.state_dict()[name]) for name in own & given}
+        assert all(torch.equal(*weights) for weights in shared.values()), loaded_class
 
 
 # What lies in the folder
@@ -264,7 +355,9 @@ def test_saved_code_is_the_code_of_the_repository(folder):
 def test_auto_map_names_every_class_whichever_was_saved(saved_class, tmp_path):
     saved_class._from_config(tiny_config()).save_pretrained(tmp_path)
     auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
-    assert auto_map.items() >= AUTO_MAP.items()
+    is_retrieval = saved_class is MoTForRetrieval
+    auto_model = {"AutoModel": "modeling_mot.MoTForRetrieval"} if is_retrieval else {}
+    assert auto_map.items() >= (AUTO_MAP | auto_model).items()
     for reference in auto_map.values():
         module, name = reference.split(".")
         body = ast.parse((tmp_path / f"{module}.py").read_text()).body
@@ -289,26 +382,6 @@ def test_saved_code_needs_only_the_packages_of_inference(folder):
 # By people who do not have `mot`: from the folder, and from the Hub
 
 
-def run_step(*arguments, home, **environment):
-    """remote_steps.py in a process with an empty cache and as many threads as here, so that sums have one order."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_", "PYTHON"))
-    }
-    kept |= {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    home.mkdir()
-    command = [sys.executable, str(Path(__file__).with_name("remote_steps.py")), *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        cwd=home,
-        env=kept | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module", params=["folder", "hub"])
 def remote(request, folder, files, tmp_path_factory):
     """What `remote_steps.use` got: (tensors, report, the folder where it worked)."""
@@ -327,20 +400,21 @@ def part(tensors, prefix):
     return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-@pytest.mark.parametrize("auto_class", CLASSES)
+@every_class
 def test_without_mot_every_class_is_bit_equal(remote, model, auto_class):
     tensors, report, _ = remote
-    inputs = make_inputs(MODALITIES)
-    assert_same(part(tensors, auto_class), answers(model.mot if auto_class == "AutoModel" else model, inputs))
+    assert_same(part(tensors, auto_class), expected_answers(model, auto_class, make_inputs(MODALITIES)))
     assert report["modules"][auto_class].startswith("transformers_modules.")
     assert report["modules"][auto_class].endswith(f".{AUTO_MAP[auto_class]}")
 
 
-def test_without_mot_no_weight_is_left_to_chance(remote):
+def test_without_mot_no_weight_is_left_to_chance_but_those_of_a_head_that_was_not_saved(remote, model):
     _, report, _ = remote
+    assert report["keys"].keys() == CLASSES.keys()
     for auto_class, keys in report["keys"].items():
-        unexpected = keys.pop("unexpected_keys")
-        assert set(unexpected) == (CLASSIFIER if auto_class == "AutoModel" else set())
+        own = own_parameters(CLASSES[auto_class](model.config))
+        assert set(keys.pop("missing_keys")) == own - CLASSIFIER
+        assert set(keys.pop("unexpected_keys")) == CLASSIFIER - own
         assert not any(keys.values()), (auto_class, keys)
 
 
@@ -414,6 +488,73 @@ def test_with_mot_five_pipelines_need_no_trust_in_remote_code(model, processor, 
     assert_same_answer(run_pipeline(name, folder, files), expected_pipelines(model, processor, files)[name])
 
 
+# The other heads, each from its own folder
+
+
+@pytest.fixture(scope="module")
+def remote_heads(heads, files, tmp_path_factory):
+    """What `remote_steps.heads` got: (tensors, report)."""
+    work = tmp_path_factory.mktemp("work")
+    shutil.copytree(files, work, dirs_exist_ok=True)
+    save_file(head_inputs(), work / "inputs.safetensors")
+    run_step("heads", heads[0], work, home=tmp_path_factory.mktemp("homes") / "user", HF_HUB_OFFLINE="1")
+    return load_file(work / "results.safetensors"), json.loads((work / "results.json").read_text())
+
+
+def head_inputs():
+    """With words that these heads know."""
+    inputs = make_inputs(MODALITIES)
+    return inputs | {"input_ids": inputs["input_ids"] % (5 + len(WORDS))}
+
+
+@pytest.mark.parametrize("saved, auto_class", [(s, name) for s, names in READERS.items() for name in names])
+def test_without_mot_other_heads_are_bit_equal(remote_heads, heads, saved, auto_class):
+    (tensors, report), model, key = remote_heads, heads[1][saved], f"{saved} {auto_class}"
+    loaded = CLASSES[auto_class] if auto_class != "AutoModel" else MoTForRetrieval
+    assert report["modules"][key].startswith("transformers_modules.")
+    assert report["modules"][key].endswith(f".modeling_mot.{loaded.__name__}")
+    assert report["missing"][key] == []
+    expected = answers(model, head_inputs())
+    if loaded is not type(model):  # words alone, by the head that pretraining trained
+        expected = {"logits": expected["text_predictions"]}
+    assert_same(part(tensors, key), expected)
+
+
+def expected_choice(model, processor, files, task):
+    """What the pipelines of the other heads should say, from the model itself."""
+    if task == "fill-mask":
+        inputs = processor(text=[GAP])
+        place = (inputs["input_ids"][0] == processor.tokenizer.mask_token_id).nonzero().item()
+        found = answers(model, inputs)
+        scores = found.get("logits", found.get("text_predictions"))[0, place].softmax(-1)
+        best = scores.topk(len(WORDS))
+        return {processor.tokenizer.decode([i]): p for i, p in zip(best.indices.tolist(), best.values.tolist())}
+    modality = task.split("-")[2]
+    rows = raw_rows(files)[modality]
+    texts, other = processor(text=CANDIDATES), processor(**rows)
+    similarities = answers(model, {**texts, **other})[f"logits_per_{modality}"]
+    return dict(zip(CANDIDATES, similarities[0].softmax(-1).tolist()))
+
+
+every_choice = pytest.mark.parametrize(
+    "saved, task", [(saved, task) for saved, questions in HEAD_PIPELINES.items() for task in questions]
+)
+
+
+@every_choice
+def test_without_mot_the_pipelines_of_other_heads_work(remote_heads, heads, files, saved, task):
+    model = heads[1][saved]
+    expected = expected_choice(model, make_processor(model.config), files, task)
+    assert_same_answer(remote_heads[1]["pipelines"][saved][task], expected)
+
+
+@every_choice
+def test_with_mot_the_pipelines_of_other_heads_need_no_trust_in_remote_code(heads, files, saved, task):
+    model = heads[1][saved]
+    expected = expected_choice(model, make_processor(model.config), files, task)
+    assert_same_answer(run_pipeline(task, heads[0] / saved, files, HEAD_PIPELINES[saved]), expected)
+
+
 # Types, shards and broken files
 
 
@@ -444,8 +585,11 @@ def test_sharded_folder_is_bit_equal(model, sharded):
     assert not (sharded / "model.safetensors").exists()
     for auto_class, loaded_class in CLASSES.items():
         loaded, info = getattr(transformers, auto_class).from_pretrained(sharded, output_loading_info=True)
-        assert type(loaded) is loaded_class and not info["missing_keys"]
-        assert_same_weights(loaded, model.mot if auto_class == "AutoModel" else model)
+        assert type(loaded) is loaded_class
+        assert info["missing_keys"] == own_parameters(loaded) - CLASSIFIER
+        assert_same_weights(getattr(loaded, "mot", loaded), model.mot)
+        if loaded_class in CLASSIFIERS:
+            assert_same_weights(loaded, model)
 
 
 def test_missing_shard_is_named(sharded):
