@@ -27,7 +27,7 @@ from transformers import BertTokenizer
 from transformers.utils import logging
 
 from .configuration_mot import MODALITIES
-from .processing_mot import iterate_frames, load_image, open_source, read_audio
+from .decoding_mot import iterate_frames, load_image, open_source, read_audio
 
 logger = logging.get_logger(__name__)
 

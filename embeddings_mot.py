@@ -193,12 +193,14 @@ class MoTEmbeddings(nn.Module):
                 f"(`{self.length_field}`): truncate the input, or build the model with a larger limit."
             )
 
-    def fill_times(self, inputs: torch.Tensor, times: torch.Tensor | None) -> torch.Tensor | None:
+    def fill_times(
+        self, inputs: torch.Tensor, mask: torch.Tensor | None, times: torch.Tensor | None
+    ) -> torch.Tensor | None:
         """The seconds of frames (B, F or T) or ready features (B, N); where raw input comes without, the usual ones."""
-        if self.times_name is None:
+        if self.times_name is None or inputs.ndim < 3:  # the embedding refuses such input itself
             return None
         if times is None:
-            times = self.usual_times(inputs) if self.config.feature_size is None else None
+            times = self.usual_times(inputs, mask) if self.config.feature_size is None else None
         if times is None:
             raise ValueError(
                 f"`time_positions` needs the seconds of `{self.input_name}` as `{self.times_name}`: build the processor "
@@ -341,7 +343,7 @@ class MoTImageEmbeddings(MoTEmbeddings):
             patches = patches.masked_fill(~mask[:, :, None, None, None], torch.nan)
         return patches.flatten(1, 3)
 
-    def usual_times(self, pixel_values: torch.Tensor) -> torch.Tensor | None:
+    def usual_times(self, pixel_values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
         return pixel_values.new_zeros(pixel_values.shape[0], 1) if pixel_values.ndim == 4 else None
 
     def check_pixels(self, pixel_values: torch.Tensor) -> None:
@@ -493,9 +495,11 @@ class MoTAudioEmbeddings(MoTEmbeddings):
         frames = F.pad(frames, (0, 0, 0, -frames.shape[1] % stride), value=torch.nan)
         return frames.unflatten(1, (-1, stride)).flatten(2)  # (B, N, stride * num_mel_bins)
 
-    def usual_times(self, frames: torch.Tensor) -> torch.Tensor:
-        times = torch.arange(frames.shape[1], device=frames.device) * SECONDS_PER_FRAME
-        return times.expand(frames.shape[0], -1)
+    def usual_times(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        mask = as_mask(mask, tuple(frames.shape[:2]), self.mask_name)
+        if mask is not None:
+            return count_before(mask) * SECONDS_PER_FRAME
+        return (torch.arange(frames.shape[1], device=frames.device) * SECONDS_PER_FRAME).expand(frames.shape[0], -1)
 
     def raw_stand_in(self, reference: torch.Tensor) -> torch.Tensor:
         return reference.new_zeros(1, 1, self.config.num_mel_bins)

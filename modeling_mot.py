@@ -602,14 +602,16 @@ class MoTModel(MoTPreTrainedModel):
                     f"This model takes {modality} as `{expected}` (`{modality}_config.feature_size` is {size}), got "
                     f"{' and '.join(f'`{name}`' for name in given)}."
                 )
-            inputs[modality] = (given[expected], mask, self.times_of(modality, given[expected], times))
+            inputs[modality] = (given[expected], mask, self.times_of(modality, given[expected], mask, times))
         self.check_arguments(arguments)
         self.check_batch(inputs, equal_rows)
         return inputs, arguments
 
-    def times_of(self, modality: str, values: torch.Tensor, times: torch.Tensor | None) -> torch.Tensor | None:
+    def times_of(
+        self, modality: str, values: torch.Tensor, mask: torch.Tensor | None, times: torch.Tensor | None
+    ) -> torch.Tensor | None:
         if self.config.time_positions:
-            return self.embeddings[modality].fill_times(values, times)
+            return self.embeddings[modality].fill_times(values, mask, times)
         if times is not None:
             raise ValueError(
                 f"`{self.embeddings[modality].times_name}` was given, but this model counts tokens: build it with "

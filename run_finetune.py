@@ -48,8 +48,8 @@ from mot.data_mot import (
     prepare_splits,
     train_tokenizer,
 )
+from mot.decoding_mot import load_image
 from mot.metrics_mot import compute_metrics, sentiment_metrics
-from mot.processing_mot import load_image
 from mot.report_mot import print_table, save_examples, usage_lines, write_card
 from mot.training_mot import (
     AudioAugmentation,

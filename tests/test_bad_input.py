@@ -15,6 +15,7 @@ from helpers import (
     NUM_CHANNELS,
     NUM_MEL_BINS,
     PATCH_SIZE,
+    TIMES,
     VOCAB_SIZE,
     build,
     make_inputs,
@@ -192,6 +193,51 @@ def test_a_modality_the_config_lacks(modality, name):
     assert_refused(lambda: lacking(**inputs), name, modality)
 
 
+@pytest.fixture(scope="module")
+def clock_model():
+    return build(MoTModel, tiny_config(time_positions=True))
+
+
+@pytest.mark.parametrize("modality, name", TIMES.items())
+def test_times_for_a_model_that_counts(model, modality, name):
+    inputs = inputs_for((modality,), frames=True)
+    times = torch.zeros(next(iter(inputs.values())).shape[:2])
+    assert_refused(lambda: model(**inputs, **{name: times}), name, "time_positions")
+
+
+@pytest.mark.parametrize(
+    "modality, options, shape, expected",
+    [
+        ("image", {}, (3,), (3, 1)),
+        ("image", {}, (3, 2), (3, 1)),
+        ("image", {"frames": True}, (3, 4), (3, 3)),
+        ("image", {"frames": True}, (1, 3), (3, 3)),
+        ("image", {"frames": True}, (3,), (3, 3)),
+        ("audio", {}, (3, 6), (3, 11)),
+        ("audio", {}, (1, 11), (3, 11)),
+        ("audio", {}, (11,), (3, 11)),
+    ],
+)
+def test_times_of_the_wrong_shape(clock_model, modality, options, shape, expected):
+    inputs = inputs_for((modality,), **options) | {TIMES[modality]: torch.zeros(shape)}
+    assert_refused(lambda: clock_model(**inputs), TIMES[modality], numbers=(*shape, *expected))
+
+
+def test_frames_without_times(clock_model):
+    assert_refused(lambda: clock_model(**inputs_for(("image",), frames=True)), "pixel_times", "pixel_values")
+
+
+@pytest.mark.parametrize("modality, name", TIMES.items())
+def test_features_without_times(modality, name):
+    model = build(MoTModel, tiny_config(features=True, time_positions=True))
+    inputs = inputs_for((modality,), features=True)
+    assert_refused(lambda: model(**inputs), name, next(iter(inputs)))
+
+
+def test_an_unknown_kind_of_times(clock_model):
+    assert_refused(lambda: clock_model(**inputs_for(("text",)), audio_times=torch.zeros(3, 11)), "audio_times")
+
+
 def classify(labels, **fields):
     fields = {"num_labels": NUM_LABELS} | fields
     classifier = build(MoTForSequenceClassification, tiny_config(**fields))
@@ -264,12 +310,34 @@ def test_no_modality_in_the_config():
 def test_unknown_fusion_type():
     with pytest.raises(CONFIG_ERRORS, match=r"fusion_type") as caught:
         MoTConfig(fusion_type="blend")
-    assert "blend" in str(caught.value) and "mean" in str(caught.value)
+    for name in ("blend", "early", "late", "hierarchical", "attention"):
+        assert name in str(caught.value)
 
 
 def test_unknown_position_embedding_type():
     with pytest.raises(CONFIG_ERRORS, match=r"position_embedding_type"):
         tiny_config(text_config={"position_embedding_type": "sinusoidal_2d"})
+
+
+@pytest.mark.parametrize(
+    "name, kind, features",
+    [
+        ("image_config", "learned", False),
+        ("image_config", "sinusoidal", False),
+        ("image_config", "learned", True),
+        ("audio_config", "learned", False),
+        ("audio_config", "learned", True),
+    ],
+)
+def test_time_positions_of_another_kind(name, kind, features):
+    with pytest.raises(CONFIG_ERRORS, match=rf"{name}.position_embedding_type") as caught:
+        tiny_config(features=features, time_positions=True, **{name: {"position_embedding_type": kind}})
+    assert "time_positions" in str(caught.value) and f'"{kind}"' in str(caught.value)
+
+
+def test_learned_positions_of_text_beside_time_positions_are_legal():
+    config = tiny_config(time_positions=True, text_config={"position_embedding_type": "learned"})
+    assert build(MoTModel, config)(**inputs_for(("text",))).last_hidden_state.isfinite().all()
 
 
 def test_a_width_too_odd_for_two_dimensional_sinusoids():

@@ -174,6 +174,17 @@ def test_convolutional_audio_stem_exports_with_dynamic_sizes():
             assert max_difference(actual, expected) < TOLERANCE
 
 
+def test_hierarchical_fusion_exports_with_dynamic_sizes():
+    model = TensorOutputs(build(MoTModel, tiny_config(fusion_type="hierarchical"))).eval()
+    inputs = make_inputs(MODALITIES)
+    with torch.no_grad():
+        exported = torch.export.export(model, (), kwargs=inputs, dynamic_shapes=dynamic_shapes(inputs)).module()
+        for sizes in ((4, 7, 11), (6, 5, 7)):
+            other = resized(inputs, *sizes)
+            for actual, expected in zip(exported(**other), model(**other)):
+                assert max_difference(actual, expected) < TOLERANCE
+
+
 # Gradient checkpointing
 
 

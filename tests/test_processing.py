@@ -30,8 +30,9 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from mot.decoding_mot import even_indices, resample
 from mot.feature_extraction_mot import MoTFeatureExtractor
-from mot.processing_mot import MoTProcessor, even_indices, resample
+from mot.processing_mot import MoTProcessor
 
 av = pytest.importorskip("av")
 
