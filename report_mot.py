@@ -17,7 +17,6 @@ DESCRIPTIONS = {
     "retrieval": "that finds, with any of its modalities or several together, what belongs to them",
     "pretraining": "pretrained without labels, to be fine-tuned",
 }
-PIPELINE_TAGS = {"pretraining": "fill-mask", "retrieval": "zero-shot-image-classification"}
 
 
 def table_of(results: dict) -> tuple[str, list[str], list[list[str]]]:
@@ -110,6 +109,13 @@ def save_examples(folder: Path, row: dict) -> dict[str, str]:
     return example
 
 
+def pipeline_tag(results: dict, usage: str) -> str | None:
+    """The library's pipeline that the checkpoint works in, if there is one for its task."""
+    if "text->image" in results.get("pairs", {}):
+        return "zero-shot-image-classification"
+    return "fill-mask" if '"fill-mask"' in usage else None
+
+
 def write_card(folder: Path, results: dict, usage: str, dataset: str, command: str) -> None:
     """The checkpoint's model card: tags, numbers, how to load, how it was trained."""
     section = next(name for name in SECTIONS if name in results)
@@ -118,7 +124,7 @@ def write_card(folder: Path, results: dict, usage: str, dataset: str, command: s
         library_name="transformers",
         license="apache-2.0",
         tags=["mixture-of-transformers", "multimodal", "text", "image", "audio"],
-        pipeline_tag=PIPELINE_TAGS.get(results["task"]),
+        pipeline_tag=pipeline_tag(results, usage),
         eval_results=[
             EvalResult(
                 task_type=results["task"],

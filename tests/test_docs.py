@@ -76,6 +76,7 @@ def workplace(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.training
 @every_page
 def test_python_blocks_run_in_order(page, workplace, tmp_path):
     # Blank lines keep each block at its place in the page, so that a traceback names the page's own line.

@@ -507,6 +507,7 @@ def head_inputs():
     return inputs | {"input_ids": inputs["input_ids"] % (5 + len(WORDS))}
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("saved, auto_class", [(s, name) for s, names in READERS.items() for name in names])
 def test_without_mot_other_heads_are_bit_equal(remote_heads, heads, saved, auto_class):
     (tensors, report), model, key = remote_heads, heads[1][saved], f"{saved} {auto_class}"
@@ -541,6 +542,7 @@ every_choice = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.training
 @every_choice
 def test_without_mot_the_pipelines_of_other_heads_work(remote_heads, heads, files, saved, task):
     model = heads[1][saved]

@@ -23,6 +23,7 @@ FILES = ("modules.json", "sentence_bert_config.json")
 COMBINATIONS = ["+".join(names) for size in (1, 2, 3) for names in combinations(sorted(MODALITIES), size)]
 ARGUMENTS = {"text": "text", "image": "images", "audio": "audio"}
 
+pytestmark = pytest.mark.training
 every_combination = pytest.mark.parametrize("combination", COMBINATIONS)
 
 
