@@ -156,6 +156,7 @@ def content_hash(splits):
     return hashlib.sha256(repr([split.data.table.to_pydict() for split in splits.values()]).encode()).hexdigest()
 
 
+@pytest.mark.training
 def test_another_process_without_torchcodec_gives_the_same_bits(digits):
     script = f"""
 import hashlib, sys

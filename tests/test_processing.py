@@ -729,6 +729,7 @@ def run_python(code, cwd):
     return result.stdout
 
 
+@pytest.mark.training
 def test_absent_decoders_are_named(tmp_path):
     (tmp_path / "clip.wav").write_bytes(wav_bytes(tone()))
     write_mp4(tmp_path / "video.mp4", [0, 100], tone())
@@ -770,6 +771,7 @@ def test_save_and_load_keep_every_part(tmp_path, rng):
     assert MoTProcessor.from_pretrained(tmp_path, return_times=False).return_times is False
 
 
+@pytest.mark.training
 def test_auto_classes_read_the_folder_where_mot_cannot_be_imported(tmp_path):
     MoTProcessor.register_for_auto_class()
     make_processor(num_frames=3).save_pretrained(tmp_path / "saved")
