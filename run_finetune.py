@@ -6,8 +6,9 @@ retrieve or, without labels, to pretrain. Without arguments it learns to classif
     python run_finetune.py --dataset_name user/clips --text_column transcript --audio_column speech --label_column mood
     python run_finetune.py --task retrieval --dataset_name user/captions
 
-It evaluates every subset of the modalities (retrieval: every pair), and leaves a checkpoint with its card. Every option of transformers' `TrainingArguments` works too; `--help` lists all. `accelerate launch` and `torchrun`
-start it on several devices.
+It evaluates every subset of the modalities (retrieval: every pair), and leaves a checkpoint with its card. Every option
+of transformers' `TrainingArguments` works too; `--help` lists all. `accelerate launch` and `torchrun` start it on several
+devices.
 """
 
 import json
