@@ -286,6 +286,56 @@ def test_retrieval_and_pretraining_train_and_evaluate_without_labels(tmp_path):
     assert first == second and {"image", "audio", "contrastive/text-image"} <= set(first)
 
 
+def sentiment_rows(number: int, labels: list) -> list[dict]:
+    """Ready features of ragged lengths; row 0 has no face, row 1 no label."""
+    rows = []
+    for i in range(number):
+        row = {
+            "text_features": torch.randn(2 + i % 4, 768),
+            "image_features": torch.randn(1 + i % 3, 2048),
+            "input_features": torch.randn(3 + i % 5, 80),
+            "labels": torch.tensor(labels[i % len(labels)]),
+        }
+        rows.append(row)
+    del rows[0]["image_features"], rows[1]["labels"]
+    return rows
+
+
+@pytest.mark.parametrize("problem", ["three classes", "regression"])
+def test_the_sentiment_recipe_trains_and_its_numbers_equal_those_computed_by_hand(problem, tmp_path):
+    """Encoders and hierarchical fusion on features of widths 768, 2048 and 80 (docs/sentiment.md)."""
+    is_regression = problem == "regression"
+    config = MoTConfig.of_size(
+        "tiny",
+        num_encoder_layers=1,
+        num_global_layers=0,
+        fusion_type="hierarchical",
+        text_config={"feature_size": 768},
+        image_config={"feature_size": 2048},
+        audio_config={"feature_size": 80},
+        num_labels=1 if is_regression else 3,
+        problem_type="regression" if is_regression else "single_label_classification",
+    )
+    rows = sentiment_rows(12, [-2.5, 0.0, 1.0, 3.0] if is_regression else [0, 1, 2])
+    trainer = toy_trainer(tmp_path, MoTForSequenceClassification(config), max_steps=15, learning_rate=1e-3)
+    trainer.train_dataset = rows
+    before = trainer.evaluate(rows)["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate(rows)["eval_loss"] < before
+    found = trainer.evaluate_subsets(rows)["text+image+audio"]
+    counted = rows[2:]  # the others lack a face and a label
+    assert found["rows"] == len(counted)
+    names = ("text_features", "image_features", "input_features")
+    with torch.no_grad():
+        answers = [trainer.model(**{name: row[name][None] for name in names}).logits[0] for row in counted]
+    if is_regression:
+        errors = [abs(answer.item() - row["labels"].item()) for answer, row in zip(answers, counted)]
+        assert found["mae"] == pytest.approx(sum(errors) / len(errors), abs=1e-4)
+    else:
+        correct = [answer.argmax().item() == row["labels"].item() for answer, row in zip(answers, counted)]
+        assert found["accuracy"] == pytest.approx(sum(correct) / len(correct))
+
+
 def test_weight_decay_spares_norms_biases_and_embeddings(tmp_path):
     trainer = toy_trainer(tmp_path)
     decayed = trainer.get_decay_parameter_names(trainer.model)
