@@ -84,6 +84,7 @@ class EncodedDataset(torch.utils.data.Dataset):
         self.max_frames = None if max_audio_seconds is None else int(max_audio_seconds * 100)
         self.text_options = {"truncation": True, "max_length": max_text_tokens} if max_text_tokens else {}
         self.cache: dict[int, dict] = {}
+        self.missing_label = missing_label(features.get("label"))
         # Columns of vectors are ready features, which the processor takes under another name than raw input.
         self.argument_names = {
             "text": "text_features" if is_ready_features(features.get("text")) else "text",
@@ -118,7 +119,19 @@ class EncodedDataset(torch.utils.data.Dataset):
                 example[name] = example[name][: self.max_frames]
         if row.get("label") is not None:
             example["labels"] = torch.as_tensor(row["label"])
+        elif self.missing_label is not None:  # a batch of such rows alone has labels too, none of which counts
+            example["labels"] = self.missing_label
         return example
+
+
+def missing_label(kind) -> torch.Tensor | None:
+    """What stands for a missing label of a column of this type: -100 for a class, NaN for numbers."""
+    if kind is None:
+        return None
+    if isinstance(kind, datasets.List):
+        return torch.full((kind.length,), torch.nan) if kind.length > 0 else None
+    is_number = isinstance(kind, datasets.Value) and kind.dtype.startswith("float")
+    return torch.tensor(torch.nan if is_number else IGNORED_LABEL)
 
 
 @dataclass

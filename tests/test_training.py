@@ -144,6 +144,24 @@ def test_a_row_without_a_label_gets_one_that_does_not_count():
     assert MoTCollator()(rows)["labels"].isnan().tolist() == [True, False]
 
 
+@pytest.mark.parametrize("labels", [[1, 2, 0, None, None, None], [0.5, 1.0, 2.0, None, None, None]])
+def test_a_batch_of_rows_without_labels_trains_and_evaluates(labels, tmp_path):
+    """Here every second batch: it has labels none of which counts, rather than none."""
+    is_class = isinstance(labels[0], int)
+    split = Dataset.from_dict({"text": ["a b", "c", "d"] * 2, "label": labels})
+    problem = {} if is_class else {"problem_type": "regression", "num_labels": 1}
+    rows = EncodedDataset(split, MoTProcessor())
+    assert all("labels" in rows[i] for i in range(6))
+    trainer = toy_trainer(tmp_path, max_steps=2, per_device_eval_batch_size=3)
+    trainer.model.config.update(problem)
+    if not is_class:
+        trainer.model.classifier = torch.nn.Linear(16, 1)
+    trainer.train_dataset = rows
+    trainer.train()
+    assert np.isfinite(trainer.evaluate(rows)["eval_loss"])
+    assert trainer.evaluate_subsets(rows)["text"]["rows"] == 3
+
+
 def test_word_masking_hides_words_and_gives_them_as_labels():
     processor = MoTProcessor()
     masking = DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=1.0)
