@@ -45,6 +45,28 @@ def _check_heads(owner: str, hidden_size: int | None, num_attention_heads: int |
         )
 
 
+# What `sparse_attention` takes: each option's default, what it may be in words, and whether a value is that.
+SPARSE_ATTENTION = {
+    "block_size": (64, "an int of at least 1", lambda value: type(value) is int and value >= 1),
+    "sparsity": (0.8, "a number from 0 to below 1", lambda value: type(value) in (int, float) and 0 <= value < 1),
+    "seed": (0, "an int from 0 to below 2**32", lambda value: type(value) is int and 0 <= value < 2**32),
+    "min_encoder_tokens": (1024, "an int of at least 0", lambda value: type(value) is int and value >= 0),
+}
+
+
+def _complete_sparse_attention(options: dict) -> dict:
+    """The options with defaults for those that are left out, after checking them."""
+    if not isinstance(options, dict):
+        raise ValueError(f"`sparse_attention` must be a dict or None, got {options!r}.")
+    for name, value in options.items():
+        if name not in SPARSE_ATTENTION:
+            raise ValueError(f"`sparse_attention` has no option {name!r}; it takes {', '.join(SPARSE_ATTENTION)}.")
+        _, expected, is_valid = SPARSE_ATTENTION[name]
+        if not is_valid(value):
+            raise ValueError(f"`sparse_attention[{name!r}]` must be {expected}, got {value!r}.")
+    return {name: default for name, (default, *_) in SPARSE_ATTENTION.items()} | options
+
+
 @strict
 class MoTModalityConfig(PreTrainedConfig):
     r"""
@@ -67,6 +89,7 @@ class MoTModalityConfig(PreTrainedConfig):
         final_norm (`bool`, *optional*, defaults to `False`): A layer norm after the encoder.
         use_cls_token (`bool`, *optional*, defaults to `False`):
             A learned token in front, which then stands for the modality when it is pooled.
+        sparse_attention (`dict`, *optional*): As in [`MoTConfig`]; for rows of more than `min_encoder_tokens` tokens.
         key_bias (`bool`, *optional*, defaults to `True`): Whether the key projections have a bias.
         mask_ratio (`float`, *optional*):
             The share of the tokens that pretraining hides: 0.15 of text (arXiv 1810.04805), 0.6 of images (arXiv
@@ -85,6 +108,7 @@ class MoTModalityConfig(PreTrainedConfig):
     attention_dropout: float | int | None = None
     drop_path_rate: float | int | None = None
     initializer_range: float | int | None = None
+    sparse_attention: dict | None = None
     embedding_norm: bool = False
     final_norm: bool = False
     use_cls_token: bool = False
@@ -103,10 +127,13 @@ class MoTModalityConfig(PreTrainedConfig):
         "attention_dropout",
         "drop_path_rate",
         "initializer_range",
+        "sparse_attention",
     )
 
     def __post_init__(self, **kwargs):
         _warn_of_near_misses(self, kwargs)
+        if self.sparse_attention is not None:
+            self.sparse_attention = _complete_sparse_attention(self.sparse_attention)
         super().__post_init__(**kwargs)
 
     def validate_modality(self):
@@ -257,6 +284,12 @@ class MoTConfig(PreTrainedConfig):
             `input_features_times` in seconds, rather than each counting its own tokens.
         hidden_dropout (`float`, *optional*, defaults to 0.0): Dropout after embeddings, attention, feed-forward.
         attention_dropout (`float`, *optional*, defaults to 0.0): Dropout on the attention weights.
+        sparse_attention (`dict`, *optional*):
+            Block-sparse attention, for example `{"block_size": 64, "sparsity": 0.8, "seed": 0}` (the defaults; {} means
+            all of them): a block of `block_size` tokens looks at its own block, at the first of every modality, and at
+            others drawn with `seed`, in all at a share of 1 - `sparsity` of the row's blocks (see
+            `sparse_attention_mot.py`). For joint and global layers, and in the encoders for rows of more than
+            `min_encoder_tokens` (1024) tokens. None: every token looks at every other.
         drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth at the last layer of each encoder.
         classifier_dropout (`float`, *optional*, defaults to 0.0): Dropout before the classifier.
         initializer_range (`float`, *optional*, defaults to 0.02): Standard deviation of the initial weights.
@@ -327,6 +360,7 @@ class MoTConfig(PreTrainedConfig):
     contrastive_loss: Literal["infonce", "sigmoid"] = "infonce"
     contrastive_positives: Literal["row", "label"] = "row"
     temperature: float | int = 0.07
+    sparse_attention: dict | None = None
     modality_weights: dict[str, float | int] = field(default_factory=dict)
     text_config: MoTTextConfig | dict | None = field(default_factory=dict)
     image_config: MoTImageConfig | dict | None = field(default_factory=dict)
@@ -334,6 +368,8 @@ class MoTConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         _warn_of_near_misses(self, kwargs)
+        if self.sparse_attention is not None:
+            self.sparse_attention = _complete_sparse_attention(self.sparse_attention)
         super().__post_init__(**kwargs)
         for modality in self.modalities:
             config = self.modality_config(modality)
@@ -406,6 +442,15 @@ class MoTConfig(PreTrainedConfig):
             if name not in terms or weight < 0:
                 raise ValueError(
                     f"`modality_weights` gives a weight of 0 or more to {', '.join(terms)}; got {name!r}: {weight}."
+                )
+
+    def validate_sparse_attention(self):
+        owners = {"": self} | {f"{m}_config.": self.modality_config(m) for m in self.modalities}
+        for owner, config in owners.items():
+            if config.sparse_attention is not None and config.attention_dropout:
+                raise ValueError(
+                    f"Block-sparse attention has no dropout: `{owner}attention_dropout` must be 0, got "
+                    f"{config.attention_dropout}."
                 )
 
     def validate_layers(self):

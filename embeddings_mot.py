@@ -131,7 +131,7 @@ class MoTEmbeddings(nn.Module):
         times: torch.Tensor | None = None,
         hidden: torch.Tensor | None = None,
         mask_token: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    ) -> torch.Tensor:
         """
         Args:
             inputs: raw input, or ready features (B, N, feature_size).
@@ -142,26 +142,32 @@ class MoTEmbeddings(nn.Module):
             mask_token: (d,) what takes their place.
 
         Returns:
-            The tokens (B, L, d) and their mask (B, L), None if all are real; L is N, and one more with a cls token.
+            The tokens (B, L, d), of which `token_mask` says which are real; L is N, and one more with a cls token.
         """
         embed = self.embed_raw if self.config.feature_size is None else self.embed_features
-        tokens, positions, mask = embed(inputs, mask, times, hidden)
+        tokens, positions = embed(inputs, mask, times, hidden)
         if hidden is not None:
             tokens = torch.where(hidden[..., None], mask_token.to(tokens.dtype), tokens)
         hidden_states = tokens + (positions.to(tokens.dtype) + modality_embedding)
         if self.config.use_cls_token:
             cls_token = (self.cls_token + modality_embedding).expand(tokens.shape[0], -1, -1)
             hidden_states = torch.cat([cls_token, hidden_states], dim=1)
-            if mask is not None:
-                mask = torch.cat([mask.any(dim=1, keepdim=True), mask], dim=1)
         if self.config.embedding_norm:
             hidden_states = self.norm(hidden_states)
-        return self.dropout(hidden_states), mask
+        return self.dropout(hidden_states)
+
+    def token_mask(self, inputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """Which of the tokens that `inputs` with `mask` become are real, (B, L) bool; None if all are."""
+        as_tokens = self.raw_mask if self.config.feature_size is None else self.check_features
+        mask = as_tokens(inputs, mask)
+        if mask is None or not self.config.use_cls_token:
+            return mask
+        return torch.cat([mask.any(dim=1, keepdim=True), mask], dim=1)
 
     def embed_features(self, features: torch.Tensor, mask: torch.Tensor | None, times=None, hidden=None):
         mask = self.check_features(features, mask)
         tokens = self.projection(blank(features, mask).to(self.projection.weight.dtype))
-        return tokens, self.positions(features.shape[1], mask, features.device, times), mask
+        return tokens, self.positions(features.shape[1], mask, features.device, times)
 
     def check_features(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
         size = self.config.feature_size
@@ -241,17 +247,20 @@ class MoTTextEmbeddings(MoTEmbeddings):
         if config.feature_size is None:
             self.word_embeddings = unit_scale(nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id))
 
-    def embed_raw(self, input_ids: torch.Tensor, mask: torch.Tensor | None, times=None, hidden=None):
+    def raw_mask(self, input_ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
         if input_ids.ndim != 2 or input_ids.is_floating_point():
             raise ValueError(
                 f"`input_ids` has shape {tuple(input_ids.shape)} and type {input_ids.dtype}, "
                 "expected integers of shape (batch, length)."
             )
-        mask = as_mask(mask, tuple(input_ids.shape), self.mask_name)
+        return as_mask(mask, tuple(input_ids.shape), self.mask_name)
+
+    def embed_raw(self, input_ids: torch.Tensor, mask: torch.Tensor | None, times=None, hidden=None):
+        mask = self.raw_mask(input_ids, mask)
         if mask is not None:
             input_ids = input_ids.masked_fill(~mask, self.config.pad_token_id or 0)
         self.check_ids(input_ids)
-        return self.word_embeddings(input_ids), self.positions(input_ids.shape[1], mask, input_ids.device), mask
+        return self.word_embeddings(input_ids), self.positions(input_ids.shape[1], mask, input_ids.device)
 
     def check_ids(self, input_ids: torch.Tensor) -> None:
         # Looking at values waits for an accelerator, so there the embedding's own assertion must do.
@@ -315,17 +324,27 @@ class MoTImageEmbeddings(MoTEmbeddings):
         patches = self.projection(self.stem(pixels.flatten(0, 1)))  # (B * F, d, rows, columns)
         rows, columns = patches.shape[-2:]
         tokens = patches.flatten(2).transpose(1, 2)  # (B * F, rows * columns, d)
-        tokens = tokens.reshape(batch_size, num_frames * rows * columns, -1)
-        positions = self.frame_positions(num_frames, rows, columns, mask, tokens.device, times)
-        return tokens, positions, None if mask is None else mask.repeat_interleave(rows * columns, dim=1)
+        tokens = tokens.unflatten(0, (batch_size, num_frames)).flatten(1, 2)  # (B, F * rows * columns, d)
+        return tokens, self.frame_positions(num_frames, rows, columns, mask, tokens.device, times)
 
-    def as_frames(self, pixel_values: torch.Tensor, mask: torch.Tensor | None):
-        """Frames (B, F, C, H, W), blank where not real, and their mask (B, F); a picture is one frame."""
+    def raw_mask(self, pixel_values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        mask = self.frame_mask(pixel_values, mask)
+        if mask is None:
+            return None
+        rows, columns = (side // self.config.patch_size for side in pixel_values.shape[-2:])
+        return mask.repeat_interleave(rows * columns, dim=1)
+
+    def frame_mask(self, pixel_values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """Which frames are real, (B, F); a picture is one frame."""
         self.check_pixels(pixel_values)
         is_video = pixel_values.ndim == 5
         mask = as_mask(mask, tuple(pixel_values.shape[: 2 if is_video else 1]), self.mask_name)
-        pixels = blank(pixel_values, mask)
-        return (pixels, mask) if is_video else (pixels[:, None], None if mask is None else mask[:, None])
+        return mask if is_video or mask is None else mask[:, None]
+
+    def as_frames(self, pixel_values: torch.Tensor, mask: torch.Tensor | None):
+        """Frames (B, F, C, H, W), blank where not real, and their mask (B, F)."""
+        mask = self.frame_mask(pixel_values, mask)
+        return blank(pixel_values if pixel_values.ndim == 5 else pixel_values[:, None], mask), mask
 
     def hide_patches(self, pixels: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """Blank the pixels of hidden patches, since a convolutional stem looks over a patch's edge."""
@@ -429,10 +448,32 @@ class MoTAudioEmbeddings(MoTEmbeddings):
         frames = frames.to(next(self.parameters()).dtype)
         tokens = self.embed_linear(frames) if self.config.stem == "linear" else self.embed_conv(frames, mask)
         times = None if times is None else times[:, ::stride]  # a token has the time of its first frame
-        if mask is not None:  # and is real where that is
-            first_frames = torch.arange(tokens.shape[1], device=mask.device) * stride
-            mask = first_frames < mask.sum(dim=1, keepdim=True)
-        return tokens, self.positions(tokens.shape[1], mask, tokens.device, times), mask
+        return tokens, self.positions(tokens.shape[1], self.first_frames(mask), tokens.device, times)
+
+    def raw_mask(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        return self.first_frames(self.check_frames(frames, mask))
+
+    def num_tokens(self, num_frames: int) -> int:
+        """num_frames / stem_stride, rounded up, in the words of each stem: an exporter must see that the sizes agree."""
+        stride = self.config.stem_stride
+        return (num_frames + stride - 1) // stride if self.config.stem == "linear" else (num_frames - 1) // stride + 1
+
+    def first_frames(self, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """From frames (B, T) to tokens (B, L): a token is real where its first frame is, once the real ones stand first."""
+        if mask is None:
+            return None
+        first_frames = torch.arange(self.num_tokens(mask.shape[1]), device=mask.device) * self.config.stem_stride
+        return first_frames < mask.sum(dim=1, keepdim=True)
+
+    def check_frames(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        num_mel_bins = self.config.num_mel_bins
+        if frames.ndim != 3 or frames.shape[-1] != num_mel_bins or frames.shape[1] == 0:
+            raise ValueError(
+                f"`input_features` has shape {tuple(frames.shape)}, expected (batch, frames, {num_mel_bins}) "
+                "with at least one frame, frames before mel bins."
+            )
+        self.check_length(frames.shape[1])
+        return as_mask(mask, tuple(frames.shape[:2]), self.mask_name)
 
     def as_clip(
         self,
@@ -446,14 +487,7 @@ class MoTAudioEmbeddings(MoTEmbeddings):
         behind them and where `hidden` (B, T); mean-normalised if the config asks. And their mask and times (B, T),
         None if they were.
         """
-        num_mel_bins = self.config.num_mel_bins
-        if frames.ndim != 3 or frames.shape[-1] != num_mel_bins or frames.shape[1] == 0:
-            raise ValueError(
-                f"`input_features` has shape {tuple(frames.shape)}, expected (batch, frames, {num_mel_bins}) "
-                "with at least one frame, frames before mel bins."
-            )
-        self.check_length(frames.shape[1])
-        mask = as_mask(mask, tuple(frames.shape[:2]), self.mask_name)
+        mask = self.check_frames(frames, mask)
         frames = blank(frames, mask)
         if mask is not None:
             order = real_first(mask)
@@ -475,7 +509,7 @@ class MoTAudioEmbeddings(MoTEmbeddings):
 
     def embed_linear(self, frames: torch.Tensor) -> torch.Tensor:
         stride = self.config.stem_stride
-        num_tokens = (frames.shape[1] + stride - 1) // stride
+        num_tokens = self.num_tokens(frames.shape[1])
         indices = torch.arange(num_tokens * stride, device=frames.device)
         frames = F.pad(frames, (0, 0, 0, stride - 1)).index_select(1, indices)  # zeros fill the last token
         return self.projection(frames.reshape(frames.shape[0], num_tokens, stride * frames.shape[2]))

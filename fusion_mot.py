@@ -27,8 +27,9 @@ def pool(hidden_states: torch.Tensor, mask: torch.Tensor, use_cls_token: bool) -
     """
     if use_cls_token:
         return hidden_states[:, 0] * mask[:, :1]
-    # Summed in float32: half precision overflows over long sequences.
-    total = (hidden_states * mask[..., None]).sum(dim=1, dtype=torch.float32)  # (B, d)
+    # Summed in float32 at least: half precision overflows over long sequences.
+    dtype = torch.promote_types(hidden_states.dtype, torch.float32)
+    total = (hidden_states * mask[..., None]).sum(dim=1, dtype=dtype)  # (B, d)
     return (total / mask.sum(dim=1, keepdim=True).clamp(min=1)).to(hidden_states.dtype)
 
 

@@ -12,7 +12,7 @@ Shapes: B rows, L tokens, d width, H heads, D width of a head, F frames of a vid
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,16 +21,16 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import ModelOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
 
+from .attention_mot import PackedTokens, PaddedTokens, attention_mask_for, can_pack
 from .configuration_mot import MoTConfig, MoTModalityConfig
-from .embeddings_mot import EMBEDDINGS, MoTEmbeddings, MoTImageEmbeddings, MoTTextEmbeddings, blank
+from .embeddings_mot import EMBEDDINGS, MoTEmbeddings, MoTImageEmbeddings, MoTTextEmbeddings
 from .fusion_mot import FUSIONS, MoTAttentionFusion
+from .layers_mot import Layout, MoTEncoderLayer, MoTGlobalLayer, MoTJointLayer, drop_path_rates, run_layers
 from .loss_mot import (
     Embeddings,
     clamped,
@@ -41,244 +41,7 @@ from .loss_mot import (
     sigmoid_loss,
     token_loss,
 )
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Attention and layers
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """softmax(Q K^T / sqrt(D)) V, written out: q, k, v (B, H, L, D) -> ((B, L, H, D), weights (B, H, L, L))."""
-    scores = (query @ key.transpose(-1, -2)) * scaling
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    output = F.dropout(weights, p=dropout, training=module.training) @ value
-    return output.transpose(1, 2).contiguous(), weights
-
-
-def attend(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    **kwargs,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Attention by the implementation that the config names: q, k, v (B, H, L, D) -> (B, L, H * D), weights."""
-    interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-        module.config._attn_implementation, eager_attention_forward
-    )
-    dropout = module.config.attention_dropout if module.training else 0.0
-    scaling = query.shape[-1] ** -0.5
-    output, weights = interface(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
-    return output.flatten(2).contiguous(), weights
-
-
-class MoTAttention(nn.Module):
-    """The four projections of a multi-head attention; who attends to whom is the layer's business."""
-
-    def __init__(self, config, key_bias: bool = True):
-        super().__init__()
-        width = config.hidden_size
-        self.heads = (config.num_attention_heads, width // config.num_attention_heads)
-        self.q_proj = nn.Linear(width, width)
-        self.k_proj = nn.Linear(width, width, bias=key_bias)
-        self.v_proj = nn.Linear(width, width)
-        self.o_proj = nn.Linear(width, width)
-
-    def forward(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
-        """Queries, keys and values of tokens (B, L, d), each (B, H, L, D)."""
-        return [
-            projection(hidden_states).unflatten(-1, self.heads).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        ]
-
-
-class MoTMLP(nn.Module):
-    """act(X W1 + b1) W2 + b2."""
-
-    def __init__(self, config):
-        super().__init__()
-        self.activation = ACT2FN[config.hidden_act]
-        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.fc2(self.activation(self.fc1(hidden_states)))
-
-
-class MoTResidual(nn.Module):
-    """X + what a sublayer made of X, with dropout and stochastic depth (arXiv 1603.09382) in training."""
-
-    def __init__(self, config, drop_path: float):
-        super().__init__()
-        self.dropout = nn.Dropout(config.hidden_dropout)
-        self.drop_path = drop_path
-
-    def forward(self, hidden_states: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
-        update = self.dropout(update)
-        if self.training and self.drop_path > 0:
-            keep = 1 - self.drop_path
-            kept = torch.rand(update.shape[0], 1, 1, device=update.device) < keep  # whole rows are dropped
-            update = update * kept.to(update.dtype) / keep
-        return hidden_states + update
-
-
-class MoTBlock(nn.Module):
-    """
-    The parts of a pre-norm transformer layer, with the attention itself left to whoever owns the block: first
-    `project`, then attention over any set of tokens, then `update`.
-    """
-
-    def __init__(self, config, key_bias: bool, drop_path: float):
-        super().__init__()
-        self.config = config
-        self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.attention = MoTAttention(config, key_bias)
-        self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = MoTMLP(config)
-        self.residual = MoTResidual(config, drop_path)
-
-    def project(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
-        return self.attention(self.layernorm_before(hidden_states))
-
-    def update(self, hidden_states: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-        hidden_states = self.residual(hidden_states, self.attention.o_proj(attended))
-        return self.residual(hidden_states, self.mlp(self.layernorm_after(hidden_states)))
-
-
-class MoTEncoderLayer(MoTBlock, GradientCheckpointingLayer):
-    """A layer of one modality's encoder: X' = X + MultiHead(LN(X)); X'' = X' + FFN(LN(X'))."""
-
-    is_causal = False
-
-    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs):
-        attended, weights = attend(self, *self.project(hidden_states), attention_mask, **kwargs)
-        return self.update(hidden_states, attended), weights
-
-
-class MoTJointLayer(GradientCheckpointingLayer):
-    """
-    A layer of arXiv 2411.04996: each modality has norms, projections and a feed-forward layer of its own (its expert),
-    and one attention goes over the tokens of all modalities.
-    """
-
-    is_causal = False
-
-    def __init__(self, config: MoTConfig, drop_path: float):
-        super().__init__()
-        self.config = config
-        self.experts = nn.ModuleDict(
-            {m: MoTBlock(config, config.modality_config(m).key_bias, drop_path) for m in config.modalities}
-        )
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        lengths: dict[str, int],
-        stand_ins: torch.Tensor | None = None,
-        unseen: Iterable[str] = (),
-        **kwargs,
-    ):
-        """
-        Args:
-            lengths: how many tokens of each modality stand, in this order, in the joint sequence.
-            stand_ins: (1, len(unseen), d) one token of each modality of `unseen`, which the batch lacks.
-
-        The stand-ins pass their experts, but nothing attends to them; they reach the sequence times zero.
-        """
-        parts = hidden_states.split(list(lengths.values()), dim=1)
-        experts = [self.experts[m] for m in lengths]
-        projected = [expert.project(part) for expert, part in zip(experts, parts)]
-        query, key, value = (torch.cat(tensors, dim=2) for tensors in zip(*projected))  # (B, H, L, D)
-        attended, weights = attend(self, query, key, value, attention_mask, **kwargs)
-        attended = attended.split(list(lengths.values()), dim=1)
-        updated = [expert.update(*states) for expert, *states in zip(experts, parts, attended)]
-        for i, modality in enumerate(unseen):
-            updated[0] = updated[0] + 0.0 * self.run_alone(self.experts[modality], stand_ins[:, i : i + 1])
-        return torch.cat(updated, dim=1), weights
-
-    @staticmethod
-    def run_alone(expert: MoTBlock, token: torch.Tensor) -> torch.Tensor:
-        """A scalar that depends on all of an expert's parameters, from one token (1, 1, d)."""
-        query, key, value = expert.project(token)
-        # Attention over one token is its value; query and key take part for their gradients.
-        attended = (value + 0.0 * (query + key)).transpose(1, 2).flatten(2)
-        return expert.update(token, attended).mean()
-
-
-class MoTGlobalLayer(GradientCheckpointingLayer):
-    """A layer that all modalities share: X + GlobalMultiHead(LN(X)), and a feed-forward layer if the config asks."""
-
-    is_causal = False
-
-    def __init__(self, config: MoTConfig):
-        super().__init__()
-        self.config = config
-        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.attention = MoTAttention(config)
-        if config.global_mlp:
-            self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-            self.mlp = MoTMLP(config)
-        self.residual = MoTResidual(config, drop_path=0.0)
-
-    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs):
-        projected = self.attention(self.layernorm(hidden_states))
-        attended, weights = attend(self, *projected, attention_mask, **kwargs)
-        hidden_states = self.residual(hidden_states, self.attention.o_proj(attended))
-        if self.config.global_mlp:
-            hidden_states = self.residual(hidden_states, self.mlp(self.layernorm_after(hidden_states)))
-        return hidden_states, weights
-
-
-def run_layers(
-    layers: Iterable[nn.Module], hidden_states: torch.Tensor, *args, keep_states: bool, keep_weights: bool, **kwargs
-) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
-    """Run layers one after another; the states before the first and after each, and the attention weights, on request."""
-    states, weights = [hidden_states] if keep_states else [], []
-    for layer in layers:
-        # Tensors go by position: reentrant gradient checkpointing tracks no others.
-        hidden_states, layer_weights = layer(hidden_states, *args, **kwargs)
-        if keep_states:
-            states.append(hidden_states)
-        if keep_weights:
-            weights.append(layer_weights)
-    return hidden_states, states, weights
-
-
-def split_options(kwargs: dict) -> tuple[dict, dict]:
-    """Keyword arguments of a forward for `encode` and for `join`; those of the attention implementation are in both."""
-    for_join = ("output_hidden_states", "output_attentions")
-    return (
-        {name: value for name, value in kwargs.items() if name not in for_join},
-        {name: value for name, value in kwargs.items() if not name.startswith("output_encoder_")},
-    )
-
-
-def drop_path_rates(rate: float, num_layers: int) -> list[float]:
-    """Stochastic depth grows linearly from 0 at the first layer to `rate` at the last."""
-    return [rate * i / max(num_layers - 1, 1) for i in range(num_layers)]
-
-
-def attention_mask_for(config, hidden_states: torch.Tensor, mask: torch.Tensor | None):
-    """The mask that the config's attention implementation takes: every token may attend to every real token."""
-    if mask is None:
-        return None
-    # A softmax over nothing is NaN: in a row without any token, whose output nobody reads, all may attend to all.
-    mask = mask | ~mask.any(dim=1, keepdim=True)
-    return create_bidirectional_mask(config=config, inputs_embeds=hidden_states, attention_mask=mask)
-
+from .sparse_attention_mot import BlockSparsity
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The model
@@ -320,24 +83,37 @@ class MoTModelOutput(ModelOutput):
     encoder_attentions: dict[str, tuple[torch.FloatTensor, ...]] | None = None
 
 
+def split_options(kwargs: dict) -> tuple[dict, dict]:
+    """Keyword arguments of a forward for `encode` and for `join`; those of the attention implementation are in both."""
+    for_join = ("output_hidden_states", "output_attentions")
+    return (
+        {name: value for name, value in kwargs.items() if name not in for_join},
+        {name: value for name, value in kwargs.items() if not name.startswith("output_encoder_")},
+    )
+
+
 @dataclass
 class EncodedModalities:
     """What the encoders hand to the joint part, for each modality in the order of the joint sequence."""
 
-    given: tuple[str, ...]  # the modalities that this batch has; the others are stand-ins
-    hidden_states: dict[str, torch.Tensor] = field(default_factory=dict)  # (B, L_m, d)
-    masks: dict[str, torch.Tensor | None] = field(default_factory=dict)  # (B, L_m) bool, None = all is real
+    given: tuple[str, ...]  # the modalities that this batch has
+    batch_size: int
+    packed: bool  # whether uneven rows are packed
+    hidden_states: dict[str, torch.Tensor] = field(default_factory=dict)  # (B, L_m, d) or packed (1, N_m, d)
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    masks: dict[str, torch.Tensor] = field(default_factory=dict)  # (B, L_m) bool
+    # One token (1, 1, d) of each modality that has none in this batch, so that its weights take part in training.
+    stand_ins: dict[str, torch.Tensor] = field(default_factory=dict)
     encoder_hidden_states: dict[str, tuple[torch.Tensor, ...]] = field(default_factory=dict)
     encoder_attentions: dict[str, tuple[torch.Tensor, ...]] = field(default_factory=dict)
 
-    def full_mask(self, modality: str) -> torch.Tensor:
-        """The modality's mask, written out where all is real."""
-        hidden_states, mask = self.hidden_states[modality], self.masks[modality]
-        return hidden_states.new_ones(hidden_states.shape[:2], dtype=torch.bool) if mask is None else mask
-
     def has(self, modalities: Iterable[str]) -> dict[str, torch.Tensor]:
         """modality -> (B,) bool: which rows have it, for those of `modalities` that were encoded."""
-        return {m: self.full_mask(m).any(dim=1) for m in modalities if m in self.hidden_states}
+        return {m: self.masks[m].any(dim=1) for m in modalities if m in self.hidden_states}
+
+    def one_token(self, modality: str) -> torch.Tensor:
+        """Any token of a modality, (1, 1, d)."""
+        return self.stand_ins[modality] if modality in self.stand_ins else self.hidden_states[modality][:1, :1]
 
 
 class MoTPreTrainedModel(PreTrainedModel):
@@ -389,7 +165,7 @@ class MoTPreTrainedModel(PreTrainedModel):
         """
 
         def require_grads(module, inputs, output):
-            output[0].requires_grad_(True)
+            output.requires_grad_(True)
 
         embeddings = [module for module in self.modules() if isinstance(module, MoTEmbeddings)]
         self._require_grads_hooks = [module.register_forward_hook(require_grads) for module in embeddings]
@@ -412,17 +188,22 @@ class MoTEncoder(MoTPreTrainedModel):
     def __init__(self, config: MoTModalityConfig, joint_size: int):
         super().__init__(config)
         rates = drop_path_rates(config.drop_path_rate, config.num_hidden_layers)
-        self.layers = nn.ModuleList([MoTEncoderLayer(config, config.key_bias, rate) for rate in rates])
+        self.layers = nn.ModuleList([MoTEncoderLayer(config, i, rate) for i, rate in enumerate(rates)])
         if config.final_norm:
             self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         if config.hidden_size != joint_size:
             self.projection = nn.Linear(config.hidden_size, joint_size)
         self.post_init()
 
+    def is_sparse(self, length: int) -> bool:
+        """Whether a row of so many tokens may be attended to block by block."""
+        sparsity = BlockSparsity.of(self.config.sparse_attention, 0, is_encoder=True)
+        return sparsity is not None and sparsity.applies_to([length])
+
     def forward(
         self,
         hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
+        layout: Layout | None = None,
         keep_states: bool = False,
         keep_weights: bool = False,
         **kwargs,
@@ -430,14 +211,22 @@ class MoTEncoder(MoTPreTrainedModel):
         """
         Args:
             hidden_states: the embedded tokens, (B, L, d of this modality).
-            attention_mask: what `attention_mask_for` made.
+            layout: how they are to be laid out; by default padded, all of them real.
 
         Returns:
-            The tokens (B, L, d of the joint sequence), and, on request, the states and attention weights of its layers.
+            The tokens in that layout, as wide as the joint sequence; and, on request, the states and attention weights
+            of the layers, padded.
         """
+        layout = layout or PaddedTokens()
         hidden_states, states, weights = run_layers(
-            self.layers, hidden_states, attention_mask, keep_states=keep_states, keep_weights=keep_weights, **kwargs
+            self.layers,
+            layout.pack(hidden_states),
+            layout,
+            keep_states=keep_states,
+            keep_weights=keep_weights,
+            **kwargs,
         )
+        states = [layout.unpack(state) for state in states]
         if self.config.final_norm:
             hidden_states = self.final_norm(hidden_states)
         if hasattr(self, "projection"):
@@ -460,8 +249,10 @@ class MoTModel(MoTPreTrainedModel):
         )
         self.encoders = nn.ModuleDict({m: MoTEncoder(c, config.hidden_size) for m, c in configs.items()})
         rates = drop_path_rates(config.drop_path_rate, config.num_joint_layers)
-        self.joint_layers = nn.ModuleList([MoTJointLayer(config, rate) for rate in rates])
-        self.global_layers = nn.ModuleList([MoTGlobalLayer(config) for _ in range(config.num_global_layers)])
+        self.joint_layers = nn.ModuleList([MoTJointLayer(config, i, rate) for i, rate in enumerate(rates)])
+        self.global_layers = nn.ModuleList(
+            [MoTGlobalLayer(config, config.num_joint_layers + i) for i in range(config.num_global_layers)]
+        )
         self.fusion = FUSIONS[config.fusion_type](config)
         self.post_init()
 
@@ -555,30 +346,83 @@ class MoTModel(MoTPreTrainedModel):
             for modality in self.config.modalities:
                 self.check_attention_weights(self.config.modality_config(modality))
         inputs, arguments = self.collect_inputs(arguments, equal_rows)
-        batch_size = next(iter(inputs.values()))[0].shape[0]
-        encoded = EncodedModalities(given=tuple(inputs))
-        for modality in self.config.modalities if self.training or stand_ins else inputs:
-            embeddings, encoder = self.embeddings[modality], self.encoders[modality]
-            values, mask, times = inputs.get(modality) or (embeddings.stand_in(), None, None)
-            hidden_tokens, mask_token = (hidden or {}).get(modality, (None, None))
-            if modality not in inputs and hidden_tokens is not None:
-                hidden_tokens = torch.ones_like(hidden_tokens[:1, :1])
-            tokens, mask = embeddings(
-                values, mask, self.modality_embeddings[modality], times, hidden_tokens, mask_token
+        masks = {m: self.embeddings[m].token_mask(values, mask) for m, (values, mask, _) in inputs.items()}
+        lengths = self.count_tokens(inputs, masks)
+        encoded = EncodedModalities(tuple(inputs), next(iter(inputs.values()))[0].shape[0], lengths is not None)
+        for m in self.config.modalities if self.training or stand_ins else inputs:
+            hidden_tokens, mask_token = (hidden or {}).get(m, (None, None))
+            if m not in inputs:
+                self.encode_stand_in(encoded, m, hidden_tokens, mask_token, **arguments)
+                continue
+            layout, rows = PaddedTokens(), None
+            if lengths and m in lengths:
+                layout, rows = PackedTokens.of(masks[m], lengths[m])
+            values, mask, times, hidden_tokens = (
+                value if value is None or rows is None else value[rows] for value in (*inputs[m], hidden_tokens)
             )
-            attention_mask = attention_mask_for(encoder.config, tokens, mask)
-            tokens, states, weights = encoder(
-                tokens, attention_mask, output_encoder_hidden_states, output_encoder_attentions, **arguments
+            tokens = self.embeddings[m](values, mask, self.modality_embeddings[m], times, hidden_tokens, mask_token)
+            if lengths is not None and masks[m] is None and self.encoders[m].is_sparse(tokens.shape[1]):
+                layout = PackedTokens.full(layout, tokens.shape[:2])
+            if lengths is None and masks[m] is not None:
+                layout = PaddedTokens(masks[m], attention_mask_for(self.encoders[m].config, tokens, masks[m]))
+            encoded.masks[m] = tokens.new_ones(tokens.shape[:2], dtype=torch.bool) if masks[m] is None else masks[m]
+            encoded.layouts[m] = layout
+            encoded.hidden_states[m], states, weights = self.encoders[m](
+                tokens, layout, output_encoder_hidden_states, output_encoder_attentions, **arguments
             )
-            if output_encoder_hidden_states and modality in inputs:
-                encoded.encoder_hidden_states[modality] = tuple(states)
-            if output_encoder_attentions and modality in inputs:
-                encoded.encoder_attentions[modality] = tuple(weights)
-            if modality not in inputs:
-                tokens = tokens[:, :1].expand(batch_size, -1, -1)
-                mask = tokens.new_zeros(batch_size, 1, dtype=torch.bool)
-            encoded.hidden_states[modality], encoded.masks[modality] = tokens, mask
+            if output_encoder_hidden_states:
+                encoded.encoder_hidden_states[m] = tuple(states)
+            if output_encoder_attentions:
+                encoded.encoder_attentions[m] = tuple(weights)
         return encoded
+
+    def count_tokens(
+        self, inputs: dict[str, tuple], masks: dict[str, torch.Tensor | None]
+    ) -> dict[str, list[int]] | None:
+        """
+        How many real tokens each row has of each modality of which something is masked, by which rows are packed; None
+        if they are not. Masks that mask nothing are taken out of `inputs` and `masks`.
+        """
+        values = next(iter(inputs.values()))[0]
+        configs = [self.config, *(self.config.modality_config(m) for m in self.config.modalities)]
+        if not all(can_pack(config, values) for config in configs):
+            return None
+        masked = [m for m, mask in masks.items() if mask is not None]
+        if not masked:
+            return {}
+        counted = [inputs[m][1].reshape(len(masks[m]), -1) != 0 for m in masked] + [masks[m] for m in masked]
+        # The only time that an accelerator is waited for.
+        numbers = iter(torch.cat([mask.sum(dim=1) for mask in counted]).tolist())
+        of_inputs, of_tokens = ({m: [next(numbers) for _ in range(len(masks[m]))] for m in masked} for _ in range(2))
+        for m in masked:
+            values, mask, times = inputs[m]
+            if sum(of_inputs[m]) == mask.numel():
+                inputs[m], masks[m] = (values, None, times), None
+                del of_tokens[m]
+        return of_tokens
+
+    def encode_stand_in(
+        self,
+        encoded: EncodedModalities,
+        modality: str,
+        hidden: torch.Tensor | None,
+        mask_token: torch.Tensor | None,
+        **arguments,
+    ) -> None:
+        """One token of a modality that the batch lacks goes through its embedding and encoder, and is absent."""
+        embeddings, encoder = self.embeddings[modality], self.encoders[modality]
+        hidden = None if hidden is None else torch.ones_like(hidden[:1, :1])
+        tokens = embeddings(embeddings.stand_in(), None, self.modality_embeddings[modality], None, hidden, mask_token)
+        tokens, _, _ = encoder(tokens, **arguments)
+        encoded.stand_ins[modality] = tokens[:, :1]
+        mask = torch.zeros(encoded.batch_size, 1, dtype=torch.bool, device=tokens.device)
+        encoded.masks[modality] = mask
+        if encoded.packed:
+            encoded.layouts[modality], _ = PackedTokens.of(mask, [0] * encoded.batch_size)
+            encoded.hidden_states[modality] = tokens[:, :0]
+        else:
+            encoded.layouts[modality] = PaddedTokens(mask)
+            encoded.hidden_states[modality] = tokens.new_zeros(*mask.shape, tokens.shape[-1])
 
     def collect_inputs(self, arguments: dict, equal_rows: bool = True) -> tuple[dict[str, tuple], dict]:
         """Each given modality's input, mask and times, checked against the config; and the arguments left over."""
@@ -658,39 +502,58 @@ class MoTModel(MoTPreTrainedModel):
         if keep_weights:
             self.check_attention_weights(self.config)
         present = [m for m in encoded.hidden_states if m in (encoded.given if modalities is None else modalities)]
-        unseen = [m for m in encoded.hidden_states if m not in present] if self.training else []
-        lengths = {m: encoded.hidden_states[m].shape[1] for m in present}
-        hidden_states = torch.cat([encoded.hidden_states[m] for m in present], dim=1)  # (B, L, d)
-        stand_ins = torch.cat([encoded.hidden_states[m][:1, :1] for m in unseen], dim=1) if unseen else None
-        if unseen:
-            hidden_states = hidden_states + 0.0 * stand_ins.mean()
-        masks = {m: encoded.full_mask(m) for m in present}
-        mask = torch.cat(list(masks.values()), dim=1)  # (B, L)
-        all_real = all(encoded.masks[m] is None for m in present)
-        attention_mask = attention_mask_for(self.config, hidden_states, None if all_real else mask)
+        unseen = [m for m in encoded.hidden_states if m not in present or m in encoded.stand_ins]
+        unseen = unseen if self.training else []
+        stand_ins = torch.cat([encoded.one_token(m) for m in unseen], dim=1) if unseen else None
+        tokens, layout, parts = self.lay_out(encoded, present)
 
         keep = {"keep_states": keep_states, "keep_weights": keep_weights, **kwargs}
-        joint = (attention_mask, lengths, stand_ins, unseen)
-        hidden_states, states, weights = run_layers(self.joint_layers, hidden_states, *joint, **keep)
-        hidden_states, more_states, more_weights = run_layers(
-            self.global_layers, hidden_states, attention_mask, **keep
-        )
-        states, weights = states + more_states[1:], weights + more_weights
-        hidden_states = hidden_states if all_real else blank(hidden_states, mask)
+        states, weights = [], []
+        if self.joint_layers:
+            joint = (layout, parts, stand_ins, unseen)
+            chained, states, weights = run_layers(self.joint_layers, layout.chain(tokens), *joint, **keep)
+            states = [layout.by_row(layout.unchain(state)) for state in states]
+            tokens = layout.unchain(chained)
+        hidden_states = layout.by_row(tokens)
+        if unseen:
+            hidden_states = hidden_states + 0.0 * stand_ins.mean()
+        hidden_states, more_states, more_weights = run_layers(self.global_layers, hidden_states, layout, **keep)
+        states, weights = states + more_states[bool(states) :], weights + more_weights
+        hidden_states = layout.unpack(hidden_states)  # (B, L, d)
         if keep_states:
-            states[-1] = hidden_states
+            states = [*map(layout.unpack, states[:-1]), hidden_states]
 
-        slices = dict(zip(present, hidden_states.split([lengths[m] for m in present], dim=1)))
+        masks = {m: encoded.masks[m] for m in present}
+        slices = dict(zip(present, hidden_states.split([mask.shape[1] for mask in masks.values()], dim=1)))
         return MoTModelOutput(
             last_hidden_state=hidden_states,
             pooler_output=self.fusion(slices, masks),
-            attention_mask=mask.long(),
+            attention_mask=torch.cat(list(masks.values()), dim=1).long(),
             **{f"{m}_hidden_state": part for m, part in slices.items()},
             hidden_states=tuple(states) if keep_states else None,
             attentions=tuple(weights) if keep_weights else None,
             encoder_hidden_states=encoded.encoder_hidden_states or None,
             encoder_attentions=encoded.encoder_attentions or None,
         )
+
+    def lay_out(
+        self, encoded: EncodedModalities, modalities: list[str]
+    ) -> tuple[list[torch.Tensor], Layout, dict[str, Layout]]:
+        """The tokens of each of `modalities`, the layout of their joint sequence, and each one's own."""
+        tokens = [encoded.hidden_states[m] for m in modalities]
+        layouts = [encoded.layouts[m] for m in modalities]
+        masks = [encoded.masks[m] for m in modalities]
+        is_sparse = self.config.sparse_attention is not None  # which only packed tokens make use of
+        if any(isinstance(layout, PackedTokens) for layout in layouts) or (encoded.packed and is_sparse):
+            packed = [PackedTokens.full(layout, mask.shape) for layout, mask in zip(layouts, masks)]
+            tokens = [part.flatten(0, 1)[None] for part in tokens]  # (1, N_m, d)
+            return tokens, PackedTokens.joint(packed, tokens[0].device), dict(zip(modalities, packed))
+        mask = attention_mask = None
+        if any(layout.mask is not None for layout in layouts):
+            mask = torch.cat(masks, dim=1)  # (B, L)
+            attention_mask = attention_mask_for(self.config, tokens[0].new_empty(*mask.shape, 1), mask)
+        lengths = tuple(part.shape[1] for part in tokens)
+        return tokens, PaddedTokens(mask, attention_mask, lengths), dict(zip(modalities, layouts))
 
     @staticmethod
     def check_attention_weights(config: MoTConfig | MoTModalityConfig) -> None:
@@ -1040,7 +903,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
         has = encoded.has(modalities)
         if not has:
             token = next(iter(encoded.hidden_states.values()))
-            vectors = token.new_zeros(token.shape[0], self.config.projection_dim, dtype=torch.float32)
+            vectors = token.new_zeros(encoded.batch_size, self.config.projection_dim, dtype=torch.float32)
             return Embeddings(vectors, vectors.any(dim=1))
         return self.contrastive.embed(self.mot.join(encoded, has).pooler_output, has)
 
@@ -1192,7 +1055,7 @@ def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.
     """Labels of a contrastive loss, one whole number for each row."""
     if labels is None:
         return None
-    batch_size = encoded.hidden_states[encoded.given[0]].shape[0]
+    batch_size = encoded.batch_size
     if labels.numel() != batch_size or labels.is_floating_point():
         raise ValueError(
             f"`labels` has shape {tuple(labels.shape)} and type {labels.dtype}; retrieval expects the whole numbers "

@@ -135,7 +135,7 @@ def test_later_frames_add_the_sinusoid_of_their_time():
     embeddings = image_embeddings(stem="linear")
     pixels = torch.randn(1, 1, 3, 8, 8).expand(1, 3, 3, 8, 8)
     with torch.no_grad():
-        tokens, _ = embeddings(pixels, None, torch.zeros(1, embeddings.config.hidden_size))
+        tokens = embeddings(pixels, None, torch.zeros(1, embeddings.config.hidden_size))
     first, *later = tokens.chunk(3, dim=1)
     for time, frame in enumerate(later, start=1):
         width = embeddings.config.hidden_size
@@ -384,7 +384,7 @@ def embed(embeddings, inputs, hidden, mask_token):
     value, *mask = inputs.values()
     width = embeddings.config.hidden_size
     with torch.no_grad():
-        return embeddings(value, *(mask or [None]), torch.zeros(1, width), None, hidden, mask_token)[0]
+        return embeddings(value, *(mask or [None]), torch.zeros(1, width), None, hidden, mask_token)
 
 
 def disturb(inputs, hidden, stride):
