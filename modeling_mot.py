@@ -18,10 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import initialization as init
-from transformers.activations import ACT2FN
-from transformers.modeling_outputs import ModelOutput
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
@@ -30,57 +27,27 @@ from .attention_mot import PackedTokens, PaddedTokens, attention_mask_for, can_p
 from .configuration_mot import MoTConfig, MoTModalityConfig
 from .embeddings_mot import EMBEDDINGS, MoTEmbeddings, MoTImageEmbeddings, MoTTextEmbeddings
 from .fusion_mot import FUSIONS, MoTAttentionFusion
+from .heads_mot import MoTContrastive, draw_hidden, prediction_head
 from .layers_mot import Layout, MoTEncoderLayer, MoTGlobalLayer, MoTJointLayer, drop_path_rates, run_layers
 from .loss_mot import (
     Embeddings,
-    clamped,
     classification_loss,
-    contrastive_loss,
     normalize_patches,
     reconstruction_loss,
-    sigmoid_loss,
     token_loss,
+)
+from .outputs_mot import (
+    MoTClassifierOutput,
+    MoTMaskedLMOutput,
+    MoTModelOutput,
+    MoTPreTrainingOutput,
+    MoTRetrievalOutput,
 )
 from .sparse_attention_mot import BlockSparsity
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The model
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class MoTModelOutput(ModelOutput):
-    r"""
-    Args:
-        last_hidden_state (`torch.FloatTensor` of shape `(B, L, hidden_size)`):
-            The joint sequence in the order text, image, audio; zero at absent tokens.
-        pooler_output (`torch.FloatTensor` of shape `(B, hidden_size)`):
-            The fused vector; zero for a row without any token.
-        attention_mask (`torch.LongTensor` of shape `(B, L)`): 1 where a joint token is real.
-        text_hidden_state (`torch.FloatTensor` of shape `(B, L_text, hidden_size)`, *optional*): The text's slice.
-        image_hidden_state (`torch.FloatTensor` of shape `(B, L_image, hidden_size)`, *optional*): The images' slice.
-        audio_hidden_state (`torch.FloatTensor` of shape `(B, L_audio, hidden_size)`, *optional*): The audio's slice.
-        hidden_states (`tuple[torch.FloatTensor]`, *optional*):
-            On request, the joint sequence before the first and after every joint and global layer, each
-            `(B, L, hidden_size)`.
-        attentions (`tuple[torch.FloatTensor]`, *optional*):
-            On request, the weights of each of those layers, `(B, heads, L, L)`.
-        encoder_hidden_states (`dict[str, tuple[torch.FloatTensor]]`, *optional*):
-            On request, for each modality its encoder's states, `(B, L_m, width_m)`.
-        encoder_attentions (`dict[str, tuple[torch.FloatTensor]]`, *optional*):
-            On request, for each modality its encoder's attention weights, `(B, heads_m, L_m, L_m)`.
-    """
-
-    last_hidden_state: torch.FloatTensor | None = None
-    pooler_output: torch.FloatTensor | None = None
-    attention_mask: torch.LongTensor | None = None
-    text_hidden_state: torch.FloatTensor | None = None
-    image_hidden_state: torch.FloatTensor | None = None
-    audio_hidden_state: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-    encoder_hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
-    encoder_attentions: dict[str, tuple[torch.FloatTensor, ...]] | None = None
 
 
 def split_options(kwargs: dict) -> tuple[dict, dict]:
@@ -569,29 +536,6 @@ class MoTModel(MoTPreTrainedModel):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class MoTClassifierOutput(ModelOutput):
-    r"""
-    Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): The loss, if labels are given.
-        logits (`torch.FloatTensor` of shape `(B, num_labels)`, or `(B, S, num_labels)` with S `modality_subsets`):
-            Scores before softmax or sigmoid, or predicted numbers.
-        losses (`dict[str, torch.FloatTensor]`, *optional*): With `modality_subsets`, the loss of each subset.
-        hidden_states (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
-        attentions (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
-        encoder_hidden_states (`dict[str, tuple[torch.FloatTensor]]`, *optional*): As in [`MoTModelOutput`].
-        encoder_attentions (`dict[str, tuple[torch.FloatTensor]]`, *optional*): As in [`MoTModelOutput`].
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    losses: dict[str, torch.FloatTensor] | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-    encoder_hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
-    encoder_attentions: dict[str, tuple[torch.FloatTensor, ...]] | None = None
-
-
 class MoTForSequenceClassification(MoTPreTrainedModel):
     """
     Single-label or multi-label classification, or regression (`config.problem_type`), from any subset of modalities:
@@ -711,119 +655,6 @@ class MoTForAudioClassification(MoTForSequenceClassification):
 # ---------------------------------------------------------------------------------------------------------------------
 # Retrieval
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def contrastive_pairs(modalities: tuple[str, ...]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """
-    What a contrastive loss compares: every two modalities, then each modality with all others fused (where these are
-    two or more), then each with itself in other rows.
-    """
-    pairs = [((first,), (second,)) for first, second in itertools.combinations(modalities, 2)]
-    if len(modalities) > 2:
-        pairs += [(tuple(other for other in modalities if other != m), (m,)) for m in modalities]
-    return pairs + [((m,), (m,)) for m in modalities]
-
-
-def pair_name(first: tuple[str, ...], second: tuple[str, ...]) -> str:
-    return f"{'+'.join(first)}-{'+'.join(second)}"
-
-
-class MoTContrastive(nn.Module):
-    """
-    The common space of all modalities: a projection head (norm and linear layer) for each modality and one for rows
-    that mix several, and the learned scale and bias of each pair that a contrastive loss compares.
-    """
-
-    def __init__(self, config: MoTConfig):
-        super().__init__()
-        self.config = config
-        self.projections = nn.ModuleDict(
-            {
-                name: nn.Sequential(
-                    nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps),
-                    nn.Linear(config.hidden_size, config.projection_dim, bias=False),
-                )
-                for name in (*config.modalities, "fused")
-            }
-        )
-        self.pairs = contrastive_pairs(config.modalities)
-        self.log_scale = nn.Parameter(torch.zeros(len(self.pairs)))  # ln(1 / temperature)
-        self.bias = nn.Parameter(torch.zeros(len(self.pairs)))  # of the sigmoid loss
-
-    def embed(self, pooled: torch.Tensor, has: dict[str, torch.Tensor]) -> Embeddings:
-        """
-        Fused vectors (B, d) to embeddings (B, projection_dim) of length 1: by the head of the only modality that a row
-        has, or by the head for several; zero for a row that has none.
-        """
-        number = torch.stack(list(has.values())).sum(dim=0)  # (B,)
-        chosen = {m: has[m] & (number == 1) for m in has} | {"fused": number > 1}
-        vectors = pooled.new_zeros(pooled.shape[0], self.config.projection_dim)
-        for name, projection in self.projections.items():
-            # Heads that no row chooses run too, so that every parameter takes part in every step.
-            rows = chosen.get(name, torch.zeros_like(number, dtype=torch.bool))
-            vectors = vectors + projection(pooled).masked_fill(~rows[:, None], 0)
-        return Embeddings(F.normalize(vectors.float(), dim=-1), number > 0)
-
-    def logits(self, first: torch.Tensor, second: torch.Tensor, pair: int) -> torch.Tensor:
-        """Scaled similarities (N, M) of embeddings (N, d) and (M, d)."""
-        logits = clamped(self.log_scale[pair]).exp() * (first @ second.T)
-        return logits + self.bias[pair] if self.config.contrastive_loss == "sigmoid" else logits
-
-    def losses(
-        self,
-        embeddings: dict[tuple[str, ...], Embeddings],
-        given: tuple[str, ...],
-        labels: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """The loss of each pair of which the batch has both sides, and of a fused side at least two modalities."""
-        losses = {}
-        for i, (first, second) in enumerate(self.pairs):
-            same = first == second
-            if same and self.config.contrastive_positives != "label":
-                continue
-            if first not in embeddings or second[0] not in given or len(set(first) & set(given)) < min(2, len(first)):
-                continue
-            arguments = (labels, self.config.contrastive_positives, same)
-            sides = (embeddings[first], embeddings[second])
-            if self.config.contrastive_loss == "sigmoid":
-                loss = sigmoid_loss(*sides, self.log_scale[i], self.bias[i], *arguments)
-            else:
-                loss = contrastive_loss(*sides, self.log_scale[i], *arguments)
-            losses[pair_name(first, second)] = loss
-        return losses
-
-    def mean(self, losses: dict[str, torch.Tensor], embeddings: dict[tuple[str, ...], Embeddings]) -> torch.Tensor:
-        """The mean loss, 0 if there is none; all embeddings, scales and biases take part, some of them times zero."""
-        zero = 0.0 * (self.log_scale.sum() + self.bias.sum() + sum(side.vectors.sum() for side in embeddings.values()))
-        return sum(losses.values()) / max(len(losses), 1) + zero
-
-
-@dataclass
-class MoTRetrievalOutput(ModelOutput):
-    r"""
-    Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): The mean of `losses`.
-        losses (`dict[str, torch.FloatTensor]`, *optional*):
-            The loss of each pair, such as `"text-image"` or `"text+audio-image"`.
-        logits_per_text (`torch.FloatTensor` of shape `(B_text, B_image or B_audio)`, *optional*):
-            Scaled similarities of each text with each image, or with each audio clip where no image is given.
-        logits_per_image (`torch.FloatTensor` of shape `(B_image, B_text or B_audio)`, *optional*): Likewise.
-        logits_per_audio (`torch.FloatTensor` of shape `(B_audio, B_text or B_image)`, *optional*): Likewise.
-        text_embeds (`torch.FloatTensor` of shape `(B_text, projection_dim)`, *optional*): Of length 1; zero where absent.
-        image_embeds (`torch.FloatTensor` of shape `(B_image, projection_dim)`, *optional*): Likewise.
-        audio_embeds (`torch.FloatTensor` of shape `(B_audio, projection_dim)`, *optional*): Likewise.
-        model_outputs (`dict[str, MoTModelOutput]`, *optional*): What [`MoTModel`] says of each modality alone.
-    """
-
-    loss: torch.FloatTensor | None = None
-    losses: dict[str, torch.FloatTensor] | None = None
-    logits_per_text: torch.FloatTensor | None = None
-    logits_per_image: torch.FloatTensor | None = None
-    logits_per_audio: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    image_embeds: torch.FloatTensor | None = None
-    audio_embeds: torch.FloatTensor | None = None
-    model_outputs: dict[str, MoTModelOutput] | None = None
 
 
 class MoTForRetrieval(MoTPreTrainedModel):
@@ -1069,95 +900,10 @@ def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-class MoTTokenHead(nn.Module):
-    """Scores of every word of the vocabulary for each text token, as BERT's head (arXiv 1810.04805)."""
-
-    def __init__(self, config: MoTConfig):
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.activation = ACT2FN[config.hidden_act]
-        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        # With weights of its own: the word embeddings start at the scale of the positions, too large for logits.
-        self.decoder = nn.Linear(config.hidden_size, config.text_config.vocab_size)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.decoder(self.layernorm(self.activation(self.dense(hidden_states))))
-
-
-class MoTReconstructionHead(nn.Module):
-    """What a token stands for, from its hidden state: the pixels of a patch, mel frames, or a feature."""
-
-    def __init__(self, config: MoTConfig, target_size: int):
-        super().__init__()
-        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.decoder = nn.Linear(config.hidden_size, target_size)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.decoder(self.layernorm(hidden_states))
-
-
-def prediction_head(config: MoTConfig, modality: str) -> nn.Module:
-    """The head that predicts a modality's tokens."""
-    tower = config.modality_config(modality)
-    if tower.feature_size is not None:
-        return MoTReconstructionHead(config, tower.feature_size)
-    if modality == "text":
-        return MoTTokenHead(config)
-    if modality == "image":
-        return MoTReconstructionHead(config, tower.num_channels * tower.patch_size**2)
-    return MoTReconstructionHead(config, tower.num_mel_bins * tower.stem_stride)
-
-
 def without_cls_token(config: MoTConfig, output: MoTModelOutput, modality: str) -> torch.Tensor:
     """The hidden states of a modality's own tokens, (B, N, d)."""
     hidden_states = output[f"{modality}_hidden_state"]
     return hidden_states[:, 1:] if config.modality_config(modality).use_cls_token else hidden_states
-
-
-def draw_hidden(real: torch.Tensor, ratio: float, span: int) -> torch.Tensor:
-    """
-    Which of the real tokens (B, N) bool to hide: `ratio` of each row's single tokens, or spans that start anywhere
-    (arXiv 2006.11477) and cover that share on average.
-    """
-    if span == 1:
-        order = torch.rand(real.shape, device=real.device).masked_fill(~real, 2.0).argsort(dim=1)
-        return order.argsort(dim=1) < (ratio * real.sum(dim=1, keepdim=True)).round()
-    rows, length = real.shape
-    starts = torch.rand(rows, length + span - 1, device=real.device)  # also before the first token
-    starts = starts < 1 - (1 - ratio) ** (1 / span)
-    covered = F.max_pool1d(starts.float()[:, None], span, stride=1)[:, 0] > 0
-    return covered & real
-
-
-@dataclass
-class MoTPreTrainingOutput(ModelOutput):
-    r"""
-    Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*):
-            The sum of `losses`, weighted by `modality_weights`; of the contrastive ones their mean.
-        losses (`dict[str, torch.FloatTensor]`, *optional*):
-            `"text"` (cross-entropy), `"image"` (mean squared error), `"audio"` (mean absolute error), and
-            `"contrastive/text-image"` and the like; each before its weight.
-        text_predictions (`torch.FloatTensor` of shape `(B, L_text, vocab_size)`, *optional*): Scores of every word.
-        image_predictions (`torch.FloatTensor` of shape `(B, N, patch_size * patch_size * num_channels)`, *optional*):
-            The pixels of each patch, normalised to mean 0 and variance 1.
-        audio_predictions (`torch.FloatTensor` of shape `(B, N, stem_stride * num_mel_bins)`, *optional*):
-            The mel frames of each token. Ready features of any modality are predicted as (B, N, feature_size).
-        hidden_states (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
-        attentions (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
-        encoder_hidden_states (`dict[str, tuple[torch.FloatTensor]]`, *optional*): As in [`MoTModelOutput`].
-        encoder_attentions (`dict[str, tuple[torch.FloatTensor]]`, *optional*): As in [`MoTModelOutput`].
-    """
-
-    loss: torch.FloatTensor | None = None
-    losses: dict[str, torch.FloatTensor] | None = None
-    text_predictions: torch.FloatTensor | None = None
-    image_predictions: torch.FloatTensor | None = None
-    audio_predictions: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-    encoder_hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
-    encoder_attentions: dict[str, tuple[torch.FloatTensor, ...]] | None = None
 
 
 class MoTForPreTraining(MoTPreTrainedModel):
@@ -1329,26 +1075,6 @@ class MoTForPreTraining(MoTPreTrainedModel):
         token = output.last_hidden_state[:, :1]
         heads = [head(token).mean() for m, head in self.prediction_heads.items() if m not in losses]
         return 0.0 * (output.pooler_output.sum() + sum(heads))
-
-
-@dataclass
-class MoTMaskedLMOutput(ModelOutput):
-    r"""
-    Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): The loss, if labels are given.
-        logits (`torch.FloatTensor` of shape `(B, L_text, vocab_size)`): Scores of every word for each text token.
-        hidden_states (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
-        attentions (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
-        encoder_hidden_states (`dict[str, tuple[torch.FloatTensor]]`, *optional*): As in [`MoTModelOutput`].
-        encoder_attentions (`dict[str, tuple[torch.FloatTensor]]`, *optional*): As in [`MoTModelOutput`].
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-    encoder_hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
-    encoder_attentions: dict[str, tuple[torch.FloatTensor, ...]] | None = None
 
 
 class MoTForMaskedLM(MoTPreTrainedModel):

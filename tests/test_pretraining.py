@@ -37,8 +37,8 @@ from torch.nn import functional as F
 from transformers import BertTokenizer, DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
 from mot import MoTForMaskedLM, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
+from mot.heads_mot import draw_hidden
 from mot.loss_mot import IGNORED_LABEL, Embeddings, contrastive_loss
-from mot.modeling_mot import draw_hidden
 
 TOLERANCE = 1e-5
 EXACT = 1e-6
