@@ -11,10 +11,13 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 IGNORED_LABEL = -100  # as everywhere in PyTorch and transformers
 MAX_LOG_SCALE = math.log(100)
+CHUNK_SIZE = 2**21  # the logits of a contrastive loss that are held at a time: 8 MiB
+UNCOUNTED = torch.finfo(torch.float32).min  # the logit of a pair that does not count
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Classification and regression
@@ -88,6 +91,10 @@ def classification_loss(
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Contrastive losses: what belongs together is drawn together, the rest of the batch is pushed apart
+#
+# The N x N logits of a batch are never held at once. One sweep over chunks of their rows gives the loss; the backward
+# sweep forms each chunk again, turns it into its gradient and multiplies that with both sides. These are four products
+# of N x N x d, the fewest that do without the whole matrix.
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -99,45 +106,170 @@ class Embeddings:
     present: torch.Tensor  # (N,) bool: which rows have it
 
 
-def matches(
-    first: Embeddings, second: Embeddings, labels: torch.Tensor | None, positives: str, same: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
+def clamped(log_scale: torch.Tensor) -> torch.Tensor:
+    """`log_scale` between 0 and ln 100, as in CLIP; the gradient passes, so that a value beyond comes back."""
+    return log_scale + (log_scale.clamp(0, MAX_LOG_SCALE) - log_scale).detach()
+
+
+@dataclass
+class Pairs:
     """
-    Which pairs of rows are positive, and which count at all, both (N, N) bool.
+    Which pairs of rows, one of each side, count and which of them are positive.
 
     The parts of one row match. Rows with the same label (a class, or the id of a caption; -100 for none) match too if
     `positives` is "label", and count neither as positive nor as negative if it is "row". With `same`, both sides are
     the same vectors, and none is compared with itself.
     """
-    number = first.vectors.shape[0]
-    counted = first.present[:, None] & second.present[None]
-    itself = torch.eye(number, dtype=torch.bool, device=counted.device)
-    positive = itself
-    if labels is not None:
-        alike = (labels[:, None] == labels[None]) & (labels != IGNORED_LABEL)[:, None]
-        if positives == "label":
-            positive = itself | alike
-        else:
-            counted = counted & (itself | ~alike)
-    if same:
-        counted = counted & ~itself
-    return positive & counted, counted
+
+    first_present: torch.Tensor  # (N,) bool
+    second_present: torch.Tensor  # (N,) bool
+    labels: torch.Tensor | None  # (N,)
+    positives: str
+    same: bool
+
+    def fill(
+        self, logits: torch.Tensor, positive: torch.Tensor, rows: slice, first: torch.Tensor, second: torch.Tensor
+    ) -> None:
+        """
+        Write a chunk: the logits of n rows of `first` (N, d) with all of `second` (N, d), and 1 where a pair is
+        positive, else 0; both (n, N). A pair that does not count has the logit UNCOUNTED.
+        """
+        torch.mm(first[rows], second.T, out=logits)  # autocast leaves `out=` alone, and so the logits precise
+        positive.zero_().diagonal(rows.start).fill_(1)
+        if self.labels is not None:
+            alike = (self.labels[rows, None] == self.labels) & (self.labels != IGNORED_LABEL)
+            if self.positives == "label":
+                positive.masked_fill_(alike, 1)
+            else:
+                alike.diagonal(rows.start).fill_(False)
+                logits.masked_fill_(alike, UNCOUNTED)
+        if self.same:
+            positive.diagonal(rows.start).fill_(0)
+            logits.diagonal(rows.start).fill_(UNCOUNTED)
+        for present in (self.first_present[rows, None], self.second_present):
+            positive.mul_(present)
+            logits.clamp_(max=torch.where(present, -UNCOUNTED, UNCOUNTED))  # many times faster than `masked_fill_`
 
 
-def info_nce(logits: torch.Tensor, positive: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+def chunks(first: torch.Tensor) -> list[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """
-    The mean over the rows that have a positive of -log softmax, averaged over a row's positives (InfoNCE, arXiv
-    1807.03748; with several positives, arXiv 2004.11362). 0 if no row has any.
-
-    Args:
-        logits: (N, M) similarities divided by the temperature.
-        positive: (N, M) bool.
-        counted: (N, M) bool, the pairs that count: positives and negatives.
+    All N rows, as many at a time as have CHUNK_SIZE logits, but at least one: slices of n rows, and with each three
+    matrices (n, N) to write to. All chunks share their memory, for new memory takes longer than arithmetic.
     """
-    log_probabilities = logits.masked_fill(~counted, torch.finfo(logits.dtype).min).log_softmax(dim=1)
-    number = positive.sum(dim=1)  # (N,)
-    losses = -log_probabilities.masked_fill(~positive, 0).sum(dim=1) / number.clamp(min=1)
-    return losses.sum() / (number > 0).sum().clamp(min=1)
+    number = len(first)
+    if number * number <= CHUNK_SIZE:  # by itself, so that torch.compile compiles once for all small numbers
+        return [(slice(0, number), *first.new_empty(3, number, number))]
+    size = max(CHUNK_SIZE // number, 1)
+    matrices = first.new_empty(3, size, number)
+    slices = [slice(start, min(start + size, number)) for start in range(0, number, size)]
+    return [(rows, *matrices[:, : rows.stop - rows.start]) for rows in slices]
+
+
+def empty_summary(first: torch.Tensor) -> torch.Tensor:
+    """
+    What InfoNCE keeps of each row of logits, or of each column, (4, N): the maximum, the sum of exp(logit - maximum),
+    the number of positives and the sum of their logits.
+    """
+    summary = first.new_zeros(4, len(first))
+    summary[0] = UNCOUNTED
+    return summary
+
+
+def add_to_summary(
+    summary: torch.Tensor, logits: torch.Tensor, positive: torch.Tensor, work: torch.Tensor, dim: int
+) -> None:
+    """Take a chunk (n, N), summed over `dim`, into a summary: the online softmax of arXiv 1805.02867."""
+    maximum, total, number, positive_sum = summary
+    before = maximum.clone()
+    torch.maximum(before, logits.amax(dim), out=maximum)
+    exponentials = torch.sub(logits, maximum.unsqueeze(dim), out=work).exp_()
+    total.mul_((before - maximum).exp()).add_(exponentials.sum(dim))
+    number.add_(positive.sum(dim))
+    positive_sum.add_(torch.mul(logits, positive, out=work).sum(dim))
+
+
+def mean_loss(summary: torch.Tensor) -> torch.Tensor:
+    """The mean, over the rows that have a positive, of -log softmax averaged over a row's positives."""
+    maximum, total, number, positive_sum = summary
+    losses = total.log() + (maximum - positive_sum / number.clamp(min=1))
+    return losses.masked_fill(number == 0, 0).sum() / (number > 0).sum().clamp(min=1)
+
+
+def mean_loss_weights(summary: torch.Tensor, loss_gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Two weights of each row, (N,) each, that lead from the gradient of `mean_loss` to that of the logits:
+    exp(logit - maximum) times the first, plus the second where a pair is positive.
+    """
+    _, total, number, _ = summary
+    weight = loss_gradient * (number > 0) / (number > 0).sum().clamp(min=1)
+    return weight / total, -weight / number.clamp(min=1)
+
+
+class InfoNCE(torch.autograd.Function):
+    """
+    Symmetric InfoNCE (arXiv 1807.03748; with several positives, arXiv 2004.11362), the mean of `mean_loss` by rows and
+    by columns, of two sides (N, d) whose products are the logits.
+    """
+
+    @staticmethod
+    def forward(ctx, first: torch.Tensor, second: torch.Tensor, pairs: Pairs) -> torch.Tensor:
+        by_row, by_column = empty_summary(first), empty_summary(first)
+        for rows, logits, positive, work in chunks(first):
+            pairs.fill(logits, positive, rows, first, second)
+            add_to_summary(by_row[:, rows], logits, positive, work, dim=1)
+            add_to_summary(by_column, logits, positive, work, dim=0)
+        ctx.save_for_backward(first, second, by_row, by_column)
+        ctx.pairs = pairs
+        return (mean_loss(by_row) + mean_loss(by_column)) / 2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, loss_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        first, second, by_row, by_column = ctx.saved_tensors
+        row_maximum, column_maximum = by_row[0, :, None], by_column[0]
+        row_softmax, row_positive = (weight[:, None] for weight in mean_loss_weights(by_row, loss_gradient / 2))
+        column_softmax, column_positive = mean_loss_weights(by_column, loss_gradient / 2)
+        first_gradient, second_gradient = torch.empty_like(first), torch.zeros_like(second)
+        for rows, logits, positive, work in chunks(first):
+            ctx.pairs.fill(logits, positive, rows, first, second)
+            gradient = positive.mul_(torch.add(row_positive[rows], column_positive, out=work))
+            gradient += torch.sub(logits, row_maximum[rows], out=work).exp_().mul_(row_softmax[rows])
+            gradient += logits.sub_(column_maximum).exp_().mul_(column_softmax)
+            torch.mm(gradient, second, out=first_gradient[rows])
+            second_gradient.addmm_(gradient.T, first[rows])
+        return first_gradient, second_gradient, None
+
+
+class PairwiseSigmoid(torch.autograd.Function):
+    """
+    The sum of -log sigmoid over all pairs, for each row of the first side that has any, of two sides (N, d) whose
+    products are the logits.
+    """
+
+    @staticmethod
+    def forward(ctx, first: torch.Tensor, second: torch.Tensor, pairs: Pairs) -> torch.Tensor:
+        total, number = first.new_zeros(2)
+        for rows, logits, positive, _ in chunks(first):
+            pairs.fill(logits, positive, rows, first, second)
+            number += (logits.amax(dim=1) > UNCOUNTED).sum()
+            signs = positive.mul_(2).sub_(1)
+            total -= F.logsigmoid(logits.mul_(signs)).sum()
+        number.clamp_(min=1)
+        ctx.save_for_backward(first, second, number)
+        ctx.pairs = pairs
+        return total / number
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, loss_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        first, second, number = ctx.saved_tensors
+        first_gradient, second_gradient = torch.empty_like(first), torch.zeros_like(second)
+        for rows, logits, positive, _ in chunks(first):
+            ctx.pairs.fill(logits, positive, rows, first, second)
+            gradient = logits.sigmoid_().sub_(positive).mul_(loss_gradient / number)
+            torch.mm(gradient, second, out=first_gradient[rows])
+            second_gradient.addmm_(gradient.T, first[rows])
+        return first_gradient, second_gradient, None
 
 
 def contrastive_loss(
@@ -155,11 +287,11 @@ def contrastive_loss(
 
     Args:
         log_scale: a scalar, the logarithm of 1 / temperature (see `clamped`).
-        labels, positives, same: see `matches`.
+        labels, positives, same: see `Pairs`.
     """
-    logits = clamped(log_scale).exp() * (first.vectors.float() @ second.vectors.float().T)
-    positive, counted = matches(first, second, labels, positives, same)
-    return (info_nce(logits, positive, counted) + info_nce(logits.T, positive.T, counted.T)) / 2
+    scaled = clamped(log_scale).exp() * first.vectors.float()
+    pairs = Pairs(first.present, second.present, labels, positives, same)
+    return InfoNCE.apply(scaled, second.vectors.float(), pairs)
 
 
 def sigmoid_loss(
@@ -175,15 +307,12 @@ def sigmoid_loss(
     The sigmoid loss of SigLIP (arXiv 2303.15343): each pair of rows by itself is a match or not. Arguments as in
     `contrastive_loss`, and `bias`, a scalar added to the logits.
     """
-    logits = clamped(log_scale).exp() * (first.vectors.float() @ second.vectors.float().T) + bias
-    positive, counted = matches(first, second, labels, positives, same)
-    losses = -F.logsigmoid(torch.where(positive, logits, -logits)).masked_fill(~counted, 0)
-    return losses.sum() / counted.any(dim=1).sum().clamp(min=1)
-
-
-def clamped(log_scale: torch.Tensor) -> torch.Tensor:
-    """`log_scale` between 0 and ln 100, as in CLIP; the gradient passes, so that a value beyond comes back."""
-    return log_scale + (log_scale.clamp(0, MAX_LOG_SCALE) - log_scale).detach()
+    scaled = clamped(log_scale).exp() * first.vectors.float()
+    # The bias is one more column of the first side, and the second side's is 1.
+    scaled = torch.cat([scaled, bias.float().expand(len(scaled), 1)], dim=1)
+    extended = F.pad(second.vectors.float(), (0, 1), value=1.0)
+    pairs = Pairs(first.present, second.present, labels, positives, same)
+    return PairwiseSigmoid.apply(scaled, extended, pairs)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

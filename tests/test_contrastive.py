@@ -10,14 +10,21 @@ import math
 
 import pytest
 import torch
+import torch._dynamo.testing
 from helpers import MODALITIES, max_difference, tiny_config
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from mot import MoTForPreTraining, MoTForRetrieval, MoTModel
+from mot import MoTForPreTraining, MoTForRetrieval, MoTModel, loss_mot
 from mot.loss_mot import (
+    CHUNK_SIZE,
     IGNORED_LABEL,
     MAX_LOG_SCALE,
     Embeddings,
+    InfoNCE,
+    Pairs,
+    PairwiseSigmoid,
     clamped,
     contrastive_loss,
     normalize_patches,
@@ -49,6 +56,12 @@ every_labelling = pytest.mark.parametrize("labelling", LABELLINGS)
 every_kind_of_positives = pytest.mark.parametrize("positives", ["row", "label"])
 every_loss = pytest.mark.parametrize("name", ["infonce", "sigmoid"])
 same_or_not = pytest.mark.parametrize("same", [False, True], ids=["two modalities", "same"])
+
+
+@pytest.fixture(autouse=True)
+def three_rows_at_a_time(monkeypatch):
+    """Every test of a contrastive loss sees it go through chunks, the last of which is smaller."""
+    monkeypatch.setattr(loss_mot, "CHUNK_SIZE", 3 * NUM_ROWS)
 
 
 def side(vectors, present=None):
@@ -214,6 +227,154 @@ def test_what_stands_in_a_row_that_lacks_a_side_changes_nothing(name, positives,
         assert gradient[~part.present].eq(0).all()
 
 
+# Chunks
+
+
+def whole_matrix_loss(name, first, second, log_scale, bias=None, labels=None, positives="row", same=False):
+    """The losses as they are written down, with all N x N logits at once, in float64 if the vectors are."""
+    itself = torch.eye(len(first.vectors), dtype=torch.bool)
+    counted, positive = first.present[:, None] & second.present, itself
+    if labels is not None:
+        alike = (labels[:, None] == labels) & (labels != IGNORED_LABEL)
+        positive, counted = (
+            (itself | alike, counted) if positives == "label" else (itself, counted & (itself | ~alike))
+        )
+    counted = counted & ~itself if same else counted
+    positive = positive & counted
+    logits = clamped(log_scale).exp() * first.vectors @ second.vectors.T
+    if name == "sigmoid":
+        losses = -F.logsigmoid(torch.where(positive, 1.0, -1.0) * (logits + bias))
+        return losses.masked_fill(~counted, 0).sum() / counted.any(dim=1).sum().clamp(min=1)
+    directions = []
+    for dim in (1, 0):
+        losses = -logits.masked_fill(~counted, -1e300).log_softmax(dim).masked_fill(~positive, 0)
+        number_positive = positive.sum(dim)
+        losses = losses.sum(dim) / number_positive.clamp(min=1)
+        directions.append(losses.sum() / number_positive.count_nonzero().clamp(min=1))
+    return sum(directions) / 2
+
+
+def loss_and_gradients(loss, *sources):
+    return [loss.detach(), *torch.autograd.grad(loss, sources)]
+
+
+def assert_equal(actual, expected, tolerance=1e-6):
+    for left, right in zip(actual, expected, strict=True):
+        assert max_difference(left, right) <= tolerance * max(1, right.abs().max())
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3 * NUM_ROWS, CHUNK_SIZE], ids=["one row", "three rows", "all rows"])
+@same_or_not
+@every_kind_of_positives
+@every_labelling
+@every_missing
+@every_loss
+def test_chunks_equal_the_whole_matrix(name, missing, labelling, positives, same, chunk_size, monkeypatch):
+    """The loss and the gradients of both sides, the scale and the bias."""
+    monkeypatch.setattr(loss_mot, "CHUNK_SIZE", chunk_size)
+    first, second = random_sides(missing, same)
+    log_scale, bias = number(LOG_SCALE), number(BIAS)
+    rules = {"labels": LABELLINGS[labelling], "positives": positives, "same": same}
+    sources = [*([second.vectors] if same else [first.vectors, second.vectors]), log_scale]
+    sources += [bias] if name == "sigmoid" else []
+    loss = loss_of(name, first, second, log_scale, bias, **rules)
+    expected = whole_matrix_loss(name, first, second, log_scale, bias, **rules)
+    assert_equal(loss_and_gradients(loss, *sources), loss_and_gradients(expected, *sources))
+
+
+@same_or_not
+@every_kind_of_positives
+@pytest.mark.parametrize("function", [InfoNCE, PairwiseSigmoid])
+def test_gradients_are_those_of_the_loss(function, positives, same):
+    """In float64, against differences of the loss."""
+    first, second = random_sides("both", same)
+    pairs = Pairs(first.present, second.present, LABELS, positives, same)
+    assert torch.autograd.gradcheck(lambda a, b: function.apply(3 * a, b, pairs), (first.vectors, second.vectors))
+
+
+@every_loss
+def test_each_gradient_can_be_had_alone(name):
+    first, second = random_sides("both")
+    values = [first.vectors, second.vectors, number(LOG_SCALE), number(BIAS)]
+    values = values if name == "sigmoid" else values[:3]
+
+    def gradients_by(chosen):
+        sources = [value.detach().requires_grad_(index in chosen) for index, value in enumerate(values)]
+        sides = [Embeddings(vectors, part.present) for vectors, part in zip(sources, (first, second))]
+        loss = loss_of(name, *sides, *sources[2:], labels=LABELS)
+        return torch.autograd.grad(loss, [sources[index] for index in chosen])
+
+    for index, expected in enumerate(gradients_by(range(len(values)))):
+        assert_equal(gradients_by([index]), [expected], tolerance=0)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the number of elements of the largest tensor that any operation gives."""
+
+    size = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        self.size = max(self.size, *(tensor.numel() for tensor in tree_leaves(result)))
+        return result
+
+
+@pytest.mark.parametrize("labelled", [False, True], ids=["unlabelled", "labelled"])
+@every_kind_of_positives
+@every_loss
+def test_no_tensor_is_as_large_as_the_matrix(name, positives, labelled, monkeypatch):
+    num_rows, width = 257, 8  # the last chunk is a single row
+    monkeypatch.setattr(loss_mot, "CHUNK_SIZE", 16 * num_rows)
+    first, second = (side(F.normalize(torch.randn(num_rows, width), dim=1).requires_grad_()) for _ in range(2))
+    labels = torch.arange(num_rows) // 2 if labelled else None
+    with LargestTensor() as largest:
+        loss_of(name, first, second, labels=labels, positives=positives).backward()
+    assert 0 < largest.size <= 3 * 16 * num_rows  # three matrices of a chunk, of 48 rows in all
+
+
+@every_loss
+def test_autocast_changes_nothing(name):
+    first, second = random_sides("both")
+    log_scale = number(LOG_SCALE)
+    sources = (first.vectors, second.vectors, log_scale)
+    expected = loss_and_gradients(loss_of(name, first, second, log_scale), *sources)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = loss_and_gradients(loss_of(name, first, second, log_scale), *sources)
+    assert_equal(actual, expected, tolerance=0)
+
+
+@every_loss
+def test_compiled_losses_equal_eager(name, monkeypatch):
+    """In one graph, with two chunks."""
+    monkeypatch.setattr(loss_mot, "CHUNK_SIZE", 4 * NUM_ROWS)
+    torch.compiler.reset()
+    first, second = random_sides("both")
+    log_scale, bias = number(LOG_SCALE), number(BIAS)
+
+    def loss(*vectors):
+        sides = [Embeddings(v, part.present) for v, part in zip(vectors, (first, second))]
+        return loss_of(name, *sides, log_scale, bias, labels=LABELS, positives="label")
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    vectors = (first.vectors, second.vectors)
+    sources = (*vectors, log_scale)
+    assert_equal(loss_and_gradients(compiled(*vectors), *sources), loss_and_gradients(loss(*vectors), *sources))
+
+
+def test_one_compilation_serves_every_batch_of_one_chunk(monkeypatch):
+    monkeypatch.setattr(loss_mot, "CHUNK_SIZE", CHUNK_SIZE)
+    torch.compiler.reset()
+    counter = torch._dynamo.testing.CompileCounter()
+
+    def loss(vectors, present, log_scale):
+        return contrastive_loss(Embeddings(vectors, present), Embeddings(vectors, present), log_scale)
+
+    compiled = torch.compile(loss, fullgraph=True, backend=counter, dynamic=True)
+    for num_rows in (4, 5, 9):
+        assert compiled(torch.randn(num_rows, WIDTH), torch.ones(num_rows, dtype=torch.bool), number(2.0)).isfinite()
+    assert counter.frame_count == 1
+
+
 # What is drawn together and what is pushed apart
 
 
@@ -341,6 +502,24 @@ def test_losses_at_the_largest_scale_are_finite(name, sign, dtype):
         sources = [first, second, log_scale] + ([bias] if name == "sigmoid" else [])
         assert loss.isfinite()
         assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, sources))
+
+
+@pytest.mark.parametrize("kind", ["identical", "opposite", "one far away"])
+@every_loss
+def test_the_worst_vectors_at_more_than_the_largest_scale_are_finite(name, kind):
+    """Logits of 100 or -100 throughout, and the sum of a row or column that stands 200 above another's."""
+    first = F.normalize(torch.ones(NUM_ROWS, WIDTH), dim=1)
+    second = -first if kind == "opposite" else first.clone()
+    if kind == "one far away":
+        first[-1] = second[0] = -first[0]
+    first, second, log_scale, bias = first.requires_grad_(), second.requires_grad_(), number(50.0), number(BIAS)
+    sources = [first, second, log_scale] + ([bias] if name == "sigmoid" else [])
+    loss = loss_of(name, side(first), side(second), log_scale, bias)
+    double = [side(vectors.double()) for vectors in (first, second)]
+    expected = whole_matrix_loss(name, *double, log_scale, bias)
+    for actual, wanted in zip(loss_and_gradients(loss, *sources), loss_and_gradients(expected, *sources)):
+        assert actual.isfinite().all()
+        assert max_difference(actual, wanted) <= SINGLE * max(1, wanted.abs().max())
 
 
 @pytest.mark.parametrize("beyond, limit", [(-3.0, 0.0), (7.5, math.log(100))])
