@@ -34,12 +34,83 @@ def test_a_clip_gives_the_same_frames_whatever_stands_beside_it():
         assert torch.allclose(frames[mask], alone["input_features"][0][alone["input_features_mask"][0]], atol=1e-6)
 
 
-def test_frames_equal_those_of_the_library():
-    options = {"pad_to_multiple_of": None, "truncation": False, "return_tensors": "pt"}
-    expected = Gemma4AudioFeatureExtractor(feature_size=80, mel_floor=1e-5)(clips(), **options)
-    actual = MoTFeatureExtractor()(clips(), return_tensors="pt")
-    assert torch.equal(actual["input_features"], expected["input_features"])
+def signals():
+    """Clips of many lengths and kinds: one window and less, odd lengths, more frames than are computed at once."""
+    rng = np.random.default_rng(1)
+    noise = {n: rng.normal(scale=0.1, size=n) for n in (0, 1, 160, 161, 320, 321, 500, 4000, 7001, 60_007)}
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(9000) / RATE)
+    kinds = [tone, np.round(tone * 32767) / 32768, 1e-4 * noise[4000], np.zeros(3000), noise[4000] + (tone > 0)[:4000]]
+    return [samples.astype(np.float32) for samples in (*noise.values(), *kinds)]
+
+
+def library(options, waveforms, **call):
+    extractor = Gemma4AudioFeatureExtractor(**{"feature_size": 80, "mel_floor": 1e-5} | options)
+    defaults = {"pad_to_multiple_of": None, "truncation": False, "max_length": None, "return_tensors": "pt"}
+    return extractor([waveform.copy() for waveform in waveforms], **defaults | call)
+
+
+def assert_equal_to_library(waveforms, options=None, **call):
+    """To 1e-6, which is one float32 step of a logarithm below -8; the masks exactly."""
+    expected = library(options or {}, waveforms, **call)
+    actual = MoTFeatureExtractor(**options or {})(waveforms, **{"return_tensors": "pt"} | call)
+    assert actual["input_features"].dtype == torch.float32
     assert torch.equal(actual["input_features_mask"], expected["input_features_mask"])
+    assert torch.allclose(actual["input_features"], expected["input_features"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("take", [slice(None), slice(9, 10), slice(6, 9), slice(10, None)])
+def test_frames_equal_those_of_the_library(take):
+    assert_equal_to_library(signals()[take])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"feature_size": 40, "sampling_rate": 8000, "max_frequency": 4000.0},
+        {"frame_length_ms": 25.0, "hop_length_ms": 12.5, "fft_overdrive": True},
+        {"mel_floor": 1e-3, "min_frequency": 125.0},
+        {"preemphasis": 0.97},
+        {"input_scale_factor": 0.5, "per_bin_mean": [0.5] * 80, "per_bin_stddev": [2.0] * 80},
+        {"padding_side": "left"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_every_setting_means_what_it_means_in_the_library(options):
+    assert_equal_to_library(signals()[7:], options)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"padding": True},
+        {"padding": "max_length", "max_length": 9000, "truncation": True},
+        {"truncation": True, "max_length": 5000},
+        {"pad_to_multiple_of": 128},
+    ],
+    ids=lambda call: next(iter(call)),
+)
+def test_every_option_of_a_call_means_what_it_means_in_the_library(call):
+    assert_equal_to_library(signals()[7:], **call)
+
+
+@pytest.mark.parametrize("return_tensors", [None, "np"])
+def test_arrays_on_request(return_tensors):
+    expected = library({}, clips(), return_tensors=return_tensors)
+    actual = MoTFeatureExtractor()(clips(), return_tensors=return_tensors)
+    for name in expected:
+        assert type(actual[name]) is type(expected[name])
+        for left, right in zip(actual[name], expected[name]):
+            assert isinstance(left, np.ndarray) and left.dtype == right.dtype
+            assert np.allclose(left, right, rtol=0, atol=1e-6)
+
+
+def test_saved_settings_come_back(tmp_path):
+    extractor = MoTFeatureExtractor(feature_size=40, mel_floor=1e-4)
+    extractor.save_pretrained(tmp_path)
+    loaded = MoTFeatureExtractor.from_pretrained(tmp_path)
+    assert loaded.to_dict() == extractor.to_dict()
+    frames, again = (e(clips(), return_tensors="pt")["input_features"] for e in (extractor, loaded))
+    assert torch.equal(frames, again)
 
 
 def test_a_quiet_recording_differs_from_a_loud_one_by_a_constant():
