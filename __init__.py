@@ -6,6 +6,7 @@ import transformers
 from . import modeling_mot
 from .configuration_mot import MoTAudioConfig, MoTConfig, MoTImageConfig, MoTTextConfig
 from .feature_extraction_mot import MoTFeatureExtractor
+from .image_processing_mot import MoTImageProcessor
 from .modeling_mot import (
     AUTO_CLASSES,
     MoTForAudioClassification,
@@ -28,6 +29,8 @@ for _auto_class, _name in AUTO_CLASSES.items():
 transformers.AutoModel.register(MoTConfig, (MoTModel, MoTForRetrieval), exist_ok=True)
 transformers.AutoFeatureExtractor.register(MoTConfig, MoTFeatureExtractor, exist_ok=True)
 MoTFeatureExtractor.register_for_auto_class()
+transformers.AutoImageProcessor.register(MoTConfig, image_processor_classes={"pil": MoTImageProcessor}, exist_ok=True)
+MoTImageProcessor.register_for_auto_class()
 transformers.AutoProcessor.register(MoTConfig, MoTProcessor, exist_ok=True)
 MoTProcessor.register_for_auto_class()
 
@@ -44,6 +47,7 @@ __all__ = [
     "MoTForRetrieval",
     "MoTForSequenceClassification",
     "MoTImageConfig",
+    "MoTImageProcessor",
     "MoTModel",
     "MoTProcessor",
     "MoTTextConfig",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import BertTokenizer, ViTImageProcessorPil
+from transformers import BertTokenizer
 from transformers.audio_utils import AudioInput
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_utils import (
@@ -27,6 +27,7 @@ from transformers.video_utils import VideoInput
 
 from .decoding_mot import is_array, is_number_list, load_audio, load_frames, load_image, to_numpy
 from .feature_extraction_mot import MoTFeatureExtractor
+from .image_processing_mot import MoTImageProcessor
 
 logger = logging.get_logger(__name__)
 
@@ -151,7 +152,7 @@ class MoTProcessor(ProcessorMixin):
         if not isinstance(return_times, bool):
             raise ValueError(f"return_times is {return_times!r}: expected True or False.")
         if image_processor is None:
-            image_processor = ViTImageProcessorPil(
+            image_processor = MoTImageProcessor(
                 image_mean=IMAGENET_DEFAULT_MEAN, image_std=IMAGENET_DEFAULT_STD, do_convert_rgb=True
             )
         if feature_extractor is None:

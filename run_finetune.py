@@ -26,7 +26,6 @@ from transformers import (
     AutoTokenizer,
     DataCollatorForLanguageModeling,
     HfArgumentParser,
-    ViTImageProcessorPil,
     set_seed,
 )
 
@@ -36,6 +35,7 @@ from mot import (
     MoTForPreTraining,
     MoTForRetrieval,
     MoTForSequenceClassification,
+    MoTImageProcessor,
     MoTProcessor,
 )
 from mot.configuration_mot import MODALITIES
@@ -260,7 +260,7 @@ def build_processor(train: datasets.Dataset, model: ModelArguments, max_text_tok
         tokenizer = None
     size, _ = image_geometry(train, model)
     half = [0.5, 0.5, 0.5]
-    image_processor = ViTImageProcessorPil(
+    image_processor = MoTImageProcessor(
         size={"height": size, "width": size}, image_mean=half, image_std=half, do_convert_rgb=True
     )
     return MoTProcessor(

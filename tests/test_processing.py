@@ -790,6 +790,6 @@ for auto in (AutoTokenizer, AutoImageProcessor, AutoFeatureExtractor):
         "MoTProcessor transformers_modules 3",
         "[[2, 5, 8, 3]]",
         "BertTokenizer",
-        "ViTImageProcessorPil",
+        "MoTImageProcessor",
         "MoTFeatureExtractor",
     ]

@@ -35,7 +35,7 @@ from remote_steps import (
 )
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import BertTokenizer, ViTImageProcessorPil
+from transformers import BertTokenizer
 
 from mot import (
     MoTConfig,
@@ -103,12 +103,13 @@ def classifier(architecture="uneven_towers", seed=0, **overrides):
 
 
 def make_processor(config):
-    """As small as the model, with the default kind of feature extractor."""
+    """As small as the model, with the default kinds of image processor and feature extractor."""
     words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS)
     side = {"height": config.image_config.image_size, "width": config.image_config.image_size}
+    default = MoTProcessor()
     return MoTProcessor(
-        image_processor=ViTImageProcessorPil(size=side, do_convert_rgb=True),
-        feature_extractor=type(MoTProcessor().feature_extractor)(feature_size=config.audio_config.num_mel_bins),
+        image_processor=type(default.image_processor)(size=side, do_convert_rgb=True),
+        feature_extractor=type(default.feature_extractor)(feature_size=config.audio_config.num_mel_bins),
         tokenizer=BertTokenizer(
             vocab={word: i for i, word in enumerate(words)},
             model_max_length=config.text_config.max_position_embeddings,
