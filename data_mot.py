@@ -812,9 +812,23 @@ def train_tokenizer(texts: Iterable[str | None], vocab_size: int = 8000, model_m
         )
     # Each letter once at the start of a word and once inside, which WordPiece counts as two entries.
     characters = " ".join(2 * character for character in string.ascii_lowercase + string.digits) + string.punctuation
-    tokenizer = BertTokenizer(do_lower_case=True, model_input_names=["input_ids", "attention_mask"])
-    tokenizer = tokenizer.train_new_from_iterator(
-        [texts, [characters]], vocab_size=vocab_size, min_frequency=2, show_progress=False
+    settings = {"do_lower_case": True, "model_input_names": ["input_ids", "attention_mask"]}
+    tokenizer = BertTokenizer(**settings)
+    # Named in advance, the inner letters get the same ids in every run, and so do the pieces that are merged from them.
+    letters = [f"##{letter}" for letter in sorted(_inner_letters([*texts, characters], tokenizer.backend_tokenizer))]
+    trained = tokenizer.train_new_from_iterator(
+        [texts, [characters]],
+        vocab_size=vocab_size,
+        new_special_tokens=letters,
+        min_frequency=2,
+        show_progress=False,
     )
-    tokenizer.model_max_length = model_max_length
-    return tokenizer
+    return BertTokenizer(vocab=trained.get_vocab(), model_max_length=model_max_length, **settings)
+
+
+def _inner_letters(texts: Iterable[str], backend) -> set[str]:
+    """The characters that stand within a word of any text, not at its start, as the tokenizer sees it."""
+    chunks = {chunk for text in texts for chunk in text.split()}
+    normalized = (backend.normalizer.normalize_str(chunk) for chunk in chunks)
+    words = (word for chunk in normalized for word, _ in backend.pre_tokenizer.pre_tokenize_str(chunk))
+    return {letter for word in words for letter in word[1:]}

@@ -28,6 +28,7 @@ from transformers import (
     HfArgumentParser,
     set_seed,
 )
+from transformers.utils import logging
 
 from mot import (
     MoTConfig,
@@ -54,12 +55,17 @@ from mot.metrics_mot import compute_metrics, sentiment_metrics
 from mot.report_mot import print_table, save_examples, usage_lines, write_card
 from mot.training_mot import (
     AudioAugmentation,
+    CachedDataset,
     EncodedDataset,
     ImageAugmentation,
     MoTCollator,
     MoTTrainer,
     MoTTrainingArguments,
+    cache_features,
+    encoded_bytes,
 )
+
+logger = logging.get_logger(__name__)
 
 MEL_BINS = 80
 MODEL_CLASSES = {
@@ -111,6 +117,13 @@ class DataArguments:
     )
     max_audio_seconds: float = field(default=30.0, metadata={"help": "Longer audio is cut."})
     max_text_tokens: int = field(default=128, metadata={"help": "Longer text is cut."})
+    cache_gigabytes: float = field(
+        default=4.0,
+        metadata={
+            "help": "A split that takes up to so many GB when decoded and encoded is kept in the datasets cache, where "
+            "later epochs and runs find it; a larger one is encoded in every epoch. 0: none is kept."
+        },
+    )
 
 
 @dataclass
@@ -334,6 +347,23 @@ def build_model(config: MoTConfig, data: DataArguments, labels: LabelSpec | None
     return model_class.from_pretrained(checkpoint, **fields, ignore_mismatched_sizes=True)
 
 
+def encode_split(name: str, split: datasets.Dataset, processor: MoTProcessor, data: DataArguments, num_proc: int):
+    """The rows of a split as tensors: from the disk if they fit there, else encoded whenever they are read."""
+    encoded = EncodedDataset(
+        split, processor, max_audio_seconds=data.max_audio_seconds, max_text_tokens=data.max_text_tokens
+    )
+    if data.cache_gigabytes == 0:
+        return encoded
+    gigabytes = encoded_bytes(encoded) / 1e9
+    if gigabytes <= data.cache_gigabytes:
+        return cache_features(encoded, num_proc=num_proc or None)
+    logger.warning(
+        f"Encoded, '{name}' takes about {gigabytes:.1f} GB, more than --cache_gigabytes {data.cache_gigabytes:g}: its rows "
+        "are decoded and encoded in every epoch, in parallel to training with --dataloader_num_workers."
+    )
+    return encoded
+
+
 def build_collators(processor: MoTProcessor, config: MoTConfig, data: DataArguments, model: ModelArguments) -> dict:
     """What makes the batches of evaluation and, augmented, of training."""
     pad_token_id, word_masking = processor.tokenizer.pad_token_id, None
@@ -361,7 +391,7 @@ def build_metrics(data: DataArguments, labels: LabelSpec | None):
     return lambda p: compute_metrics(p.predictions, p.label_ids, labels.problem_type)
 
 
-def evaluate(trainer: MoTTrainer, dataset: EncodedDataset, task: str) -> dict:
+def evaluate(trainer: MoTTrainer, dataset: EncodedDataset | CachedDataset, task: str) -> dict:
     """The part of the results that the table shows."""
     if task == "retrieval":
         return {"pairs": trainer.evaluate_retrieval(dataset)}
@@ -385,12 +415,11 @@ def main(arguments: list[str] | None = None) -> dict:
     model = build_model(config, data, labels, checkpoint)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters for {', '.join(model.config.modalities)}")
 
-    encoded = {
-        name: EncodedDataset(
-            split, processor, max_audio_seconds=data.max_audio_seconds, max_text_tokens=data.max_text_tokens
-        )
-        for name, split in splits.items()
-    }
+    with training.main_process_first():
+        encoded = {
+            name: encode_split(name, split, processor, data, training.dataloader_num_workers)
+            for name, split in splits.items()
+        }
     trainer = MoTTrainer(
         model=model,
         args=training,

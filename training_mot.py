@@ -1,20 +1,25 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Training on any subset of the modalities: `MoTTrainer` with its arguments and data collator.
 
-Rows pass through the processor once (`EncodedDataset`), are augmented and padded to a batch (`MoTCollator`), and train
-one model for every subset of its modalities at once (the objective of `MoTTrainer`).
+Rows pass through the processor once (`EncodedDataset`; `cache_features` keeps them on disk), are augmented and padded to a
+batch (`MoTCollator`), and train one model for every subset of its modalities at once (the objective of `MoTTrainer`).
 """
 
 import inspect
 import itertools
+import json
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import datasets
 import numpy as np
+import safetensors.torch
 import torch
+from datasets.fingerprint import Hasher
 from torch.nn import functional as F
 from transformers import DataCollatorForLanguageModeling, EvalPrediction, Trainer, TrainingArguments
 from transformers.utils import logging
@@ -122,6 +127,83 @@ class EncodedDataset(torch.utils.data.Dataset):
         elif self.missing_label is not None:  # a batch of such rows alone has labels too, none of which counts
             example["labels"] = self.missing_label
         return example
+
+
+class CachedDataset(torch.utils.data.Dataset):
+    """
+    The rows of an `EncodedDataset`, read from disk.
+
+    Args:
+        rows: a `datasets.Dataset` with one column `tensors`, each row's tensors as the bytes of a safetensors file. So
+            stored they are read some twenty times as fast as from columns of arrays.
+    """
+
+    def __init__(self, rows: datasets.Dataset):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return safetensors.torch.load(self.rows[index]["tensors"])
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
+        """A batch at once, which is what a `DataLoader` asks for."""
+        return [safetensors.torch.load(tensors) for tensors in self.rows[indices]["tensors"]]
+
+
+def cache_features(dataset: EncodedDataset, num_proc: int | None = None, folder: str | None = None) -> CachedDataset:
+    """
+    Every row of a dataset decoded and encoded once, into an Arrow file that later calls find again, also those of other
+    processes. Another processor, other options or other data give another file. What is random comes after, in the
+    collator.
+
+    Args:
+        dataset: over a `datasets.Dataset`.
+        num_proc: how many processes share the work.
+        folder: where the file goes, by default `features` in the cache of `datasets`.
+    """
+    folder = Path(folder or Path(datasets.config.HF_DATASETS_CACHE) / "features")
+    folder.mkdir(parents=True, exist_ok=True)
+    fingerprint = features_fingerprint(dataset)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a forked process would wait for ever for the threads that it lacks
+    try:
+        rows = dataset.split.with_format(None).map(
+            lambda row: {"tensors": safetensors.torch.save(dataset.encode(row))},
+            remove_columns=dataset.split.column_names,
+            features=datasets.Features(tensors=datasets.Value("large_binary")),
+            writer_batch_size=100,
+            num_proc=num_proc,
+            new_fingerprint=fingerprint,
+            cache_file_name=str(folder / f"{fingerprint}.arrow"),
+            desc="Encoding",
+        )
+    finally:
+        torch.set_num_threads(threads)
+    return CachedDataset(rows)
+
+
+def features_fingerprint(dataset: EncodedDataset) -> str:
+    """A hash of all that decides what a row is encoded to: the data, the options, and what the processor would save."""
+    hasher = Hasher()
+    for part in (dataset.split._fingerprint, dataset.max_frames, dataset.text_options, dataset.argument_names):
+        hasher.update(part)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset.processor.save_pretrained(folder)
+        for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+            content = path.read_bytes()
+            if path.name == "tokenizer.json":  # which remembers how the last texts were cut and padded
+                content = json.loads(content) | {"truncation": None, "padding": None}
+            hasher.update((str(path.relative_to(folder)), content))
+    return hasher.hexdigest()
+
+
+def encoded_bytes(dataset: EncodedDataset, samples: int = 32) -> int:
+    """About how much memory all rows take, from some that are spread evenly."""
+    indices = np.linspace(0, len(dataset) - 1, min(samples, len(dataset))).astype(int).tolist()
+    sizes = [sum(value.nbytes for value in dataset[index].values()) for index in indices]
+    return int(np.mean(sizes) * len(dataset)) if sizes else 0
 
 
 def missing_label(kind) -> torch.Tensor | None:

@@ -494,6 +494,19 @@ def test_tokenizer_learns_words_and_survives_saving(prepared_digits, tmp_path):
     assert loaded.get_vocab() == tokenizer.get_vocab() and len(loaded) <= 1000
 
 
+@pytest.mark.training
+def test_tokenizer_is_the_same_in_every_process():
+    """Else each run would have other ids, and none would find the rows that another has encoded."""
+    texts = ["Naïve cafés, 数字 and €5!", "the number seven was written here", None, "seven numbers, never written"]
+    script = f"""
+import conftest
+from mot.data_mot import train_tokenizer
+print(sorted(train_tokenizer({texts!r}).get_vocab().items()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=TESTS)
+    assert done.stdout.strip() == str(sorted(train_tokenizer(texts).get_vocab().items())), done.stderr
+
+
 def test_tokenizer_without_text_is_an_error():
     with pytest.raises(ValueError, match="every text is None or blank"):
         train_tokenizer([None, " "])

@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForSequenceClassification, AutoProcessor, DataCollatorForLanguageModeling
 
 from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor
+from mot.data_mot import load_digits_dataset
 from mot.metrics_mot import compute_metrics, retrieval_metrics
 from mot.training_mot import (
     AudioAugmentation,
@@ -26,6 +27,8 @@ from mot.training_mot import (
     MoTTrainer,
     MoTTrainingArguments,
     all_subsets,
+    cache_features,
+    encoded_bytes,
     row_has,
 )
 
@@ -124,6 +127,115 @@ def test_encoded_dataset_keeps_what_fits_and_encodes_the_rest_again():
     for _ in range(3):
         assert [dataset[i]["labels"].item() for i in range(2)] == [0, 1]
     assert encoded_labels == [0, 1, 1, 1]
+
+
+# ------------------------------------------------- features on disk -------------------------------------------------
+
+
+class CountedRows(EncodedDataset):
+    """Writes down every row that it encodes, also in another process."""
+
+    def __init__(self, *args, log, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.log = log
+
+    def encode(self, row):
+        with open(self.log, "a") as log:
+            log.write("x")
+        return super().encode(row)
+
+
+@pytest.fixture(scope="module")
+def some_digits():
+    """Twelve rows with a sentence, some of them without picture or sound."""
+    train = load_digits_dataset()["train"]
+    return train.select([i for i, text in enumerate(train["text"][:30]) if text is not None][:12])
+
+
+@pytest.fixture
+def cached(some_digits, tmp_path):
+    """A function that caches digits with a processor; it returns the rows, how many were encoded, and their source."""
+
+    def cache(processor, split=some_digits, num_proc=None, **options):
+        (log := tmp_path / "log").write_text("")
+        source = CountedRows(split, processor, log=log, **options)
+        rows = cache_features(source, num_proc=num_proc, folder=str(tmp_path / "features"))
+        return rows, len(log.read_text()), source
+
+    return cache
+
+
+def assert_same_rows(left, right):
+    assert len(left) == len(right)
+    for a, b in zip((left[i] for i in range(len(left))), (right[i] for i in range(len(right)))):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) and a[name].dtype == b[name].dtype for name in a)
+
+
+def test_cached_rows_equal_encoded_ones_and_are_not_encoded_again(cached):
+    rows, encoded, source = cached(MoTProcessor())
+    assert encoded == len(source) == 12
+    assert_same_rows(rows, source)
+    batches = torch.utils.data.DataLoader(rows, batch_size=5, collate_fn=MoTCollator())
+    for batch, start in zip(batches, (0, 5, 10)):
+        expected = MoTCollator()([source[i] for i in range(start, min(start + 5, 12))])
+        assert all(torch.equal(batch[name], expected[name]) for name in expected)
+    again, encoded, _ = cached(MoTProcessor())
+    assert encoded == 0
+    assert_same_rows(again, rows)
+
+
+def test_a_tokenizer_that_has_been_used_is_the_same_tokenizer(cached):
+    processor = MoTProcessor()
+    cached(processor, max_text_tokens=4)
+    processor(text="one two three four five", text_kwargs={"truncation": True, "max_length": 3})
+    assert cached(processor, max_text_tokens=4)[1] == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p, split: (p.feature_extractor.__init__(mel_floor=1e-3), split)[1],
+        lambda p, split: (setattr(p.image_processor, "image_mean", [0.1, 0.2, 0.3]), split)[1],
+        lambda p, split: (p.tokenizer.add_tokens(["seven"]), split)[1],
+        lambda p, split: split.select(range(11)),
+        lambda p, split: split.remove_columns("audio"),
+    ],
+    ids=["mel", "image", "tokenizer", "rows", "columns"],
+)
+def test_another_processor_or_other_data_are_encoded_anew(change, cached, some_digits):
+    cached(MoTProcessor())
+    processor = MoTProcessor()
+    split = change(processor, some_digits)
+    rows, encoded, source = cached(processor, split)
+    assert encoded == len(split)
+    assert_same_rows(rows, source)
+
+
+def test_other_limits_of_length_are_encoded_anew(cached):
+    cached(MoTProcessor())
+    for options in ({"max_audio_seconds": 0.2}, {"max_text_tokens": 4}):
+        rows, encoded, source = cached(MoTProcessor(), **options)
+        assert encoded == 12
+        assert_same_rows(rows, source)
+
+
+@pytest.mark.training
+def test_processes_share_the_work_and_find_each_others_rows(cached):
+    rows, encoded, source = cached(MoTProcessor(), num_proc=2)
+    assert encoded == 12
+    assert_same_rows(rows, source)
+    assert cached(MoTProcessor(), num_proc=None)[1] == 0
+    loader = torch.utils.data.DataLoader(rows, batch_size=4, num_workers=2, collate_fn=MoTCollator())
+    assert torch.cat([batch["labels"] for batch in loader]).tolist() == [row["labels"] for row in rows]
+
+
+def test_encoded_bytes_estimates_all_rows():
+    rows = [{"text": "a " * (i % 5), "label": 0} for i in range(1, 101) if i % 5]
+    dataset = EncodedDataset(rows, MoTProcessor())
+    exact = sum(value.nbytes for i in range(len(dataset)) for value in dataset[i].values())
+    assert encoded_bytes(dataset) == pytest.approx(exact, rel=0.2)
+    assert encoded_bytes(dataset, samples=len(dataset)) == exact
 
 
 def test_row_has_tells_which_rows_have_all_or_any_of_a_subset():
@@ -461,8 +573,6 @@ def test_a_task_that_the_data_cannot_serve_is_an_error(options, message, tmp_pat
 
 @pytest.mark.training
 def test_finetune_takes_any_local_dataset_and_continues_from_a_checkpoint(tmp_path):
-    from mot.data_mot import load_digits_dataset
-
     columns = {"text": "transcript", "image": "picture", "audio": "speech", "label": "mood"}
     for name, split in load_digits_dataset().items():
         (tmp_path / "clips").mkdir(exist_ok=True)
