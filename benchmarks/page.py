@@ -1,0 +1,116 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""The page: what was measured, on what, by which command, and what was not measured."""
+
+import ast
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+import transformers
+
+from .measure import Row, Table
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, RESULTS = ROOT / "docs" / "benchmarks.md", ROOT / "outputs" / "benchmarks"
+
+INTRODUCTION = """\
+# Benchmarks
+
+Written by `make bench`; one part of it is measured by the command under its heading. A row compares two candidates that
+took turns in one process, so that neighbours on the machine disturb both alike: the value is the median over the rounds
+of the ratio of their times, and the middle half (first to third quartile) shows the noise. Where a row has a bar, it
+passes or fails by its median. One thread is timed in the process' own processor time, several on the wall; the column
+`time` is that of the first candidate. Ratios carry over to other machines, milliseconds do not.
+"""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Conditions
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def conditions() -> dict[str, str]:
+    """Machine, software and commit."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return {
+        "machine": f"{processor()}, {os.cpu_count()} cores, {memory:.0f} GiB memory{device}",
+        "software": f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}",
+        "commit": commit(),
+    }
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def commit() -> str:
+    """The commit, and whether code was changed since."""
+    try:
+        name = git("rev-parse", "--short", "HEAD")
+        return name + (" with changes" if git("status", "--porcelain", "--", "*.py") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Markdown
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def docstring(name: str) -> tuple[str, str]:
+    """The title and the text of a part's section, read without importing what the part may lack."""
+    text = ast.get_docstring(ast.parse((ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")))
+    title, _, body = text.partition("\n")
+    return title.strip().rstrip("."), body.strip()
+
+
+def markdown(table: Table) -> str:
+    parts = [f"### {table.title}"]
+    if table.note:
+        parts.append(table.note)
+    if table.plot:
+        parts.append(f"![{table.plot_text}]({table.plot})")
+    if table.rows:
+        parts.append(table.markdown())
+    return "\n\n".join(parts)
+
+
+def section(name: str, result: dict) -> str:
+    title, body = docstring(name)
+    measured = (
+        f"`python -m benchmarks {name}`: {result['minutes']:.1f} minutes, {result['date']}, commit {result['commit']}."
+    )
+    tables = [Table(**table | {"rows": [Row(**row) for row in table["rows"]]}) for table in result["tables"]]
+    return "\n\n".join([f"## {title}", body, measured, *map(markdown, tables)])
+
+
+def write_page(parts: tuple[str, ...]) -> None:
+    """The page from what each part has left under `RESULTS`."""
+    files = {name: RESULTS / f"{name}.json" for name in parts if (ROOT / "benchmarks" / f"{name}.py").exists()}
+    results = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
+    reasons = dict.fromkeys(files, "not run yet") | {name: result["reason"] for name, result in results.items()}
+    machines = dict.fromkeys(f"- {result['machine']}; {result['software']}" for result in results.values())
+    missing = [
+        f"- {docstring(name)[0]}: {reason}. `python -m benchmarks {name}` measures it."
+        for name, reason in reasons.items()
+        if reason is not None
+    ]
+    sections = [section(name, result) for name, result in results.items() if result["reason"] is None]
+    page = [INTRODUCTION.strip(), "## Machine", "\n".join(machines), *sections]
+    if missing:
+        page += ["## What was not measured", "\n".join(missing)]
+    PAGE.write_text("\n\n".join(page) + "\n", encoding="utf-8")
