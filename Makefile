@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Two processes of one thread each: tiny models gain nothing from more threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: help install finetune test test-fast test-slow lint clean
+.PHONY: help install finetune test test-fast test-slow bench lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,10 @@ test-fast: install  ## without transformers' common tests and training runs
 
 test-slow: install  ## the slow tests alone
 	$(PYTEST) -m slow
+
+bench: install  ## measure everything and write docs/benchmarks.md
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench]'
+	$(BIN)/python -m benchmarks
 
 lint: install  ## ruff
 	$(BIN)/ruff check .

@@ -19,13 +19,14 @@ import torch
 from mot import MoTModel
 
 from .bare import bare_loop, floor, inference, model_forward, training
-from .measure import Table, take_turns
+from .measure import Row, Table, take_turns
 from .peers import PEERS
 from .shapes import REAL, SMALL, TOKENS, Shape, build, feature_config, feature_inputs
 
 BARS = {"bare loop": 1.05, "ViT": 1.0, "FLAVA": 0.8}
-# (shape, its name, rows forward, rows in training, bar of the floor)
-SIZES = ((REAL, "real", 8, 2, 1.25), (SMALL, "small", 8, 4, 2.0))
+FLOOR_BARS = {REAL: 1.25, SMALL: 2.0}
+# (shape, threads, rows of a forward pass, rows of a training step)
+SIZES = ((REAL, 1, 4, 2), (REAL, 2, 8, 4), (SMALL, 1, 4, 4), (SMALL, 2, 8, 8))
 
 
 def checked_loop(model: MoTModel, tokens: dict[str, int]):
@@ -52,24 +53,21 @@ def candidates(shape: Shape, batch_size: int, train: bool) -> tuple[dict, dict]:
     return own | {"floor": floor(model, batch_size, TOKENS)}, peers
 
 
-def compare(shape: Shape, batch_size: int, train: bool, floor_bar: float, seconds: float, threads: int) -> list:
+def compare(shape: Shape, batch_size: int, train: bool, seconds: float, threads: int) -> list[Row]:
     own, peers = candidates(shape, batch_size, train)
-    times = take_turns(own, seconds, threads)
     ideal = {"floor": 3.0} if train else {}
-    bars = BARS | {"floor": floor_bar} if shape is REAL else {"floor": floor_bar}
-    rows = [
-        times.row(f"MoT / {name}", "mot", name, bars.get(name), ideal.get(name, 1.0)) for name in own if name != "mot"
-    ]
-    times = take_turns(peers, seconds, threads)
-    return rows + [times.row(f"MoT / {name}", "mot", name, bars.get(name)) for name in peers if name != "mot"]
+    bars = {"floor": FLOOR_BARS[shape]} | (BARS if shape is REAL else {})
+    rows = []
+    for group in (own, peers):
+        times = take_turns(group, seconds, threads)
+        others = [name for name in group if name != "mot"]
+        rows += [times.row(f"MoT / {name}", "mot", name, bars.get(name), ideal.get(name, 1.0)) for name in others]
+    return rows
 
 
 def tables(seconds: float) -> Iterator[Table]:
-    for shape, name, forward_rows, training_rows, bar in SIZES:
-        for train, batch_size in ((False, forward_rows), (True, training_rows)):
-            for threads in (1, 2):
-                kind = "training" if train else "forward"
-                yield Table(
-                    f"{name.capitalize()} shape, {kind}, {batch_size} rows, {threads} thread{'s' * (threads > 1)}",
-                    compare(shape, batch_size, train, bar, seconds, threads),
-                )
+    for shape, threads, *batch_sizes in SIZES:
+        for train, batch_size in zip((False, True), batch_sizes):
+            name = f"{'Real' if shape is REAL else 'Small'} shape, {'training' if train else 'forward'}"
+            title = f"{name}, {batch_size} rows, {threads} thread{'s' * (threads > 1)}"
+            yield Table(title, compare(shape, batch_size, train, seconds, threads))

@@ -51,6 +51,12 @@ class Row:
     at_least: bool = False
     details: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, name: str, values: np.ndarray, **fields) -> "Row":
+        """From the value of each round."""
+        low, median, high = (float(value) for value in np.quantile(values, (0.25, 0.5, 0.75)))
+        return cls(name, median, low, high, **fields)
+
     @property
     def passes(self) -> bool | None:
         if self.bar is None:
@@ -110,13 +116,19 @@ class Times(dict[str, np.ndarray]):
     """Candidate -> seconds of one call in each round."""
 
     def row(
-        self, name: str, first: str, second: str, bar: float | None = None, ideal: float = 1.0, **details: str
+        self,
+        name: str,
+        first: str,
+        second: str,
+        bar: float | None = None,
+        ideal: float = 1.0,
+        at_least: bool = False,
+        **details: str,
     ) -> Row:
         """The time of `first` over `ideal` times that of `second`, with the median time of `first`."""
         ratios = self[first] / (ideal * self[second])
-        low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75))
         details = {"time": as_time(np.median(self[first])), **details, "rounds": str(len(ratios))}
-        return Row(name, float(median), float(low), float(high), bar, details=details)
+        return Row.of(name, ratios, bar=bar, at_least=at_least, details=details)
 
 
 def as_time(seconds: float) -> str:
@@ -137,13 +149,15 @@ def sample(function: Callable[[], object], clock: Callable[[], float], repeats: 
     return (clock() - start) / repeats
 
 
-def take_turns(candidates: dict[str, Callable[[], object]], seconds: float, threads: int = 1) -> Times:
+def take_turns(
+    candidates: dict[str, Callable[[], object]], seconds: float, threads: int = 1, fewest_rounds: int = FEWEST_ROUNDS
+) -> Times:
     """
     Time the candidates in turns.
 
     Args:
         candidates: name -> what to time.
-        seconds: about how long the whole comparison may take; at least `FEWEST_ROUNDS` rounds are made.
+        seconds: about how long the whole comparison may take; at least `fewest_rounds` are made.
         threads: of torch. One thread is timed in processor time, several on the wall.
     """
     clock = time.process_time if threads == 1 and not torch.cuda.is_available() else wall_clock
@@ -154,12 +168,14 @@ def take_turns(candidates: dict[str, Callable[[], object]], seconds: float, thre
     try:
         repeats = {}
         for name, function in candidates.items():
-            function()  # the first call allocates, and fills caches
-            repeats[name] = max(1, math.ceil(SHORTEST_SAMPLE / max(sample(function, clock, 1), 1e-9)))
+            duration = sample(function, clock, 1)  # the first call allocates, and fills caches
+            if duration < 10 * SHORTEST_SAMPLE:
+                duration = sample(function, clock, 1)
+            repeats[name] = max(1, math.ceil(SHORTEST_SAMPLE / max(duration, 1e-9)))
         times = {name: [] for name in candidates}
         order, end = list(candidates), time.perf_counter() + seconds
         for number in range(MOST_ROUNDS):
-            if number >= FEWEST_ROUNDS and time.perf_counter() > end:
+            if number >= fewest_rounds and time.perf_counter() > end:
                 break
             for name in order:
                 times[name].append(sample(candidates[name], clock, repeats[name]))
@@ -178,9 +194,9 @@ def take_turns(candidates: dict[str, Callable[[], object]], seconds: float, thre
 def peak_memory(function: Callable[[], object]) -> float:
     """
     MiB that a call needs at its peak beyond what was in use before it: of the accelerator where there is one, else
-    resident memory of the process, which Linux tells. NaN elsewhere.
+    resident memory of the process, which Linux tells. NaN elsewhere. Time it first: what the first call of all keeps for
+    good should not count.
     """
-    function()  # what the first call keeps for good is not counted
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.synchronize()

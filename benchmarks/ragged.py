@@ -21,7 +21,7 @@ from mot import MoTConfig, MoTModel
 
 from .bare import bare_loop, inference, model_forward, training
 from .flops import forward_flops
-from .measure import Table, Times, take_turns
+from .measure import Row, Table, take_turns
 from .shapes import (
     REAL,
     TOKENS,
@@ -77,7 +77,7 @@ class Setting:
         return training(loop, self.inputs, self.model) if train else inference(loop, self.inputs)
 
 
-def against_ideal(setting: Setting, train: bool, seconds: float) -> list:
+def against_ideal(setting: Setting, train: bool, seconds: float) -> list[Row]:
     """Each kind of raggedness against its share of a full batch, all in turns with each other."""
     batches = {kind: setting.rows(kind) for kind in KINDS}
     steps = {kind: setting.step(train, rows) for kind, rows in batches.items()}
@@ -91,11 +91,11 @@ def against_ideal(setting: Setting, train: bool, seconds: float) -> list:
     return rows
 
 
-def against_padding(train: bool, seconds: float) -> list:
+def against_padding(train: bool, seconds: float) -> list[Row]:
     """The same ragged batch by those that compute the padding."""
     setting = Setting(raw=False, batch_size=4 if train else 8)
     batch = setting.rows("lengths and missing")
-    times: Times = take_turns(
+    times = take_turns(
         {
             "packed": setting.step(train, batch),
             "padded loop": setting.padded_loop(train, batch),

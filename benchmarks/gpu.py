@@ -1,0 +1,206 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""On a GPU
+
+Made for an H200: bfloat16 at the base size (width 768, 12 heads, feed-forward 3072, 12 layers for each modality, one
+global layer) on ready features, 64 text, 197 image and 300 audio tokens a row. Model FLOPs utilisation is the operations
+of `benchmarks/flops.py` a second over those of one large matrix product on random data in the same run. Training is a
+forward and a backward pass. `python -m benchmarks.gpu --tiny` walks through all of it in seconds on any machine, with
+figures that mean nothing.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers.utils import is_flash_attn_2_available
+
+from .bare import inference, model_forward, training
+from .flops import forward_flops
+from .measure import NotMeasured, Row, Table, as_time, take_turns
+from .shapes import (
+    BASE,
+    SMALL,
+    TOKENS,
+    Shape,
+    build,
+    feature_config,
+    feature_inputs,
+    feature_masks,
+    fill,
+    full_rows,
+    ragged_rows,
+)
+
+UTILISATION, NEAR_IDEAL, OF_DENSITY = 0.45, 1.15, 0.6  # the bars
+NOMINAL_PEAK = 790e12  # bfloat16 operations a second of an H200's matrix products on random data
+KINDS = {"lengths": (True, False), "missing": (False, True), "lengths and missing": (True, True)}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how large."""
+
+    device: str = "cuda"
+    dtype: torch.dtype = torch.bfloat16
+    shape: Shape = BASE
+    batch_size: int = 64
+    product_size: int = 8192  # of the square matrices whose product is the peak
+    sparse_length: int = 16384
+    block_size: int = 128
+
+    @property
+    def implementations(self) -> list[str]:
+        if self.device == "cpu":
+            return ["sdpa"]
+        return ["sdpa", "flex_attention"] + ["flash_attention_2"] * is_flash_attn_2_available()
+
+    def place(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {
+            name: tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)
+            for name, tensor in tensors.items()
+        }
+
+    def step(self, implementation: str, train: bool, rows: list | None = None) -> Callable:
+        """A forward or training step of a new model; `rows` of None passes no masks."""
+        model = build(feature_config(self.shape), implementation).to(self.device, self.dtype).train(train)
+        inputs = self.place(feature_inputs(model.config, self.batch_size))
+        forward = model_forward(model, None if rows is None else self.place(feature_masks(rows)))
+        return training(forward, inputs, model) if train else inference(forward, inputs)
+
+
+TINY = Setting("cpu", torch.float32, SMALL, batch_size=3, product_size=256, sparse_length=1024, block_size=64)
+
+
+def utilisation(setting: Setting, seconds: float) -> Table:
+    size = setting.product_size
+    matrices = [torch.randn(size, size, device=setting.device, dtype=setting.dtype) for _ in range(2)]
+    times = take_turns({"product": lambda: matrices[0] @ matrices[1]}, seconds)
+    peak = 2 * size**3 / np.median(times["product"])
+    table = Table(
+        "Model FLOPs utilisation of training on full batches",
+        note=f"The measured peak is {peak / 1e12:.3g} TFLOP/s, the nominal one {NOMINAL_PEAK / 1e12:.0f}.",
+        value="utilisation",
+    )
+    operations = 3 * forward_flops(feature_config(setting.shape), full_rows(setting.batch_size))
+    for implementation in setting.implementations:
+        times = take_turns({"step": setting.step(implementation, train=True)}, seconds)
+        rates = operations / times["step"]  # operations a second
+        usual = float(np.median(rates))
+        table.rows.append(
+            Row.of(
+                f"{implementation}, {setting.batch_size} rows",
+                rates / peak,
+                bar=UTILISATION,
+                at_least=True,
+                details={
+                    "time": as_time(operations / usual),
+                    "TFLOP/s": f"{usual / 1e12:.3g}",
+                    "of the nominal peak": f"{usual / NOMINAL_PEAK:.2f}",
+                },
+            )
+        )
+    return table
+
+
+def ragged(setting: Setting, train: bool, seconds: float) -> Table:
+    name = "training" if train else "forward"
+    table = Table(f"Ragged batches against ideal, {name}", value="time / (share × full)")
+    config, whole = feature_config(setting.shape), full_rows(setting.batch_size)
+    batches = {kind: ragged_rows(setting.batch_size, TOKENS, *raggedness) for kind, raggedness in KINDS.items()}
+    for implementation in setting.implementations:
+        steps = {kind: setting.step(implementation, train, rows) for kind, rows in batches.items()}
+        times = take_turns({"full": setting.step(implementation, train)} | steps, seconds)
+        for kind, rows in batches.items():
+            share = forward_flops(config, rows) / forward_flops(config, whole)
+            table.rows.append(
+                times.row(
+                    f"{implementation}, {kind}",
+                    kind,
+                    "full",
+                    NEAR_IDEAL,
+                    share,
+                    fill=f"{fill(rows):.2f}",
+                    share=f"{share:.2f}",
+                )
+            )
+    return table
+
+
+def block_sparse(setting: Setting, seconds: float) -> Table:
+    from mot.sparse_attention_mot import block_pattern, block_sparse_attention, block_sparse_flex_attention
+
+    length, block_size = setting.sparse_length, setting.block_size
+    segments = (length // 8, length // 4, length - length // 8 - length // 4)
+    options = {"layer": 0, "sparsity": 0.9, "seed": 0}
+    counts = torch.tensor([[tokens // block_size for tokens in segments]])
+    density = block_pattern(counts, length // block_size, **options).float().mean().item()
+    attend = block_sparse_attention if setting.device == "cpu" else block_sparse_flex_attention
+    shape = (1, setting.shape.heads, length, 64)
+    tensors = [torch.randn(shape, device=setting.device, dtype=setting.dtype, requires_grad=True) for _ in range(3)]
+    backend = SDPBackend.MATH if setting.device == "cpu" else SDPBackend.FLASH_ATTENTION
+
+    def sparse() -> torch.Tensor:
+        return attend(*tensors, segments=(segments,), block_size=block_size, scaling=64**-0.5, **options)
+
+    def dense() -> torch.Tensor:
+        with sdpa_kernel(backend):
+            return F.scaled_dot_product_attention(*tensors)
+
+    table = Table(
+        f"Block-sparse against dense attention, {length:,} tokens",
+        note=f"Blocks of {block_size} tokens, density {density:.3f}; the ideal speed-up is 1 / density.",
+        value="speed-up × density",
+    )
+    for train in (False, True):
+        times = take_turns({"sparse": once(sparse, train), "dense": once(dense, train)}, seconds)
+        speed = np.median(times["dense"] / times["sparse"])
+        table.rows.append(
+            times.row(
+                "forward and backward" if train else "forward",
+                "dense",
+                "sparse",
+                OF_DENSITY,
+                1 / density,
+                at_least=True,
+                **{"speed-up": f"{speed:.2f}"},
+            )
+        )
+    return table
+
+
+def once(forward: Callable[[], torch.Tensor], train: bool) -> Callable[[], object]:
+    """An attention's forward, or forward and backward, as a call."""
+    if train:
+        return lambda: forward().square().sum().backward()
+    return torch.no_grad()(forward)
+
+
+def tables(seconds: float, setting: Setting | None = None) -> Iterator[Table]:
+    if setting is None:
+        if not torch.cuda.is_available():
+            raise NotMeasured("no GPU was at hand")
+        setting = Setting()
+    yield utilisation(setting, seconds)
+    for train in (False, True):
+        yield ragged(setting, train, seconds)
+    yield block_sparse(setting, seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=12.0, help="how long a comparison may take (default: 12)")
+    parser.add_argument("--tiny", action="store_true", help="a walk through on the CPU")
+    arguments = parser.parse_args()
+    try:
+        for table in tables(arguments.seconds, TINY if arguments.tiny else None):
+            print(f"\n{table.title}\n\n{table.note}\n\n{table.markdown()}", flush=True)
+    except NotMeasured as error:
+        parser.exit(1, f"Nothing was measured: {error}. `--tiny` walks through on the CPU.\n")
+
+
+if __name__ == "__main__":
+    main()
