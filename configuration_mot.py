@@ -56,8 +56,6 @@ SPARSE_ATTENTION = {
 
 def _complete_sparse_attention(options: dict) -> dict:
     """The options with defaults for those that are left out, after checking them."""
-    if not isinstance(options, dict):
-        raise ValueError(f"`sparse_attention` must be a dict or None, got {options!r}.")
     for name, value in options.items():
         if name not in SPARSE_ATTENTION:
             raise ValueError(f"`sparse_attention` has no option {name!r}; it takes {', '.join(SPARSE_ATTENTION)}.")

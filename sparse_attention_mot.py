@@ -25,7 +25,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 Segments = tuple[tuple[int, ...], ...]
 
-WORD = 2**32  # what is hashed, and hashes, are integers from 0 to here
+WORD = 2**32 - 1  # what is hashed, and hashes, are integers from 0 to this
 TILE_SCORES = 2**18  # queries times keys per head that may be held at once: 1 MiB in float32
 
 
@@ -56,13 +56,16 @@ class BlockSparsity(NamedTuple):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def mix(word: torch.Tensor) -> torch.Tensor:
+def hashed(total: torch.Tensor, seed: int, layer: int, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     """
-    A permutation of the integers below 2**32 that scatters them (a xorshift-multiply hash). Both multipliers are below
-    2**31, so no product leaves int64 and all devices and compilers agree.
+    Integers below 2**32 that look random, distinct along `key`: a weighted sum, scattered by xorshifts and products.
+    All multipliers are odd and below 2**31, so no product leaves int64 and all devices and compilers agree. The sum has
+    one step to go through, not one per argument: compilers inline it, and each step doubles what they inline.
     """
-    word = (word ^ (word >> 15)) * 0x2C1B3C6D % WORD
-    word = (word ^ (word >> 12)) * 0x297A2D39 % WORD
+    word = total * 0x3C6EF373 + query * 0x510E527F + key * 0x6A09E667
+    word = (word + (seed * 0x5BE0CD19 & WORD) + layer * 0x1F83D9AB) & WORD
+    word = (word ^ (word >> 15)) * 0x2C1B3C6D & WORD
+    word = (word ^ (word >> 12)) * 0x297A2D39 & WORD
     return word ^ (word >> 15)
 
 
@@ -91,10 +94,9 @@ def block_pattern(block_counts: torch.Tensor, num_blocks: int, options: BlockSpa
     allowed = (total.double() * (1 - options.sparsity)).round().long()  # (B, 1)
     allowed = torch.where(total > options.min_blocks, allowed, total)
     kept_count = torch.maximum(required.sum(-1), allowed)  # (B, n)
-    # Data comes first: a compiler that hashed its symbols for seed and layer would drown in one huge expression.
-    row_hash = mix(mix(mix(total) ^ options.seed) ^ options.layer)  # (B, 1)
-    rank = mix(mix(row_hash ^ block).unsqueeze(-1) ^ block)  # (B, n, n), distinct along the keys since `mix` permutes
-    rank = rank.masked_fill(required, -1).masked_fill(~exists.unsqueeze(1), WORD)
+    query, key = block.unsqueeze(-1), block
+    rank = hashed(total.unsqueeze(-1), options.seed, options.layer, query, key)  # (B, n, n)
+    rank = rank.masked_fill(required, -1).masked_fill(~exists.unsqueeze(1), WORD + 1)
     last_kept = rank.sort(-1).values.gather(-1, (kept_count - 1).clamp(min=0).unsqueeze(-1))
     return (rank <= last_kept) & exists.unsqueeze(1) & exists.unsqueeze(2)
 
