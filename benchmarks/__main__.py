@@ -3,7 +3,7 @@
 
     make bench                              every part, about 25 minutes on two cores
     python -m benchmarks untied ragged      these parts alone; the page keeps what it had of the others
-    python -m benchmarks --seconds 2        a quick look
+    python -m benchmarks --seconds 0.5      a quick look: two rounds of each comparison
     python -m benchmarks --page             write the page anew from what was measured before
 
 A part is a module of this folder with

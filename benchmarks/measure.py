@@ -157,10 +157,12 @@ def take_turns(
 
     Args:
         candidates: name -> what to time.
-        seconds: about how long the whole comparison may take; at least `fewest_rounds` are made.
+        seconds: about how long the whole comparison may take; at least `fewest_rounds` are made. Below 1, two rounds
+            alone: a look, not a measurement.
         threads: of torch. One thread is timed in processor time, several on the wall.
     """
     clock = time.process_time if threads == 1 and not torch.cuda.is_available() else wall_clock
+    fewest_rounds = 2 if seconds < 1 else fewest_rounds
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     gc.collect()

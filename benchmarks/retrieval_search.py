@@ -65,7 +65,7 @@ def tables(seconds: float) -> Iterator[Table]:
     for items in (10_000, 100_000):
         for queries in (1, 64):
             searches = candidates(items, queries)
-            times = take_turns(searches, seconds / 2)
+            times = take_turns(searches, seconds)
             table.rows += [
                 times.row(
                     f"{items:,} items, {queries} quer{'y' if queries == 1 else 'ies'}: MoT / {name}",

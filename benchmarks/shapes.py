@@ -1,6 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """The models and batches that the benchmarks run on: two shapes, ready features or raw input, full or ragged rows."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,7 @@ def feature_config(shape: Shape, tokens: dict[str, int] = TOKENS, joint_layers: 
 def build(config: MoTConfig, attention: str = "sdpa") -> MoTModel:
     """A model with random weights, the same ones for the same config, ready for inference."""
     torch.manual_seed(0)
+    config = copy.deepcopy(config)  # two models of one config may differ in their attention
     config._attn_implementation = attention
     return MoTModel(config).eval()
 
