@@ -126,7 +126,7 @@ def block_sparse_mask(masks: Sequence[torch.Tensor], options: BlockSparsity) -> 
     num_blocks = sum(blocks_of(mask.shape[-1], block_size) for mask in masks)
     block = torch.cat(blocks, dim=-1)  # (B, L)
     pattern = block_pattern(torch.stack(counts, dim=-1), num_blocks, options)
-    row = torch.arange(len(block), device=block.device).view(-1, 1, 1)
+    row = torch.arange(block.shape[0], device=block.device).view(-1, 1, 1)
     kept = pattern[row, block.unsqueeze(2), block.unsqueeze(1)]  # (B, L, L)
 
     real = torch.cat(list(masks), dim=-1)  # (B, L)
