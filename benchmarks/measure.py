@@ -64,15 +64,17 @@ class Row:
         return self.value >= self.bar if self.at_least else self.value <= self.bar
 
     def cells(self) -> dict[str, str]:
-        sign = "≥" if self.at_least else "≤"
         return {
-            "value": f"{self.value:.3g}" if self.value >= 10 else f"{self.value:.2f}",
-            "middle half": f"{self.low:.3g} to {self.high:.3g}"
-            if self.low >= 10
-            else f"{self.low:.2f}–{self.high:.2f}",
-            "bar": "" if self.bar is None else f"{sign} {self.bar:.2f}",
-            "": {None: "", True: "pass", False: "**fail**"}[self.passes],
+            "value": as_number(self.value),
+            "middle half": f"{as_number(self.low)}–{as_number(self.high)}",
+            "bar": "" if self.bar is None else f"{'≥' if self.at_least else '≤'} {self.bar:.2f}",
+            "verdict": {None: "", True: "pass", False: "**fail**"}[self.passes],
         }
+
+
+def as_number(value: float) -> str:
+    """Two decimals where they tell something, else as many digits as do."""
+    return f"{value:.2f}" if 0.1 <= value < 10 else f"{value:.2g}" if value < 0.1 else f"{value:.3g}"
 
 
 @dataclass

@@ -61,14 +61,14 @@ def candidates(items: int, queries: int) -> dict[str, Callable]:
 
 def tables(seconds: float) -> Iterator[Table]:
     faiss.omp_set_num_threads(1)
-    table = Table("matmul + topk against others")
+    table = Table("Product and topk against others, 1 thread")
     for items in (10_000, 100_000):
         for queries in (1, 64):
             searches = candidates(items, queries)
             times = take_turns(searches, seconds)
             table.rows += [
                 times.row(
-                    f"{items:,} items, {queries} quer{'y' if queries == 1 else 'ies'}: MoT / {name}",
+                    f"{items:,} items, {queries} quer{'y' if queries == 1 else 'ies'}: product / {name}",
                     "matmul + topk",
                     name,
                 )

@@ -2,12 +2,11 @@
 """Untied weights
 
 What joint layers (weights of their own per modality, attention over all tokens) cost beyond layers with one set of
-weights. Each model has joint layers alone, 4 of width 512 (*real*) or 2 of width 128 (*small*), on ready features. *One
-set* is a model of a single modality whose sequence is as long as the three together. *Boolean masks* are the same joint
-layers with the same weights, where masks say which token belongs to which modality, so that attention and
-feed-forward layer each gather and scatter (Algorithm 1 of arXiv 2411.04996 as its code arranges it; the result is
-checked against the model's). The *bare loop* keeps the
-modalities in tensors of their own from layer to layer.
+weights. Each model has joint layers alone, 4 of width 512 (*real*) or 2 of width 128 (*small*), on ready features.
+*One set* is a model of a single modality whose sequence is as long as the three together. *Boolean masks* are the same
+joint layers with the same weights, where masks say which token belongs to which modality, so that attention and feed-
+forward layer each gather and scatter (Algorithm 1 of arXiv 2411.04996 as its code arranges it; the result is checked
+against the model's). The *bare loop* keeps the modalities in tensors of their own from layer to layer.
 """
 
 from collections.abc import Iterator
