@@ -35,11 +35,12 @@ passes or fails by its median. One thread is timed in the process' own processor
 def conditions() -> dict[str, str]:
     """Machine, software and commit."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    tunables = os.environ.get("GLIBC_TUNABLES")  # whether freed memory is kept changes how often pages are asked for
     device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return {
         "machine": f"{processor()}, {os.cpu_count()} cores, {memory:.0f} GiB memory{device}",
         "software": f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}",
+        f"transformers {transformers.__version__}" + (f", `GLIBC_TUNABLES={tunables}`" if tunables else ""),
         "commit": commit(),
     }
 
