@@ -18,6 +18,13 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.utils import is_flash_attn_2_available
 
+from mot.sparse_attention_mot import (
+    BlockSparsity,
+    block_pattern,
+    block_sparse_attention,
+    block_sparse_flex_attention,
+)
+
 from .bare import inference, model_forward, training
 from .flops import forward_flops
 from .measure import NotMeasured, Row, Table, as_time, take_turns
@@ -131,20 +138,18 @@ def ragged(setting: Setting, train: bool, seconds: float) -> Table:
 
 
 def block_sparse(setting: Setting, seconds: float) -> Table:
-    from mot.sparse_attention_mot import block_pattern, block_sparse_attention, block_sparse_flex_attention
-
     length, block_size = setting.sparse_length, setting.block_size
     segments = (length // 8, length // 4, length - length // 8 - length // 4)
-    options = {"layer": 0, "sparsity": 0.9, "seed": 0}
+    options = BlockSparsity(block_size, sparsity=0.9, seed=0, layer=0)
     counts = torch.tensor([[tokens // block_size for tokens in segments]])
-    density = block_pattern(counts, length // block_size, **options).float().mean().item()
+    density = block_pattern(counts, length // block_size, options).float().mean().item()
     attend = block_sparse_attention if setting.device == "cpu" else block_sparse_flex_attention
     shape = (1, setting.shape.heads, length, 64)
     tensors = [torch.randn(shape, device=setting.device, dtype=setting.dtype, requires_grad=True) for _ in range(3)]
     backend = SDPBackend.MATH if setting.device == "cpu" else SDPBackend.FLASH_ATTENTION
 
     def sparse() -> torch.Tensor:
-        return attend(*tensors, segments=(segments,), block_size=block_size, scaling=64**-0.5, **options)
+        return attend(*tensors, (segments,), options, scaling=64**-0.5)
 
     def dense() -> torch.Tensor:
         with sdpa_kernel(backend):

@@ -19,6 +19,7 @@ import torch  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from mot.loss_mot import Embeddings, contrastive_loss  # noqa: E402
+from mot.sparse_attention_mot import BlockSparsity, block_sparse_attention, block_sparse_mask  # noqa: E402
 
 from .bare import bare_loop, inference, model_forward  # noqa: E402
 from .measure import Table, peak_memory, take_turns  # noqa: E402
@@ -180,9 +181,7 @@ def more_pairs() -> Iterator[tuple[int, Candidates]]:
 
 
 def longer_sparse_rows() -> Iterator[tuple[int, Candidates]]:
-    from mot.sparse_attention_mot import block_sparse_attention, block_sparse_mask
-
-    settings = {"layer": 0, "block_size": 64, "sparsity": 0.9, "seed": 0}
+    options = BlockSparsity(block_size=64, sparsity=0.9, seed=0, layer=0)
     for length in (1024, 2048, 4096, 8192):
         torch.manual_seed(0)
         query, key, value = (torch.randn(1, 8, length, 64) for _ in range(3))
@@ -190,9 +189,9 @@ def longer_sparse_rows() -> Iterator[tuple[int, Candidates]]:
         masks = [torch.ones(1, size, dtype=torch.bool) for size in segments]
 
         def sparse(tensors=(query, key, value), segments=segments):
-            return block_sparse_attention(*tensors, segments=(segments,), scaling=64**-0.5, **settings)
+            return block_sparse_attention(*tensors, (segments,), options, scaling=64**-0.5)
 
-        pattern = block_sparse_mask(masks, **settings)[:, None]
+        pattern = block_sparse_mask(masks, options)[:, None]
 
         def masked(tensors=(query, key, value), mask=pattern):
             return F.scaled_dot_product_attention(*tensors, mask)
