@@ -9,6 +9,7 @@ acts token by token need not know, and attention goes through the layout (`layou
 Shapes: B rows, L places of a row, N real tokens of all rows, d width, H heads, D width of a head.
 """
 
+import copy
 import itertools
 from collections.abc import Callable
 
@@ -101,7 +102,18 @@ def can_pack(config, tensor: torch.Tensor) -> bool:
     return is_ragged and not is_tracing(tensor)
 
 
-class PaddedTokens:
+class Movable:
+    """Goes to the device of the layer that it is given to, as accelerate's hooks ask of an argument (`device_map`)."""
+
+    def to(self, device: torch.device | str, **kwargs) -> "Movable":
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, torch.Tensor):
+                setattr(moved, name, value.to(device, **kwargs))
+        return moved
+
+
+class PaddedTokens(Movable):
     """
     Tokens in a rectangle, (B, L, d).
 
@@ -166,7 +178,7 @@ class PaddedTokens:
         return [part.contiguous() for part in parts]  # which is how linear layers are fastest
 
 
-class PackedTokens:
+class PackedTokens(Movable):
     """
     Real tokens alone, row after row, (1, N, d).
 

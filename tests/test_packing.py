@@ -8,13 +8,14 @@ import copy
 
 import pytest
 import torch
+from accelerate.utils import send_to_device
 from helpers import ARCHITECTURES, MASKS, MODALITIES, RAW_INPUTS, SUBSETS, make_inputs, tiny_config, without
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from mot import MoTForSequenceClassification, MoTModel
-from mot.attention_mot import PackedTokens
+from mot.attention_mot import PackedTokens, PaddedTokens
 
 TOLERANCE = 1e-5
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -216,6 +217,18 @@ def test_stochastic_depth_drops_whole_rows_of_packed_tokens():
     numbers = layout.rand(torch.zeros(1, 5, 8))
     assert numbers.shape == (1, 5, 1)
     assert len(numbers[0, :2].unique()) == 1 and len(numbers[0, 2:].unique()) == 1 and len(numbers.unique()) == 2
+
+
+def test_layouts_follow_their_layer_to_its_device():
+    """As accelerate's hooks move the arguments of a layer under `device_map`; "meta" stands for another device."""
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]], dtype=torch.bool)
+    part, _ = PackedTokens.of(mask, [2, 1])
+    joint = PackedTokens.joint([part, part], mask.device)
+    moved = send_to_device({"layout": joint, "parts": {"text": part}}, "meta")
+    for layout in (moved["layout"], moved["parts"]["text"], send_to_device(PaddedTokens(mask, mask), "meta")):
+        tensors = [value for value in vars(layout).values() if isinstance(value, torch.Tensor)]
+        assert tensors and all(tensor.device.type == "meta" for tensor in tensors)
+    assert joint.order.device == mask.device and moved["layout"].lengths == joint.lengths
 
 
 def test_compiled_models_take_the_padded_path():
