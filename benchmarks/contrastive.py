@@ -2,7 +2,8 @@
 """The contrastive loss
 
 Forward and backward of `contrastive_loss` (two sides of N rows and width 512, at the temperature where CLIP starts),
-against the loss of CLIP as transformers has it, which holds all N x N logits. *GEMMs* are products of N x N x 512: the
+against the loss of CLIP as transformers has it, which holds all N x N logits (*naive*), and against the same with masks
+for rows that lack a side, which `contrastive_loss` knows as well (*masked*). *GEMMs* are products of N x N x 512: the
 whole matrix takes 3, `contrastive_loss` 4, and what is above that is everything else. Memory is what a step needs at its
 peak beyond its inputs. Errors are the largest of any gradient against the same in float64, in millionths. Four products
 are the fewest that do without the whole matrix, so 4 over what the naive loss takes is the least ratio of times that a
@@ -30,6 +31,20 @@ def naive_info_nce(first: torch.Tensor, second: torch.Tensor, log_scale: torch.T
     logits = torch.matmul(first, second.t()) * log_scale.exp()
     rows = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.t(), rows)) / 2
+
+
+def masked_info_nce(first: torch.Tensor, second: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
+    """The same with the rules for rows that lack a side, all N x N logits held: what `contrastive_loss` computes."""
+    present = torch.ones(len(first), dtype=torch.bool, device=first.device)
+    counted = present[:, None] & present
+    positive = torch.eye(len(first), dtype=torch.bool, device=first.device) & counted
+    logits = torch.matmul(first, second.t()) * log_scale.exp()
+    losses = []
+    for scores, kept, wanted in ((logits, counted, positive), (logits.t(), counted.t(), positive.t())):
+        log_probabilities = scores.masked_fill(~kept, torch.finfo(scores.dtype).min).log_softmax(dim=1)
+        total = -log_probabilities.masked_fill(~wanted, 0).sum(dim=1) / wanted.sum(dim=1).clamp(min=1)
+        losses.append(total.sum() / wanted.any(dim=1).sum().clamp(min=1))
+    return sum(losses) / 2
 
 
 def chunked_info_nce(first: torch.Tensor, second: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
@@ -62,6 +77,7 @@ def steps(number: int) -> dict[str, Callable]:
     return {
         "MoT": lambda: gradients(chunked_info_nce, inputs),
         "naive": lambda: gradients(naive_info_nce, inputs),
+        "masked": lambda: gradients(masked_info_nce, inputs),
         "GEMM": lambda: multiply(*inputs[:2]),
     }
 
@@ -80,14 +96,18 @@ def error(loss: Callable) -> float:
 def tables(seconds: float) -> Iterator[Table]:
     candidates = steps(COMPARED)
     times = take_turns(candidates, seconds)
-    memory = {name: peak_memory(candidates[name]) for name in ("MoT", "naive")}
+    memory = {name: peak_memory(candidates[name]) for name in ("MoT", "naive", "masked")}
     rows = [
         times.row("time: MoT / naive", "MoT", "naive", 0.5),
-        constant(
-            "memory: MoT / naive",
-            memory["MoT"] / memory["naive"],
-            0.12,
-            memory=f"{memory['MoT']:.0f} / {memory['naive']:.0f} MiB",
+        times.row("time: MoT / masked", "MoT", "masked"),
+        *(
+            constant(
+                f"memory: MoT / {other}",
+                memory["MoT"] / memory[other],
+                0.12,
+                memory=f"{memory['MoT']:.0f} / {memory[other]:.0f} MiB",
+            )
+            for other in ("naive", "masked")
         ),
         times.row("MoT in GEMMs", "MoT", "GEMM", 6.0),
         times.row("naive in GEMMs", "naive", "GEMM"),
