@@ -47,8 +47,10 @@ class BlockSparsity(NamedTuple):
         return cls(options["block_size"], options["sparsity"], options["seed"], layer, min_blocks)
 
     def applies_to(self, lengths: Sequence[int]) -> bool:
-        """Whether a row whose modalities have so many tokens may leave blocks out."""
-        return sum(blocks_of(length, self.block_size) for length in lengths) > self.min_blocks
+        """Whether a row whose modalities have so many tokens leaves any block out; a shorter row may not."""
+        counts = [blocks_of(length, self.block_size) for length in lengths]
+        total, fewest = sum(counts), sum(count > 0 for count in counts)  # a first block requires the first ones alone
+        return total > self.min_blocks and max(fewest, round((1 - self.sparsity) * total)) < total
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -176,11 +178,9 @@ def attention_tiles(segments: Segments, options: BlockSparsity) -> list[Tile]:
         for block, kept in enumerate(row_pattern(counts, options)):
             start, stop = edges[block : block + 2]
             keys = join_runs([(edges[i], edges[i + 1]) for i in kept])
-            if tiles and tiles[-1].keys == keys:
-                first = tiles[-1].queries[0]
-                if (stop - first) * sum(last - first for first, last in keys) <= TILE_SCORES:
-                    start = first
-                    tiles.pop()
+            num_keys = sum(end - begin for begin, end in keys)
+            if tiles and tiles[-1].keys == keys and (stop - tiles[-1].queries[0]) * num_keys <= TILE_SCORES:
+                start, _ = tiles.pop().queries
             tiles.append(Tile((start, stop), keys))
         row_start = edges[-1]
     return tiles
@@ -213,7 +213,10 @@ class PackedBlockSparseAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_output: torch.Tensor) -> tuple:
         query, key, value = ctx.saved_tensors
-        grad_query, grad_key, grad_value = (torch.zeros_like(tokens) for tokens in (query, key, value))
+        grad_query = torch.empty_like(query)
+        # A modality's first block is kept by all queries: their many small shares would be lost in half precision.
+        summed = torch.promote_types(key.dtype, torch.float32)
+        grad_key, grad_value = torch.zeros_like(key, dtype=summed), torch.zeros_like(value, dtype=summed)
         for queries, keys in ctx.tiles:
             q = gather(query, [queries]) * ctx.scaling  # (H, tokens, D), as all that follow
             k, v, grad_o = gather(key, keys), gather(value, keys), gather(grad_output, [queries])
@@ -228,7 +231,7 @@ class PackedBlockSparseAttention(torch.autograd.Function):
             for (start, stop), run_grad_k, run_grad_v in zip(keys, grad_k, grad_v):
                 grad_key[start:stop] += run_grad_k
                 grad_value[start:stop] += run_grad_v
-        return grad_query, grad_key, grad_value, None, None
+        return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype), None, None
 
 
 def block_sparse_attention(

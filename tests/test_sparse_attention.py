@@ -102,6 +102,17 @@ def test_patterns_differ_by_layer_and_seed():
         assert not torch.equal(first, second)
 
 
+@every_sparsity
+@pytest.mark.parametrize("min_blocks", [0, 4])
+def test_a_row_that_keeps_all_its_blocks_is_known(sparsity, min_blocks):
+    """So that it can be left to dense attention."""
+    options = OPTIONS._replace(sparsity=sparsity, min_blocks=min_blocks)
+    for counts in itertools.product(range(4), repeat=3):
+        kept = kept_blocks(counts, options)
+        leaves_out = any(len(blocks) < sum(counts) for blocks in kept)
+        assert options.applies_to([count * options.block_size for count in counts]) == leaves_out
+
+
 def test_short_rows_of_an_encoder_keep_everything():
     options = OPTIONS._replace(min_blocks=6)
     counts = torch.tensor([[6], [7]])
