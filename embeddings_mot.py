@@ -65,7 +65,8 @@ def count_before(mask: torch.Tensor) -> torch.Tensor:
 
 def real_first(mask: torch.Tensor) -> torch.Tensor:
     """(B, T) indices that put each row's real frames to its front, in order."""
-    return (~mask).int().argsort(dim=1, stable=True)
+    places = torch.arange(mask.shape[1], device=mask.device)
+    return torch.where(mask, places, places + mask.shape[1]).argsort(dim=1)  # ONNX has no stable sort
 
 
 def take(inputs: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
