@@ -22,7 +22,6 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import is_flash_attention_requested
 from transformers.utils.import_utils import is_tracing
 
-from .embeddings_mot import blank
 from .sparse_attention_mot import BlockSparsity, block_sparse_attention, block_sparse_flex_attention, block_sparse_mask
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -136,8 +135,8 @@ class PaddedTokens(Movable):
         return hidden_states
 
     def unpack(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Tokens in this layout as (B, L, d), zero where nothing is real."""
-        return blank(hidden_states, self.mask)
+        """Tokens in this layout as (B, L, d); what is not real there is to be blanked by `mask`."""
+        return hidden_states
 
     def attend(self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **kwargs):
         """Attention within each row, by `multi_head_attention`."""
@@ -156,17 +155,7 @@ class PaddedTokens(Movable):
         """A random number from 0 to 1 for each row, to be multiplied with tokens in this layout."""
         return torch.rand(hidden_states.shape[0], 1, 1, device=hidden_states.device)
 
-    # A joint sequence has two orders: modality after modality for weights of their own, row after row for attention.
-
-    def chain(self, parts: list[torch.Tensor]) -> torch.Tensor:
-        """Modality after modality: parts (B, L_m, d) -> (1, B * L, d)."""
-        return concatenate([part.reshape(1, -1, part.shape[-1]) for part in parts])
-
-    def unchain(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
-        """The parts of what `chain` made, each contiguous."""
-        rows = hidden_states.shape[1] // sum(self.lengths)
-        parts = hidden_states.split([rows * length for length in self.lengths], dim=1)
-        return [part.reshape(rows, length, -1) for part, length in zip(parts, self.lengths)]
+    # A joint sequence is in the order of its rows; weights of their own want each modality by itself.
 
     def by_row(self, parts: list[torch.Tensor]) -> torch.Tensor:
         """Parts (B, L_m, d) -> (B, L, d)."""
@@ -188,6 +177,8 @@ class PackedTokens(Movable):
         places: (N,) where in the padded form, flattened to B * L, the tokens stand; None: everywhere.
         source: (N,) likewise among the rows that have any token, all that `pack` is given.
     """
+
+    mask = None  # what it unpacks is blank already
 
     def __init__(
         self,
@@ -326,21 +317,13 @@ class PackedTokens(Movable):
         numbers = torch.rand(self.shape[0], device=hidden_states.device)
         return numbers[self.all_places(hidden_states.device) // self.shape[1]][None, :, None]
 
-    def chain(self, parts: list[torch.Tensor]) -> torch.Tensor:
-        """Modality after modality: parts (1, N_m, d) -> (1, N, d)."""
-        return concatenate(parts)
-
-    def unchain(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
-        """The parts of what `chain` made."""
-        return list(hidden_states.split(self.sizes, dim=1))
-
     def by_row(self, parts: list[torch.Tensor]) -> torch.Tensor:
         """Parts (1, N_m, d) -> (1, N, d), row after row."""
         return permute(concatenate(parts), self.order, self.inverse)
 
     def by_modality(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
         """(1, N, d), row after row -> parts (1, N_m, d)."""
-        return self.unchain(permute(hidden_states, self.inverse, self.order))
+        return list(permute(hidden_states, self.inverse, self.order).split(self.sizes, dim=1))
 
 
 def concatenate(parts: list[torch.Tensor]) -> torch.Tensor:

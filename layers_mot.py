@@ -129,23 +129,23 @@ class MoTJointLayer(GradientCheckpointingLayer):
     ):
         """
         Args:
-            hidden_states: the tokens modality after modality, as `layout.chain` made them.
             parts: the layout of each modality, in this order.
             stand_ins: (1, len(unseen), d) one token of each modality of `unseen`, which the batch lacks.
 
         The stand-ins pass their experts, but nothing attends to them; they reach the sequence times zero.
         """
         experts = [self.experts[m] for m in parts]
-        own = layout.unchain(hidden_states)
+        own = layout.by_modality(hidden_states)
         projected = [expert.project(part) for expert, part in zip(experts, own)]
         attended, weights = layout.attend(self, *(layout.by_row(list(part)) for part in zip(*projected)), **kwargs)
         updated = [
             expert.update(*states)
             for expert, *states in zip(experts, own, layout.by_modality(attended), parts.values())
         ]
+        hidden_states = layout.by_row(updated)
         for i, modality in enumerate(unseen):
-            updated[0] = updated[0] + 0.0 * self.run_alone(self.experts[modality], stand_ins[:, i : i + 1])
-        return layout.chain(updated), weights
+            hidden_states = hidden_states + 0.0 * self.run_alone(self.experts[modality], stand_ins[:, i : i + 1])
+        return hidden_states, weights
 
     @staticmethod
     def run_alone(expert: MoTBlock, token: torch.Tensor) -> torch.Tensor:

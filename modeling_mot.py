@@ -25,7 +25,7 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .attention_mot import PackedTokens, PaddedTokens, attention_mask_for, can_pack
 from .configuration_mot import MoTConfig, MoTModalityConfig
-from .embeddings_mot import EMBEDDINGS, MoTEmbeddings, MoTImageEmbeddings, MoTTextEmbeddings
+from .embeddings_mot import EMBEDDINGS, MoTEmbeddings, MoTImageEmbeddings, MoTTextEmbeddings, blank
 from .fusion_mot import FUSIONS, MoTAttentionFusion
 from .heads_mot import MoTContrastive, draw_hidden, prediction_head
 from .layers_mot import Layout, MoTEncoderLayer, MoTGlobalLayer, MoTJointLayer, drop_path_rates, run_layers
@@ -475,18 +475,14 @@ class MoTModel(MoTPreTrainedModel):
         tokens, layout, parts = self.lay_out(encoded, present)
 
         keep = {"keep_states": keep_states, "keep_weights": keep_weights, **kwargs}
-        states, weights = [], []
-        if self.joint_layers:
-            joint = (layout, parts, stand_ins, unseen)
-            chained, states, weights = run_layers(self.joint_layers, layout.chain(tokens), *joint, **keep)
-            states = [layout.by_row(layout.unchain(state)) for state in states]
-            tokens = layout.unchain(chained)
         hidden_states = layout.by_row(tokens)
         if unseen:
             hidden_states = hidden_states + 0.0 * stand_ins.mean()
+        joint = (layout, parts, stand_ins, unseen)
+        hidden_states, states, weights = run_layers(self.joint_layers, hidden_states, *joint, **keep)
         hidden_states, more_states, more_weights = run_layers(self.global_layers, hidden_states, layout, **keep)
-        states, weights = states + more_states[bool(states) :], weights + more_weights
-        hidden_states = layout.unpack(hidden_states)  # (B, L, d)
+        states, weights = states + more_states[1:], weights + more_weights
+        hidden_states = blank(layout.unpack(hidden_states), layout.mask)  # (B, L, d)
         if keep_states:
             states = [*map(layout.unpack, states[:-1]), hidden_states]
 
