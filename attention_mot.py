@@ -24,6 +24,11 @@ from transformers.utils.import_utils import is_tracing
 
 from .sparse_attention_mot import BlockSparsity, block_sparse_attention, block_sparse_flex_attention, block_sparse_mask
 
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # before torch 2.10
+    varlen_attn = None
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Attention of equally long rows
 # ---------------------------------------------------------------------------------------------------------------------
@@ -99,6 +104,20 @@ def can_pack(config, tensor: torch.Tensor) -> bool:
     """
     is_ragged = config._attn_implementation in ("sdpa", "flex_attention") or is_flash_attention_requested(config)
     return is_ragged and not is_tracing(tensor)
+
+
+def varlen_runs(module: nn.Module, query: torch.Tensor) -> bool:
+    """Whether torch's own FlashAttention for rows of many lengths takes these queries (..., d)."""
+    head_size = query.shape[-1] // module.config.num_attention_heads
+    return (
+        varlen_attn is not None
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and head_size % 8 == 0
+        and head_size <= 256
+        and not (module.training and module.config.attention_dropout > 0)  # which it does not have
+        and query.is_cuda
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)
+    )
 
 
 class Movable:
@@ -191,7 +210,7 @@ class PackedTokens(Movable):
         self.segments = [(length,) for length in lengths]  # of each modality of each row
         self.sizes: list[int] = []  # of the parts of a joint sequence
         self.order = self.inverse = None
-        self.document_mask = None
+        self.starts = self.document_mask = None  # made when an attention first asks
 
     @classmethod
     def of(cls, mask: torch.Tensor, lengths: list[int]) -> tuple["PackedTokens", torch.Tensor | None]:
@@ -260,6 +279,8 @@ class PackedTokens(Movable):
             kwargs["attention_mask"] = self.flex_mask(query.device)
         elif query.device.type == "cpu":
             return self.attend_row_by_row(module, query, key, value, **kwargs), None
+        elif varlen_runs(module, query):
+            return self.attend_varlen(module, query, key, value), None
         else:  # a kernel for each row would cost more to start than padding costs
             return self.attend_padded(module, query, key, value, **kwargs), None
         return multi_head_attention(module, query, key, value, **kwargs)
@@ -274,6 +295,13 @@ class PackedTokens(Movable):
             output, _ = multi_head_attention(module, query, key, value, **kwargs)
             attended.append(output.reshape(1, -1, output.shape[-1]))
         return concatenate(attended)
+
+    def attend_varlen(self, module: nn.Module, *tokens: torch.Tensor) -> torch.Tensor:
+        """By torch's own FlashAttention for rows of many lengths."""
+        heads = module.config.num_attention_heads
+        query, key, value = (states[0].unflatten(-1, (heads, -1)) for states in tokens)  # (N, H, D)
+        starts, longest = self.row_starts(query.device), max(self.lengths)
+        return varlen_attn(query, key, value, starts, starts, longest, longest).flatten(1)[None]
 
     def attend_padded(self, module: nn.Module, *tokens: torch.Tensor, **kwargs) -> torch.Tensor:
         """Packed but for the attention itself."""
@@ -296,14 +324,15 @@ class PackedTokens(Movable):
 
     def flash_arguments(self, device: torch.device) -> dict:
         """What FlashAttention's kernel for rows of many lengths wants to know."""
-        lengths = list(filter(None, self.lengths))
-        starts = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32, device=device)
-        return {
-            "cu_seq_lens_q": starts,
-            "cu_seq_lens_k": starts,
-            "max_length_q": max(lengths),
-            "max_length_k": max(lengths),
-        }
+        starts, longest = self.row_starts(device), max(self.lengths)
+        return {"cu_seq_lens_q": starts, "cu_seq_lens_k": starts, "max_length_q": longest, "max_length_k": longest}
+
+    def row_starts(self, device: torch.device) -> torch.Tensor:
+        """Where each row that has tokens begins, and where the last one ends; made once for all layers."""
+        if self.starts is None:
+            edges = itertools.accumulate(filter(None, self.lengths), initial=0)
+            self.starts = torch.tensor(list(edges), dtype=torch.int32, device=device)
+        return self.starts
 
     def flex_mask(self, device: torch.device):
         """flex_attention's mask of documents, here rows; made once for all layers."""

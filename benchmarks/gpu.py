@@ -4,8 +4,8 @@
 Made for an H200: bfloat16 at the base size (width 768, 12 heads, feed-forward 3072, 12 layers for each modality, one
 global layer) on ready features, 64 text, 197 image and 300 audio tokens a row. Model FLOPs utilisation is the operations
 of `benchmarks/flops.py` a second over those of one large matrix product on random data in the same run. Training is a
-forward and a backward pass. `python -m benchmarks.gpu --tiny` walks through all of it in seconds on any machine, with
-figures that mean nothing.
+forward and a backward pass; *compiled* is `torch.compile(model)`. `python -m benchmarks.gpu --tiny` walks through all of
+it in seconds on any machine, with figures that mean nothing.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.utils import is_flash_attn_2_available
 
+from mot import MoTModel
 from mot.sparse_attention_mot import (
     BlockSparsity,
     block_pattern,
@@ -54,7 +55,7 @@ class Setting:
     device: str = "cuda"
     dtype: torch.dtype = torch.bfloat16
     shape: Shape = BASE
-    batch_size: int = 64
+    batch_size: int = 256
     product_size: int = 8192  # of the square matrices whose product is the peak
     sparse_length: int = 16384
     block_size: int = 128
@@ -71,11 +72,14 @@ class Setting:
             for name, tensor in tensors.items()
         }
 
-    def step(self, implementation: str, train: bool, rows: list | None = None) -> Callable:
-        """A forward or training step of a new model; `rows` of None passes no masks."""
-        model = build(feature_config(self.shape), implementation).to(self.device, self.dtype).train(train)
-        inputs = self.place(feature_inputs(model.config, self.batch_size))
-        forward = model_forward(model, None if rows is None else self.place(feature_masks(rows)))
+    def model(self, implementation: str) -> MoTModel:
+        return build(feature_config(self.shape), implementation).to(self.device, self.dtype)
+
+    def step(
+        self, model: MoTModel, inputs: dict[str, torch.Tensor], train: bool, rows: list | None = None
+    ) -> Callable:
+        """A forward or training step; `rows` of None passes no masks."""
+        forward = model_forward(model.train(train), None if rows is None else self.place(feature_masks(rows)))
         return training(forward, inputs, model) if train else inference(forward, inputs)
 
 
@@ -93,13 +97,17 @@ def utilisation(setting: Setting, seconds: float) -> Table:
         value="utilisation",
     )
     operations = 3 * forward_flops(feature_config(setting.shape), full_rows(setting.batch_size))
-    for implementation in setting.implementations:
-        times = take_turns({"step": setting.step(implementation, train=True)}, seconds)
+    inputs = setting.place(feature_inputs(feature_config(setting.shape), setting.batch_size))
+    variants = [(implementation, False) for implementation in setting.implementations] + [("sdpa", True)]
+    for implementation, compiled in variants:
+        model = setting.model(implementation)
+        step = setting.step(torch.compile(model) if compiled else model, inputs, train=True)
+        times = take_turns({"step": step}, seconds)
         rates = operations / times["step"]  # operations a second
         usual = float(np.median(rates))
         table.rows.append(
             Row.of(
-                f"{implementation}, {setting.batch_size} rows",
+                f"{implementation}{', compiled' * compiled}, {setting.batch_size} rows",
                 rates / peak,
                 bar=UTILISATION,
                 at_least=True,
@@ -118,9 +126,11 @@ def ragged(setting: Setting, train: bool, seconds: float) -> Table:
     table = Table(f"Ragged batches against ideal, {name}", value="time / (share × full)")
     config, whole = feature_config(setting.shape), full_rows(setting.batch_size)
     batches = {kind: ragged_rows(setting.batch_size, TOKENS, *raggedness) for kind, raggedness in KINDS.items()}
+    inputs = setting.place(feature_inputs(config, setting.batch_size))
     for implementation in setting.implementations:
-        steps = {kind: setting.step(implementation, train, rows) for kind, rows in batches.items()}
-        times = take_turns({"full": setting.step(implementation, train)} | steps, seconds)
+        model = setting.model(implementation)
+        steps = {kind: setting.step(model, inputs, train, rows) for kind, rows in batches.items()}
+        times = take_turns({"full": setting.step(model, inputs, train)} | steps, seconds)
         for kind, rows in batches.items():
             share = forward_flops(config, rows) / forward_flops(config, whole)
             table.rows.append(

@@ -1,0 +1,152 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""A GPU computes what a CPU does (invariant 4, "backends agree"). Skipped where there is none.
+
+The reference is the padded model in float32 on the CPU, `attn_implementation="eager"`. Distances are relative: the norm
+of the difference over that of the reference, for outputs and for all gradients together. In half precision the yardstick
+is how far the same eager model in that precision is from it.
+"""
+
+import pytest
+import torch
+from helpers import ARCHITECTURES, MODALITIES, build, make_inputs, tiny_config, without
+from torch.nn import functional as F
+
+from mot import MoTForSequenceClassification, MoTModel, attention_mot
+from mot.loss_mot import Embeddings, contrastive_loss
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+TOLERANCE, AS_EAGER = 1e-4, 1.5
+WIDTHS = {
+    "hidden_size": 64,
+    "num_attention_heads": 2,
+    "intermediate_size": 96,
+}  # flex_attention wants heads of 16 or more
+every_implementation = pytest.mark.parametrize("implementation", ["sdpa", "flex_attention"])
+every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+
+
+def on_gpu(values, dtype):
+    return {n: v.to("cuda", dtype if v.is_floating_point() else None) for n, v in values.items()}
+
+
+def outputs_and_gradients(model, inputs):
+    """Real tokens and pooled rows in one vector, and all gradients in another, in double precision on the CPU."""
+    output = model(**inputs)
+    found = [output.last_hidden_state[output.attention_mask.bool()], output.pooler_output]
+    found = torch.cat([values.flatten().double().cpu() for values in found])
+    (found * torch.linspace(-1, 1, len(found), dtype=torch.double).sin()).sum().backward()
+    gradients = [p.grad.flatten().double().cpu() for p in model.parameters() if p.grad is not None]
+    return found.detach(), torch.cat(gradients)
+
+
+def distance(found, reference):
+    return ((found - reference).norm() / reference.norm()).item()
+
+
+def assert_near_the_reference(config, inputs, implementation, dtype, wrap=lambda model: model):
+    reference = outputs_and_gradients(build(MoTModel, config, "eager"), inputs)
+
+    def distances(attention, wrap):
+        model = wrap(build(MoTModel, config, attention).to("cuda", dtype))
+        return [distance(*pair) for pair in zip(outputs_and_gradients(model, on_gpu(inputs, dtype)), reference)]
+
+    for found, eager in zip(distances(implementation, wrap), distances("eager", lambda model: model)):
+        assert found < max(TOLERANCE, AS_EAGER * eager)
+
+
+def shared_widths(architecture):
+    """The tiny configuration, but for towers of widths of their own, whose heads are too narrow."""
+    towers = {f"{m}_config": WIDTHS for m in MODALITIES} if architecture == "uneven_towers" else {}
+    return tiny_config(architecture, **WIDTHS, **towers)
+
+
+@every_dtype
+@every_implementation
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_packed_equals_padded(architecture, implementation, dtype):
+    assert_near_the_reference(shared_widths(architecture), make_inputs(MODALITIES), implementation, dtype)
+
+
+def test_half_precision_attends_to_rows_of_any_length(monkeypatch):
+    """By FlashAttention over packed rows; padded for the attention, it would cost what it was meant to save."""
+    if attention_mot.varlen_attn is None:
+        pytest.skip("this torch has no varlen_attn")
+    calls = []
+
+    def counted(*arguments):
+        calls.append(len(arguments[0]))
+        return varlen_attn(*arguments)
+
+    varlen_attn = attention_mot.varlen_attn
+    monkeypatch.setattr(attention_mot, "varlen_attn", counted)
+    model = build(MoTModel, shared_widths("default")).to("cuda", torch.bfloat16)
+    with torch.no_grad():
+        output = model(**on_gpu(make_inputs(MODALITIES), torch.bfloat16))
+    assert len(calls) == 2 * len(MODALITIES) + 1
+    assert calls[-1] == output.attention_mask.sum().item()
+
+
+@every_dtype
+@every_implementation
+@pytest.mark.parametrize("block_size", [32, 128])
+def test_block_sparse_attention_equals_dense_under_its_mask(block_size, implementation, dtype):
+    sizes = {"text": 5 * block_size, "image": 3 * block_size, "audio": 7 * block_size + 5}
+    config = tiny_config(
+        features=True,
+        **WIDTHS,
+        sparse_attention={"block_size": block_size, "sparsity": 0.8, "seed": 0},
+        text_config={"max_position_embeddings": sizes["text"]},
+        audio_config={"max_frames": sizes["audio"]},
+    )
+    generator, inputs = torch.Generator().manual_seed(0), {}
+    names = {"text": "text_features", "image": "image_features", "audio": "input_features"}
+    masks = {"text": "attention_mask", "image": "pixel_mask", "audio": "input_features_mask"}
+    for i, (m, size) in enumerate(sizes.items()):
+        inputs[names[m]] = torch.randn(3, size, config.modality_config(m).feature_size, generator=generator)
+        lengths = torch.tensor([size, (size // 2 + 3) * (i > 0), size - 1])
+        inputs[masks[m]] = (torch.arange(size) < lengths[:, None]).long()
+    assert_near_the_reference(config, inputs, implementation, dtype)
+
+
+def test_compiled_equals_eager():
+    config = shared_widths("default")
+    assert_near_the_reference(config, make_inputs(MODALITIES), "sdpa", torch.float32, wrap=torch.compile)
+
+
+@pytest.mark.parametrize("missing", [None, *MODALITIES])
+@every_implementation
+def test_mixed_precision_gives_every_parameter_a_gradient(implementation, missing):
+    config = shared_widths("default")
+    config.num_labels = 3
+    model = build(MoTForSequenceClassification, config, implementation).train().to("cuda")
+    inputs = on_gpu(without(make_inputs(MODALITIES), missing) if missing else make_inputs(MODALITIES), torch.float32)
+    rows = len(next(iter(inputs.values())))
+    with torch.autocast("cuda", torch.bfloat16):
+        loss = model(**inputs, labels=torch.arange(rows, device="cuda") % 3).loss
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+def test_the_chunked_contrastive_loss_equals_the_naive_one():
+    generator = torch.Generator().manual_seed(0)
+    embeddings = [F.normalize(torch.randn(3000, 64, generator=generator), dim=-1) for _ in range(2)]
+    scale = torch.tensor(2.5)
+
+    def gradients(loss, *inputs):
+        inputs = [tensor.requires_grad_() for tensor in inputs]
+        return [gradient.double().cpu() for gradient in torch.autograd.grad(loss(*inputs), inputs)]
+
+    def naive(first, second, log_scale):
+        logits, labels = log_scale.exp() * first @ second.T, torch.arange(len(first))
+        return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+    def chunked(first, second, log_scale):
+        present = torch.ones(len(first), dtype=torch.bool, device=first.device)
+        return contrastive_loss(Embeddings(first, present), Embeddings(second, present), log_scale)
+
+    reference = gradients(naive, *(tensor.double() for tensor in (*embeddings, scale)))
+    found = gradients(chunked, *(tensor.cuda() for tensor in (*embeddings, scale)))
+    for ours, wanted in zip(found, reference):
+        assert distance(ours, wanted) < 1e-5
