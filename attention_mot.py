@@ -16,7 +16,6 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers.integrations.flex_attention import make_flex_block_causal_mask
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import is_flash_attention_requested
@@ -120,6 +119,10 @@ def varlen_runs(module: nn.Module, query: torch.Tensor) -> bool:
     )
 
 
+# flex_attention over packed rows: whole blocks of each row, none of which is left out.
+WHOLE_ROWS = BlockSparsity(block_size=128, sparsity=0.0, seed=0, layer=0)
+
+
 class Movable:
     """Goes to the device of the layer that it is given to, as accelerate's hooks ask of an argument (`device_map`)."""
 
@@ -210,7 +213,7 @@ class PackedTokens(Movable):
         self.segments = [(length,) for length in lengths]  # of each modality of each row
         self.sizes: list[int] = []  # of the parts of a joint sequence
         self.order = self.inverse = None
-        self.starts = self.document_mask = None  # made when an attention first asks
+        self.starts = None  # made when an attention first asks
 
     @classmethod
     def of(cls, mask: torch.Tensor, lengths: list[int]) -> tuple["PackedTokens", torch.Tensor | None]:
@@ -272,11 +275,12 @@ class PackedTokens(Movable):
             return query + key + value, None
         sparsity = module.block_sparsity
         if sparsity is not None and any(map(sparsity.applies_to, self.segments)):
-            return self.attend_to_blocks(module, query, key, value), None
+            return self.attend_to_blocks(module, query, key, value, segments=self.segments, options=sparsity), None
         if is_flash_attention_requested(config):
             kwargs |= self.flash_arguments(query.device)
         elif config._attn_implementation == "flex_attention":
-            kwargs["attention_mask"] = self.flex_mask(query.device)
+            rows = [(length,) for length in self.lengths]
+            return self.attend_to_blocks(module, query, key, value, segments=rows, options=WHOLE_ROWS), None
         elif query.device.type == "cpu":
             return self.attend_row_by_row(module, query, key, value, **kwargs), None
         elif varlen_runs(module, query):
@@ -312,14 +316,16 @@ class PackedTokens(Movable):
         output, _ = multi_head_attention(module, query, key, value, attention_mask, **kwargs)
         return output.flatten(0, 1).index_select(0, self.all_places(mask.device))[None]
 
-    def attend_to_blocks(self, module: nn.Module, *tokens: torch.Tensor) -> torch.Tensor:
+    def attend_to_blocks(
+        self, module: nn.Module, *tokens: torch.Tensor, segments: list[tuple[int, ...]], options: BlockSparsity
+    ) -> torch.Tensor:
         """Block-sparse attention, in chunks on a CPU, by flex_attention elsewhere and where it is asked for."""
         in_chunks = tokens[0].device.type == "cpu" and module.config._attn_implementation == "sdpa"
         attention = block_sparse_attention if in_chunks else block_sparse_flex_attention
         heads = module.config.num_attention_heads
         query, key, value = (states.unflatten(-1, (heads, -1)).transpose(1, 2) for states in tokens)
-        segments = tuple(row for row in self.segments if any(row))
-        output = attention(query, key, value, segments, module.block_sparsity, query.shape[-1] ** -0.5)
+        segments = tuple(row for row in segments if any(row))
+        output = attention(query, key, value, segments, options, query.shape[-1] ** -0.5)
         return output.flatten(2)
 
     def flash_arguments(self, device: torch.device) -> dict:
@@ -333,13 +339,6 @@ class PackedTokens(Movable):
             edges = itertools.accumulate(filter(None, self.lengths), initial=0)
             self.starts = torch.tensor(list(edges), dtype=torch.int32, device=device)
         return self.starts
-
-    def flex_mask(self, device: torch.device):
-        """flex_attention's mask of documents, here rows; made once for all layers."""
-        if self.document_mask is None:
-            rows = self.all_places(device) // self.shape[1]
-            self.document_mask = make_flex_block_causal_mask(rows[None] + 1, is_causal=False)
-        return self.document_mask
 
     def rand(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """A random number from 0 to 1 for each row, (1, N, 1)."""

@@ -2,7 +2,7 @@
 """Measure and write `docs/benchmarks.md`:
 
     make bench                              every part, about 25 minutes on two cores
-    python -m benchmarks untied ragged      these parts alone; the page keeps what it had of the others
+    python -m benchmarks untied ragged      these parts alone; the page keeps its sections of the others
     python -m benchmarks --seconds 0.5      a quick look: two rounds of each comparison
     python -m benchmarks --page             write the page anew from what was measured before
 

@@ -4,8 +4,10 @@
 Made for an H200: bfloat16 at the base size (width 768, 12 heads, feed-forward 3072, 12 layers for each modality, one
 global layer) on ready features, 64 text, 197 image and 300 audio tokens a row. Model FLOPs utilisation is the operations
 of `benchmarks/flops.py` a second over those of one large matrix product on random data in the same run. Training is a
-forward and a backward pass; *compiled* is `torch.compile(model)`. `python -m benchmarks.gpu --tiny` walks through all of
-it in seconds on any machine, with figures that mean nothing.
+forward and a backward pass; *compiled* is `torch.compile(model)`. Full batches attend by the kernel that PyTorch picks,
+cuDNN's on this GPU; rows of many lengths by its FlashAttention 2, which is slower on the same work, so that not all of
+what ragged batches cost beyond the ideal is overhead. `python -m benchmarks.gpu --tiny` walks through all of it on any
+machine, with figures that mean nothing.
 """
 
 import argparse

@@ -1,10 +1,15 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The page: what was measured, on what, by which command, and what was not measured."""
+"""The page: what was measured, on what, by which command, and what was not measured.
+
+A section stays as it is until its part is measured again, here or elsewhere: one page holds figures of a processor and
+of a GPU that never were in one machine.
+"""
 
 import ast
 import json
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -15,6 +20,7 @@ from .measure import Row, Table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "docs" / "benchmarks.md", ROOT / "outputs" / "benchmarks"
+NOT_MEASURED = "What was not measured"
 
 INTRODUCTION = """\
 # Benchmarks
@@ -23,7 +29,8 @@ Written by `make bench`; one part of it is measured by the command under its hea
 took turns in one process, so that neighbours on the machine disturb both alike: the value is the median over the rounds
 of the ratio of their times, and the middle half (first to third quartile) shows the noise. Where a row has a bar, it
 passes or fails by its median. One thread is timed in the process' own processor time, several on the wall; the column
-`time` is that of the first candidate. Ratios carry over to other machines, milliseconds do not.
+`time` is that of the first candidate. Ratios carry over to other machines, milliseconds do not. Each section names its
+command, date, commit and machine.
 """
 
 
@@ -93,25 +100,33 @@ def markdown(table: Table) -> str:
 def section(name: str, result: dict) -> str:
     title, body = docstring(name)
     measured = (
-        f"`python -m benchmarks {name}`: {result['minutes']:.1f} minutes, {result['date']}, commit {result['commit']}."
+        f"`python -m benchmarks {name}`: {result['minutes']:.1f} minutes, {result['date']}, commit {result['commit']}, on "
+        f"{result['machine']}; {result['software']}."
     )
     tables = [Table(**table | {"rows": [Row(**row) for row in table["rows"]]}) for table in result["tables"]]
     return "\n\n".join([f"## {title}", body, measured, *map(markdown, tables)])
 
 
-def write_page(parts: tuple[str, ...]) -> None:
-    """The page from what each part has left under `RESULTS`."""
-    files = {name: RESULTS / f"{name}.json" for name in parts if (ROOT / "benchmarks" / f"{name}.py").exists()}
-    results = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
-    reasons = dict.fromkeys(files, "not run yet") | {name: result["reason"] for name, result in results.items()}
-    machines = dict.fromkeys(f"- {result['machine']}; {result['software']}" for result in results.values())
-    missing = [
-        f"- {docstring(name)[0]}: {reason}. `python -m benchmarks {name}` measures it."
-        for name, reason in reasons.items()
-        if reason is not None
-    ]
-    sections = [section(name, result) for name, result in results.items() if result["reason"] is None]
-    page = [INTRODUCTION.strip(), "## Machine", "\n".join(machines), *sections]
+def sections_of(page: str) -> dict[str, str]:
+    """A page's sections by their titles."""
+    _, *sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    return {section.partition("\n")[0].removeprefix("## "): section.strip() for section in sections}
+
+
+def write_page(parts: tuple[str, ...], page: Path = PAGE, results: Path = RESULTS) -> None:
+    """The page with what parts have left under `results`, and of the others what it had."""
+    sections, missing = [], []
+    before = sections_of(page.read_text(encoding="utf-8")) if page.exists() else {}
+    for name in parts:
+        title, _ = docstring(name)
+        file = results / f"{name}.json"
+        result = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"reason": "not run yet"}
+        if result["reason"] is None:
+            sections.append(section(name, result))
+        elif title in before:
+            sections.append(before[title])
+        else:
+            missing.append(f"- {title}: {result['reason']}. `python -m benchmarks {name}` measures it.")
     if missing:
-        page += ["## What was not measured", "\n".join(missing)]
-    PAGE.write_text("\n\n".join(page) + "\n", encoding="utf-8")
+        sections.append("\n\n".join([f"## {NOT_MEASURED}", "\n".join(missing)]))
+    page.write_text("\n\n".join([INTRODUCTION.strip(), *sections]) + "\n", encoding="utf-8")

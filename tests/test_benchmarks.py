@@ -1,6 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What the benchmarks compare gives the same result, and their tables say what was measured."""
 
+import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.bare import bare_loop, floor, inference, model_forward, training  # noqa: E402
 from benchmarks.measure import Row, Table, Times, peak_memory, take_turns  # noqa: E402
-from benchmarks.page import markdown  # noqa: E402
+from benchmarks.page import NOT_MEASURED, docstring, markdown, sections_of, write_page  # noqa: E402
 from benchmarks.peers import PEERS, routed_loop  # noqa: E402
 from benchmarks.shapes import (  # noqa: E402
     Shape,
@@ -88,6 +90,24 @@ def test_tables_are_markdown():
     assert lines[0] == "### A title"
     assert "**fail**" in lines[4] and "1 s" in lines[5]
     assert len({line.count("|") for line in lines[2:]}) == 1
+
+
+def test_a_section_stays_until_its_part_is_measured_again(tmp_path):
+    """So figures of a machine that is not at hand stay on the page."""
+    page, (kept, again, never) = tmp_path / "page.md", ("gpu", "untied", "ragged")
+    page.write_text(f"# Benchmarks\n\n## {docstring(kept)[0]}\n\nOf a GPU.\n\n## {docstring(again)[0]}\n\nOld.\n")
+    table = dataclasses.asdict(Table("A table", [Row("x / y", 1.0, 0.9, 1.1)]))
+    facts = {"machine": "A machine", "software": "Some", "commit": "abc", "date": "2026-01-02", "minutes": 1.0}
+    (tmp_path / f"{again}.json").write_text(json.dumps(facts | {"tables": [table], "reason": None}))
+    (tmp_path / f"{kept}.json").write_text(json.dumps(facts | {"tables": [], "reason": "no GPU was at hand"}))
+    write_page((again, kept, never), page, tmp_path)
+    sections = sections_of(page.read_text())
+    assert list(sections) == [docstring(again)[0], docstring(kept)[0], NOT_MEASURED]
+    assert sections[docstring(kept)[0]].endswith("Of a GPU.")
+    assert (
+        "x / y" in sections[docstring(again)[0]] and "commit abc, on A machine; Some." in sections[docstring(again)[0]]
+    )
+    assert f"`python -m benchmarks {never}`" in sections[NOT_MEASURED]
 
 
 def test_memory_sees_what_is_held_at_the_peak():
