@@ -21,7 +21,7 @@ from torch import nn
 from transformers import initialization as init
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, can_return_tuple
+from transformers.utils import TransformersKwargs, can_return_tuple, logging
 
 from .attention_mot import PackedTokens, PaddedTokens, attention_mask_for, can_pack
 from .configuration_mot import MoTConfig, MoTModalityConfig
@@ -45,9 +45,29 @@ from .outputs_mot import (
 )
 from .sparse_attention_mot import BlockSparsity
 
+logger = logging.get_logger(__name__)
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The model
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+# What an x86 processor must have for products in half precision to be faster than in float32, not several times slower.
+INSTRUCTIONS = {torch.bfloat16: ("avx512_bf16", "amx_bf16"), torch.float16: ("avx512_fp16", "amx_fp16")}
+
+
+def warn_of_slow_precision(parameter: torch.Tensor) -> None:
+    """Warn, once, of half precision on a processor without instructions for it; before torch 2.11 nobody knows."""
+    if parameter.device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else parameter.dtype
+    has = torch.cpu.get_capabilities()
+    wanted = INSTRUCTIONS.get(dtype, ())
+    if wanted and has.get("architecture") == "x86_64" and not any(has.get(name) for name in wanted):
+        logger.warning_once(
+            f"This processor has no instructions for {dtype}, in which it is slower than in float32: load the model with "
+            "dtype='float32' here, and train without bf16 or fp16."
+        )
 
 
 def split_options(kwargs: dict) -> tuple[dict, dict]:
@@ -312,6 +332,8 @@ class MoTModel(MoTPreTrainedModel):
         if output_encoder_attentions:
             for modality in self.config.modalities:
                 self.check_attention_weights(self.config.modality_config(modality))
+        if not torch.compiler.is_compiling():
+            warn_of_slow_precision(self.modality_embeddings[self.config.modalities[0]])
         inputs, arguments = self.collect_inputs(arguments, equal_rows)
         masks = {m: self.embeddings[m].token_mask(values, mask) for m, (values, mask, _) in inputs.items()}
         lengths = self.count_tokens(inputs, masks)

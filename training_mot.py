@@ -228,6 +228,8 @@ class MoTCollator:
         audio_augmentation: an `AudioAugmentation`, or None.
         modality_dropout: the probability with which each modality of a row is hidden; never a row's last one.
         word_masking: hides words and gives them as `text_labels`, for pretraining; or None.
+        pad_to_multiple_of: pads tokens, frames and ready features to a multiple of this, so that compiled models see
+            few lengths. The model's own limits must allow for it.
     """
 
     pad_token_id: int = 0
@@ -235,6 +237,7 @@ class MoTCollator:
     audio_augmentation: "AudioAugmentation | None" = None
     modality_dropout: float = 0.0
     word_masking: DataCollatorForLanguageModeling | None = None
+    pad_to_multiple_of: int = 1
 
     def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         rows = [self.drop_modalities(row) for row in rows]
@@ -287,11 +290,12 @@ class MoTCollator:
             return torch.stack([torch.zeros_like(example) if value is None else value for value in values]), mask
         lengths = [0 if value is None else len(value) for value in values]
         fill = self.pad_token_id if name == "input_ids" else 0
-        padded = example.new_full((len(values), max(lengths), *example.shape[1:]), fill)
+        longest = -(-max(lengths) // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        padded = example.new_full((len(values), longest, *example.shape[1:]), fill)
         for row, value, length in zip(padded, values, lengths):
             if value is not None:
                 row[:length] = value
-        mask = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+        mask = torch.arange(longest)[None] < torch.tensor(lengths)[:, None]
         return padded, mask.long()
 
 

@@ -10,7 +10,8 @@ modality, one global layer; 64 text, 197 image and 300 audio tokens), as ready f
 input (ids, 224 x 224 pixels, 600 mel frames; a picture is there or not, so *lengths* spread text and audio alone).
 
 *Padded loop* computes every token in plain functions over the same weights and hides the padding from the attention by
-a mask; *eager* is the model with `attn_implementation="eager"`.
+a mask; *eager* is the model with `attn_implementation="eager"`. *Sorted* batches hold rows of like length, padded to the
+longest of the batch, as length grouping makes them.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from .bare import bare_loop, inference, model_forward, training
 from .flops import forward_flops
 from .measure import Row, Table, take_turns
 from .shapes import (
+    FEATURES,
     REAL,
     TOKENS,
     Rows,
@@ -107,6 +109,34 @@ def against_padding(train: bool, seconds: float) -> list[Row]:
     return [times.row(f"{name}: MoT / {other}", "packed", other) for other in ("padded loop", "eager")]
 
 
+def prediction(attention: str, is_sorted: bool, number: int = 64, batch_size: int = 8) -> Callable:
+    """A forward for each batch of `number` rows, in the order they come in or by their total length."""
+    config = feature_config(REAL)
+    model, inputs = build(config, attention), feature_inputs(config, number)
+    rows = ragged_rows(number, TOKENS, *KINDS["lengths and missing"])
+    order = sorted(range(number), key=lambda i: sum(rows[i].values())) if is_sorted else list(range(number))
+    steps = []
+    for start in range(0, number, batch_size):
+        indices = order[start : start + batch_size]
+        batch = [rows[i] for i in indices]
+        longest = {m: max(row.get(m, 0) for row in batch) for m in TOKENS}
+        longest = {m: length for m, length in longest.items() if length}
+        values = {FEATURES[m]: inputs[FEATURES[m]][indices, :length] for m, length in longest.items()}
+        steps.append(inference(model_forward(model, feature_masks(batch, longest)), values))
+    return lambda: [step() for step in steps]
+
+
+def by_length(seconds: float) -> list[Row]:
+    names = {"packed": "sdpa", "padded": "eager"}
+    candidates = {
+        f"{name}, {'sorted' if is_sorted else 'as they come'}": prediction(attention, is_sorted)
+        for name, attention in names.items()
+        for is_sorted in (False, True)
+    }
+    times = take_turns(candidates, seconds)
+    return [times.row(f"{name}: sorted / as they come", f"{name}, sorted", f"{name}, as they come") for name in names]
+
+
 def tables(seconds: float) -> Iterator[Table]:
     for raw in (False, True):
         for train, batch_size in ((False, 8), (True, 4)):
@@ -120,3 +150,4 @@ def tables(seconds: float) -> Iterator[Table]:
         "Lengths and missing, against those that compute the padding, 1 thread",
         [row for train in (False, True) for row in against_padding(train, seconds)],
     )
+    yield Table("Predicting 64 rows with lengths and missing, 8 at a time, 1 thread", by_length(seconds))

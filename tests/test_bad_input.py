@@ -19,12 +19,13 @@ from helpers import (
     VOCAB_SIZE,
     build,
     make_inputs,
+    run,
     tiny_config,
     without,
 )
 from huggingface_hub.errors import StrictDataclassError
 
-from mot import MoTConfig, MoTForSequenceClassification, MoTImageConfig, MoTModel
+from mot import MoTConfig, MoTForSequenceClassification, MoTImageConfig, MoTModel, modeling_mot
 
 BATCH_SIZE = 3
 NUM_LABELS = 4
@@ -417,3 +418,23 @@ def test_what_a_modality_leaves_out_is_the_joint_value():
 
 def test_the_number_of_layers_is_that_of_the_joint_sequence():
     assert tiny_config("uneven_towers").num_hidden_layers == 3
+
+
+@pytest.mark.parametrize("dtype, has, warns", [("bfloat16", "avx512_bf16", True), ("float32", "", False)])
+def test_half_precision_without_instructions_for_it_is_warned_of(dtype, has, warns, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(modeling_mot.logger, "warning_once", warnings.append)
+    model, inputs = build(MoTModel, tiny_config()).to(getattr(torch, dtype)), make_inputs(("text",))
+    for flags in ({}, {has: True}, {"architecture": "aarch64"}):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda flags=flags: {"architecture": "x86_64"} | flags)
+        run(model, inputs)
+    assert len(warnings) == warns and all(f"torch.{dtype}" in warning for warning in warnings)
+
+
+def test_mixed_precision_without_instructions_for_it_is_warned_of(monkeypatch):
+    warnings = []
+    monkeypatch.setattr(modeling_mot.logger, "warning_once", warnings.append)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"}, raising=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        run(build(MoTModel, tiny_config()), make_inputs(("text",)))
+    assert len(warnings) == 1

@@ -75,6 +75,14 @@ def test_collator_pads_every_modality_and_masks_what_a_row_lacks():
     assert batch["labels"].tolist() == [0, 1, 0]
 
 
+def test_collator_pads_to_few_lengths():
+    rows = [{"input_ids": torch.arange(n), "input_features": torch.ones(2 * n, 3)} for n in (3, 5)]
+    batch = MoTCollator(pad_token_id=9, pad_to_multiple_of=4)(rows)
+    assert batch["input_ids"].tolist() == [[0, 1, 2, 9, 9, 9, 9, 9], [0, 1, 2, 3, 4, 9, 9, 9]]
+    assert batch["attention_mask"].sum(dim=1).tolist() == [3, 5]
+    assert batch["input_features"].shape == (2, 12, 3) and batch["input_features_mask"].sum(dim=1).tolist() == [6, 10]
+
+
 def test_collator_leaves_out_a_modality_that_no_row_has():
     assert set(MoTCollator()([encoded_row(text=3), encoded_row(text=2)])) == {"input_ids", "attention_mask", "labels"}
 
