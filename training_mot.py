@@ -21,13 +21,21 @@ import safetensors.torch
 import torch
 from datasets.fingerprint import Hasher
 from torch.nn import functional as F
-from transformers import DataCollatorForLanguageModeling, EvalPrediction, Trainer, TrainingArguments
+from transformers import (
+    DataCollatorForLanguageModeling,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    Trainer,
+    TrainingArguments,
+)
 from transformers.utils import logging
 
 from .configuration_mot import MODALITIES
 from .data_mot import is_ready_features
 from .loss_mot import IGNORED_LABEL
 from .metrics_mot import compute_metrics, pairwise_retrieval_metrics
+from .modeling_mot import MoTForRetrieval
+from .optimization_mot import WITHOUT_DECAY, freeze, split_by_learning_rate
 
 logger = logging.get_logger(__name__)
 
@@ -47,6 +55,13 @@ def all_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
     """Every non-empty subset, the small ones first, each in the order given."""
     sizes = range(1, len(modalities) + 1)
     return [subset for size in sizes for subset in itertools.combinations(modalities, size)]
+
+
+def draw_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """What a step trains: every modality alone, and one larger subset at random."""
+    subsets = all_subsets(modalities)
+    singles, larger = subsets[: len(modalities)], subsets[len(modalities) :]
+    return singles + ([larger[int(torch.randint(len(larger), ()))]] if larger else [])
 
 
 def subset_name(subset: Iterable[str]) -> str:
@@ -230,6 +245,8 @@ class MoTCollator:
         word_masking: hides words and gives them as `text_labels`, for pretraining; or None.
         pad_to_multiple_of: pads tokens, frames and ready features to a multiple of this, so that compiled models see
             few lengths. The model's own limits must allow for it.
+        return_loss: asks a head that retrieves or pretrains for its loss, which needs no labels, in evaluation too: for
+            a plain `Trainer`, with `label_names=[]`.
     """
 
     pad_token_id: int = 0
@@ -238,12 +255,13 @@ class MoTCollator:
     modality_dropout: float = 0.0
     word_masking: DataCollatorForLanguageModeling | None = None
     pad_to_multiple_of: int = 1
+    return_loss: bool = False
 
-    def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict:
         rows = [self.drop_modalities(row) for row in rows]
         if self.audio_augmentation:
             rows = [self.augment_audio(row) for row in rows]
-        batch: dict[str, torch.Tensor] = {}
+        batch = {}
         for name, (mask_name, _) in INPUTS.items():
             values = [row.get(name) for row in rows]
             if any(value is not None for value in values):
@@ -260,6 +278,8 @@ class MoTCollator:
         if labels:
             missing = torch.full_like(labels[0], torch.nan if labels[0].is_floating_point() else IGNORED_LABEL)
             batch["labels"] = torch.stack([row.get("labels", missing) for row in rows])
+        if self.return_loss:
+            batch["return_loss"] = True
         return batch
 
     def drop_modalities(self, row: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -379,7 +399,9 @@ class AudioAugmentation:
 
 @dataclass
 class MoTTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with a choice of what a step trains."""
+    """`TrainingArguments` with a choice of what a step trains, which parameters learn how fast, and when to stop."""
+
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "learning_rates"]
 
     objective: Literal["subsets", "given"] = field(
         default="subsets",
@@ -388,10 +410,40 @@ class MoTTrainingArguments(TrainingArguments):
             "answers from any of them; `given`: each row with the modalities it has."
         },
     )
+    learning_rates: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Peak learning rates of modalities, parts, or parts of modalities, as JSON, where they differ from "
+            '`learning_rate`: \'{"encoders": 1e-4, "text.encoders": 2e-5}\' for towers that start warm.'
+        },
+    )
+    layer_decay: float = field(
+        default=1.0, metadata={"help": "Multiplies the learning rate once for each layer between it and the head."}
+    )
+    freeze: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Modalities (text), parts (encoders) or parts of modalities (text.encoders) not to train."},
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "Stop after so many evaluations without a better `metric_for_best_model` (the loss if not given), "
+            "and keep the best checkpoint. Needs an `eval_strategy` and the same `save_strategy`."
+        },
+    )
     dataloader_pin_memory: bool = field(
         default_factory=torch.cuda.is_available, metadata={"help": "Where there is an accelerator to copy to."}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Rows go to the collator whole."})
+
+    def __post_init__(self):
+        if self.early_stopping_patience is not None:
+            self.load_best_model_at_end = True
+        super().__post_init__()
+        if self.early_stopping_patience is not None and self.eval_strategy == "no":
+            raise ValueError(
+                "--early_stopping_patience counts evaluations, of which there are none: set --eval_strategy."
+            )
 
 
 class MoTTrainer(Trainer):
@@ -401,7 +453,8 @@ class MoTTrainer(Trainer):
     Heads that classify or regress train with `objective="subsets"`: a step's loss is the mean over every single
     modality and one random larger subset, the encoders run once. That teaches each modality to answer alone, slow ones
     too, better than modality dropout (see `docs/training.md`). Heads that retrieve or pretrain have losses over
-    several modalities of their own.
+    several modalities of their own. `evaluate` of a model that retrieves also ranks the whole evaluation set:
+    `eval_recall_at_1` and its like are means over all pairs of `evaluate_retrieval`, fit for `metric_for_best_model`.
 
     Args:
         train_collator: makes the batches of training, where `data_collator` makes those of evaluation.
@@ -409,9 +462,15 @@ class MoTTrainer(Trainer):
 
     def __init__(self, *args, train_collator: MoTCollator | None = None, **kwargs):
         super().__init__(*args, **kwargs)
+        if not isinstance(self.args, MoTTrainingArguments):
+            raise TypeError(f"`args` are {type(self.args).__name__}; MoTTrainer takes MoTTrainingArguments.")
         self.train_collator = train_collator or self.data_collator
-        accepted = inspect.signature(self.model.forward).parameters
-        self.takes_subsets = "modality_subsets" in accepted
+        if self.args.freeze:
+            freeze(self.model, self.args.freeze)
+        if self.args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+        accepted = inspect.signature(self.head.forward).parameters
+        self.takes_subsets, self.retrieves = "modality_subsets" in accepted, isinstance(self.head, MoTForRetrieval)
         if "return_loss" in accepted:  # a loss that needs no labels, also in evaluation
             self.can_return_loss, self.label_names = True, []
         self.loss_terms: dict[str, list[torch.Tensor]] = defaultdict(list)
@@ -423,12 +482,23 @@ class MoTTrainer(Trainer):
         finally:
             self.data_collator = evaluation_collator
 
+    @property
+    def head(self) -> torch.nn.Module:
+        """The model itself, also where adapters wrap it."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
     def get_decay_parameter_names(self, model) -> list[str]:
         """Weight decay is for matrices; not for norms, biases and scales, nor for embeddings and learned tokens."""
-        excluded = ("modality_embeddings", "position_embeddings", "word_embeddings", "cls_token")
-        excluded += ("mask_tokens", "fusion.missing", "fusion.query", "log_scale")
         names = super().get_decay_parameter_names(model)
-        return [name for name in names if not any(part in name for part in excluded)]
+        return [name for name in names if not any(part in name for part in WITHOUT_DECAY)]
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_new and (self.args.learning_rates or self.args.layer_decay != 1):
+            rates = self.args.learning_rates or {}
+            split_by_learning_rate(optimizer, model or self.model, rates, self.args.layer_decay)
+        return optimizer
 
     def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch=None):
         if self.can_return_loss:
@@ -442,11 +512,7 @@ class MoTTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def with_subsets(self, inputs: dict[str, torch.Tensor]) -> dict:
-        modalities = self.model.config.modalities
-        singles, larger = (
-            [subset for subset in all_subsets(modalities) if (len(subset) == 1) == single] for single in (True, False)
-        )
-        subsets = singles + ([larger[int(torch.randint(len(larger), ()))]] if larger else [])
+        subsets = draw_subsets(self.model.config.modalities)
         inputs = {**inputs, "modality_subsets": subsets}
         if self.label_smoother is not None or self.compute_loss_func is not None:
             # These see logits (B, S, num_labels): each subset gets the labels, but for rows that have nothing of it.
@@ -461,6 +527,13 @@ class MoTTrainer(Trainer):
             logs |= {f"loss/{name}": torch.stack(terms).mean().item() for name, terms in self.loss_terms.items()}
             self.loss_terms.clear()
         super().log(logs, *args, **kwargs)
+
+    def evaluation_loop(self, dataloader, *args, metric_key_prefix: str = "eval", **kwargs):
+        output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        if self.retrieves:
+            means = mean_over_pairs(self.evaluate_retrieval(dataloader.dataset))
+            output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in means.items()})
+        return output
 
     def batches(self, dataset):
         """The model ready to evaluate, with each batch of a dataset on its device."""
@@ -549,6 +622,15 @@ class MoTTrainer(Trainer):
                 for name, loss in model(**inputs, return_loss=True).losses.items():
                     terms[name].append(self.accelerator.gather(loss[None]).mean().item())
         return {name: {"loss": float(np.mean(losses)), "batches": len(losses)} for name, losses in terms.items()}
+
+
+def mean_over_pairs(pairs: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The mean of each metric over the pairs of `evaluate_retrieval` that any row has both sides of."""
+    values = defaultdict(list)
+    for numbers in pairs.values():
+        for name, value in numbers.items():
+            values[name].append(value)
+    return {name: float(np.mean(found)) for name, found in values.items() if name != "rows"}
 
 
 def row_has(inputs: dict[str, torch.Tensor], subset: tuple[str, ...], how) -> torch.Tensor:

@@ -1,0 +1,125 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Which parameters learn, and how fast.
+
+A *selector* names some of a model's parameters: those of a modality (`text`), of a part (`encoders`), or of both
+(`text.encoders`). Learning rates and freezing go by selectors; where two fit a parameter, the longer one decides, and
+of two as long the one that was given last.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from .configuration_mot import MODALITIES, MoTConfig
+
+PARTS = ("embeddings", "encoders", "joint_layers", "global_layers", "fusion", "heads")
+# Of one number or vector each, which decay would only draw to zero.
+WITHOUT_DECAY = ("modality_embeddings", "position_embeddings", "word_embeddings", "cls_token")
+WITHOUT_DECAY += ("mask_tokens", "fusion.missing", "fusion.query", "log_scale")
+
+
+def place_of(name: str) -> tuple[str, str | None, int | None]:
+    """
+    Where a parameter belongs, from its name: its part, its modality (None if it serves all), and the number of its
+    layer in an encoder or among the joint or global layers (None outside of layers).
+    """
+    words = name.split(".")
+    start = next((i for i, word in enumerate(words) if word in PARTS or word == "modality_embeddings"), None)
+    if start is None:
+        return "heads", next((word for word in words if word in MODALITIES), None), None
+    part = "embeddings" if words[start] == "modality_embeddings" else words[start]
+    modality = next((word for word in words[start:] if word in MODALITIES), None)
+    numbers = [int(word) for word in words[start : start + 4] if word.isdigit()]
+    return part, modality, numbers[0] if numbers and "layers" in name else None
+
+
+def check_selectors(selectors: Iterable[str], config: MoTConfig) -> None:
+    """Raises ValueError for a selector that names neither a modality of the model, nor a part, nor both."""
+    modalities = config.modalities
+    known = {*modalities, *PARTS, *(f"{modality}.{part}" for modality in modalities for part in PARTS)}
+    if unknown := [selector for selector in selectors if selector not in known]:
+        raise ValueError(
+            f"{', '.join(map(repr, unknown))} names no parameters of this model: give a modality ({', '.join(modalities)}), "
+            f"a part ({', '.join(PARTS)}), or both, as in '{modalities[0]}.encoders'."
+        )
+
+
+def is_selected(name: str, selector: str) -> bool:
+    """Whether a selector names the parameter `name`."""
+    part, modality, _ = place_of(name)
+    return all(word in (part, modality) for word in selector.split("."))
+
+
+def freeze(model: nn.Module, selectors: Iterable[str]) -> None:
+    """
+    Take parameters out of training; dropout and stochastic depth stay as they are.
+
+    Raises:
+        ValueError: a selector names nothing, or nothing is left to train.
+    """
+    selectors = list(selectors)
+    check_selectors(selectors, model.config)
+    for name, parameter in model.named_parameters():
+        if any(is_selected(name, selector) for selector in selectors):
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"Freezing {', '.join(selectors)} leaves nothing to train.")
+
+
+def layers_above(name: str, config: MoTConfig) -> int:
+    """How many layers lie between a parameter and the head: 0 for the head itself, the fusion and final norms."""
+    part, modality, layer = place_of(name)
+    if part in ("fusion", "heads"):
+        return 0
+    if part == "global_layers":
+        return config.num_global_layers - layer
+    joint_part = config.num_global_layers + (
+        config.num_joint_layers - layer if part == "joint_layers" else config.num_joint_layers
+    )
+    if part == "joint_layers":
+        return joint_part
+    depth = config.modality_config(modality).num_hidden_layers
+    if part == "embeddings":
+        return joint_part + depth + 1
+    return joint_part + (depth - layer if layer is not None else 0)
+
+
+def learning_rate_of(
+    name: str, config: MoTConfig, learning_rate: float, learning_rates: dict[str, float], layer_decay: float
+) -> float:
+    """
+    The peak learning rate of a parameter: that of the selector that fits it best, or `learning_rate`, times
+    `layer_decay` for each layer above it (arXiv 2003.10555).
+    """
+    fitting = [selector for selector in learning_rates if is_selected(name, selector)]
+    if fitting:
+        longest = max(selector.count(".") for selector in fitting)
+        learning_rate = learning_rates[[selector for selector in fitting if selector.count(".") == longest][-1]]
+    return learning_rate * layer_decay ** layers_above(name, config)
+
+
+def split_by_learning_rate(
+    optimizer: torch.optim.Optimizer, model: nn.Module, learning_rates: dict[str, float], layer_decay: float = 1.0
+) -> None:
+    """
+    Split the groups of an optimizer that has not stepped yet, so that each parameter has its learning rate.
+
+    Args:
+        optimizer: over parameters of `model`; a group's own learning rate is that of what no selector fits.
+        learning_rates: selector -> peak learning rate.
+        layer_decay: see `learning_rate_of`; 1 for none.
+
+    Raises:
+        ValueError: a selector names nothing.
+    """
+    check_selectors(learning_rates, model.config)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = []
+    for group in optimizer.param_groups:
+        by_rate: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            rate = learning_rate_of(names[parameter], model.config, group["lr"], learning_rates, layer_decay)
+            by_rate.setdefault(rate, []).append(parameter)
+        groups += [{**group, "params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
+    optimizer.param_groups = groups

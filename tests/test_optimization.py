@@ -1,0 +1,230 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Which parameters learn and how fast: selectors, learning rates, freezing, adapters, early stopping; and that a plain
+`Trainer` trains every head.
+"""
+
+import copy
+
+import pytest
+import torch
+from helpers import ARCHITECTURES, MODALITIES, build, is_key_bias, make_inputs, tiny_config
+from transformers import Trainer, TrainingArguments
+
+from mot import MoTForMaskedLM, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
+from mot.optimization_mot import PARTS, freeze, is_selected, learning_rate_of, place_of
+from mot.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments, mean_over_pairs
+
+HEADS = (MoTForSequenceClassification, MoTForRetrieval, MoTForPreTraining, MoTForMaskedLM)
+every_head = pytest.mark.parametrize("head", HEADS)
+
+
+def model_of(head, architecture="default", **fields):
+    return build(head, tiny_config(architecture, num_labels=3, **fields)).train()
+
+
+def rows_of(number: int = 12, labels: bool = True) -> list[dict]:
+    """Rows of every modality, but that every third lacks one."""
+    inputs = make_inputs(MODALITIES, masks=None)
+    names = ("input_ids", "pixel_values", "input_features")
+    rows = [{name: inputs[name][i % len(inputs[name])] for name in names} for i in range(number)]
+    for i in range(0, number, 3):
+        rows[i].pop(names[i // 3 % 3])
+    return [row | {"labels": torch.tensor(i % 3)} if labels else row for i, row in enumerate(rows)]
+
+
+def arguments(folder, cls=MoTTrainingArguments, **options):
+    defaults = {"max_steps": 3, "learning_rate": 1e-2, "report_to": "none", "save_strategy": "no", "use_cpu": True}
+    return cls(str(folder), per_device_train_batch_size=4, **defaults | options)
+
+
+def trainer_of(folder, model, rows, **options):
+    return MoTTrainer(model, arguments(folder, **options), MoTCollator(), rows, rows)
+
+
+# Selectors
+
+
+@every_head
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_modalities_and_parts_each_divide_the_parameters(head, architecture):
+    model = model_of(head, architecture)
+    for name, _ in model.named_parameters():
+        assert sum(is_selected(name, part) for part in PARTS) == 1
+        chosen = [m for m in MODALITIES if is_selected(name, m)]
+        shared = any(part in name for part in ("global_layers", "fusion", "classifier", "contrastive."))
+        assert len(chosen) == (0 if shared and not chosen else 1)
+        assert all(m in name.split(".") for m in chosen)
+
+
+@pytest.mark.parametrize(
+    "name, place",
+    [
+        ("mot.embeddings.image.stem.0.weight", ("embeddings", "image", None)),
+        ("modality_embeddings.text", ("embeddings", "text", None)),
+        ("mot.encoders.audio.layers.3.attention.q_proj.weight", ("encoders", "audio", 3)),
+        ("encoders.audio.final_norm.weight", ("encoders", "audio", None)),
+        ("mot.joint_layers.1.experts.text.mlp.fc1.bias", ("joint_layers", "text", 1)),
+        ("base_model.model.mot.global_layers.0.attention.v_proj.lora_A.default.weight", ("global_layers", None, 0)),
+        ("mot.fusion.query", ("fusion", None, None)),
+        ("classifier.weight", ("heads", None, None)),
+        ("prediction_heads.text.decoder.weight", ("heads", "text", None)),
+    ],
+)
+def test_names_tell_part_modality_and_layer(name, place):
+    assert place_of(name) == place
+
+
+@pytest.mark.parametrize("selectors", [["txt"], ["text", "encoder"], ["text.layers"]])
+def test_a_selector_that_names_nothing_is_an_error(selectors):
+    with pytest.raises(ValueError, match="names no parameters .*text, image, audio"):
+        freeze(model_of(MoTForSequenceClassification), selectors)
+
+
+# Learning rates
+
+
+def rates_of(trainer) -> dict[str, float]:
+    names = {parameter: name for name, parameter in trainer.model.named_parameters()}
+    groups = trainer.create_optimizer().param_groups
+    return {names[p]: group["lr"] for group in groups for p in group["params"]}
+
+
+def test_the_selector_that_fits_best_decides_the_learning_rate(tmp_path):
+    rates = {"text.encoders": 1e-5, "encoders": 1e-4, "text": 1e-3}
+    trainer = trainer_of(tmp_path, model_of(MoTForSequenceClassification), rows_of(), learning_rates=rates)
+    found = rates_of(trainer)
+    assert set(found) == {name for name, _ in trainer.model.named_parameters()}
+    for name, rate in found.items():
+        expected = 1e-2
+        if "encoders.text" in name:
+            expected = 1e-5
+        elif "embeddings.text" in name:
+            expected = 1e-3
+        elif "encoders" in name:
+            expected = 1e-4
+        assert rate == pytest.approx(expected), name
+
+
+def test_layer_decay_counts_the_layers_up_to_the_head():
+    config = tiny_config("uneven_towers")  # text 1, image 2, audio 3 layers; 1 joint and 2 global layers
+    above = {
+        "classifier.weight": 0,
+        "mot.global_layers.1.layernorm.weight": 1,
+        "mot.global_layers.0.mlp.fc1.weight": 2,
+        "mot.joint_layers.0.experts.image.mlp.fc1.weight": 3,
+        "mot.encoders.text.final_norm.weight": 3,
+        "mot.encoders.text.layers.0.mlp.fc1.weight": 4,
+        "mot.encoders.audio.layers.2.mlp.fc1.weight": 4,
+        "mot.encoders.audio.layers.0.mlp.fc1.weight": 6,
+        "mot.embeddings.text.word_embeddings.weight": 5,
+        "mot.modality_embeddings.audio": 7,
+    }
+    for name, layers in above.items():
+        assert learning_rate_of(name, config, 1.0, {}, 0.5) == pytest.approx(0.5**layers), name
+
+
+def test_weight_decay_and_schedule_hold_in_every_group(tmp_path):
+    options = {"learning_rates": '{"encoders": 1e-4}', "layer_decay": 0.9, "weight_decay": 0.1}
+    trainer = trainer_of(tmp_path, model_of(MoTForSequenceClassification), rows_of(), **options)
+    decayed = set(trainer.get_decay_parameter_names(trainer.model))
+    names = {parameter: name for name, parameter in trainer.model.named_parameters()}
+    for group in trainer.create_optimizer().param_groups:
+        assert {names[p] in decayed for p in group["params"]} == {group["weight_decay"] == 0.1}
+    peaks = [group["lr"] for group in trainer.optimizer.param_groups]
+    trainer.train()
+    assert all(0 <= group["lr"] < peak for group, peak in zip(trainer.optimizer.param_groups, peaks))
+
+
+# Freezing
+
+
+@every_head
+def test_what_is_frozen_stays_and_all_else_learns(head, tmp_path):
+    model = model_of(head)
+    before = copy.deepcopy(model.state_dict())
+    trainer_of(tmp_path, model, masked(rows_of(), head), freeze=["text.encoders", "embeddings"]).train()
+    for name, value in model.state_dict().items():
+        if "encoders.text" in name or "embeddings" in name:
+            assert torch.equal(value, before[name]), name
+        elif head is MoTForSequenceClassification and not is_key_bias(name):  # others have parts that these rows lack
+            assert not torch.equal(value, before[name]), name
+
+
+def test_freezing_everything_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="leaves nothing to train"):
+        trainer_of(tmp_path, model_of(MoTForSequenceClassification), rows_of(), freeze=list(PARTS))
+
+
+# A plain Trainer
+
+
+def masked(rows: list[dict], head) -> list[dict]:
+    """Rows for a head: masked language models want labels for tokens, and text in each row."""
+    if head is not MoTForMaskedLM:
+        return rows
+    return [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in rows if "input_ids" in row]
+
+
+def plain_trainer(folder, model, rows, **options) -> Trainer:
+    collator = MoTCollator(return_loss=isinstance(model, MoTForRetrieval | MoTForPreTraining))
+    if collator.return_loss:
+        options |= {"label_names": []}
+    settings = arguments(folder, TrainingArguments, remove_unused_columns=False, **options)
+    return Trainer(model, settings, collator, rows, rows)
+
+
+@every_head
+def test_a_plain_trainer_trains_and_evaluates(head, tmp_path):
+    rows = masked(rows_of(labels=head is MoTForSequenceClassification), head)
+    trainer = plain_trainer(tmp_path, model_of(head), rows, max_steps=20, learning_rate=3e-3)
+    torch.manual_seed(0)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    torch.manual_seed(0)
+    assert trainer.evaluate()["eval_loss"] < before
+    assert trainer.predict(rows).predictions is not None
+
+
+def test_accumulated_gradients_are_the_mean_of_the_batches(tmp_path):
+    """A Trainer that took the model to scale its loss itself would step `accumulation` times too far."""
+    rows, weights = rows_of(8), []
+    for batch_size, steps in ((8, 1), (4, 2)):
+        model = model_of(MoTForSequenceClassification)
+        options = {"gradient_accumulation_steps": steps, "optim": "sgd", "max_grad_norm": 0.0, "max_steps": 1}
+        settings = arguments(tmp_path, TrainingArguments, remove_unused_columns=False, **options)
+        settings.per_device_train_batch_size = batch_size
+        Trainer(model, settings, MoTCollator(), rows, rows).train()
+        weights.append(model.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], atol=1e-6, rtol=1e-4, msg=name)
+
+
+# Early stopping and the metrics that it goes by
+
+
+def test_evaluation_of_retrieval_ranks_the_whole_set(tmp_path):
+    rows = rows_of(20, labels=False)
+    trainer = trainer_of(tmp_path, model_of(MoTForRetrieval), rows, per_device_eval_batch_size=4)
+    found = trainer.evaluate()
+    means = mean_over_pairs(trainer.evaluate_retrieval(rows))
+    assert "recall_at_1" in means and found["eval_loss"] > 0
+    assert {name: found[f"eval_{name}"] for name in means} == pytest.approx(means)
+
+
+def test_training_stops_early_and_keeps_the_best(tmp_path):
+    options = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 1, "save_steps": 1, "max_steps": 50}
+    options |= {"early_stopping_patience": 2, "metric_for_best_model": "recall_at_1", "learning_rate": 0.0}
+    trainer = trainer_of(tmp_path, model_of(MoTForRetrieval), rows_of(labels=False), **options)
+    trainer.train()
+    assert trainer.state.global_step == 3  # the first is the best, two more are no better
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-1")
+
+
+def test_early_stopping_without_evaluation_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="eval_strategy"):
+        arguments(tmp_path, early_stopping_patience=2)
+
+
+def test_other_arguments_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="MoTTrainingArguments"):
+        MoTTrainer(model_of(MoTForSequenceClassification), arguments(tmp_path, TrainingArguments))
