@@ -1,0 +1,68 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""The examples run as their first lines say, and leave checkpoints that load."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+import mot  # noqa: F401  (registers the classes)
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+pytestmark = pytest.mark.training
+
+
+def run(tmp_path, script: str, *options: str, launcher: tuple[str, ...] = ()) -> str:
+    (tmp_path / "packages").mkdir(exist_ok=True)
+    if not (link := tmp_path / "packages" / "mot").exists():  # also where the package is not installed
+        link.symlink_to(EXAMPLES.parent, target_is_directory=True)
+    environment = {"PYTHONPATH": str(link.parent), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, *launcher, str(EXAMPLES / script), *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_quickstart_learns_and_answers(tmp_path):
+    printed = run(tmp_path, "quickstart.py").splitlines()
+    first, last = (float(line.rpartition(" ")[2]) for line in printed[:2])
+    assert last < first < 2.3  # the logarithm of ten classes: chance
+    assert "right is" in printed[2]
+
+
+@pytest.mark.parametrize("task", ["classification", "retrieval"])
+def test_a_plain_trainer_trains_evaluates_and_saves(task, tmp_path):
+    printed = run(tmp_path, "train_with_trainer.py", "--task", task, "--max_steps", "2")
+    assert "eval_loss" in printed
+    assert AutoModel.from_pretrained(tmp_path / "outputs" / "example-trainer").config.architectures
+
+
+def test_mot_trainer_stops_by_its_metric_and_prints_every_subset(tmp_path):
+    steps = ["--max_steps", "2", "--eval_steps", "1", "--save_steps", "1", "--freeze", "text.encoders"]
+    printed = run(tmp_path, "train_with_mot_trainer.py", *steps)
+    assert "eval_accuracy" in printed and "text+image+audio" in printed
+    assert (tmp_path / "outputs" / "example-mot-trainer" / "model.safetensors").exists()
+
+
+def test_the_accelerate_loop_goes_on_from_its_state_as_if_never_interrupted(tmp_path):
+    common = ["--max_steps", "6", "--batch_size", "8", "--accumulation", "2", "--save_steps", "4"]
+    printed = run(tmp_path, "train_with_accelerate.py", *common, "--output_dir", "whole")
+    assert "text+image+audio" in printed and "step 6: {'text': " in printed
+    whole = load_file(tmp_path / "whole" / "model.safetensors")
+    (tmp_path / "whole" / "model.safetensors").unlink()  # what is left is the state after step 4
+    run(tmp_path, "train_with_accelerate.py", *common, "--output_dir", "whole", "--resume")
+    resumed = load_file(tmp_path / "whole" / "model.safetensors")
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
+def test_the_accelerate_loop_runs_on_two_processes(tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone")
+    printed = run(tmp_path, "train_with_accelerate.py", "--max_steps", "2", "--batch_size", "4", launcher=launcher)
+    assert printed.count("step 2: ") == 1
