@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Which parameters learn, and how fast.
+"""Which parameters learn, and how fast: selectors of parameters, learning rates, freezing, and adapters.
 
 A *selector* names some of a model's parameters: those of a modality (`text`), of a part (`encoders`), or of both
 (`text.encoders`). Learning rates and freezing go by selectors; where two fit a parameter, the longer one decides, and
@@ -123,3 +123,27 @@ def split_by_learning_rate(
             by_rate.setdefault(rate, []).append(parameter)
         groups += [{**group, "params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
     optimizer.param_groups = groups
+
+
+def add_lora(model: nn.Module, rank: int = 8) -> nn.Module:
+    """
+    A model whose layers learn through low-rank adapters (LoRA, arXiv 2106.09685; `peft`) on all their projections, and
+    whose head learns as it is. `save_pretrained` writes the adapter and the head alone, `merge_and_unload` gives the
+    model back with both inside. For heads that classify, regress or retrieve.
+
+    Args:
+        rank: of the adapters; they are scaled by 2.
+
+    Raises:
+        ImportError: `peft` is not installed.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ImportError("Adapters need peft: pip install 'mixture-of-transformers[peft]'.") from error
+    others = (name.partition(".")[0] for name, _ in model.named_parameters())
+    heads = list(dict.fromkeys(name for name in others if name != model.base_model_prefix))
+    projections = ["q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"]
+    return get_peft_model(
+        model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=projections, modules_to_save=heads)
+    )

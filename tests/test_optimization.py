@@ -8,10 +8,11 @@ import copy
 import pytest
 import torch
 from helpers import ARCHITECTURES, MODALITIES, build, is_key_bias, make_inputs, tiny_config
+from peft import PeftModel
 from transformers import Trainer, TrainingArguments
 
 from mot import MoTForMaskedLM, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
-from mot.optimization_mot import PARTS, freeze, is_selected, learning_rate_of, place_of
+from mot.optimization_mot import PARTS, add_lora, freeze, is_selected, learning_rate_of, place_of
 from mot.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments, mean_over_pairs
 
 HEADS = (MoTForSequenceClassification, MoTForRetrieval, MoTForPreTraining, MoTForMaskedLM)
@@ -153,6 +154,36 @@ def test_what_is_frozen_stays_and_all_else_learns(head, tmp_path):
 def test_freezing_everything_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="leaves nothing to train"):
         trainer_of(tmp_path, model_of(MoTForSequenceClassification), rows_of(), freeze=list(PARTS))
+
+
+# Adapters
+
+
+@pytest.mark.parametrize("head", [MoTForSequenceClassification, MoTForRetrieval])
+def test_adapters_and_the_head_learn_alone_and_merge(head, tmp_path):
+    model = model_of(head)
+    model.save_pretrained(tmp_path / "base")
+    before = copy.deepcopy(model.state_dict())
+    trainer = trainer_of(tmp_path, add_lora(model, rank=2), rows_of(), learning_rates={"heads": 1e-2})
+    assert trainer.takes_subsets == (head is MoTForSequenceClassification)
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] > 0
+    trainer.save_model(tmp_path / "adapter")
+    assert not list((tmp_path / "adapter").glob("model*.safetensors"))
+
+    base = head.from_pretrained(tmp_path / "base")
+    loaded = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    merged = copy.deepcopy(loaded).merge_and_unload()
+    changed = {name for name, value in merged.state_dict().items() if not torch.equal(value, before[name])}
+    assert any("encoders.audio.layers" in name for name in changed)
+    assert any(place_of(name)[0] == "heads" for name in changed)
+    assert not any("embeddings" in name or "layernorm" in name for name in changed if place_of(name)[0] != "heads")
+    inputs = make_inputs(MODALITIES)
+    with torch.no_grad():
+        found = [m.eval()(**inputs) for m in (trainer.model, loaded, merged)]
+    name = "logits" if head is MoTForSequenceClassification else "text_embeds"
+    torch.testing.assert_close(found[1][name], found[0][name], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found[2][name], found[0][name], atol=1e-4, rtol=1e-4)
 
 
 # A plain Trainer
