@@ -28,6 +28,7 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.utils import logging
 
 from .configuration_mot import MODALITIES
@@ -305,7 +306,7 @@ class MoTCollator:
     def pad(self, name: str, values: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
         """Values (L_i, ...) with their own lengths, or single images (C, H, W), to one tensor and its mask."""
         example = next(value for value in values if value is not None)
-        if name == "pixel_values" and example.ndim == 3:
+        if is_picture(name, example):
             mask = torch.tensor([value is not None for value in values]).long()
             return torch.stack([torch.zeros_like(example) if value is None else value for value in values]), mask
         lengths = [0 if value is None else len(value) for value in values]
@@ -487,6 +488,14 @@ class MoTTrainer(Trainer):
         """The model itself, also where adapters wrap it."""
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
+    def _get_train_sampler(self, train_dataset=None):
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length" or not hasattr(dataset, "__len__"):
+            return super()._get_train_sampler(train_dataset)
+        # The library's own lengths are those of one input, which a row may lack.
+        rows_of_a_step = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(rows_of_a_step, lengths=[length_of(row) for row in dataset])
+
     def get_decay_parameter_names(self, model) -> list[str]:
         """Weight decay is for matrices; not for norms, biases and scales, nor for embeddings and learned tokens."""
         names = super().get_decay_parameter_names(model)
@@ -631,6 +640,16 @@ def mean_over_pairs(pairs: dict[str, dict[str, float]]) -> dict[str, float]:
         for name, value in numbers.items():
             values[name].append(value)
     return {name: float(np.mean(found)) for name, found in values.items() if name != "rows"}
+
+
+def length_of(row: dict[str, torch.Tensor]) -> int:
+    """How much of an encoded row is padded in a batch: its tokens, frames and ready features."""
+    return sum(len(value) for name, value in row.items() if name in INPUTS and not is_picture(name, value))
+
+
+def is_picture(name: str, value: torch.Tensor) -> bool:
+    """Whether an encoded input is one image, of the same size in every row."""
+    return name == "pixel_values" and value.ndim == 3
 
 
 def row_has(inputs: dict[str, torch.Tensor], subset: tuple[str, ...], how) -> torch.Tensor:

@@ -474,6 +474,21 @@ def test_the_sentiment_recipe_trains_and_its_numbers_equal_those_computed_by_han
         assert found["accuracy"] == pytest.approx(sum(correct) / len(correct))
 
 
+def test_rows_of_like_length_share_a_batch(tmp_path):
+    """Whatever they lack: the library's own sampler asks every row for its words."""
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(1, 40, (400,), generator=generator).tolist()
+    rows = [encoded_row(text=None if n % 3 else 3, image=True, audio=n) for n in frames]
+    padding = {}
+    for strategy in ("random", "group_by_length"):
+        trainer = toy_trainer(tmp_path, train_sampling_strategy=strategy)
+        trainer.train_dataset = rows
+        batches = list(trainer.get_train_dataloader())
+        assert sum(len(batch["labels"]) for batch in batches) == 400
+        padding[strategy] = sum((batch["input_features_mask"] == 0).sum().item() for batch in batches)
+    assert padding["group_by_length"] < 0.4 * padding["random"]
+
+
 def test_weight_decay_spares_norms_biases_and_embeddings(tmp_path):
     trainer = toy_trainer(tmp_path)
     decayed = trainer.get_decay_parameter_names(trainer.model)
