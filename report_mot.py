@@ -43,12 +43,15 @@ def print_table(results: dict) -> None:
         print(f"{name:<24}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths)))
 
 
-def usage_lines(task: str, folder: str, config, example: dict[str, str]) -> str:
-    """The lines of Python that load a checkpoint and use it; `example` has a text and the paths of files."""
+def usage_lines(task: str, folder: str, config, example: dict[str, str], base: str | None = None) -> str:
+    """
+    The lines of Python that load a checkpoint and use it; `example` has a text and the paths of files. `base` is the
+    checkpoint under an adapter, where the folder holds one.
+    """
     names = {"text": "text", "image": "images", "audio": "audio"}
     arguments = {m: f"{names[m]}={example[m]!r}" for m in config.modalities}
     if task == "retrieval":
-        return usage_of_retrieval(folder, arguments)
+        return usage_of_retrieval(folder, arguments, base)
     if task == "pretraining":
         return usage_of_pretraining(folder, arguments, config)
     answer = {
@@ -56,18 +59,18 @@ def usage_lines(task: str, folder: str, config, example: dict[str, str]) -> str:
         "multi_label_classification": "print([model.config.id2label[i] for i in (logits[0] > 0).nonzero().flatten().tolist()])",
     }.get(config.problem_type, "print(model.config.id2label[logits.argmax(-1).item()])")
     return f"""\
-{loading_lines("AutoModelForSequenceClassification", folder)}
+{loading_lines("AutoModelForSequenceClassification", folder, base)}
 inputs = processor({", ".join(arguments.values())}, return_tensors="pt")  # or any subset of these
 logits = model(**inputs).logits
 {answer}
 """
 
 
-def usage_of_retrieval(folder: str, arguments: dict[str, str]) -> str:
+def usage_of_retrieval(folder: str, arguments: dict[str, str], base: str | None) -> str:
     *others, item = arguments  # the last modality is searched with all the others
     query = ", ".join(arguments[m] for m in others)
     return f"""\
-{loading_lines("AutoModel", folder)}
+{loading_lines("AutoModel", folder, base)}
 item = model.get_{item}_features(**processor({arguments[item]}, return_tensors="pt")).pooler_output
 query = processor({query}, return_tensors="pt")  # one modality, or several together
 similarity = model.get_fused_features(**query).pooler_output @ item.T
@@ -91,7 +94,16 @@ print(model(**inputs).pooler_output.shape)
 """
 
 
-def loading_lines(auto_class: str, folder: str) -> str:
+def loading_lines(auto_class: str, folder: str, base: str | None = None) -> str:
+    if base is not None:
+        return f"""\
+from transformers import {auto_class}, AutoConfig, AutoProcessor
+from peft import PeftModel
+
+processor = AutoProcessor.from_pretrained({folder!r}, trust_remote_code=True)
+config = AutoConfig.from_pretrained({folder!r}, trust_remote_code=True)
+model = {auto_class}.from_pretrained({base!r}, config=config, ignore_mismatched_sizes=True, trust_remote_code=True)
+model = PeftModel.from_pretrained(model, {folder!r})"""
     return f"""\
 from transformers import {auto_class}, AutoProcessor
 

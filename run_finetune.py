@@ -52,6 +52,7 @@ from mot.data_mot import (
 )
 from mot.decoding_mot import load_image
 from mot.metrics_mot import compute_metrics, sentiment_metrics
+from mot.optimization_mot import add_lora
 from mot.report_mot import print_table, save_examples, usage_lines, write_card
 from mot.training_mot import (
     AudioAugmentation,
@@ -154,6 +155,17 @@ class ModelArguments:
         },
     )
     audio_augmentation: bool = field(default=True, metadata={"help": "Random tempo, noise and, in speech, pitch."})
+    lora: bool = field(
+        default=False,
+        metadata={
+            "help": "Train low-rank adapters on the layers of --model_name_or_path, and the head, in place of all "
+            "parameters; they are saved as an adapter."
+        },
+    )
+    lora_rank: int = field(default=8, metadata={"help": "Of the adapters."})
+    merge_lora: bool = field(
+        default=False, metadata={"help": "Save the model with its adapters merged, like any other checkpoint."}
+    )
     modality_dropout: float = field(
         default=0.0, metadata={"help": "Hide each modality of a training row with this probability, never its last."}
     )
@@ -347,6 +359,15 @@ def build_model(config: MoTConfig, data: DataArguments, labels: LabelSpec | None
     return model_class.from_pretrained(checkpoint, **fields, ignore_mismatched_sizes=True)
 
 
+def check_lora(model: ModelArguments, task: str) -> None:
+    if (model.lora or model.merge_lora) and (not model.model_name_or_path or task == "pretraining"):
+        raise ValueError(
+            "--lora adapts a trained model to a task: give --model_name_or_path, and a --task other than pretraining."
+        )
+    if model.merge_lora and not model.lora:
+        raise ValueError("--merge_lora merges what --lora trains: give both.")
+
+
 def encode_split(name: str, split: datasets.Dataset, processor: MoTProcessor, data: DataArguments, num_proc: int):
     """The rows of a split as tensors: from the disk if they fit there, else encoded whenever they are read."""
     encoded = EncodedDataset(
@@ -410,10 +431,18 @@ def main(arguments: list[str] | None = None) -> dict:
     with training.main_process_first():
         splits, labels = load_data(data, training.seed)
     processor = build_processor(splits["train"], model_arguments, data.max_text_tokens)
+    check_lora(model_arguments, data.task)
     checkpoint = model_arguments.model_name_or_path
     config = None if checkpoint else build_config(splits["train"], labels, processor, data, model_arguments)
     model = build_model(config, data, labels, checkpoint)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters for {', '.join(model.config.modalities)}")
+    if model_arguments.lora:
+        model = add_lora(model, model_arguments.lora_rank)
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    print(
+        f"{total:,} parameters for {', '.join(model.config.modalities)}"
+        + (f", {learning:,} learn" * (learning < total))
+    )
 
     with training.main_process_first():
         encoded = {
@@ -435,6 +464,8 @@ def main(arguments: list[str] | None = None) -> dict:
 
     results = {"task": data.task, "split": data.evaluate_on, "seed": training.seed, "seconds": round(seconds, 1)}
     results |= evaluate(trainer, encoded[data.evaluate_on], data.task)
+    if model_arguments.merge_lora:
+        trainer.model = trainer.model.merge_and_unload()
     finish(trainer, results, splits["test"], data, arguments)
     return results
 
@@ -455,11 +486,15 @@ def finish(
     if data.dataset_name is None:
         example = save_examples(folder, test[0])
     config, hub_name = trainer.model.config, trainer.args.hub_model_id or folder.name
+    base = None
+    if trainer.head is not trainer.model:  # an adapter, which needs the checkpoint that it was trained on
+        base = trainer.head.name_or_path
+        config.save_pretrained(folder)
     own_files = {m: Path(value).name if m != "text" else value for m, value in example.items()}
     write_card(
         folder,
         results,
-        usage_lines(data.task, hub_name, config, own_files),
+        usage_lines(data.task, hub_name, config, own_files, base),
         dataset=Path(data.dataset_name or "embedded digits").name,
         command=" ".join(["python run_finetune.py", *arguments]),
     )
@@ -473,7 +508,7 @@ def finish(
         )
     print_table(results)
     print(f"\nThe checkpoint is in {folder}. To use it, without this package:\n")
-    print(usage_lines(data.task, str(folder), config, example))
+    print(usage_lines(data.task, str(folder), config, example, base))
 
 
 if __name__ == "__main__":

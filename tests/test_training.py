@@ -14,7 +14,7 @@ from datasets import Dataset
 from huggingface_hub import HfApi
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
-from transformers import AutoModelForSequenceClassification, AutoProcessor, DataCollatorForLanguageModeling
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoProcessor, DataCollatorForLanguageModeling
 
 from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor
 from mot.data_mot import load_digits_dataset
@@ -580,9 +580,29 @@ def test_a_pretrained_checkpoint_starts_a_classifier_on_few_labels(tmp_path):
 
 
 @pytest.mark.training
+def test_finetune_leaves_an_adapter_or_the_merged_model(tmp_path):
+    options = ["--max_steps", "2", "--per_device_train_batch_size", "8"]
+    run_finetune(tmp_path, *options)
+    (tmp_path / "out").rename(tmp_path / "base")
+    options += ["--model_name_or_path", str(tmp_path / "base"), "--lora", "--lora_rank", "2"]
+    done = run_finetune(tmp_path, *options)
+    assert " learn\n" in done.stdout
+    weights = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert not (tmp_path / "out" / "model.safetensors").exists() and "classifier" in " ".join(weights)
+    assert run_printed_lines(done, tmp_path).stdout.strip() in AutoConfig.from_pretrained(tmp_path / "out").label2id
+    (tmp_path / "out").rename(tmp_path / "adapter")
+    done = run_finetune(tmp_path, *options, "--merge_lora")
+    merged, base = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "base"))
+    assert set(merged) == set(base)
+    assert not torch.equal(*(w["mot.encoders.text.layers.0.mlp.fc1.weight"] for w in (merged, base)))
+    assert run_printed_lines(done, tmp_path).stdout.strip()
+
+
+@pytest.mark.training
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--lora"], "give --model_name_or_path"),
         (["--task", "retrieval", "--image_column", "none", "--audio_column", "none"], "two modalities"),
         (["--task", "pretraining", "--sentiment_metrics"], "sentiment_metrics are for --task regression"),
         (["--max_train_samples", "5000"], "has 1297 rows"),
