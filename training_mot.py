@@ -33,6 +33,7 @@ from transformers.utils import logging
 
 from .configuration_mot import MODALITIES
 from .data_mot import is_ready_features
+from .launch_mot import check_engine, check_processes
 from .loss_mot import IGNORED_LABEL
 from .metrics_mot import compute_metrics, pairwise_retrieval_metrics
 from .modeling_mot import MoTForRetrieval
@@ -441,6 +442,7 @@ class MoTTrainingArguments(TrainingArguments):
         if self.early_stopping_patience is not None:
             self.load_best_model_at_end = True
         super().__post_init__()
+        check_processes(self.world_size)
         if self.early_stopping_patience is not None and self.eval_strategy == "no":
             raise ValueError(
                 "--early_stopping_patience counts evaluations, of which there are none: set --eval_strategy."
@@ -465,6 +467,7 @@ class MoTTrainer(Trainer):
         super().__init__(*args, **kwargs)
         if not isinstance(self.args, MoTTrainingArguments):
             raise TypeError(f"`args` are {type(self.args).__name__}; MoTTrainer takes MoTTrainingArguments.")
+        check_engine(self.accelerator)
         self.train_collator = train_collator or self.data_collator
         if self.args.freeze:
             freeze(self.model, self.args.freeze)

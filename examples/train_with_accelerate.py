@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from transformers import get_cosine_schedule_with_warmup
 
 from mot import MoTForSequenceClassification
+from mot.launch_mot import check_engine, check_processes
 from mot.optimization_mot import WITHOUT_DECAY, split_by_learning_rate
 from mot.training_mot import MoTCollator, all_subsets, draw_subsets, row_has, subset_name
 
@@ -105,6 +106,8 @@ def main() -> None:
         gradient_accumulation_steps=options.accumulation,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
     )
+    check_processes(accelerator.num_processes)
+    check_engine(accelerator)
     set_seed(0)
     rows, processor, labels = digits.load()
     config = digits.tiny_config(processor, num_labels=labels.num_labels, id2label=labels.id2label)
