@@ -27,11 +27,11 @@ from mot.data_mot import (
     ModalityColumns,
     drop_bad_examples,
     load_digits_dataset,
-    load_splits,
     prepare_split,
     prepare_splits,
     train_tokenizer,
 )
+from mot.sources_mot import load_splits
 
 TESTS = Path(__file__).parent
 MODALITIES = ("text", "image", "audio")
@@ -253,6 +253,15 @@ CLASSES = ClassLabel(names=["no", "yes"])
         ({"speech": Value("string"), "speaker": Value("string")}, {"text": "speech", "audio": None}),
         ({"sentence": Value("string"), "notes": Value("string")}, {"text": "sentence"}),
         ({"film": datasets.Video(), "targets": List(Value("string"))}, {"video": "film", "label": "targets"}),
+        ({"audio": Image(), "score": Value("float32")}, {"image": None, "audio": "audio"}),
+        (
+            {"png": Image(), "wav": Value("binary"), "txt": Value("string"), "cls": Value("int64")},
+            {"text": "txt", "image": "png", "audio": "wav", "label": "cls"},
+        ),
+        (
+            {"jpg": Image(), "flac": Audio(), "mp4": datasets.Video()},
+            {"image": "jpg", "audio": "flac", "video": "mp4"},
+        ),
         ({"image": Audio(), "audio": Audio(), "score": Value("float32")}, {"image": "image", "audio": "audio"}),
         ({"image_features": VECTORS, "audio": datasets.Array2D((None, 8), "float32")}, {"image": "image_features"}),
         ({"text": Value("string"), "label": Value("string")}, {"text": "text", "label": "label"}),
