@@ -329,10 +329,10 @@ class MoTCollator:
 
     def row_generator(self, row: dict[str, torch.Tensor]) -> torch.Generator:
         """Its state is a hash of the seed and the row, of which the epoch is a part."""
-        content = 0
+        content = zlib.crc32(str(self.seed).encode())
         for name in sorted(row):
             content = zlib.crc32(row[name].contiguous().reshape(-1).view(torch.uint8).numpy(), content)
-        return torch.Generator().manual_seed((self.seed << 32) + content)
+        return torch.Generator().manual_seed(content)  # of which torch takes 32 bits
 
     def drop_modalities(self, row: dict[str, torch.Tensor], random: torch.Generator) -> dict[str, torch.Tensor]:
         if not self.modality_dropout:
