@@ -1,26 +1,28 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Where rows come from: the embedded digits dataset, and the columns of any Hub or local dataset.
+"""What a dataset's columns hold, one form for every dataset, and the embedded digits dataset.
 
-A dataset goes through `load_splits` (or `load_digits_dataset`), `ModalityColumns.guess`, `prepare_splits` and
-`drop_bad_examples`, and leaves with the columns `text`, `image`, `audio`, `video` (those it has) and `label`. Media
-stay encoded (bytes or a path) until the processor opens them; a None cell is a modality that the row lacks.
+A dataset goes through `sources_mot.load_splits` (or `load_digits_dataset`), `ModalityColumns.guess`, `prepare_splits`
+and `drop_bad_examples`, and leaves with the columns `text`, `image`, `audio`, `video` (those it has) and `label`, as a
+`datasets.Dataset` or, streamed, as a `RowStream`. Media stay encoded (bytes or a path) until the processor opens them;
+a None cell is a modality that the row lacks.
 """
 
-import hashlib
 import io
+import json
 import math
-import os
 import re
 import string
 import wave
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import datasets
+import fsspec
 import numpy as np
 import pyarrow as pa
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, Value, Video
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, IterableDataset, Value, Video
 from datasets.utils import tqdm
 from PIL import Image as PILImage
 from transformers import BertTokenizer
@@ -220,113 +222,18 @@ def _remove_modalities(columns: dict[str, list], missing_rate: float, rng: np.ra
             columns[modality][row] = None
 
 
-# ---- any dataset ------------------------------------------------------------------------------------------------
-
-_BUILDER_OF_SUFFIX = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
-_VALIDATION_NAMES = ("validation", "valid", "val", "dev", "eval")
-
-
-def load_splits(
-    dataset_name: str, dataset_config: str | None = None, seed: int = 0, label_column: str | None = None
-) -> DatasetDict:
-    """Load a dataset as exactly three splits: `train`, `validation` and `test`.
-
-    Without a validation split, a tenth of the training rows becomes one (stratified when the label is a ClassLabel).
-    Without a test split, the validation split stands for it, with a warning.
-
-    Args:
-        dataset_name: an id on the Hub; a folder that `datasets.load_dataset` understands (`data/*.parquet`, an image
-            folder, files listed in `metadata.jsonl` as `image_file_name`, `audio_file_name`, ...) or that
-            `save_to_disk` wrote; or one parquet, CSV or JSON file.
-        dataset_config: the configuration, where the dataset has several.
-        seed: decides which rows are cut from train.
-        label_column: the column to stratify by; by default the one `ModalityColumns.guess` would take.
-
-    Raises:
-        ValueError: there is no `train` split.
-    """
-    splits = _read_splits(os.path.expanduser(dataset_name), dataset_config)
-    if "train" not in splits:
-        raise ValueError(
-            f"Dataset '{dataset_name}' has no 'train' split; it has {sorted(splits)}. Rename one of them."
-        )
-    train = splits["train"]
-    validation = next((splits[name] for name in _VALIDATION_NAMES if name in splits), None)
-    if validation is None:
-        train, validation = _cut_validation(train, seed, label_column)
-    test = splits.get("test")
-    if test is None:
-        test = validation
-        logger.warning(f"Dataset '{dataset_name}' has no 'test' split: its validation split stands for it.")
-    return DatasetDict(train=train, validation=validation, test=test)
-
-
-def _read_splits(path: str, dataset_config: str | None) -> DatasetDict:
-    if os.path.isfile(path):
-        suffix = Path(path).suffix.lower()
-        if suffix not in _BUILDER_OF_SUFFIX:
-            raise ValueError(f"Cannot load '{path}': a file must end in one of {sorted(_BUILDER_OF_SUFFIX)}.")
-        return datasets.load_dataset(_BUILDER_OF_SUFFIX[suffix], data_files=path)
-    if any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
-        saved = datasets.load_from_disk(path)
-        return saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
-    if _lists_several_files_per_row(path):
-        # `datasets` would take the folder for an audio folder as soon as it has as many sounds as pictures, and its
-        # Audio type then asks for torchcodec; as an image folder it needs nothing, and the column names say the rest.
-        return datasets.load_dataset("imagefolder", data_dir=path)
-    return datasets.load_dataset(path, dataset_config, cache_dir=_cache_of_folder(path))
-
-
-def _lists_several_files_per_row(path: str) -> bool:
-    """Whether a folder's metadata has columns such as `image_file_name` and `audio_file_name`."""
-    for name in ("metadata.jsonl", "metadata.csv"):
-        for metadata in Path(path).rglob(name):
-            with open(metadata, encoding="utf-8") as lines:
-                return "_file_name" in lines.readline()
-    return False
-
-
-def _cache_of_folder(path: str) -> str | None:
-    """A cache for this state of a local folder, where datasets would not notice a change of its files.
-
-    A README.md with a `configs:` list makes `load_dataset` key its cache by the patterns in that list and not by the
-    files they match, and `download_mode="force_redownload"` then fails on the sizes that it remembers.
-    """
-    if not any(os.path.isfile(os.path.join(path, name)) for name in ("README.md", ".huggingface.yaml")):
-        return None
-    state = hashlib.sha256(os.path.abspath(path).encode())
-    for file in sorted(file for file in Path(path).rglob("*") if file.is_file()):
-        status = file.stat()
-        state.update(f"{file.relative_to(path)}|{status.st_size}|{status.st_mtime_ns}\n".encode())
-    return os.path.join(datasets.config.HF_DATASETS_CACHE, "folders", state.hexdigest()[:16])
-
-
-def _cut_validation(train: Dataset, seed: int, label_column: str | None) -> tuple[Dataset, Dataset]:
-    if len(train) < 2:
-        raise ValueError(
-            f"Cannot cut a validation split from a training split of {len(train)} rows; give one of your own."
-        )
-    column = label_column or next(iter(_label_candidates(train.features)), None)
-    shuffled = np.random.default_rng(seed).permutation(len(train))
-    if isinstance(train.features.get(column), ClassLabel):
-        labels = np.array([-1 if label is None else label for label in train[column][:]])
-        shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    # Every tenth row of a random order that goes class by class holds a tenth of each class.
-    held_out = shuffled[1::10]
-    kept = np.setdiff1d(shuffled, held_out)
-    return train.select(kept), train.select(np.sort(held_out))
-
-
 # ---- which column holds what ------------------------------------------------------------------------------------
 
 _MEDIA = {"image": Image, "audio": Audio, "video": Video}
 _KNOWN_NAMES = {
-    "text": ("text", "text_features", "sentence", "caption", "transcription", "transcript", "utterance"),
-    "image": ("image", "image_features", "img"),
-    "audio": ("audio", "audio_features"),
-    "video": ("video",),
-    "label": ("label", "labels", "target", "targets", "class", "category", "sentiment", "emotion", "score"),
+    "text": ("text", "text_features", "sentence", "caption", "transcription", "transcript", "utterance", "txt"),
+    "image": ("image", "image_features", "img", "png", "jpg", "jpeg", "webp"),
+    "audio": ("audio", "audio_features", "wav", "flac", "mp3", "ogg", "opus", "m4a"),
+    "video": ("video", "mp4", "mov", "avi", "mkv", "webm"),
+    "label": ("label", "labels", "target", "targets", "class", "category", "sentiment", "emotion", "score", "cls"),
 }
+# How `datasets` stores a file of any medium.
+_STORED_FILE = {"bytes": Value("binary"), "path": Value("string")}
 # String columns that are not prose, whatever else the dataset has.
 _NOT_PROSE = re.compile(r"(^|_)(ids?|idx|index|key|uuid|md5|paths?|files?|filename|name|url|speaker|split)$", re.I)
 _LEFT_OUT = "none"
@@ -383,6 +290,14 @@ class ModalityColumns:
             raise ValueError(f"No column of text, image, audio or video was found. {_describe(features)}")
         return columns
 
+    def lines(self, features: Features) -> list[str]:
+        """One line for each modality and the label: which column was taken, and of what type it is."""
+        lines = []
+        for role in (*MODALITIES, "video", "label"):
+            name = getattr(self, role)
+            lines.append(f"{role}: " + (f"column '{name}' ({_kind_name(features[name])})" if name else "no column"))
+        return lines
+
 
 def _describe(features: Features) -> str:
     return "The columns are: " + ", ".join(f"'{name}' ({_kind_name(kind)})" for name, kind in features.items()) + "."
@@ -391,6 +306,8 @@ def _describe(features: Features) -> str:
 def _kind_name(kind) -> str:
     if _is_list(kind):
         return f"list of {_kind_name(kind.feature)}"
+    if _is_stored_file(kind):
+        return "file"
     return kind.dtype if isinstance(kind, Value) else type(kind).__name__
 
 
@@ -411,13 +328,13 @@ def _check_named(chosen: dict[str, str | None], features: Features) -> None:
 
 
 def _find_label(features: Features) -> str | None:
-    candidates = _label_candidates(features)
+    candidates = label_candidates(features)
     if candidates and candidates[0] in _KNOWN_NAMES["label"]:
         return candidates[0]
     return _only_one("label", candidates)
 
 
-def _label_candidates(features: Features) -> list[str]:
+def label_candidates(features: Features) -> list[str]:
     """The columns with a well-known name, or else the class labels of any name."""
     labels = {name: kind for name, kind in features.items() if _is_label(kind)}
     by_name = [name for name in _KNOWN_NAMES["label"] if name in labels]
@@ -432,7 +349,9 @@ def _find_modality(modality: str, features: Features) -> str | None:
         return _only_one(
             "text", [name for name in features if _is_string(features[name]) and not _NOT_PROSE.search(name)]
         )
-    return _only_one(modality, [name for name, kind in features.items() if isinstance(kind, _MEDIA[modality])])
+    others = {name for other, names in _KNOWN_NAMES.items() if other != modality for name in names}
+    of_type = [name for name, kind in features.items() if isinstance(kind, _MEDIA[modality])]
+    return _only_one(modality, [name for name in of_type if name not in others])
 
 
 def _only_one(role: str, candidates: list[str]) -> str | None:
@@ -447,7 +366,8 @@ def _serves(modality: str, kind) -> bool:
     if is_ready_features(kind) or _is_string(kind):
         return True
     # Image, Audio and Video are stored alike (bytes and path), so one that is typed wrongly is cast at no cost.
-    return modality != "text" and (isinstance(kind, tuple(_MEDIA.values())) or _is_value(kind, "binary"))
+    is_file = isinstance(kind, tuple(_MEDIA.values())) or _is_stored_file(kind) or _is_value(kind, "binary")
+    return modality != "text" and is_file
 
 
 def is_ready_features(kind) -> bool:
@@ -455,6 +375,10 @@ def is_ready_features(kind) -> bool:
     if isinstance(kind, datasets.Array2D):
         return kind.dtype.startswith("float")
     return _is_list(kind) and _is_list(kind.feature) and _is_value(kind.feature.feature, "float")
+
+
+def _is_stored_file(kind) -> bool:
+    return isinstance(kind, dict) and kind == _STORED_FILE
 
 
 def _is_label(kind) -> bool:
@@ -518,20 +442,20 @@ class LabelSpec:
 def prepare_splits(
     splits: DatasetDict, columns: ModalityColumns, problem_type: str | None = None
 ) -> tuple[DatasetDict, LabelSpec | None]:
-    """`prepare_split` for every split, with the labels learned from `train`."""
-    prepared, labels = DatasetDict(), None
+    """`prepare_split` for every split, with the labels learned from `train`; a streamed `train` is a `RowStream`."""
+    prepared, labels = type(splits)(), None
     for name in sorted(splits, key=lambda name: name != "train"):
         prepared[name], labels = prepare_split(splits[name], columns, labels, name, problem_type)
     return prepared, labels
 
 
 def prepare_split(
-    split: Dataset,
+    split: Dataset | IterableDataset,
     columns: ModalityColumns,
     labels: LabelSpec | None = None,
     split_name: str = "train",
     problem_type: str | None = None,
-) -> tuple[Dataset, LabelSpec | None]:
+) -> "tuple[Dataset | RowStream, LabelSpec | None]":
     """Reduce a split to `text`, `image`, `audio`, `video` (those in `columns`) and `label`.
 
     Media are cast to undecoded cells, so reading a row opens no file. Labels become class ids (ClassLabel, strings,
@@ -539,7 +463,8 @@ def prepare_split(
     -1) become None, are counted in a warning, and do not count in training or evaluation.
 
     Args:
-        split: any split of the dataset.
+        split: any split of the dataset. The classes of a streamed one come from its type, or else from one pass over
+            its label column alone.
         columns: which column holds what.
         labels: the labels of the training split; None learns them from this split.
         split_name: what error messages call the split.
@@ -554,6 +479,10 @@ def prepare_split(
     chosen = {role: getattr(columns, role) for role in (*columns.modalities, "label")}
     chosen = {role: name for role, name in chosen.items() if name is not None}
     _check_named(chosen, split.features)
+    if isinstance(split, IterableDataset):
+        if columns.label is not None and labels is None:
+            labels = _learn_stream_labels(split, columns.label, split_name, problem_type)
+        return RowStream(split, chosen, labels, split_name), labels
     reduced = split.with_format(None).select_columns(list(chosen.values()))
     reduced = reduced.rename_columns({name: role for role, name in chosen.items()})
     for modality in columns.modalities:
@@ -572,19 +501,17 @@ def prepare_split(
     return reduced.remove_columns("label").add_column("label", encoded, feature=labels.feature), labels
 
 
+def _learn_stream_labels(stream: IterableDataset, column: str, split_name: str, problem_type: str | None) -> LabelSpec:
+    kind = stream.features[column]
+    is_known = problem_type == "regression" or isinstance(_element(kind), ClassLabel) or _is_value(kind, "float")
+    values = [] if is_known else [row[column] for row in stream.select_columns(column)]
+    return _learn_labels(kind, _readable_labels(kind, values, split_name), problem_type)
+
+
 def _readable_labels(kind, values: list, split_name: str) -> list:
     """Labels as strings, numbers or lists of those, with class ids replaced by their names; None for missing ones."""
-    element = _element(kind)
-    readable, missing = [], []
-    for row, value in enumerate(values):
-        members = value if isinstance(value, list) else [value]
-        if any(_is_missing(member, element) for member in members):
-            missing.append(row)
-            readable.append(None)
-            continue
-        if isinstance(element, ClassLabel):
-            members = [element.int2str(member) for member in members]
-        readable.append(members if isinstance(value, list) else members[0])
+    readable = [_readable_label(value, _element(kind)) for value in values]
+    missing = [row for row, value in enumerate(readable) if value is None]
     if missing and len(missing) == len(values):
         raise ValueError(f"No row of split '{split_name}' has a label: label some, or name another label column.")
     if missing:
@@ -593,6 +520,15 @@ def _readable_labels(kind, values: list, split_name: str) -> list:
             f"(rows {_shortened(missing)})."
         )
     return readable
+
+
+def _readable_label(value, element):
+    members = value if isinstance(value, list) else [value]
+    if any(_is_missing(member, element) for member in members):
+        return None
+    if isinstance(element, ClassLabel):
+        members = [element.int2str(member) for member in members]
+    return members if isinstance(value, list) else members[0]
 
 
 def _shortened(values: Sequence, most: int = 10) -> str:
@@ -628,26 +564,149 @@ def _learn_labels(kind, readable: list, problem_type: str | None) -> LabelSpec:
 
 
 def _encode_labels(readable: list, labels: LabelSpec, split_name: str) -> list:
+    return [_encode_label(value, labels, row, split_name) for row, value in enumerate(readable)]
+
+
+def _encode_label(value, labels: LabelSpec, row: int, split_name: str):
+    """A readable label as `LabelSpec.feature` stores it."""
+    if value is None:
+        return None
     if labels.problem_type == "regression":
-        return [None if value is None else float(value) for value in readable]
-    class_ids = labels.label2id
-    encoded = []
-    for row, value in enumerate(readable):
-        if value is None:
-            encoded.append(None)
-            continue
-        ids = []
-        for name in value if isinstance(value, list) else [value]:
-            if str(name) not in class_ids:
-                raise ValueError(
-                    f"Label '{name}' of row {row} of split '{split_name}' is not among the {labels.num_labels} "
-                    f"classes of the training split: {_shortened(labels.names)}."
-                )
-            ids.append(class_ids[str(name)])
-        encoded.append(
-            [float(index in ids) for index in range(labels.num_labels)] if isinstance(value, list) else ids[0]
+        return float(value)
+    class_ids, ids = labels.label2id, []
+    for name in value if isinstance(value, list) else [value]:
+        if str(name) not in class_ids:
+            raise ValueError(
+                f"Label '{name}' of row {row} of split '{split_name}' is not among the {labels.num_labels} "
+                f"classes of the training split: {_shortened(labels.names)}."
+            )
+        ids.append(class_ids[str(name)])
+    return [float(index in ids) for index in range(labels.num_labels)] if isinstance(value, list) else ids[0]
+
+
+# ---- rows that are read as they come ----------------------------------------------------------------------------
+
+_SAMPLE_TEXTS, _SAMPLE_MEDIA = 10_000, 200  # rows that a tokenizer and the size of pictures are learned from
+
+
+class RowStream:
+    """A split that is read as it comes and never kept: an iterable of rows as `prepare_split` makes them.
+
+    Bad rows are met on the way (see `drop_bad_examples`). Shards of the source are shared out among the workers of a
+    `DataLoader`, whole shards to each.
+
+    Args:
+        source: the split with its own columns.
+        columns: the name of the column for each role ("text", "image", ..., "label").
+        labels: what the labels mean; None without a label column.
+        split_name: what messages call the split.
+    """
+
+    def __init__(
+        self, source: IterableDataset, columns: dict[str, str], labels: LabelSpec | None, split_name: str = "train"
+    ):
+        selected = source.select_columns(list(columns.values()))
+        self.source, self.columns, self.labels, self.split_name = (
+            undecoded_stream(selected),
+            columns,
+            labels,
+            split_name,
         )
-    return encoded
+        self.label_element = _element(source.features[columns["label"]]) if "label" in columns else None
+        self.features = Features({role: self._feature(role, source.features[name]) for role, name in columns.items()})
+        self.on_bad_example, self.report = "skip", None
+        self.seed, self.buffer_size = 0, 0
+
+    def _feature(self, role: str, kind):
+        """The type of a column as `prepare_split` would store it."""
+        if role == "label":
+            return self.labels.feature
+        return kind if role not in _MEDIA or is_ready_features(kind) else _MEDIA[role](decode=False)
+
+    @property
+    def column_names(self) -> list[str]:
+        return list(self.features)
+
+    def shuffle(self, seed: int, buffer_size: int) -> "RowStream":
+        """Shards in random order, rows drawn from a buffer of so many; another order in each epoch. 0 keeps the order."""
+        return self._with(seed=seed, buffer_size=buffer_size)
+
+    def take(self, number: int) -> "RowStream":
+        return self._with(source=self.source.take(number))
+
+    def checked(self, on_bad_example: str, report: Path | None) -> "RowStream":
+        return self._with(on_bad_example=on_bad_example, report=report)
+
+    def _with(self, **changes) -> "RowStream":
+        stream = object.__new__(RowStream)
+        stream.__dict__.update(self.__dict__, **changes)
+        return stream
+
+    def __iter__(self) -> Iterator[dict]:
+        return self.rows(epoch=0)
+
+    def rows(self, epoch: int) -> Iterator[dict]:
+        """The good rows, in the order of an epoch. Bad ones are reported in the first epoch."""
+        source = self.source
+        if self.buffer_size:
+            order = np.random.default_rng([self.seed, epoch])
+            source = source.shuffle(generator=order, buffer_size=self.buffer_size)
+        bad = _BadRows(self.split_name, self.on_bad_example, self.report, quiet=epoch > 0)
+        check = _ExampleCheck(self.features)
+        for index, row in enumerate(source):
+            row = self._prepared(index, row)
+            problem = check(row)
+            if problem is None:
+                yield row
+                continue
+            if not bad.rows and epoch == 0:
+                place = f"; {self.report} names it and every further one" if self.report else ""
+                logger.warning(f"skipped row {index} of '{self.split_name}', {problem.kind}: {problem}{place}")
+            bad.add(index, problem)
+
+    def _prepared(self, index: int, row: dict) -> dict:
+        prepared = {role: row[name] for role, name in self.columns.items()}
+        for role in _MEDIA:
+            if role in prepared and not is_ready_features(self.features[role]):
+                prepared[role] = _stored_file(prepared[role])
+        if "label" in prepared:
+            label = _readable_label(prepared["label"], self.label_element)
+            prepared["label"] = _encode_label(label, self.labels, index, self.split_name)
+        return prepared
+
+    def sample(self) -> Dataset:
+        """The texts of the first rows, and all of the very first ones: enough to choose a vocabulary and sizes by."""
+        check, rows = _ExampleCheck(self.features), []
+        for index, row in enumerate(islice(self.source, _SAMPLE_TEXTS)):
+            row = self._prepared(index, row)
+            if len(rows) >= _SAMPLE_MEDIA:
+                row = {"text": row.get("text")} if isinstance(row.get("text"), str) else {}
+            if not row and "text" not in self.columns:
+                break
+            if len(rows) >= _SAMPLE_MEDIA or check(row) is None:
+                rows.append({role: row.get(role) for role in self.features})
+        return Dataset(pa.Table.from_pylist(rows, schema=self.features.arrow_schema))
+
+
+def undecoded_stream(stream: IterableDataset) -> IterableDataset:
+    """The stream with its media as bytes and paths.
+
+    They are typed as pictures, whatever they are: files of any kind are stored alike, and the Audio type asks for
+    torchcodec even to pass a file on.
+    """
+    media = tuple(_MEDIA.values())
+    kinds = {name: Image(decode=False) if isinstance(kind, media) else kind for name, kind in stream.features.items()}
+    return stream.cast(Features(kinds))
+
+
+def _stored_file(cell: dict | bytes | str | None) -> dict | None:
+    if cell is None or isinstance(cell, bytes):
+        return cell and {"bytes": cell, "path": None}
+    cell = cell if isinstance(cell, dict) else {"bytes": None, "path": cell}
+    if cell["bytes"] is None and "://" in (cell["path"] or "") and not cell["path"].startswith("http"):
+        with fsspec.open(cell["path"]) as file:  # a file of a folder on the Hub
+            return {"bytes": file.read(), "path": cell["path"]}
+    return cell
 
 
 # ---- rows that would stop a training run ------------------------------------------------------------------------
@@ -663,18 +722,24 @@ class _BadExample(ValueError):
         self.kind = kind
 
 
-def drop_bad_examples(split: Dataset, on_bad_example: str = "skip", split_name: str | None = None) -> Dataset:
+def drop_bad_examples(
+    split: Dataset | RowStream,
+    on_bad_example: str = "skip",
+    split_name: str | None = None,
+    report: str | Path | None = None,
+) -> Dataset | RowStream:
     """Decode every image, sound and video once, so that no row stops a training run an hour into it.
 
     Bad are rows whose file is missing or cannot be decoded; audio that is empty, shorter than one window (25 ms) or
     holds NaN or infinite samples; ready features of another form than (length, feature_size), or not finite; and rows
-    that lack every modality.
+    that lack every modality. The rows of a stream are decoded when they are met.
 
     Args:
         split: a split with the columns that `prepare_split` gives.
         on_bad_example: "skip" leaves bad rows out and says how many and why in one warning; "raise" stops at the
             first one.
         split_name: what messages call the split; by default the name it has of its own.
+        report: a JSON lines file that gets a line `{"split", "index", "reason"}` for each bad row.
 
     Raises:
         ValueError: a row is bad under "raise", or no good row is left.
@@ -682,32 +747,50 @@ def drop_bad_examples(split: Dataset, on_bad_example: str = "skip", split_name: 
     """
     if on_bad_example not in ("skip", "raise"):
         raise ValueError(f"`on_bad_example` is 'skip' or 'raise', got '{on_bad_example}'.")
+    report = report and Path(report)
+    if isinstance(split, RowStream):
+        return split.checked(on_bad_example, report)
     name = split_name or str(split.split or "unnamed")
     undecoded = split.with_format(None)
     for column in _MEDIA:
         if isinstance(split.features.get(column), tuple(_MEDIA.values())):
             undecoded = undecoded.cast_column(column, _MEDIA[column](decode=False))
-    ready = [column for column in (*MODALITIES, "video") if is_ready_features(split.features.get(column))]
 
-    feature_sizes, good, bad = {}, [], {}
+    check, good, bad = _ExampleCheck(split.features), [], _BadRows(name, on_bad_example, report)
     for row, example in enumerate(tqdm(undecoded, desc=f"Checking '{name}'", unit="row")):
-        try:
-            _check_example(example, ready, feature_sizes)
+        problem = check(example)
+        if problem is None:
             good.append(row)
-        except _BadExample as problem:
-            if on_bad_example == "raise":
-                raise ValueError(
-                    f"Row {row} of split '{name}' is a bad example, {problem.kind}: {problem} Repair or remove it, or "
-                    "leave such rows out with on_bad_example='skip'."
-                ) from problem
-            bad.setdefault(problem.kind, []).append(row)
-    if not bad:
+        else:
+            bad.add(row, problem)
+    if not bad.rows:
         return split
-    summary = f"skipped {len(split) - len(good)} of {len(split)} rows of '{name}': {_count(bad)}"
+    summary = f"skipped {len(split) - len(good)} of {len(split)} rows of '{name}': {_count(bad.rows)}"
     if not good:
         raise ValueError(f"No row is left: {summary}.")
-    logger.warning(summary)
+    logger.warning(summary + (f"; {report} names each with its reason" if report else ""))
     return split.select(good)
+
+
+class _BadRows:
+    """The bad rows of one split: kept by kind, and each written to the report; or fatal. `quiet` writes nothing."""
+
+    def __init__(self, split_name: str, on_bad_example: str, report: Path | None, quiet: bool = False):
+        self.split_name, self.on_bad_example, self.report = split_name, on_bad_example, None if quiet else report
+        self.rows: dict[str, list[int]] = {}
+
+    def add(self, row: int, problem: _BadExample) -> None:
+        if self.on_bad_example == "raise":
+            raise ValueError(
+                f"Row {row} of split '{self.split_name}' is a bad example, {problem.kind}: {problem} Repair or remove it, "
+                "or leave such rows out with on_bad_example='skip'."
+            ) from problem
+        self.rows.setdefault(problem.kind, []).append(row)
+        if self.report:
+            line = {"split": self.split_name, "index": row, "reason": f"{problem.kind}: {problem}"}
+            self.report.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.report, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
 
 def _count(bad: dict[str, list[int]]) -> str:
@@ -719,8 +802,22 @@ def _count(bad: dict[str, list[int]]) -> str:
     return ", ".join(counts)
 
 
+class _ExampleCheck:
+    """Finds what is wrong with a row; remembers the width of each modality's ready features, (column: width)."""
+
+    def __init__(self, features: Features):
+        self.ready = [column for column in (*MODALITIES, "video") if is_ready_features(features.get(column))]
+        self.feature_sizes: dict[str, int] = {}
+
+    def __call__(self, example: dict) -> _BadExample | None:
+        try:
+            _check_example(example, self.ready, self.feature_sizes)
+        except _BadExample as problem:
+            return problem
+
+
 def _check_example(example: dict, ready: list[str], feature_sizes: dict[str, int]) -> None:
-    """Raises `_BadExample`. `feature_sizes` remembers the width of each modality's ready features, (column: width)."""
+    """Raises `_BadExample`."""
     present = [name for name in (*MODALITIES, "video") if not _is_absent(example.get(name))]
     if not present:
         raise _BadExample("empty row", "every modality is None or blank.")

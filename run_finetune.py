@@ -43,10 +43,10 @@ from mot.configuration_mot import MODALITIES
 from mot.data_mot import (
     LabelSpec,
     ModalityColumns,
+    RowStream,
     drop_bad_examples,
     is_ready_features,
     load_digits_dataset,
-    load_splits,
     prepare_splits,
     train_tokenizer,
 )
@@ -54,6 +54,7 @@ from mot.decoding_mot import load_image
 from mot.metrics_mot import compute_metrics, sentiment_metrics
 from mot.optimization_mot import add_lora
 from mot.report_mot import print_table, save_examples, usage_lines, write_card
+from mot.sources_mot import load_splits
 from mot.training_mot import (
     AudioAugmentation,
     CachedDataset,
@@ -62,6 +63,7 @@ from mot.training_mot import (
     MoTCollator,
     MoTTrainer,
     MoTTrainingArguments,
+    StreamedDataset,
     cache_features,
     encoded_bytes,
 )
@@ -93,6 +95,29 @@ class DataArguments:
     dataset_config: str | None = field(
         default=None, metadata={"help": "The dataset's configuration, if it has several."}
     )
+    dataset_revision: str | None = field(
+        default=None, metadata={"help": "A branch, tag or commit of a dataset on the Hub."}
+    )
+    train_split: str | None = field(default=None, metadata={"help": "The split to train on; 'train' if not given."})
+    validation_split: str | None = field(
+        default=None,
+        metadata={
+            "help": "'validation', 'valid', 'val', 'dev' or 'eval' if not given, or a tenth of the training rows."
+        },
+    )
+    test_split: str | None = field(default=None, metadata={"help": "'test' if not given, or the validation split."})
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read the training rows as they come and keep none; needs --max_steps and a validation split."
+        },
+    )
+    shuffle_buffer: int = field(
+        default=1000, metadata={"help": "Rows that a stream's next row is drawn from; 0 leaves them in their order."}
+    )
+    max_eval_samples: int = field(
+        default=2000, metadata={"help": "Of a stream, validate and test on at most so many rows, the first ones."}
+    )
     text_column: str | None = field(
         default=None, metadata={"help": "Found by name and type if not given; 'none' leaves it out."}
     )
@@ -108,10 +133,12 @@ class DataArguments:
         metadata={"help": "For regression to scores from -3 to 3: the numbers that MOSI and MOSEI are reported in."},
     )
     max_train_samples: int | None = field(
-        default=None, metadata={"help": "Train on so many rows, drawn by the seed, of each class its share."}
+        default=None,
+        metadata={"help": "Train on so many rows, drawn by the seed, of each class its share; of a stream the first."},
     )
     on_bad_example: Literal["skip", "raise"] = field(
-        default="skip", metadata={"help": "Leave out rows that cannot be decoded, with a counted warning, or stop."}
+        default="skip",
+        metadata={"help": "Leave out rows that cannot be decoded and name them in bad_rows.jsonl, or stop."},
     )
     evaluate_on: Literal["test", "validation"] = field(
         default="test", metadata={"help": "The split of the final table; `validation` while you choose settings."}
@@ -205,21 +232,23 @@ def with_defaults(arguments: list[str], parser: HfArgumentParser) -> list[str]:
     return arguments + [part for name, value in defaults.items() if name not in given for part in (name, value)]
 
 
-def load_data(data: DataArguments, seed: int) -> tuple[datasets.DatasetDict, LabelSpec | None]:
+def load_data(
+    data: DataArguments, seed: int, report: Path | None = None
+) -> tuple[dict[str, datasets.Dataset | RowStream], LabelSpec | None]:
     """
-    The three splits with columns `text`, `image`, `audio`, `video`, `label`, without rows that cannot be read; and what
-    the labels mean. Sets `data.task` where it was not given.
+    The three splits with columns `text`, `image`, `audio`, `video`, `label`, without rows that cannot be read, which
+    `report` names; and what the labels mean. Sets `data.task` where it was not given, and says which columns it took.
     """
-    if data.dataset_name is None:
-        splits = load_digits_dataset(seed)
-        if data.task == "regression":  # the digit is the number
-            splits = splits.cast_column("label", datasets.Value("int64"))
-    else:
-        splits = load_splits(data.dataset_name, data.dataset_config, seed, data.label_column)
+    splits = read_splits(data, seed)
     names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
     if data.task == "pretraining":
         names["label"] = "none"
-    columns = ModalityColumns.guess(splits["train"].features, **names)
+    features = splits["train"].features
+    columns = ModalityColumns.guess(features, **names)
+    if report is not None:  # on one process of several
+        report.unlink(missing_ok=True)
+        print("\n".join(columns.lines(features)))
+        print("Name another with --text_column, --image_column, ...; 'none' leaves one out.")
     if columns.label is None and data.task not in ("retrieval", "pretraining"):
         raise ValueError(
             f"No label column was found among {', '.join(splits['train'].column_names)}: name it with --label_column."
@@ -228,8 +257,41 @@ def load_data(data: DataArguments, seed: int) -> tuple[datasets.DatasetDict, Lab
     check_task(data, columns, labels)
     if data.max_train_samples is not None:
         splits["train"] = draw_rows(splits["train"], data.max_train_samples, seed)
-    checked = {name: drop_bad_examples(split, data.on_bad_example, name) for name, split in splits.items()}
-    return datasets.DatasetDict(checked), labels
+    splits = {name: drop_bad_examples(split, data.on_bad_example, name, report) for name, split in splits.items()}
+    if data.streaming:
+        splits["train"] = splits["train"].shuffle(seed, data.shuffle_buffer)
+    return splits, labels
+
+
+def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | datasets.IterableDataset]:
+    """The splits with the columns of the dataset."""
+    if data.dataset_name is None:
+        splits = load_digits_dataset(seed)
+        if data.task == "regression":  # the digit is the number
+            splits = splits.cast_column("label", datasets.Value("int64"))
+        return splits
+    return load_splits(
+        data.dataset_name,
+        data.dataset_config,
+        seed,
+        data.label_column,
+        revision=data.dataset_revision,
+        split_names={name: getattr(data, f"{name}_split") for name in ("train", "validation", "test")},
+        streaming=data.streaming,
+        max_eval_rows=data.max_eval_samples,
+    )
+
+
+def prepare_to_stream(data: DataArguments, training: RunArguments) -> None:
+    if data.dataset_name is None:
+        raise ValueError("--streaming is for a dataset that is named with --dataset_name; the digits fit into memory.")
+    if training.max_steps <= 0:
+        raise ValueError(
+            "--streaming needs --max_steps, since the length of a stream is not known: rows x epochs / "
+            "(--per_device_train_batch_size x --gradient_accumulation_steps x number of processes), rounded up."
+        )
+    # Batches made by one process for all would have to hold the same modalities.
+    training.accelerator_config.dispatch_batches = False
 
 
 def check_task(data: DataArguments, columns: ModalityColumns, labels: LabelSpec | None) -> None:
@@ -250,8 +312,10 @@ def check_task(data: DataArguments, columns: ModalityColumns, labels: LabelSpec 
         raise ValueError(f"Retrieval needs two modalities or more; found {', '.join(columns.modalities)}.")
 
 
-def draw_rows(train: datasets.Dataset, number: int, seed: int) -> datasets.Dataset:
-    """`number` rows, of each class its share."""
+def draw_rows(train: datasets.Dataset | RowStream, number: int, seed: int) -> datasets.Dataset | RowStream:
+    """`number` rows, of each class its share; of a stream the first."""
+    if isinstance(train, RowStream):
+        return train.take(number)
     if not 0 < number <= len(train):
         raise ValueError(f"--max_train_samples is {number}, but the training split has {len(train)} rows.")
     if number == len(train):
@@ -368,11 +432,14 @@ def check_lora(model: ModelArguments, task: str) -> None:
         raise ValueError("--merge_lora merges what --lora trains: give both.")
 
 
-def encode_split(name: str, split: datasets.Dataset, processor: MoTProcessor, data: DataArguments, num_proc: int):
+def encode_split(
+    name: str, split: datasets.Dataset | RowStream, processor: MoTProcessor, data: DataArguments, num_proc: int
+) -> EncodedDataset | CachedDataset | StreamedDataset:
     """The rows of a split as tensors: from the disk if they fit there, else encoded whenever they are read."""
-    encoded = EncodedDataset(
-        split, processor, max_audio_seconds=data.max_audio_seconds, max_text_tokens=data.max_text_tokens
-    )
+    limits = {"max_audio_seconds": data.max_audio_seconds, "max_text_tokens": data.max_text_tokens}
+    if isinstance(split, RowStream):
+        return StreamedDataset(split, processor, **limits)
+    encoded = EncodedDataset(split, processor, **limits)
     if data.cache_gigabytes == 0:
         return encoded
     gigabytes = encoded_bytes(encoded) / 1e9
@@ -385,20 +452,23 @@ def encode_split(name: str, split: datasets.Dataset, processor: MoTProcessor, da
     return encoded
 
 
-def build_collators(processor: MoTProcessor, config: MoTConfig, data: DataArguments, model: ModelArguments) -> dict:
+def build_collators(
+    processor: MoTProcessor, config: MoTConfig, data: DataArguments, model: ModelArguments, seed: int
+) -> dict:
     """What makes the batches of evaluation and, augmented, of training."""
     pad_token_id, word_masking = processor.tokenizer.pad_token_id, None
     if data.task == "pretraining" and config.text_config and config.text_config.feature_size is None:
         share = config.text_config.mask_ratio
         word_masking = DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=share)
     return {
-        "data_collator": MoTCollator(pad_token_id, word_masking=word_masking),
+        "data_collator": MoTCollator(pad_token_id, word_masking=word_masking, seed=seed),
         "train_collator": MoTCollator(
             pad_token_id,
             ImageAugmentation() if model.image_augmentation else None,
             AUDIO_AUGMENTATIONS[model.audio_kind] if model.audio_augmentation else None,
             model.modality_dropout,
             word_masking,
+            seed=seed,
         ),
     }
 
@@ -427,13 +497,17 @@ def main(arguments: list[str] | None = None) -> dict:
     arguments = sys.argv[1:] if arguments is None else arguments
     data, model_arguments, training = parser.parse_args_into_dataclasses(with_defaults(arguments, parser))
     set_seed(training.seed)
+    if data.streaming:
+        prepare_to_stream(data, training)
 
+    report = Path(training.output_dir) / "bad_rows.jsonl" if training.process_index == 0 else None
     with training.main_process_first():
-        splits, labels = load_data(data, training.seed)
-    processor = build_processor(splits["train"], model_arguments, data.max_text_tokens)
+        splits, labels = load_data(data, training.seed, report)
+    train_sample = splits["train"].sample() if data.streaming else splits["train"]
     check_lora(model_arguments, data.task)
+    processor = build_processor(train_sample, model_arguments, data.max_text_tokens)
     checkpoint = model_arguments.model_name_or_path
-    config = None if checkpoint else build_config(splits["train"], labels, processor, data, model_arguments)
+    config = None if checkpoint else build_config(train_sample, labels, processor, data, model_arguments)
     model = build_model(config, data, labels, checkpoint)
     if model_arguments.lora:
         model = add_lora(model, model_arguments.lora_rank)
@@ -455,7 +529,7 @@ def main(arguments: list[str] | None = None) -> dict:
         train_dataset=encoded["train"],
         eval_dataset=encoded["validation"],
         processing_class=processor,
-        **build_collators(processor, model.config, data, model_arguments),
+        **build_collators(processor, model.config, data, model_arguments, training.seed),
         compute_metrics=build_metrics(data, labels),
     )
     start = time.time()

@@ -1,16 +1,18 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Training on any subset of the modalities: `MoTTrainer` with its arguments and data collator.
 
-Rows pass through the processor once (`EncodedDataset`; `cache_features` keeps them on disk), are augmented and padded to a
-batch (`MoTCollator`), and train one model for every subset of its modalities at once (the objective of `MoTTrainer`).
+Rows pass through the processor once (`EncodedDataset`; `cache_features` keeps them on disk) or whenever they are read
+(`StreamedDataset`), are augmented and padded to a batch (`MoTCollator`), and train one model for every subset of its
+modalities at once (the objective of `MoTTrainer`).
 """
 
 import inspect
 import itertools
 import json
 import tempfile
+import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -26,13 +28,14 @@ from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.utils import logging
 
 from .configuration_mot import MODALITIES
-from .data_mot import is_ready_features
+from .data_mot import RowStream, is_ready_features
 from .launch_mot import check_engine, check_processes
 from .loss_mot import IGNORED_LABEL
 from .metrics_mot import compute_metrics, pairwise_retrieval_metrics
@@ -76,14 +79,32 @@ def subset_name(subset: Iterable[str]) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-class EncodedDataset(torch.utils.data.Dataset):
+class EpochDataset(torch.utils.data.Dataset):
+    """
+    Rows that carry the number of the epoch as `epoch`, by which the collator augments them anew.
+
+    It lies in shared memory, so that `set_epoch` reaches the workers of a `DataLoader` that live on. accelerate calls it
+    before each epoch.
+    """
+
+    def __init__(self):
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch.fill_(epoch)
+
+    def in_epoch(self, row: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return row | {"epoch": self.epoch.clone()}
+
+
+class EncodedDataset(EpochDataset):
     """
     Rows of a dataset with columns `text`, `image`, `audio`, `video`, `label` (any may be missing or None), each as the
     processor's tensors without the batch dimension. Rows are encoded when first asked for and kept in memory as long
     as they fit, so that later epochs cost no decoding.
 
     Args:
-        split: a `datasets.Dataset`, or any sequence of such rows.
+        split: a `datasets.Dataset`, a `RowStream`, of which rows can only be encoded, or any sequence of such rows.
         processor: a `MoTProcessor`.
         cache_bytes: the memory for encoded rows, by default 4 GiB.
         max_audio_seconds, max_text_tokens: longer inputs are cut.
@@ -97,6 +118,7 @@ class EncodedDataset(torch.utils.data.Dataset):
         max_audio_seconds: float | None = None,
         max_text_tokens: int | None = None,
     ):
+        super().__init__()
         features = getattr(split, "features", None) or {}
         for column, kind in features.items():
             if isinstance(kind, (datasets.Image, datasets.Audio, datasets.Video)) and kind.decode:
@@ -120,13 +142,13 @@ class EncodedDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         if index in self.cache:
-            return self.cache[index]
+            return self.in_epoch(self.cache[index])
         row = self.encode(self.split[index])
         size = sum(value.nbytes for value in row.values())
         if size <= self.free_bytes:
             self.free_bytes -= size
             self.cache[index] = row
-        return row
+        return self.in_epoch(row)
 
     def encode(self, row: dict) -> dict[str, torch.Tensor]:
         arguments = {
@@ -146,7 +168,32 @@ class EncodedDataset(torch.utils.data.Dataset):
         return example
 
 
-class CachedDataset(torch.utils.data.Dataset):
+class StreamedDataset(torch.utils.data.IterableDataset):
+    """
+    Rows of a stream, encoded as they come, one epoch after another without end: how many steps to train is
+    `max_steps`, and to skip the rows of so many steps is to resume.
+
+    Args:
+        stream: a `RowStream`.
+        processor, max_audio_seconds, max_text_tokens: as for `EncodedDataset`.
+    """
+
+    def __init__(self, stream: RowStream, processor, **limits):
+        self.stream, self.encoder = stream, EncodedDataset(stream, processor, **limits)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        for epoch in itertools.count():
+            is_empty = True
+            for row in self.stream.rows(epoch):
+                is_empty = False
+                yield self.encoder.encode(row) | {"epoch": torch.tensor(epoch)}
+            if is_empty and torch.utils.data.get_worker_info() is None:
+                raise ValueError(f"The stream of split '{self.stream.split_name}' has no row that can be read.")
+            if is_empty:  # there are more workers than shards
+                return
+
+
+class CachedDataset(EpochDataset):
     """
     The rows of an `EncodedDataset`, read from disk.
 
@@ -156,17 +203,18 @@ class CachedDataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, rows: datasets.Dataset):
+        super().__init__()
         self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return safetensors.torch.load(self.rows[index]["tensors"])
+        return self.in_epoch(safetensors.torch.load(self.rows[index]["tensors"]))
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
         """A batch at once, which is what a `DataLoader` asks for."""
-        return [safetensors.torch.load(tensors) for tensors in self.rows[indices]["tensors"]]
+        return [self.in_epoch(safetensors.torch.load(tensors)) for tensors in self.rows[indices]["tensors"]]
 
 
 def cache_features(dataset: EncodedDataset, num_proc: int | None = None, folder: str | None = None) -> CachedDataset:
@@ -239,6 +287,9 @@ class MoTCollator:
     Encoded rows to a batch: augmented (in training), padded, with masks; a modality that a row lacks is zeros with a
     zero mask, one that no row has is left out. A row without a label gets -100, or NaN where labels are numbers.
 
+    What is random depends on the seed, the epoch that a row carries and what the row holds, on nothing else: the batch
+    is the same whichever worker makes it, streamed or not, and in a run that was resumed.
+
     Args:
         pad_token_id: what pads `input_ids`.
         image_augmentation: an `ImageAugmentation`, or None.
@@ -249,6 +300,7 @@ class MoTCollator:
             few lengths. The model's own limits must allow for it.
         return_loss: asks a head that retrieves or pretrains for its loss, which needs no labels, in evaluation too: for
             a plain `Trainer`, with `label_names=[]`.
+        seed: of augmentation, dropout and masking.
     """
 
     pad_token_id: int = 0
@@ -258,24 +310,19 @@ class MoTCollator:
     word_masking: DataCollatorForLanguageModeling | None = None
     pad_to_multiple_of: int = 1
     return_loss: bool = False
+    seed: int = 0
 
     def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict:
-        rows = [self.drop_modalities(row) for row in rows]
-        if self.audio_augmentation:
-            rows = [self.augment_audio(row) for row in rows]
+        rows = [self.augment(row) for row in rows]
         batch = {}
         for name, (mask_name, _) in INPUTS.items():
             values = [row.get(name) for row in rows]
             if any(value is not None for value in values):
                 batch[name], batch[mask_name] = self.pad(name, values)
-        for name in TIMES.values():
+        for name in (*TIMES.values(), "text_labels"):
             values = [row.get(name) for row in rows]
             if any(value is not None for value in values):
                 batch[name], _ = self.pad(name, values)
-        if self.word_masking and "input_ids" in batch:
-            batch["input_ids"], batch["text_labels"] = self.word_masking.torch_mask_tokens(batch["input_ids"])
-        if self.image_augmentation and "pixel_values" in batch:
-            batch["pixel_values"] = self.image_augmentation(batch["pixel_values"])
         labels = [row["labels"] for row in rows if "labels" in row]
         if labels:
             missing = torch.full_like(labels[0], torch.nan if labels[0].is_floating_point() else IGNORED_LABEL)
@@ -284,21 +331,39 @@ class MoTCollator:
             batch["return_loss"] = True
         return batch
 
-    def drop_modalities(self, row: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def augment(self, row: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        random = self.row_generator(row)
+        row = self.drop_modalities(row, random)
+        if self.audio_augmentation and "input_features" in row:
+            row = self.augment_audio(row, random)
+        if self.image_augmentation and "pixel_values" in row:
+            row = row | {"pixel_values": self.image_augmentation(row["pixel_values"], random)}
+        if self.word_masking and "input_ids" in row:
+            self.word_masking.generator = random
+            ids, labels = self.word_masking.torch_mask_tokens(row["input_ids"][None].clone())
+            row = row | {"input_ids": ids[0], "text_labels": labels[0]}
+        return row
+
+    def row_generator(self, row: dict[str, torch.Tensor]) -> torch.Generator:
+        """Its state is a hash of the seed and the row, of which the epoch is a part."""
+        content = zlib.crc32(str(self.seed).encode())
+        for name in sorted(row):
+            content = zlib.crc32(row[name].contiguous().reshape(-1).view(torch.uint8).numpy(), content)
+        return torch.Generator().manual_seed(content)  # of which torch takes 32 bits
+
+    def drop_modalities(self, row: dict[str, torch.Tensor], random: torch.Generator) -> dict[str, torch.Tensor]:
         if not self.modality_dropout:
             return row
         names = [name for name in INPUTS if name in row]
-        dropped = [name for name in names if torch.rand(()) < self.modality_dropout]
+        dropped = [name for name in names if torch.rand((), generator=random) < self.modality_dropout]
         if len(dropped) == len(names):
-            dropped.pop(int(torch.randint(len(names), ())))
+            dropped.pop(int(torch.randint(len(names), (), generator=random)))
         dropped += [TIMES[name] for name in dropped if name in TIMES]
         return {name: value for name, value in row.items() if name not in dropped}
 
-    def augment_audio(self, row: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def augment_audio(self, row: dict[str, torch.Tensor], random: torch.Generator) -> dict[str, torch.Tensor]:
         """Another tempo gives other frames over the same seconds, so that what happened together stays together."""
-        if "input_features" not in row:
-            return row
-        row = row | {"input_features": self.audio_augmentation(row["input_features"])}
+        row = row | {"input_features": self.audio_augmentation(row["input_features"], random)}
         if "input_features_times" in row:
             times, length = row["input_features_times"], len(row["input_features"])
             row["input_features_times"] = F.interpolate(times[None, None], size=length, mode="linear")[0, 0]
@@ -311,7 +376,7 @@ class MoTCollator:
             mask = torch.tensor([value is not None for value in values]).long()
             return torch.stack([torch.zeros_like(example) if value is None else value for value in values]), mask
         lengths = [0 if value is None else len(value) for value in values]
-        fill = self.pad_token_id if name == "input_ids" else 0
+        fill = {"input_ids": self.pad_token_id, "text_labels": IGNORED_LABEL}.get(name, 0)
         longest = -(-max(lengths) // self.pad_to_multiple_of) * self.pad_to_multiple_of
         padded = example.new_full((len(values), longest, *example.shape[1:]), fill)
         for row, value, length in zip(padded, values, lengths):
@@ -336,28 +401,24 @@ class ImageAugmentation:
     shear: float = 0.12
     shift: float = 0.08
 
-    def __call__(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) or (B, F, C, H, W) -> the same shape."""
-        frames = pixel_values.shape[1] if pixel_values.ndim == 5 else 1
-        transforms = self.random_transforms(len(pixel_values)).repeat_interleave(frames, dim=0)
+    def __call__(self, pixel_values: torch.Tensor, random: torch.Generator | None = None) -> torch.Tensor:
+        """One picture (C, H, W) or the frames of one video (F, C, H, W) -> the same shape."""
         pixels = pixel_values.reshape(-1, *pixel_values.shape[-3:])
+        transforms = self.random_transform(random).expand(len(pixels), 2, 3)
         grid = F.affine_grid(transforms, list(pixels.shape), align_corners=False)
         return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False).reshape(pixel_values.shape)
 
-    def random_transforms(self, number: int) -> torch.Tensor:
-        """(number, 2, 3) affine maps from places of the result to places of the picture."""
-
-        def symmetric(limit: float) -> torch.Tensor:
-            return (torch.rand(number) * 2 - 1) * limit
-
-        angle = symmetric(self.degrees * np.pi / 180)
-        scale_x, scale_y = 1 + symmetric(self.scale), 1 + symmetric(self.scale)
-        shear = symmetric(self.shear)
-        rows = [
-            torch.stack([scale_x * angle.cos(), shear - angle.sin(), symmetric(2 * self.shift)], dim=1),
-            torch.stack([angle.sin(), scale_y * angle.cos(), symmetric(2 * self.shift)], dim=1),
-        ]
-        return torch.stack(rows, dim=1)
+    def random_transform(self, random: torch.Generator | None) -> torch.Tensor:
+        """(2, 3), an affine map from places of the result to places of the picture."""
+        limits = [self.degrees * np.pi / 180, self.scale, self.scale, self.shear, 2 * self.shift, 2 * self.shift]
+        drawn = (torch.rand(len(limits), generator=random) * 2 - 1) * torch.tensor(limits)
+        angle, scale_x, scale_y, shear, shift_x, shift_y = drawn
+        return torch.stack(
+            [
+                torch.stack([(1 + scale_x) * angle.cos(), shear - angle.sin(), shift_x]),
+                torch.stack([angle.sin(), (1 + scale_y) * angle.cos(), shift_y]),
+            ]
+        )
 
 
 @dataclass
@@ -376,17 +437,17 @@ class AudioAugmentation:
     tract: float = 0.12
     noise: float = 3.0
 
-    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+    def __call__(self, frames: torch.Tensor, random: torch.Generator | None = None) -> torch.Tensor:
         """(T, bins) -> (another T, bins)."""
-        frames = self.stretch(frames)
+        frames = self.stretch(frames, random)
         if not self.noise:
             return frames
-        level = frames.max() - self.noise * (1 + 2 * torch.rand(()))
+        level = frames.max() - self.noise * (1 + 2 * torch.rand((), generator=random))
         return torch.logaddexp(frames, level.expand_as(frames))
 
-    def stretch(self, frames: torch.Tensor) -> torch.Tensor:
+    def stretch(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
         length, bins = frames.shape
-        tempo, tract = ((torch.rand(2) * 2 - 1) * torch.tensor([self.tempo, self.tract])).tolist()
+        tempo, tract = ((torch.rand(2, generator=random) * 2 - 1) * torch.tensor([self.tempo, self.tract])).tolist()
         size = (max(1, round(length * (1 + tempo))), max(2, round(bins * (1 + tract))))
         stretched = F.interpolate(frames[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
         # Narrower than before, the last bin is repeated upward; wider, the top is cut.
@@ -449,6 +510,14 @@ class MoTTrainingArguments(TrainingArguments):
             )
 
 
+class EpochCallback(TrainerCallback):
+    """Tells the training rows their epoch, which accelerate does not where several processes share the batches."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        if isinstance(train_dataloader.dataset, EpochDataset):
+            train_dataloader.dataset.set_epoch(int(round(state.epoch or 0, 6)))
+
+
 class MoTTrainer(Trainer):
     """
     `Trainer` for all MoT models. Each loss term is logged beside the loss.
@@ -469,6 +538,7 @@ class MoTTrainer(Trainer):
             raise TypeError(f"`args` are {type(self.args).__name__}; MoTTrainer takes MoTTrainingArguments.")
         check_engine(self.accelerator)
         self.train_collator = train_collator or self.data_collator
+        self.add_callback(EpochCallback)
         if self.args.freeze:
             freeze(self.model, self.args.freeze)
         if self.args.early_stopping_patience is not None:
@@ -482,9 +552,13 @@ class MoTTrainer(Trainer):
     def get_train_dataloader(self):
         evaluation_collator, self.data_collator = self.data_collator, self.train_collator
         try:
-            return super().get_train_dataloader()
+            dataloader = super().get_train_dataloader()
         finally:
             self.data_collator = evaluation_collator
+        # Every pass over the data draws a seed for its workers: not from the numbers that dropout draws from, so that
+        # a stream, which is one pass, trains as rows that are read again in each epoch.
+        dataloader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
+        return dataloader
 
     @property
     def head(self) -> torch.nn.Module:

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from mot import MoTForRetrieval, MoTProcessor
-from mot.data_mot import DIGIT_NAMES, ModalityColumns, load_splits, prepare_splits
+from mot.data_mot import DIGIT_NAMES, ModalityColumns, prepare_splits
 from mot.metrics_mot import retrieval_metrics
+from mot.sources_mot import load_splits
 from mot.training_mot import EncodedDataset, MoTCollator
 
 SEARCHES = ((("audio",), ("image",), False), (("image",), ("audio",), False), (("text", "audio"), ("image",), True))

@@ -10,16 +10,19 @@ import re
 import subprocess
 import sys
 import wave
+from itertools import islice
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 import soundfile
+import torch
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 from PIL import Image as PILImage
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, DataCollatorForLanguageModeling
 
+from mot import MoTProcessor
 from mot.data_mot import (
     DIGIT_NAMES,
     DIGITS_FEATURES,
@@ -27,11 +30,13 @@ from mot.data_mot import (
     ModalityColumns,
     drop_bad_examples,
     load_digits_dataset,
-    load_splits,
     prepare_split,
     prepare_splits,
     train_tokenizer,
 )
+from mot.run_finetune import main
+from mot.sources_mot import load_splits
+from mot.training_mot import AudioAugmentation, EncodedDataset, ImageAugmentation, MoTCollator, StreamedDataset
 
 TESTS = Path(__file__).parent
 MODALITIES = ("text", "image", "audio")
@@ -253,6 +258,15 @@ CLASSES = ClassLabel(names=["no", "yes"])
         ({"speech": Value("string"), "speaker": Value("string")}, {"text": "speech", "audio": None}),
         ({"sentence": Value("string"), "notes": Value("string")}, {"text": "sentence"}),
         ({"film": datasets.Video(), "targets": List(Value("string"))}, {"video": "film", "label": "targets"}),
+        ({"audio": Image(), "score": Value("float32")}, {"image": None, "audio": "audio"}),
+        (
+            {"png": Image(), "wav": Value("binary"), "txt": Value("string"), "cls": Value("int64")},
+            {"text": "txt", "image": "png", "audio": "wav", "label": "cls"},
+        ),
+        (
+            {"jpg": Image(), "flac": Audio(), "mp4": datasets.Video()},
+            {"image": "jpg", "audio": "flac", "video": "mp4"},
+        ),
         ({"image": Audio(), "audio": Audio(), "score": Value("float32")}, {"image": "image", "audio": "audio"}),
         ({"image_features": VECTORS, "audio": datasets.Array2D((None, 8), "float32")}, {"image": "image_features"}),
         ({"text": Value("string"), "label": Value("string")}, {"text": "text", "label": "label"}),
@@ -261,6 +275,17 @@ CLASSES = ClassLabel(names=["no", "yes"])
 def test_columns_are_guessed_by_name_then_type(features, expected):
     guessed = ModalityColumns.guess(Features(features))
     assert {role: getattr(guessed, role) for role in expected} == expected
+
+
+def test_the_chosen_columns_are_named_with_their_types():
+    features = Features({"transcript": Value("string"), "png": Image(), "mood": CLASSES, "clip": VECTORS})
+    assert ModalityColumns("transcript", "png", "clip", label="mood").lines(features) == [
+        "text: column 'transcript' (string)",
+        "image: column 'png' (Image)",
+        "audio: column 'clip' (list of list of float32)",
+        "video: no column",
+        "label: column 'mood' (ClassLabel)",
+    ]
 
 
 def test_named_columns_win_and_none_leaves_a_modality_out():
@@ -476,6 +501,155 @@ def test_broken_ready_features_are_counted_by_kind(caplog):
 def test_no_good_row_left_is_an_error():
     with pytest.raises(ValueError, match="No row is left: skipped 1 of 1"):
         drop_bad_examples(tri_modal_dataset([(None, None, None)]))
+
+
+def test_bad_rows_are_named_in_the_report_with_their_reason(tmp_path, caplog):
+    split = tri_modal_dataset([("a", GOOD_IMAGE, None), ("a", b"not a picture", None), (None, None, None)])
+    assert len(drop_bad_examples(split, split_name="train", report=tmp_path / "out" / "bad_rows.jsonl")) == 1
+    lines = [json.loads(line) for line in (tmp_path / "out" / "bad_rows.jsonl").read_text().splitlines()]
+    assert [(line["split"], line["index"]) for line in lines] == [("train", 1), ("train", 2)]
+    assert "corrupt image: cannot identify" in lines[0]["reason"] and "empty row" in lines[1]["reason"]
+    assert str(tmp_path / "out" / "bad_rows.jsonl") in caplog.text
+
+
+# ---- rows that are read as they come ----------------------------------------------------------------------------
+
+
+def shards(number, of_rows):
+    """A streamed dataset; each row's text is its number."""
+    rows = [{"text": str(i), "label": i % 2} for i in range(number * of_rows)]
+    return Dataset.from_list(rows).to_iterable_dataset(num_shards=number)
+
+
+def stream_of(source):
+    return prepare_split(source, ModalityColumns.guess(source.features))[0]
+
+
+def texts(rows):
+    return [row["text"] for row in rows]
+
+
+def test_a_stream_is_shuffled_anew_in_each_epoch_and_alike_for_one_seed():
+    stream = stream_of(shards(2, of_rows=20))
+    in_order = [str(i) for i in range(40)]
+    assert texts(stream.rows(0)) == texts(stream.rows(1)) == in_order
+    shuffled = stream.shuffle(seed=0, buffer_size=10)
+    orders = [texts(shuffled.rows(epoch)) for epoch in range(2)] + [texts(stream.shuffle(1, 10))]
+    assert all(sorted(order, key=int) == in_order for order in orders)
+    assert len({tuple(order) for order in [*orders, in_order]}) == 4
+    assert texts(stream.shuffle(seed=0, buffer_size=10).rows(1)) == orders[1]
+
+
+def test_bad_rows_of_a_stream_are_skipped_and_reported_once(tmp_path, caplog):
+    rows = [("a", GOOD_IMAGE, GOOD_AUDIO), ("b", b"not a picture", None), ("c", None, None), (None, None, None)]
+    stream = stream_of(tri_modal_dataset(rows).to_iterable_dataset())
+    checked = drop_bad_examples(stream, "skip", "train", tmp_path / "bad_rows.jsonl")
+    assert [texts(checked.rows(epoch)) for epoch in range(2)] == [["a", "c"]] * 2
+    lines = [json.loads(line) for line in (tmp_path / "bad_rows.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in lines] == [1, 3]
+    assert caplog.text.count("skipped row 1 of 'train', corrupt image") == 1
+    with pytest.raises(ValueError, match="Row 1 of split 'train' is a bad example, corrupt image"):
+        list(drop_bad_examples(stream, "raise"))
+
+
+def test_a_stream_learns_its_classes_from_the_label_column():
+    rows = [{"text": "a", "mood": mood, "image": "no such file"} for mood in ("sad", "glad", "sad", None)]
+    stream, labels = prepare_split(
+        Dataset.from_list(rows).to_iterable_dataset(), ModalityColumns(text="text", label="mood")
+    )
+    assert labels.names == ("glad", "sad")
+    assert [row["label"] for row in stream] == [1, 0, 1, None]
+
+
+def test_the_sample_of_a_stream_has_many_texts_and_few_media(monkeypatch):
+    monkeypatch.setattr("mot.data_mot._SAMPLE_MEDIA", 2)
+    rows = [("a", b"not a picture", None), *[("b", GOOD_IMAGE, GOOD_AUDIO)] * 3, ("c", b"not a picture", None)]
+    sample = stream_of(tri_modal_dataset(rows).to_iterable_dataset()).sample()
+    assert sample["text"][:] == ["b", "b", "b", "c"]
+    assert [row["image"] is None for row in sample] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dataset_name", "no/matter"], "--streaming needs --max_steps.*rows x epochs /"),
+        (["--max_steps", "3"], "--streaming is for a dataset that is named with --dataset_name"),
+    ],
+)
+def test_streaming_without_what_it_needs_is_an_error(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        main(["--streaming", "--output_dir", str(tmp_path), *options])
+
+
+# ---- what is random depends on the seed, the epoch and the row alone --------------------------------------------
+
+
+def augmenting_collator(processor, seed=0):
+    masking = DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=0.5)
+    return MoTCollator(
+        0, ImageAugmentation(), AudioAugmentation(), modality_dropout=0.3, word_masking=masking, seed=seed
+    )
+
+
+def batches(dataset, collator, epoch=0, **options):
+    dataset.set_epoch(epoch)
+    return list(torch.utils.data.DataLoader(dataset, batch_size=8, collate_fn=collator, **options))
+
+
+def are_equal(left, right):
+    if [set(batch) for batch in left] != [set(batch) for batch in right]:
+        return False
+    return all(torch.equal(a[name], b[name]) for a, b in zip(left, right) for name in a)
+
+
+@pytest.mark.training
+def test_batches_are_the_same_whatever_the_workers_and_differ_between_epochs_and_seeds(prepared_digits):
+    processor = MoTProcessor()
+    dataset = EncodedDataset(prepared_digits["train"].select(range(24)), processor)
+    collator = augmenting_collator(processor)
+    expected = batches(dataset, collator)
+    torch.manual_seed(1)
+    assert are_equal(expected, batches(dataset, collator))
+    assert are_equal(expected, batches(dataset, collator, num_workers=2))
+    assert not are_equal(expected, batches(dataset, collator, epoch=1))
+    assert not are_equal(expected, batches(dataset, augmenting_collator(processor, seed=1)))
+
+
+@pytest.mark.training
+def test_an_epoch_reaches_workers_that_live_on(prepared_digits):
+    processor = MoTProcessor()
+    dataset = EncodedDataset(prepared_digits["train"].select(range(16)), processor)
+    collator = augmenting_collator(processor)
+    expected = [batches(dataset, collator, epoch) for epoch in range(2)]
+    dataset.set_epoch(0)
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=8, collate_fn=collator, num_workers=1, persistent_workers=True
+    )
+    assert are_equal(list(loader), expected[0])
+    dataset.set_epoch(1)
+    assert are_equal(list(loader), expected[1])
+
+
+@pytest.mark.training
+def test_workers_of_a_stream_share_its_shards_and_the_others_end():
+    """Three workers for two shards: in each epoch every row comes once."""
+    processor = MoTProcessor(tokenizer=train_tokenizer(["0"]))
+    dataset = StreamedDataset(stream_of(shards(2, of_rows=6)), processor)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=4, collate_fn=list, num_workers=3)
+    rows = [row for batch in islice(loader, 6) for row in batch]
+    seen = [(row["epoch"].item(), tuple(row["input_ids"].tolist())) for row in rows]
+    assert len(set(seen)) == len(seen) == 24
+    assert sum(epoch == 0 for epoch, _ in seen) == 12
+
+
+def test_a_stream_carries_the_epoch_and_equals_rows_that_are_kept():
+    processor, source = MoTProcessor(), shards(2, of_rows=6)
+    kept = EncodedDataset(Dataset.from_list(list(source)), processor)
+    collator = augmenting_collator(processor)
+    expected = batches(kept, collator, drop_last=True) + batches(kept, collator, epoch=1, drop_last=True)
+    streamed = islice(StreamedDataset(stream_of(source), processor), 24)
+    rows = list(streamed)
+    assert are_equal([collator(rows[:8]), collator(rows[12:20])], expected)
 
 
 # ---- tokenizer --------------------------------------------------------------------------------------------------
