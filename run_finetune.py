@@ -196,6 +196,9 @@ class ModelArguments:
     modality_dropout: float = field(
         default=0.0, metadata={"help": "Hide each modality of a training row with this probability, never its last."}
     )
+    modality_dropout_warmup: int = field(
+        default=0, metadata={"help": "Let that probability rise from 0 over so many epochs."}
+    )
 
 
 @dataclass
@@ -467,6 +470,7 @@ def build_collators(
             ImageAugmentation() if model.image_augmentation else None,
             AUDIO_AUGMENTATIONS[model.audio_kind] if model.audio_augmentation else None,
             model.modality_dropout,
+            model.modality_dropout_warmup,
             word_masking,
             seed=seed,
         ),

@@ -295,6 +295,7 @@ class MoTCollator:
         image_augmentation: an `ImageAugmentation`, or None.
         audio_augmentation: an `AudioAugmentation`, or None.
         modality_dropout: the probability with which each modality of a row is hidden; never a row's last one.
+        modality_dropout_warmup: over how many epochs it rises from 0, evenly, for rows that carry their epoch.
         word_masking: hides words and gives them as `text_labels`, for pretraining; or None.
         pad_to_multiple_of: pads tokens, frames and ready features to a multiple of this, so that compiled models see
             few lengths. The model's own limits must allow for it.
@@ -307,6 +308,7 @@ class MoTCollator:
     image_augmentation: "ImageAugmentation | None" = None
     audio_augmentation: "AudioAugmentation | None" = None
     modality_dropout: float = 0.0
+    modality_dropout_warmup: int = 0
     word_masking: DataCollatorForLanguageModeling | None = None
     pad_to_multiple_of: int = 1
     return_loss: bool = False
@@ -352,10 +354,13 @@ class MoTCollator:
         return torch.Generator().manual_seed(content)  # of which torch takes 32 bits
 
     def drop_modalities(self, row: dict[str, torch.Tensor], random: torch.Generator) -> dict[str, torch.Tensor]:
-        if not self.modality_dropout:
+        rate = self.modality_dropout
+        if "epoch" in row and self.modality_dropout_warmup:
+            rate *= min(1.0, row["epoch"].item() / self.modality_dropout_warmup)
+        if not rate:
             return row
         names = [name for name in INPUTS if name in row]
-        dropped = [name for name in names if torch.rand((), generator=random) < self.modality_dropout]
+        dropped = [name for name in names if torch.rand((), generator=random) < rate]
         if len(dropped) == len(names):
             dropped.pop(int(torch.randint(len(names), (), generator=random)))
         dropped += [TIMES[name] for name in dropped if name in TIMES]

@@ -103,6 +103,17 @@ def test_modality_dropout_never_drops_the_last_modality():
     assert sum(count == 1 for count in kept) > 150  # three modalities are seldom kept at a rate of 0.9
 
 
+def test_modality_dropout_rises_with_the_epoch():
+    collator, rates = MoTCollator(modality_dropout=0.8, modality_dropout_warmup=4), []
+    rows = [encoded_row(text=4, audio=4) for _ in range(400)]
+    for epoch in (0, 1, 2, 4, 9):
+        batch = collator([row | {"epoch": torch.tensor(epoch)} for row in rows])
+        rates.append(1 - batch["attention_mask"].any(dim=1).float().mean().item())
+    # Of two modalities one goes with probability 2 p (1 - p), or, where both would, with p ** 2.
+    expected = [p * (1 - p) + p * p / 2 for p in (0.0, 0.2, 0.4, 0.8, 0.8)]
+    assert rates == pytest.approx(expected, abs=0.08) and rates[0] == 0
+
+
 def test_augmentations_change_values_but_neither_shape_nor_scale():
     pixels = torch.rand(4, 3, 28, 28)
     augmented = ImageAugmentation()(pixels)
