@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers.activations import ACT2FN
 
 from .configuration_mot import MoTConfig
-from .loss_mot import Embeddings, clamped, contrastive_loss, sigmoid_loss
+from .loss_mot import Embeddings, clamped, contrastive_loss, gather_batch, several_processes, sigmoid_loss
 
 
 def contrastive_pairs(modalities: tuple[str, ...]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -78,7 +78,14 @@ class MoTContrastive(nn.Module):
         given: tuple[str, ...],
         labels: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """The loss of each pair of which the batch has both sides, and of a fused side at least two modalities."""
+        """
+        The loss of each pair of which the batch has both sides, and of a fused side at least two modalities. In training
+        on several processes the batch is that of all of them.
+        """
+        if self.training and several_processes():
+            flags = [m in given for m in self.config.modalities]
+            embeddings, flags, labels = gather_batch(embeddings, flags, labels)
+            given = tuple(m for m, flag in zip(self.config.modalities, flags) if flag)
         losses = {}
         for i, (first, second) in enumerate(self.pairs):
             same = first == second

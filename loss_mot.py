@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -270,6 +271,66 @@ class PairwiseSigmoid(torch.autograd.Function):
             torch.mm(gradient, second, out=first_gradient[rows])
             second_gradient.addmm_(gradient.T, first[rows])
         return first_gradient, second_gradient, None
+
+
+class GatherRows(torch.autograd.Function):
+    """
+    The rows (n, d) of every process, each padded to (longest, d), as (processes, longest, d).
+
+    Every process goes on to compute one and the same loss of all rows, so the gradient that reaches its own rows is
+    already that of the whole batch, and backward needs no communication. It is scaled by the number of processes, by
+    which DDP and FSDP divide the sum of the processes' gradients.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: torch.Tensor, longest: int) -> torch.Tensor:
+        ctx.rank, ctx.world_size, ctx.number = dist.get_rank(), dist.get_world_size(), len(rows)
+        gathered = rows.new_empty(ctx.world_size, longest, *rows.shape[1:])
+        padded = F.pad(rows, (0, 0) * (rows.ndim - 1) + (0, longest - len(rows)))
+        dist.all_gather(list(gathered.unbind()), padded.contiguous())
+        return gathered
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient[ctx.rank, : ctx.number] * ctx.world_size, None
+
+
+def several_processes() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def gather_batch(
+    embeddings: dict, given: list[bool], labels: torch.Tensor | None
+) -> tuple[dict, list[bool], torch.Tensor | None]:
+    """
+    The batches of all processes as one, in the order of the processes, with gradients. Every process makes the same
+    calls whatever its batch lacks.
+
+    Args:
+        embeddings: name -> `Embeddings` of the same names on every process; the numbers of rows may differ.
+        given: what the batch of this process has; joined, what any has.
+        labels: (N,) or None; where only some processes have them, -100 stands for those of the others.
+    """
+    sides = list(embeddings.values())
+    facts = torch.tensor([len(sides[0].vectors), labels is not None, *given], device=sides[0].vectors.device)
+    all_facts = facts.new_empty(dist.get_world_size(), len(facts))
+    dist.all_gather(list(all_facts.unbind()), facts)
+    numbers, labelled, *given = all_facts.T.tolist()
+
+    vectors = gather_rows(torch.stack([side.vectors for side in sides], dim=1), numbers)  # (N, names, d)
+    present = gather_rows(torch.stack([side.present for side in sides], dim=1).float(), numbers)  # (N, names)
+    joined = {name: Embeddings(vectors[:, i], present[:, i] > 0) for i, name in enumerate(embeddings)}
+    if any(labelled):
+        unknown = torch.full_like(sides[0].present, IGNORED_LABEL, dtype=torch.long)
+        labels = gather_rows(unknown if labels is None else labels.long(), numbers)
+    return joined, [any(flags) for flags in given], labels
+
+
+def gather_rows(rows: torch.Tensor, numbers: list[int]) -> torch.Tensor:
+    """The rows of all processes one after another; `numbers` has how many each of them has."""
+    padded = GatherRows.apply(rows, max(numbers))
+    return torch.cat([process[:number] for process, number in zip(padded, numbers)])
 
 
 def contrastive_loss(

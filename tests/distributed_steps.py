@@ -1,53 +1,84 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Two processes train one model, rank 0 on text only and rank 1 on images and audio; run by test_invariants.py.
+"""Two processes train one model, on batches of other modalities and other numbers of rows; run by test_invariants.py.
 
-`python distributed_steps.py ddp fully_shard` takes two steps of SGD with each engine and compares the parameters with those that one
-process gets from the mean of both ranks' losses. An engine that waits for a missing gradient or a missing collective
-hangs here until its process group times out.
+`python distributed_steps.py ddp fully_shard` takes steps of SGD with each engine: in the first, rank 0 has text only and
+rank 1 images and audio, in the second the other way round, and in the third all rows have what `make_inputs` gives them,
+which is every way of lacking something. The parameters are compared with those of one process: it gets the mean of
+both ranks' losses, but the contrastive ones from the joined batch. An engine that waits for a missing gradient or a
+missing collective hangs here until its process group times out.
 """
 
 import copy
 import socket
 import sys
+from contextlib import contextmanager
 from datetime import timedelta
 
 import conftest  # noqa: F401  (makes `mot` importable in a clone that was never installed)
 import torch
 import torch.distributed
-from helpers import build, make_inputs, max_difference, tiny_config
+from helpers import MODALITIES, build, make_inputs, max_difference, tiny_config
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from mot import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
+from mot import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, heads_mot
 
 WORLD_SIZE = 2
-STEPS = 2
 LEARNING_RATE = 0.1
-RANK_SUBSETS = (("text",), ("image", "audio"))
+# For each step, what each rank's batch has.
+STEPS = ((("text",), ("image", "audio")), (("image", "audio"), ("text",)), (MODALITIES, MODALITIES))
 
 
-# Each head with a fusion that has parameters of its own.
-MODELS = {
-    MoTForSequenceClassification: "early",
-    MoTForRetrieval: "hierarchical",
-    MoTForPreTraining: "attention",
+# Each head with a fusion that has parameters of its own, and variants of its loss.
+CASES = {
+    "MoTForSequenceClassification": (MoTForSequenceClassification, {"fusion_type": "early"}),
+    "MoTForRetrieval": (MoTForRetrieval, {"fusion_type": "hierarchical", "contrastive_positives": "label"}),
+    "MoTForRetrieval, sigmoid": (MoTForRetrieval, {"contrastive_loss": "sigmoid"}),
+    "MoTForPreTraining": (MoTForPreTraining, {"fusion_type": "attention"}),
 }
 
 
-def batch(rank, model_class):
-    inputs = make_inputs(RANK_SUBSETS[rank], seed=rank)
+def batch(step, rank, model_class):
+    inputs = make_inputs(STEPS[step][rank], seed=10 * step + rank)
     if model_class is MoTForPreTraining:  # with targets, so that nothing is drawn at random
         targets = {"text_labels": "input_ids", "image_labels": "pixel_values", "audio_labels": "input_features"}
         return inputs | {label: inputs[name] for label, name in targets.items() if name in inputs}
-    return inputs | {"labels": torch.arange(len(next(iter(inputs.values())))) % 4}
+    return inputs | {"labels": torch.arange(len(next(iter(inputs.values())))) % (3 + rank)}
 
 
-def train(model, losses_of):
+def joined(batches):
+    """One batch of the rows of several; what a batch lacks is masked."""
+    numbers = [len(next(iter(inputs.values()))) for inputs in batches]
+    parts = {name: [inputs.get(name) for inputs in batches] for inputs in batches for name in inputs}
+    whole = {}
+    for name, values in parts.items():
+        example = next(value for value in values if value is not None)
+        blanks = [example.new_zeros(number, *example.shape[1:]) for number in numbers]
+        whole[name] = torch.cat([blank if value is None else value for value, blank in zip(values, blanks)])
+    return whole
+
+
+def loss_of_one_process(model, batches, model_class):
+    """The mean of the batches' losses, but the contrastive ones of the joined batch."""
+    if model_class is MoTForRetrieval:
+        return model(**joined(batches)).loss
+    outputs = [model(**inputs) for inputs in batches]
+    if model_class is MoTForSequenceClassification:
+        return torch.stack([output.loss for output in outputs]).mean()
+    terms = [sum(output.losses[m] for m in MODALITIES if m in output.losses) for output in outputs]
+    found = model(**joined(batches)).losses
+    contrastive = [loss for name, loss in found.items() if name.startswith("contrastive/")]
+    # Parameters that a term lacks get no gradient from it, but all do from the losses themselves.
+    zero = 0.0 * sum(output.loss for output in outputs)
+    return torch.stack(terms).mean() + sum(contrastive) / max(len(contrastive), 1) + zero
+
+
+def train(model, loss_of):
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
-    for _ in range(STEPS):
+    for step in range(len(STEPS)):
         optimizer.zero_grad()
-        losses_of(model).backward()
+        loss_of(model, step).backward()
         optimizer.step()
     return model
 
@@ -77,26 +108,43 @@ def work(rank, engines, port):
         timeout=timedelta(seconds=60),
     )
     for engine in engines:
-        for model_class, fusion_type in MODELS.items():
-            compare(rank, engine, model_class, fusion_type)
+        for case in CASES:
+            compare(rank, engine, case)
     torch.distributed.destroy_process_group()
 
 
-def compare(rank, engine, model_class, fusion_type):
-    config = tiny_config(num_labels=4, num_joint_layers=1, num_global_layers=1, fusion_type=fusion_type)
-    model = build(model_class, config).train()
-    single = copy.deepcopy(model)
-    train(single, lambda m: torch.stack([m(**batch(r, model_class)).loss for r in range(WORLD_SIZE)]).mean())
-    model = DistributedDataParallel(model) if engine == "ddp" else shard(model)
-    train(model, lambda m: m(**batch(rank, model_class)).loss)
-    expected = dict(single.named_parameters())
+def compare(rank, engine, case):
+    model_class, fields = CASES[case]
+    model = build(model_class, tiny_config(num_labels=4, num_joint_layers=1, num_global_layers=1, **fields)).train()
+    if rank == 0:  # alone, as if there were no other
+        single = copy.deepcopy(model)
+        all_batches = [[batch(step, r, model_class) for r in range(WORLD_SIZE)] for step in range(len(STEPS))]
+        with alone():
+            train(single, lambda m, step: loss_of_one_process(m, all_batches[step], model_class))
+        expected = dict(single.named_parameters())
+    if engine.endswith("checkpointing"):
+        model.gradient_checkpointing_enable()
+    model = shard(model) if engine.startswith("fully_shard") else DistributedDataParallel(model)
+    train(model, lambda m, step: m(**batch(step, rank, model_class)).loss)
     for name, parameter in full_parameters(model).items():
-        difference = max_difference(parameter, expected[name])
+        reference = expected[name].detach().clone() if rank == 0 else torch.empty_like(parameter)
+        torch.distributed.broadcast(reference, src=0)
+        difference = max_difference(parameter, reference)
         if not difference < 1e-5:
-            raise AssertionError(f"{engine}, rank {rank}: {name} differs from one process by {difference}")
+            raise AssertionError(f"{engine}, {case}, rank {rank}: {name} differs from one process by {difference}")
     # One write for the whole line: both ranks share the pipe.
-    sys.stdout.write(f"{engine}, {model_class.__name__}, rank {rank}: all parameters equal to one process\n")
+    sys.stdout.write(f"{engine}, {case}, rank {rank}: all parameters equal to one process\n")
     sys.stdout.flush()
+
+
+@contextmanager
+def alone():
+    """Nothing is gathered: what a model computes where no process group was ever started."""
+    several, heads_mot.several_processes = heads_mot.several_processes, lambda: False
+    try:
+        yield
+    finally:
+        heads_mot.several_processes = several
 
 
 def free_port():
