@@ -99,8 +99,11 @@ class EncodedModalities:
         return {m: self.masks[m].any(dim=1) for m in modalities if m in self.hidden_states}
 
     def one_token(self, modality: str) -> torch.Tensor:
-        """Any token of a modality, (1, 1, d)."""
-        return self.stand_ins[modality] if modality in self.stand_ins else self.hidden_states[modality][:1, :1]
+        """Any token of a modality, (1, 1, d); zeros where it is given, but masked out in every row."""
+        if modality in self.stand_ins:
+            return self.stand_ins[modality]
+        token = self.hidden_states[modality][:1, :1]
+        return token if token.shape[1] else token.sum(dim=1, keepdim=True)
 
 
 class MoTPreTrainedModel(PreTrainedModel):

@@ -6,6 +6,7 @@ Rows pass through the processor once (`EncodedDataset`; `cache_features` keeps t
 modalities at once (the objective of `MoTTrainer`).
 """
 
+import contextlib
 import inspect
 import itertools
 import json
@@ -21,6 +22,7 @@ import datasets
 import numpy as np
 import safetensors.torch
 import torch
+from accelerate.utils import DistributedType, gather_object
 from datasets.fingerprint import Hasher
 from torch.nn import functional as F
 from transformers import (
@@ -36,6 +38,7 @@ from transformers.utils import logging
 
 from .configuration_mot import MODALITIES
 from .data_mot import RowStream, is_ready_features
+from .gradient_cache_mot import cached_step
 from .launch_mot import check_engine, check_processes
 from .loss_mot import IGNORED_LABEL
 from .metrics_mot import compute_metrics, pairwise_retrieval_metrics
@@ -488,6 +491,13 @@ class MoTTrainingArguments(TrainingArguments):
     layer_decay: float = field(
         default=1.0, metadata={"help": "Multiplies the learning rate once for each layer between it and the head."}
     )
+    contrastive_chunk_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Embed so many rows of a batch at a time when a model learns to retrieve: the memory of a chunk, "
+            "the loss of the whole batch, at the cost of one more forward (cached gradients)."
+        },
+    )
     freeze: list[str] = field(
         default_factory=list,
         metadata={"help": "Modalities (text), parts (encoders) or parts of modalities (text.encoders) not to train."},
@@ -550,6 +560,8 @@ class MoTTrainer(Trainer):
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
         accepted = inspect.signature(self.head.forward).parameters
         self.takes_subsets, self.retrieves = "modality_subsets" in accepted, isinstance(self.head, MoTForRetrieval)
+        if self.args.contrastive_chunk_size is not None:
+            self.check_chunks()
         if "return_loss" in accepted:  # a loss that needs no labels, also in evaluation
             self.can_return_loss, self.label_names = True, []
         self.loss_terms: dict[str, list[torch.Tensor]] = defaultdict(list)
@@ -601,6 +613,34 @@ class MoTTrainer(Trainer):
             for name, term in (outputs.get("losses") or {}).items():
                 self.loss_terms[name].append(term.detach())
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        if self.args.contrastive_chunk_size is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+
+        def backward(loss: torch.Tensor, is_last: bool) -> None:
+            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
+                self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
+
+        with self.compute_loss_context_manager():
+            chunk_size = self.args.contrastive_chunk_size
+            loss, terms = cached_step(model, self.head.contrastive, inputs, chunk_size, backward)
+        for name, term in terms.items():
+            self.loss_terms[name].append(term.detach())
+        return loss / self.current_gradient_accumulation_steps
+
+    def check_chunks(self) -> None:
+        if not self.retrieves:
+            raise ValueError(
+                f"contrastive_chunk_size is for models that retrieve, not for {type(self.head).__name__}: leave it out, "
+                "and use gradient_accumulation_steps."
+            )
+        if self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+            raise ValueError(
+                f"contrastive_chunk_size works on one process and under DDP, not {self.accelerator.distributed_type}."
+            )
 
     def with_subsets(self, inputs: dict[str, torch.Tensor]) -> dict:
         subsets = draw_subsets(self.model.config.modalities)
@@ -710,8 +750,11 @@ class MoTTrainer(Trainer):
         with torch.random.fork_rng():
             torch.manual_seed(self.args.seed)
             for model, inputs in self.batches(dataset):
-                for name, loss in model(**inputs, return_loss=True).losses.items():
-                    terms[name].append(self.accelerator.gather(loss[None]).mean().item())
+                losses = model(**inputs, return_loss=True).losses
+                # As objects: processes whose batches lack a modality have no such term.
+                for found in gather_object([{name: loss.item() for name, loss in losses.items()}]):
+                    for name, loss in found.items():
+                        terms[name].append(loss)
         return {name: {"loss": float(np.mean(losses)), "batches": len(losses)} for name, losses in terms.items()}
 
 

@@ -110,6 +110,24 @@ def test_rows_without_a_modality_do_not_enter_its_stem_or_tower(modality):
     assert seen == [(rows + 1) // 2]
 
 
+@pytest.mark.parametrize("masked", SUBSETS[:-1], ids="+".join)
+@every_architecture
+def test_what_is_masked_out_in_every_row_trains_like_what_is_not_given(architecture, masked):
+    """Also where the encoded batch is joined without it, as for every subset of the modalities."""
+    packed, padded = models(architecture, MoTForSequenceClassification)
+    inputs = make_inputs(MODALITIES, masks="ones")
+    inputs |= {MASKS[m]: torch.zeros_like(inputs[MASKS[m]]) for m in masked}
+    labels, subsets = torch.arange(len(inputs["input_ids"])) % 2, [*SUBSETS[:3], MODALITIES]
+    losses = []
+    for model in (packed, padded):
+        loss = model.train()(**inputs, labels=labels, modality_subsets=subsets).loss
+        loss.backward()
+        losses.append(loss.detach())
+    torch.testing.assert_close(*losses, atol=TOLERANCE, rtol=0)
+    for name, parameter in packed.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
 @every_architecture
 def test_masks_that_mask_nothing_cost_nothing(architecture):
     """The very same computation as without them: bit-equal results from tokens in rectangles."""
