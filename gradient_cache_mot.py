@@ -8,7 +8,7 @@ and the memory of one chunk.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -102,7 +102,8 @@ def cached_step(
     contrastive: MoTContrastive,
     inputs: dict[str, torch.Tensor],
     chunk_size: int,
-    backward: Callable[[torch.Tensor, bool], None],
+    backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
+    no_sync: Callable[[], AbstractContextManager] = nullcontext,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """
     The gradients of a whole batch's contrastive loss, a chunk at a time.
@@ -112,7 +113,9 @@ def cached_step(
         contrastive: the model's own.
         inputs: of `model`, each with B rows.
         chunk_size: rows that are embedded at once.
-        backward: is called with what stands for each chunk's loss, and whether it is the last.
+        backward: is called with what stands for each chunk's loss.
+        no_sync: where several processes train the model, the context in which they do not wait for each other's
+            gradients: that of all chunks but the last.
 
     Returns:
         The loss, and its terms.
@@ -127,6 +130,7 @@ def cached_step(
     loss, terms, replays = loss_and_gradients(contrastive, collected)
     for i, (chunk, state, replay) in enumerate(zip(chunks, states, replays)):
         state.restore()
-        with in_place_of_losses(contrastive, replay):
-            backward(model(**chunk, return_loss=True).loss, i == len(chunks) - 1)
+        is_last = i == len(chunks) - 1
+        with in_place_of_losses(contrastive, replay), nullcontext() if is_last else no_sync():
+            backward(model(**chunk, return_loss=True).loss)
     return loss, terms

@@ -6,7 +6,6 @@ Rows pass through the processor once (`EncodedDataset`; `cache_features` keeps t
 modalities at once (the objective of `MoTTrainer`).
 """
 
-import contextlib
 import inspect
 import itertools
 import json
@@ -620,13 +619,18 @@ class MoTTrainer(Trainer):
         model.train()
         inputs = self._prepare_inputs(inputs)
 
-        def backward(loss: torch.Tensor, is_last: bool) -> None:
-            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
-                self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
+        def backward(loss: torch.Tensor) -> None:
+            self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
 
         with self.compute_loss_context_manager():
-            chunk_size = self.args.contrastive_chunk_size
-            loss, terms = cached_step(model, self.head.contrastive, inputs, chunk_size, backward)
+            loss, terms = cached_step(
+                model,
+                self.head.contrastive,
+                inputs,
+                self.args.contrastive_chunk_size,
+                backward,
+                no_sync=lambda: self.accelerator.no_sync(model),
+            )
         for name, term in terms.items():
             self.loss_terms[name].append(term.detach())
         return loss / self.current_gradient_accumulation_steps

@@ -448,7 +448,7 @@ def test_training_forward_equals_eval_forward(architecture, subset, masks):
         assert (getattr(output, f"{modality}_hidden_state") is None) == (modality not in subset)
 
 
-ENGINES = ("ddp", "ddp, checkpointing", "fully_shard", "fully_shard, checkpointing")
+ENGINES = ("ddp", "ddp, checkpointing", "fully_shard", "fully_shard, checkpointing", "ddp, chunks")
 
 
 @pytest.fixture(scope="module")
@@ -456,7 +456,7 @@ def two_processes():
     """One launch for all engines, since most of it is the import of torch in each process."""
     command = [sys.executable, str(Path(__file__).with_name("distributed_steps.py")), *ENGINES]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.training
@@ -464,6 +464,8 @@ def two_processes():
 @pytest.mark.parametrize("engine", ENGINES)
 def test_two_processes_with_different_modalities_learn_what_one_would(two_processes, engine, head):
     """One has text, the other image and audio, by turns: no hang, and contrastive losses are those of the joined batch."""
+    if engine == "ddp, chunks" and "Retrieval" not in head:
+        pytest.skip("cached gradients are for models that retrieve")
     report = two_processes.stdout + two_processes.stderr
     for rank in (0, 1):
         assert f"{engine}, MoTFor{head}, rank {rank}: all parameters equal to one process" in report, report
