@@ -23,10 +23,12 @@ from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from transformers.utils import logging
 
 from .data_mot import label_candidates, undecoded_stream
+from .mmsa_mot import read_mmsa
 
 logger = logging.get_logger(__name__)
 
 _BUILDER_OF_SUFFIX = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".tar": "webdataset"}
+_PICKLES = (".pkl", ".pickle")
 _TABLES = (".parquet", ".csv", ".json", ".jsonl")
 _VALIDATION_NAMES = ("validation", "valid", "val", "dev", "eval")
 _METADATA = ("metadata.jsonl", "metadata.csv")
@@ -52,7 +54,7 @@ def load_splits(
     Args:
         dataset_name: an id on the Hub; a folder of parquet, JSON, CSV or WebDataset files, an image folder, files
             listed in `metadata.jsonl` as `image_file_name`, `audio_file_name`, ..., or what `save_to_disk` wrote; or
-            one such file. Paths in a table are relative to the table.
+            one such file, or a pickle of MMSA. Paths in a table are relative to the table.
         dataset_config: the configuration, where the dataset has several.
         seed: decides which rows are cut from train.
         label_column: the column to stratify by; by default the one `ModalityColumns.guess` would take.
@@ -131,10 +133,8 @@ def with_features(stream: IterableDataset) -> IterableDataset:
 
 
 def _read_splits(path: str, dataset_config: str | None, revision: str | None, streaming: bool) -> Mapping:
-    if any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
-        saved = datasets.load_from_disk(path)
-        saved = saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
-        return {name: split.to_iterable_dataset() for name, split in saved.items()} if streaming else saved
+    if local := _read_local(path):
+        return {name: split.to_iterable_dataset() for name, split in local.items()} if streaming else local
     arguments = _loading_arguments(path, dataset_config, revision)
     splits = datasets.load_dataset(**arguments, streaming=streaming)
     if os.path.exists(path) and arguments["path"] in ("json", "csv", "parquet", path):
@@ -146,12 +146,23 @@ def _read_splits(path: str, dataset_config: str | None, revision: str | None, st
     return splits
 
 
+def _read_local(path: str) -> DatasetDict | None:
+    """What `datasets.load_dataset` does not read: pickles, and what `save_to_disk` wrote."""
+    if os.path.isfile(path) and Path(path).suffix.lower() in _PICKLES:
+        return read_mmsa(path)
+    if any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
+        saved = datasets.load_from_disk(path)
+        return saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
+    return None
+
+
 def _loading_arguments(path: str, dataset_config: str | None, revision: str | None) -> dict:
     """What `datasets.load_dataset` needs to be told about a file, a folder or an id on the Hub."""
     if os.path.isfile(path):
         suffix = Path(path).suffix.lower()
         if suffix not in _BUILDER_OF_SUFFIX:
-            raise ValueError(f"Cannot load '{path}': a file must end in one of {sorted(_BUILDER_OF_SUFFIX)}.")
+            known = sorted((*_BUILDER_OF_SUFFIX, *_PICKLES))
+            raise ValueError(f"Cannot load '{path}': a file must end in one of {known}.")
         arguments = {"path": _BUILDER_OF_SUFFIX[suffix], "data_files": path}
     elif not os.path.isdir(path):
         arguments = {"path": path, "name": dataset_config, "revision": revision}

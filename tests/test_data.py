@@ -34,6 +34,7 @@ from mot.data_mot import (
     prepare_splits,
     train_tokenizer,
 )
+from mot.decoding_mot import read_audio
 from mot.run_finetune import main
 from mot.sources_mot import load_splits
 from mot.training_mot import AudioAugmentation, EncodedDataset, ImageAugmentation, MoTCollator, StreamedDataset
@@ -488,6 +489,53 @@ def test_videos_are_decoded_to_the_end(tmp_path, caplog):
     split = Dataset.from_dict({"video": [str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]})
     prepared, _ = prepare_split(split, ModalityColumns.guess(split.features))
     assert len(drop_bad_examples(prepared)) == 1 and "1 corrupt video (row 1)" in caplog.text
+
+
+def write_video(path, sound):
+    """One second at 10 frames a second, with a tone of 440 Hz or without sound."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=10)
+        pictures.width = pictures.height = 32
+        tone = container.add_stream("aac", rate=16000, layout="mono") if sound else None
+        for level in range(10):
+            picture = np.full((32, 32, 3), 20 * level, dtype=np.uint8)
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(pictures.encode(None))
+        if tone:
+            samples = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000, dtype=np.float32)[None]
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            container.mux(tone.encode(frame))
+            container.mux(tone.encode(None))
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+def test_the_sound_of_videos_is_audio_where_no_column_holds_sound(streaming, tmp_path):
+    for name, sound in (("loud", True), ("silent", False)):
+        write_video(tmp_path / f"{name}.mp4", sound)
+    paths = [str(tmp_path / f"{name}.mp4") for name in ("silent", "loud", "silent")]
+    split = Dataset.from_dict({"clip": paths}).cast_column("clip", datasets.Video())
+    split = split.to_iterable_dataset() if streaming else split
+    columns = ModalityColumns.guess(split.features)
+    assert columns.modalities == ("video",)
+    columns = columns.with_video_sound(split)
+    assert columns.lines(split.features)[2:4] == [
+        "audio: sound track of column 'clip' (Video)",
+        "video: column 'clip' (Video)",
+    ]
+    rows = list(drop_bad_examples(prepare_split(split, columns)[0], "raise"))
+    assert [row["audio"] is None for row in rows] == [True, False, True]
+    samples, rate = read_audio(rows[1]["audio"], "audio")
+    spectrum = np.abs(np.fft.rfft(samples[2000:14000]))
+    assert spectrum.argmax() * rate / 12000 == pytest.approx(440, abs=2)
+
+
+def test_silent_videos_and_videos_beside_sound_keep_their_columns(tmp_path):
+    write_video(tmp_path / "silent.mp4", sound=False)
+    split = Dataset.from_dict({"video": [str(tmp_path / "silent.mp4")], "audio": ["a.wav"]})
+    for columns in (ModalityColumns(video="video"), ModalityColumns(video="video", audio="audio")):
+        assert columns.with_video_sound(split) == columns
 
 
 def test_broken_ready_features_are_counted_by_kind(caplog):

@@ -5,12 +5,14 @@ import csv
 import io
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from datasets import Audio, ClassLabel, DatasetDict, Image
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 
 from mot.data_mot import ModalityColumns, drop_bad_examples, load_digits_dataset, prepare_splits
 from mot.decoding_mot import open_source
+from mot.mmsa_mot import without_padding
 from mot.run_finetune import main
 from mot.sources_mot import load_splits
 
@@ -193,6 +196,81 @@ def test_splits_of_other_names_are_named_and_a_wrong_name_is_an_error(digits, tm
         load_splits(str(tmp_path / "saved"))
     with pytest.raises(ValueError, match="Name a split to validate on with --validation_split"):
         load_splits(str(tmp_path / "saved"), split_names={"train": "clean"}, streaming=True)
+
+
+# ----------------------------------------------- the pickles of MMSA ------------------------------------------------
+
+
+def mmsa_split(rows: int, rng: np.random.Generator) -> dict:
+    """As in the unaligned file of CMU-MOSI, with features of random lengths, padded with zeros."""
+    split = {"raw_text": [f"clip {i}" for i in range(rows)], "id": [f"video${i}" for i in range(rows)]}
+    for name, size in (("text", 6), ("vision", 4), ("audio", 3)):
+        padded = np.zeros((rows, 8, size), np.float32)
+        lengths = rng.integers(2, 8, rows)
+        for frames, length in zip(padded, lengths):
+            frames[:length] = rng.normal(size=(length, size))
+        split |= {name: padded, f"{name}_lengths": lengths.tolist()}
+    split["text_bert"] = rng.normal(size=(rows, 3, 8)).astype(np.float32)
+    split["annotations"] = np.array(["Negative", "Positive"] * (rows // 2))
+    split["regression_labels"] = rng.uniform(-3, 3, rows).astype(np.float32)
+    return split
+
+
+@pytest.fixture(scope="module")
+def mmsa() -> dict:
+    rng = np.random.default_rng(0)
+    return {name: mmsa_split(rows, rng) for name, rows in (("train", 20), ("valid", 4), ("test", 4))}
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_a_pickle_of_mmsa_is_read_without_its_padding(protocol, mmsa, tmp_path):
+    (tmp_path / "mosi.pkl").write_bytes(pickle.dumps(mmsa, protocol))
+    splits, labels = prepared(str(tmp_path / "mosi.pkl"))
+    assert labels.problem_type == "regression" and len(splits["validation"]) == 4
+    for i, row in enumerate(splits["train"]):
+        for role, name in (("text", "text"), ("image", "vision"), ("audio", "audio")):
+            length = mmsa["train"][f"{name}_lengths"][i]
+            assert np.array_equal(np.float32(row[role]), mmsa["train"][name][i][:length])
+        assert np.float32(row["label"]) == mmsa["train"]["regression_labels"][i]
+
+
+def test_padding_is_zero_frames_at_the_ends_unless_a_length_says_more():
+    clip = np.float32([[0, 0], [1, 2], [0, 0], [-np.inf, 3], [0, 0], [0, 0]])
+    assert without_padding(clip).tolist() == [[1, 2], [0, 0], [0, 3]]
+    assert without_padding(clip, length=5).tolist() == [[0, 0], [1, 2], [0, 0], [0, 3], [0, 0]]
+    assert without_padding(np.zeros((4, 2), np.float32), length=1) is None
+
+
+def test_a_clip_that_is_all_padding_lacks_the_modality(mmsa, tmp_path):
+    changed = {name: dict(columns) for name, columns in mmsa.items()}
+    changed["train"]["vision"] = changed["train"]["vision"] * (np.arange(20) != 3)[:, None, None]
+    (tmp_path / "mosi.pkl").write_bytes(pickle.dumps(changed))
+    splits, _ = prepared(str(tmp_path / "mosi.pkl"))
+    assert [row["image"] is None for row in splits["train"]] == [i == 3 for i in range(20)]
+
+
+class Malicious:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_that_would_run_code_does_not(mmsa, tmp_path):
+    content = {**mmsa, "extra": Malicious(tmp_path / "was_run")}
+    (tmp_path / "mosi.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(pickle.UnpicklingError, match=r"asks for 'posix.mkdir'.*it was not called"):
+        load_splits(str(tmp_path / "mosi.pkl"))
+    assert not (tmp_path / "was_run").exists()
+    pickle.loads((tmp_path / "mosi.pkl").read_bytes())
+    assert (tmp_path / "was_run").exists()  # so it would have been
+
+
+def test_a_pickle_of_another_layout_is_an_error(tmp_path):
+    (tmp_path / "rows.pkl").write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(ValueError, match="does not have the layout of MMSA: a dictionary of splits"):
+        load_splits(str(tmp_path / "rows.pkl"))
 
 
 # ------------------------------------------------- the command line -------------------------------------------------
