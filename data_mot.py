@@ -723,7 +723,7 @@ class RowStream:
         prepared = {role: row[name] for role, name in self.columns.items()}
         for role in _MEDIA:
             if role in prepared and not is_ready_features(self.features[role]):
-                prepared[role] = _stored_file(prepared[role])
+                prepared[role] = stored_file(prepared[role])
         if self.columns.get("audio") == self.columns.get("video", "") and not _has_sound(prepared["video"]):
             prepared["audio"] = None
         if "label" in prepared:
@@ -756,7 +756,8 @@ def undecoded_stream(stream: IterableDataset) -> IterableDataset:
     return stream.cast(Features(kinds))
 
 
-def _stored_file(cell: dict | bytes | str | None) -> dict | None:
+def stored_file(cell: dict | bytes | str | None) -> dict | None:
+    """A cell of a medium, however it came, as bytes or a path that can be opened."""
     if cell is None or isinstance(cell, bytes):
         return cell and {"bytes": cell, "path": None}
     cell = cell if isinstance(cell, dict) else {"bytes": None, "path": cell}

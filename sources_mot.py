@@ -19,10 +19,13 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, IterableDataset, Value, Video
+from datasets.data_files import get_data_patterns
+from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
+from huggingface_hub import snapshot_download
 from transformers.utils import logging
 
-from .data_mot import label_candidates, undecoded_stream
+from .data_mot import label_candidates, stored_file, undecoded_stream
 from .mmsa_mot import read_mmsa
 
 logger = logging.get_logger(__name__)
@@ -115,7 +118,9 @@ def _stream_splits(splits: dict, dataset_name: str, max_eval_rows: int) -> dict[
 
 def _first_rows(stream: IterableDataset, limit: int, name: str) -> Dataset:
     stream = with_features(stream)
-    rows = list(islice(undecoded_stream(stream), limit + 1))
+    undecoded = undecoded_stream(stream)
+    media = [column for column, kind in undecoded.features.items() if isinstance(kind, Image)]
+    rows = [row | {column: stored_file(row[column]) for column in media} for row in islice(undecoded, limit + 1)]
     if len(rows) > limit:
         logger.warning(f"Split '{name}' has more rows: the first {limit} of its stream stand for it.")
     return Dataset(pa.Table.from_pylist(rows[:limit], schema=stream.features.arrow_schema))
@@ -135,6 +140,8 @@ def with_features(stream: IterableDataset) -> IterableDataset:
 def _read_splits(path: str, dataset_config: str | None, revision: str | None, streaming: bool) -> Mapping:
     if local := _read_local(path):
         return {name: split.to_iterable_dataset() for name, split in local.items()} if streaming else local
+    if not os.path.exists(path):
+        path = _folder_of_files(path, dataset_config, revision, streaming)
     arguments = _loading_arguments(path, dataset_config, revision)
     splits = datasets.load_dataset(**arguments, streaming=streaming)
     if os.path.exists(path) and arguments["path"] in ("json", "csv", "parquet", path):
@@ -144,6 +151,17 @@ def _read_splits(path: str, dataset_config: str | None, revision: str | None, st
     if arguments["path"] == "imagefolder":
         splits = {name: _with_named_medium(split) for name, split in splits.items()}
     return splits
+
+
+def _folder_of_files(name: str, dataset_config: str | None, revision: str | None, streaming: bool) -> str:
+    """Where the Hub's dataset is a folder of pictures, sounds or videos: a copy of the folder, or its address to stream
+    from; else the name. `datasets` would type, and download, all files as the medium that most of them are."""
+    builder = datasets.load_dataset_builder(name, dataset_config, revision=revision)
+    if not isinstance(builder, FolderBasedBuilder):
+        return name
+    if streaming:
+        return f"hf://datasets/{name}" + (f"@{revision}" if revision else "")
+    return snapshot_download(name, repo_type="dataset", revision=revision)
 
 
 def _read_local(path: str) -> DatasetDict | None:
@@ -164,6 +182,9 @@ def _loading_arguments(path: str, dataset_config: str | None, revision: str | No
             known = sorted((*_BUILDER_OF_SUFFIX, *_PICKLES))
             raise ValueError(f"Cannot load '{path}': a file must end in one of {known}.")
         arguments = {"path": _BUILDER_OF_SUFFIX[suffix], "data_files": path}
+    elif path.startswith("hf://"):
+        patterns = {split: [f"{path}/{p}" for p in found] for split, found in get_data_patterns(path).items()}
+        return {"path": "imagefolder", "data_files": patterns}
     elif not os.path.isdir(path):
         arguments = {"path": path, "name": dataset_config, "revision": revision}
     elif _has_metadata(path):
