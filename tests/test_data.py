@@ -20,7 +20,7 @@ import soundfile
 import torch
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 from PIL import Image as PILImage
-from transformers import AutoTokenizer, DataCollatorForLanguageModeling
+from transformers import AutoTokenizer, DataCollatorForLanguageModeling, TrainerState
 
 from mot import MoTProcessor
 from mot.data_mot import (
@@ -37,7 +37,14 @@ from mot.data_mot import (
 from mot.decoding_mot import read_audio
 from mot.run_finetune import main
 from mot.sources_mot import load_splits
-from mot.training_mot import AudioAugmentation, EncodedDataset, ImageAugmentation, MoTCollator, StreamedDataset
+from mot.training_mot import (
+    AudioAugmentation,
+    EncodedDataset,
+    EpochCallback,
+    ImageAugmentation,
+    MoTCollator,
+    StreamedDataset,
+)
 
 TESTS = Path(__file__).parent
 MODALITIES = ("text", "image", "audio")
@@ -676,6 +683,13 @@ def test_an_epoch_reaches_workers_that_live_on(prepared_digits):
     assert are_equal(list(loader), expected[0])
     dataset.set_epoch(1)
     assert are_equal(list(loader), expected[1])
+
+
+def test_the_trainer_tells_the_rows_their_epoch_where_accelerate_does_not(prepared_digits):
+    dataset = EncodedDataset(prepared_digits["test"].select(range(2)), MoTProcessor())
+    state, loader = TrainerState(epoch=3.0), torch.utils.data.DataLoader(dataset)
+    EpochCallback().on_epoch_begin(None, state, None, train_dataloader=loader)
+    assert dataset[0]["epoch"] == dataset[1]["epoch"] == 3
 
 
 @pytest.mark.training
