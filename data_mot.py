@@ -660,13 +660,8 @@ class RowStream:
     def __init__(
         self, source: IterableDataset, columns: dict[str, str], labels: LabelSpec | None, split_name: str = "train"
     ):
-        selected = source.select_columns(sorted(set(columns.values())))
-        self.source, self.columns, self.labels, self.split_name = (
-            undecoded_stream(selected),
-            columns,
-            labels,
-            split_name,
-        )
+        self.source = undecoded_stream(source.select_columns(sorted(set(columns.values()))))
+        self.columns, self.labels, self.split_name = columns, labels, split_name
         self.label_element = _element(source.features[columns["label"]]) if "label" in columns else None
         self.features = Features({role: self._feature(role, source.features[name]) for role, name in columns.items()})
         self.on_bad_example, self.report = "skip", None
@@ -734,14 +729,12 @@ class RowStream:
     def sample(self) -> Dataset:
         """The texts of the first rows, and all of the very first ones: enough to choose a vocabulary and sizes by."""
         check, rows = _ExampleCheck(self.features), []
-        for index, row in enumerate(islice(self.source, _SAMPLE_TEXTS)):
-            row = self._prepared(index, row)
-            if len(rows) >= _SAMPLE_MEDIA:
-                row = {"text": row.get("text")} if isinstance(row.get("text"), str) else {}
-            if not row and "text" not in self.columns:
-                break
-            if len(rows) >= _SAMPLE_MEDIA or check(row) is None:
-                rows.append({role: row.get(role) for role in self.features})
+        has_texts = _is_string(self.features.get("text"))
+        for index, row in enumerate(islice(self.source, _SAMPLE_TEXTS if has_texts else _SAMPLE_MEDIA)):
+            if index >= _SAMPLE_MEDIA:
+                rows.append(dict.fromkeys(self.features) | {"text": row[self.columns["text"]]})
+            elif check(prepared := self._prepared(index, row)) is None:
+                rows.append(prepared)
         return Dataset(pa.Table.from_pylist(rows, schema=self.features.arrow_schema))
 
 

@@ -276,6 +276,7 @@ def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | 
 
 
 def prepare_to_stream(data: DataArguments, training: RunArguments) -> None:
+    """Refuses what a stream cannot do, and has each process take its part of the rows."""
     if data.dataset_name is None:
         raise ValueError("--streaming is for a dataset that is named with --dataset_name; the digits fit into memory.")
     if training.max_steps <= 0:
