@@ -366,7 +366,7 @@ def _check_named(chosen: dict[str, str | None], features: Features) -> None:
 
 def _find_label(features: Features) -> str | None:
     candidates = label_candidates(features)
-    if candidates and candidates[0] in _KNOWN_NAMES["label"]:
+    if candidates and _with_known_names("label", candidates):
         return candidates[0]
     return _only_one("label", candidates)
 
@@ -374,21 +374,28 @@ def _find_label(features: Features) -> str | None:
 def label_candidates(features: Features) -> list[str]:
     """The columns with a well-known name, or else the class labels of any name."""
     labels = {name: kind for name, kind in features.items() if _is_label(kind)}
-    by_name = [name for name in _KNOWN_NAMES["label"] if name in labels]
-    return by_name or [name for name, kind in labels.items() if isinstance(_element(kind), ClassLabel)]
+    return _with_known_names("label", labels) or [
+        name for name, kind in labels.items() if isinstance(_element(kind), ClassLabel)
+    ]
 
 
 def _find_modality(modality: str, features: Features) -> str | None:
-    by_name = [name for name in _KNOWN_NAMES[modality] if name in features and _serves(modality, features[name])]
+    by_name = _with_known_names(modality, [name for name, kind in features.items() if _serves(modality, kind)])
     if by_name:
         return by_name[0]
     if modality == "text":
         return _only_one(
             "text", [name for name in features if _is_string(features[name]) and not _NOT_PROSE.search(name)]
         )
-    others = {name for other, names in _KNOWN_NAMES.items() if other != modality for name in names}
+    others = [name for other in _KNOWN_NAMES if other != modality for name in _with_known_names(other, features)]
     of_type = [name for name, kind in features.items() if isinstance(kind, _MEDIA[modality])]
     return _only_one(modality, [name for name in of_type if name not in others])
+
+
+def _with_known_names(role: str, columns: Iterable[str]) -> list[str]:
+    """The columns that have a well-known name, or end in one (`json.caption`), the best known first."""
+    columns = list(columns)
+    return [name for known in _KNOWN_NAMES[role] for name in columns if known in (name, name.rpartition(".")[2])]
 
 
 def _only_one(role: str, candidates: list[str]) -> str | None:

@@ -148,6 +148,8 @@ def _read_splits(path: str, dataset_config: str | None, revision: str | None, st
         folders = [path if os.path.isdir(path) else os.path.dirname(path)]
         folders += [os.path.join(folders[0], "data")]
         splits = {name: _with_whole_paths(split, folders) for name, split in splits.items()}
+    if "features" in arguments:  # of a WebDataset
+        splits = {name: _with_json_fields(split) for name, split in splits.items()}
     if arguments["path"] == "imagefolder":
         splits = {name: _with_named_medium(split) for name, split in splits.items()}
     return splits
@@ -269,6 +271,24 @@ def webdataset_features(shard: str) -> Features:
         else:
             features |= Features.from_arrow_schema(pa.schema({name: pa.array(values).type}))
     return features
+
+
+def _with_json_fields(split: Dataset | IterableDataset):
+    """Columns `json.caption`, `json.label`, ... in place of one column of dictionaries."""
+    if not isinstance(split.features.get("json"), dict):
+        return split
+    if isinstance(split, Dataset):
+        return split.flatten()
+    split = undecoded_stream(split)
+    fields = {f"json.{name}": kind for name, kind in split.features["json"].items()}
+    features = Features({name: kind for name, kind in split.features.items() if name != "json"} | fields)
+    missing = dict.fromkeys(fields)
+    return split.map(
+        lambda row: missing | {f"json.{name}": value for name, value in (row or {}).items()},
+        input_columns="json",
+        remove_columns="json",
+        features=features,
+    )
 
 
 def _with_whole_paths(split: Dataset | IterableDataset, folders: list[str]):

@@ -96,9 +96,13 @@ def add_row(archive: tarfile.TarFile, key: str, row: dict) -> None:
     cells |= {"txt": row["text"] and row["text"].encode(), "cls": str(row["label"]).encode()}
     for suffix, content in cells.items():
         if content is not None:
-            member = tarfile.TarInfo(f"{key}.{suffix}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+            add_file(archive, f"{key}.{suffix}", content)
+
+
+def add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
 
 
 def write_table(splits, folder: Path, suffix: str) -> str:
@@ -152,7 +156,11 @@ def read(cell):
 
 
 def content(split) -> list[dict]:
-    return [row | {column: read(row[column]) for column in FILES} for row in split]
+    return content_of(split, *FILES)
+
+
+def content_of(split, *files: str) -> list[dict]:
+    return [row | {column: read(row[column]) for column in files} for row in split]
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +191,26 @@ def test_a_single_file_and_a_folder_of_sounds_are_read_as_what_they_hold(streami
     splits, _ = prepared(str(tmp_path / "sounds"), streaming=streaming, split_names={"validation": "test"})
     row = next(iter(splits["train"]))
     assert set(row) == {"audio", "label"} and read(row["audio"])[:4] == b"RIFF"
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+def test_the_json_of_a_webdataset_gives_a_column_for_each_of_its_fields(streaming, digits, tmp_path):
+    (folder := tmp_path / "clips").mkdir()
+    for name in ("train", "validation"):
+        with tarfile.open(folder / f"{name}-0.tar", "w") as archive:
+            for index, row in enumerate(undecoded(digits[name])):
+                content = json.dumps({"caption": f"row {index}", "label": row["label"], "size": [28, 28]}).encode()
+                add_file(archive, f"{index:04d}.json", content)
+                if row["image"] is not None:
+                    add_file(archive, f"{index:04d}.png", row["image"]["bytes"])
+    splits, labels = prepared(str(folder), streaming=streaming)
+    rows = content_of(splits["train"], "image")
+    assert [(row["text"], row["label"]) for row in rows] == [
+        (f"row {i}", digits["train"]["label"][i]) for i in range(60)
+    ]
+    assert [row["image"] for row in rows] == [
+        row["image"] and row["image"]["bytes"] for row in undecoded(digits["train"])
+    ]
 
 
 def test_splits_of_other_names_are_named_and_a_wrong_name_is_an_error(digits, tmp_path):
