@@ -14,7 +14,7 @@ import re
 import string
 import wave
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from transformers import BertTokenizer
 from transformers.utils import logging
 
 from .configuration_mot import MODALITIES
-from .decoding_mot import iterate_frames, load_image, open_source, read_audio
+from .decoding_mot import has_sound, iterate_frames, load_image, open_source, read_audio
 
 logger = logging.get_logger(__name__)
 
@@ -227,21 +227,37 @@ def _remove_modalities(columns: dict[str, list], missing_rate: float, rng: np.ra
 _MEDIA = {"image": Image, "audio": Audio, "video": Video}
 _KNOWN_NAMES = {
     "text": ("text", "text_features", "sentence", "caption", "transcription", "transcript", "utterance", "txt"),
-    "image": ("image", "image_features", "img", "png", "jpg", "jpeg", "webp"),
+    "image": ("image", "image_features", "img", "vision", "png", "jpg", "jpeg", "webp"),
     "audio": ("audio", "audio_features", "wav", "flac", "mp3", "ogg", "opus", "m4a"),
     "video": ("video", "mp4", "mov", "avi", "mkv", "webm"),
-    "label": ("label", "labels", "target", "targets", "class", "category", "sentiment", "emotion", "score", "cls"),
+    "label": (
+        "label",
+        "labels",
+        "target",
+        "targets",
+        "class",
+        "category",
+        "sentiment",
+        "emotion",
+        "score",
+        "cls",
+        "regression_labels",
+    ),
 }
 # How `datasets` stores a file of any medium.
 _STORED_FILE = {"bytes": Value("binary"), "path": Value("string")}
 # String columns that are not prose, whatever else the dataset has.
 _NOT_PROSE = re.compile(r"(^|_)(ids?|idx|index|key|uuid|md5|paths?|files?|filename|name|url|speaker|split)$", re.I)
 _LEFT_OUT = "none"
+_VIDEOS_LISTENED_TO = 20
 
 
 @dataclass(frozen=True)
 class ModalityColumns:
-    """The names of the columns that hold each modality and the label; None where the dataset has no such column."""
+    """The names of the columns that hold each modality and the label; None where the dataset has no such column.
+
+    `audio` and `video` may be one column: then the sound is that of the video.
+    """
 
     text: str | None = None
     image: str | None = None
@@ -295,8 +311,29 @@ class ModalityColumns:
         lines = []
         for role in (*MODALITIES, "video", "label"):
             name = getattr(self, role)
-            lines.append(f"{role}: " + (f"column '{name}' ({_kind_name(features[name])})" if name else "no column"))
+            place = f"column '{name}' ({_kind_name(features[name])})" if name else "no column"
+            lines.append(f"{role}: " + ("sound track of " if role == "audio" and self.has_video_sound else "") + place)
         return lines
+
+    @property
+    def has_video_sound(self) -> bool:
+        return self.video is not None and self.audio == self.video
+
+    def with_video_sound(self, split: Dataset | IterableDataset) -> "ModalityColumns":
+        """The same, with the sound of the videos as audio if no column holds sound and the first videos have a track.
+
+        Raises:
+            ImportError: PyAV is not installed.
+        """
+        if self.audio is not None or self.video is None or is_ready_features(split.features[self.video]):
+            return self
+        column = split.select_columns(self.video)
+        if isinstance(split, IterableDataset):
+            column = undecoded_stream(column)
+        elif isinstance(split.features[self.video], tuple(_MEDIA.values())):
+            column = column.cast_column(self.video, Video(decode=False))
+        first = (row[self.video] for row in islice(column, _VIDEOS_LISTENED_TO))
+        return replace(self, audio=self.video) if any(_has_sound(cell) for cell in first) else self
 
 
 def _describe(features: Features) -> str:
@@ -322,14 +359,14 @@ def _check_named(chosen: dict[str, str | None], features: Features) -> None:
             raise ValueError(
                 f"Column '{name}' ({_kind_name(features[name])}) cannot be the {role}. {_describe(features)}"
             )
-        if name in taken:
+        if name in taken and (taken[name], role) != ("audio", "video"):  # together, the sound is that of the video
             raise ValueError(f"Column '{name}' is named both as {taken[name]} and as {role}; name another or 'none'.")
         taken[name] = role
 
 
 def _find_label(features: Features) -> str | None:
     candidates = label_candidates(features)
-    if candidates and candidates[0] in _KNOWN_NAMES["label"]:
+    if candidates and _with_known_names("label", candidates):
         return candidates[0]
     return _only_one("label", candidates)
 
@@ -337,21 +374,28 @@ def _find_label(features: Features) -> str | None:
 def label_candidates(features: Features) -> list[str]:
     """The columns with a well-known name, or else the class labels of any name."""
     labels = {name: kind for name, kind in features.items() if _is_label(kind)}
-    by_name = [name for name in _KNOWN_NAMES["label"] if name in labels]
-    return by_name or [name for name, kind in labels.items() if isinstance(_element(kind), ClassLabel)]
+    return _with_known_names("label", labels) or [
+        name for name, kind in labels.items() if isinstance(_element(kind), ClassLabel)
+    ]
 
 
 def _find_modality(modality: str, features: Features) -> str | None:
-    by_name = [name for name in _KNOWN_NAMES[modality] if name in features and _serves(modality, features[name])]
+    by_name = _with_known_names(modality, [name for name, kind in features.items() if _serves(modality, kind)])
     if by_name:
         return by_name[0]
     if modality == "text":
         return _only_one(
             "text", [name for name in features if _is_string(features[name]) and not _NOT_PROSE.search(name)]
         )
-    others = {name for other, names in _KNOWN_NAMES.items() if other != modality for name in names}
+    others = [name for other in _KNOWN_NAMES if other != modality for name in _with_known_names(other, features)]
     of_type = [name for name, kind in features.items() if isinstance(kind, _MEDIA[modality])]
     return _only_one(modality, [name for name in of_type if name not in others])
+
+
+def _with_known_names(role: str, columns: Iterable[str]) -> list[str]:
+    """The columns that have a well-known name, or end in one (`json.caption`), the best known first."""
+    columns = list(columns)
+    return [name for known in _KNOWN_NAMES[role] for name in columns if known in (name, name.rpartition(".")[2])]
 
 
 def _only_one(role: str, candidates: list[str]) -> str | None:
@@ -379,6 +423,10 @@ def is_ready_features(kind) -> bool:
 
 def _is_stored_file(kind) -> bool:
     return isinstance(kind, dict) and kind == _STORED_FILE
+
+
+def _has_sound(cell) -> bool:
+    return cell is not None and has_sound(cell, "video")
 
 
 def _is_label(kind) -> bool:
@@ -483,14 +531,18 @@ def prepare_split(
         if columns.label is not None and labels is None:
             labels = _learn_stream_labels(split, columns.label, split_name, problem_type)
         return RowStream(split, chosen, labels, split_name), labels
+    if columns.has_video_sound:
+        del chosen["audio"]
     reduced = split.with_format(None).select_columns(list(chosen.values()))
     reduced = reduced.rename_columns({name: role for role, name in chosen.items()})
-    for modality in columns.modalities:
+    for modality in chosen:
         if modality in _MEDIA and not is_ready_features(reduced.features[modality]):
             if isinstance(reduced.features[modality], Value):  # of paths, which may be a large_string, or of bytes
                 plain = "string" if _is_string(reduced.features[modality]) else "binary"
                 reduced = reduced.cast_column(modality, Value(plain))
             reduced = reduced.cast_column(modality, _MEDIA[modality](decode=False))
+    if columns.has_video_sound:
+        reduced = _with_sound_tracks(reduced)
     if columns.label is None:
         return reduced, None
 
@@ -499,6 +551,16 @@ def prepare_split(
         labels = _learn_labels(reduced.features["label"], readable, problem_type)
     encoded = _encode_labels(readable, labels, split_name)
     return reduced.remove_columns("label").add_column("label", encoded, feature=labels.feature), labels
+
+
+def _with_sound_tracks(split: Dataset) -> Dataset:
+    """The videos again as `audio`, None where a video is silent."""
+    untyped = Image(decode=False)  # stored alike, while Audio asks for torchcodec
+    return split.map(
+        lambda row: {"audio": row["video"] if _has_sound(row["video"]) else None},
+        features=Features({**split.features, "audio": untyped}),
+        desc="Looking for sound tracks",
+    ).cast_column("audio", Audio(decode=False))
 
 
 def _learn_stream_labels(stream: IterableDataset, column: str, split_name: str, problem_type: str | None) -> LabelSpec:
@@ -605,13 +667,8 @@ class RowStream:
     def __init__(
         self, source: IterableDataset, columns: dict[str, str], labels: LabelSpec | None, split_name: str = "train"
     ):
-        selected = source.select_columns(list(columns.values()))
-        self.source, self.columns, self.labels, self.split_name = (
-            undecoded_stream(selected),
-            columns,
-            labels,
-            split_name,
-        )
+        self.source = undecoded_stream(source.select_columns(sorted(set(columns.values()))))
+        self.columns, self.labels, self.split_name = columns, labels, split_name
         self.label_element = _element(source.features[columns["label"]]) if "label" in columns else None
         self.features = Features({role: self._feature(role, source.features[name]) for role, name in columns.items()})
         self.on_bad_example, self.report = "skip", None
@@ -668,7 +725,9 @@ class RowStream:
         prepared = {role: row[name] for role, name in self.columns.items()}
         for role in _MEDIA:
             if role in prepared and not is_ready_features(self.features[role]):
-                prepared[role] = _stored_file(prepared[role])
+                prepared[role] = stored_file(prepared[role])
+        if self.columns.get("audio") == self.columns.get("video", "") and not _has_sound(prepared["video"]):
+            prepared["audio"] = None
         if "label" in prepared:
             label = _readable_label(prepared["label"], self.label_element)
             prepared["label"] = _encode_label(label, self.labels, index, self.split_name)
@@ -677,14 +736,12 @@ class RowStream:
     def sample(self) -> Dataset:
         """The texts of the first rows, and all of the very first ones: enough to choose a vocabulary and sizes by."""
         check, rows = _ExampleCheck(self.features), []
-        for index, row in enumerate(islice(self.source, _SAMPLE_TEXTS)):
-            row = self._prepared(index, row)
-            if len(rows) >= _SAMPLE_MEDIA:
-                row = {"text": row.get("text")} if isinstance(row.get("text"), str) else {}
-            if not row and "text" not in self.columns:
-                break
-            if len(rows) >= _SAMPLE_MEDIA or check(row) is None:
-                rows.append({role: row.get(role) for role in self.features})
+        has_texts = _is_string(self.features.get("text"))
+        for index, row in enumerate(islice(self.source, _SAMPLE_TEXTS if has_texts else _SAMPLE_MEDIA)):
+            if index >= _SAMPLE_MEDIA:
+                rows.append(dict.fromkeys(self.features) | {"text": row[self.columns["text"]]})
+            elif check(prepared := self._prepared(index, row)) is None:
+                rows.append(prepared)
         return Dataset(pa.Table.from_pylist(rows, schema=self.features.arrow_schema))
 
 
@@ -699,7 +756,8 @@ def undecoded_stream(stream: IterableDataset) -> IterableDataset:
     return stream.cast(Features(kinds))
 
 
-def _stored_file(cell: dict | bytes | str | None) -> dict | None:
+def stored_file(cell: dict | bytes | str | None) -> dict | None:
+    """A cell of a medium, however it came, as bytes or a path that can be opened."""
     if cell is None or isinstance(cell, bytes):
         return cell and {"bytes": cell, "path": None}
     cell = cell if isinstance(cell, dict) else {"bytes": None, "path": cell}

@@ -282,6 +282,17 @@ def decode_audio_with_av(file: BinaryIO, name: str) -> tuple[np.ndarray, int, fl
     return samples.mean(axis=0), rate, start
 
 
+def has_sound(source: Any, name: str) -> bool:
+    """Whether a video file has a sound track; a file that cannot be opened has none."""
+    if av is None:
+        raise ImportError(f"{name}: reading the sound of a video needs PyAV. Install it with `pip install av`.")
+    try:
+        with open_source(source, name) as file, av.open(file) as container:
+            return len(container.streams.audio) > 0
+    except (OSError, ValueError):  # of which PyAV's errors are kinds
+        return False
+
+
 def to_mono(waveform: np.ndarray, name: str) -> np.ndarray:
     """(N,), (channels, N) or (N, channels) to float32 (N,); integer samples are scaled to -1..1."""
     if waveform.dtype.kind not in "fi":

@@ -122,7 +122,10 @@ class DataArguments:
         default=None, metadata={"help": "Found by name and type if not given; 'none' leaves it out."}
     )
     image_column: str | None = field(default=None, metadata={"help": "Likewise."})
-    audio_column: str | None = field(default=None, metadata={"help": "Likewise."})
+    audio_column: str | None = field(
+        default=None,
+        metadata={"help": "Likewise; the sound of the videos if no column holds sound and it is not 'none'."},
+    )
     video_column: str | None = field(default=None, metadata={"help": "Likewise."})
     label_column: str | None = field(
         default=None,
@@ -248,6 +251,8 @@ def load_data(
         names["label"] = "none"
     features = splits["train"].features
     columns = ModalityColumns.guess(features, **names)
+    if data.audio_column is None:
+        columns = columns.with_video_sound(splits["train"])
     if report is not None:  # on one process of several
         report.unlink(missing_ok=True)
         print("\n".join(columns.lines(features)))
@@ -286,6 +291,7 @@ def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | 
 
 
 def prepare_to_stream(data: DataArguments, training: RunArguments) -> None:
+    """Refuses what a stream cannot do, and has each process take its part of the rows."""
     if data.dataset_name is None:
         raise ValueError("--streaming is for a dataset that is named with --dataset_name; the digits fit into memory.")
     if training.max_steps <= 0:

@@ -19,14 +19,19 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, IterableDataset, Value, Video
+from datasets.data_files import get_data_patterns
+from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
+from huggingface_hub import snapshot_download
 from transformers.utils import logging
 
-from .data_mot import label_candidates, undecoded_stream
+from .data_mot import label_candidates, stored_file, undecoded_stream
+from .mmsa_mot import read_mmsa
 
 logger = logging.get_logger(__name__)
 
 _BUILDER_OF_SUFFIX = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".tar": "webdataset"}
+_PICKLES = (".pkl", ".pickle")
 _TABLES = (".parquet", ".csv", ".json", ".jsonl")
 _VALIDATION_NAMES = ("validation", "valid", "val", "dev", "eval")
 _METADATA = ("metadata.jsonl", "metadata.csv")
@@ -52,7 +57,7 @@ def load_splits(
     Args:
         dataset_name: an id on the Hub; a folder of parquet, JSON, CSV or WebDataset files, an image folder, files
             listed in `metadata.jsonl` as `image_file_name`, `audio_file_name`, ..., or what `save_to_disk` wrote; or
-            one such file. Paths in a table are relative to the table.
+            one such file, or a pickle of MMSA. Paths in a table are relative to the table.
         dataset_config: the configuration, where the dataset has several.
         seed: decides which rows are cut from train.
         label_column: the column to stratify by; by default the one `ModalityColumns.guess` would take.
@@ -113,7 +118,9 @@ def _stream_splits(splits: dict, dataset_name: str, max_eval_rows: int) -> dict[
 
 def _first_rows(stream: IterableDataset, limit: int, name: str) -> Dataset:
     stream = with_features(stream)
-    rows = list(islice(undecoded_stream(stream), limit + 1))
+    undecoded = undecoded_stream(stream)
+    media = [column for column, kind in undecoded.features.items() if isinstance(kind, Image)]
+    rows = [row | {column: stored_file(row[column]) for column in media} for row in islice(undecoded, limit + 1)]
     if len(rows) > limit:
         logger.warning(f"Split '{name}' has more rows: the first {limit} of its stream stand for it.")
     return Dataset(pa.Table.from_pylist(rows[:limit], schema=stream.features.arrow_schema))
@@ -131,19 +138,42 @@ def with_features(stream: IterableDataset) -> IterableDataset:
 
 
 def _read_splits(path: str, dataset_config: str | None, revision: str | None, streaming: bool) -> Mapping:
-    if any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
-        saved = datasets.load_from_disk(path)
-        saved = saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
-        return {name: split.to_iterable_dataset() for name, split in saved.items()} if streaming else saved
+    if local := _read_local(path):
+        return {name: split.to_iterable_dataset() for name, split in local.items()} if streaming else local
+    if not os.path.exists(path):
+        path = _folder_of_files(path, dataset_config, revision, streaming)
     arguments = _loading_arguments(path, dataset_config, revision)
     splits = datasets.load_dataset(**arguments, streaming=streaming)
     if os.path.exists(path) and arguments["path"] in ("json", "csv", "parquet", path):
         folders = [path if os.path.isdir(path) else os.path.dirname(path)]
         folders += [os.path.join(folders[0], "data")]
         splits = {name: _with_whole_paths(split, folders) for name, split in splits.items()}
+    if "features" in arguments:  # of a WebDataset
+        splits = {name: _with_json_fields(split) for name, split in splits.items()}
     if arguments["path"] == "imagefolder":
         splits = {name: _with_named_medium(split) for name, split in splits.items()}
     return splits
+
+
+def _folder_of_files(name: str, dataset_config: str | None, revision: str | None, streaming: bool) -> str:
+    """Where the Hub's dataset is a folder of pictures, sounds or videos: a copy of the folder, or its address to stream
+    from; else the name. `datasets` would type, and download, all files as the medium that most of them are."""
+    builder = datasets.load_dataset_builder(name, dataset_config, revision=revision)
+    if not isinstance(builder, FolderBasedBuilder):
+        return name
+    if streaming:
+        return f"hf://datasets/{name}" + (f"@{revision}" if revision else "")
+    return snapshot_download(name, repo_type="dataset", revision=revision)
+
+
+def _read_local(path: str) -> DatasetDict | None:
+    """What `datasets.load_dataset` does not read: pickles, and what `save_to_disk` wrote."""
+    if os.path.isfile(path) and Path(path).suffix.lower() in _PICKLES:
+        return read_mmsa(path)
+    if any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
+        saved = datasets.load_from_disk(path)
+        return saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
+    return None
 
 
 def _loading_arguments(path: str, dataset_config: str | None, revision: str | None) -> dict:
@@ -151,8 +181,12 @@ def _loading_arguments(path: str, dataset_config: str | None, revision: str | No
     if os.path.isfile(path):
         suffix = Path(path).suffix.lower()
         if suffix not in _BUILDER_OF_SUFFIX:
-            raise ValueError(f"Cannot load '{path}': a file must end in one of {sorted(_BUILDER_OF_SUFFIX)}.")
+            known = sorted((*_BUILDER_OF_SUFFIX, *_PICKLES))
+            raise ValueError(f"Cannot load '{path}': a file must end in one of {known}.")
         arguments = {"path": _BUILDER_OF_SUFFIX[suffix], "data_files": path}
+    elif path.startswith("hf://"):
+        patterns = {split: [f"{path}/{p}" for p in found] for split, found in get_data_patterns(path).items()}
+        return {"path": "imagefolder", "data_files": patterns}
     elif not os.path.isdir(path):
         arguments = {"path": path, "name": dataset_config, "revision": revision}
     elif _has_metadata(path):
@@ -237,6 +271,24 @@ def webdataset_features(shard: str) -> Features:
         else:
             features |= Features.from_arrow_schema(pa.schema({name: pa.array(values).type}))
     return features
+
+
+def _with_json_fields(split: Dataset | IterableDataset):
+    """Columns `json.caption`, `json.label`, ... in place of one column of dictionaries."""
+    if not isinstance(split.features.get("json"), dict):
+        return split
+    if isinstance(split, Dataset):
+        return split.flatten()
+    split = undecoded_stream(split)
+    fields = {f"json.{name}": kind for name, kind in split.features["json"].items()}
+    features = Features({name: kind for name, kind in split.features.items() if name != "json"} | fields)
+    missing = dict.fromkeys(fields)
+    return split.map(
+        lambda row: missing | {f"json.{name}": value for name, value in (row or {}).items()},
+        input_columns="json",
+        remove_columns="json",
+        features=features,
+    )
 
 
 def _with_whole_paths(split: Dataset | IterableDataset, folders: list[str]):

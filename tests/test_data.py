@@ -20,7 +20,7 @@ import soundfile
 import torch
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 from PIL import Image as PILImage
-from transformers import AutoTokenizer, DataCollatorForLanguageModeling
+from transformers import AutoTokenizer, DataCollatorForLanguageModeling, TrainerState
 
 from mot import MoTProcessor
 from mot.data_mot import (
@@ -34,9 +34,17 @@ from mot.data_mot import (
     prepare_splits,
     train_tokenizer,
 )
+from mot.decoding_mot import read_audio
 from mot.run_finetune import main
 from mot.sources_mot import load_splits
-from mot.training_mot import AudioAugmentation, EncodedDataset, ImageAugmentation, MoTCollator, StreamedDataset
+from mot.training_mot import (
+    AudioAugmentation,
+    EncodedDataset,
+    EpochCallback,
+    ImageAugmentation,
+    MoTCollator,
+    StreamedDataset,
+)
 
 TESTS = Path(__file__).parent
 MODALITIES = ("text", "image", "audio")
@@ -490,6 +498,53 @@ def test_videos_are_decoded_to_the_end(tmp_path, caplog):
     assert len(drop_bad_examples(prepared)) == 1 and "1 corrupt video (row 1)" in caplog.text
 
 
+def write_video(path, sound):
+    """One second at 10 frames a second, with a tone of 440 Hz or without sound."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=10)
+        pictures.width = pictures.height = 32
+        tone = container.add_stream("aac", rate=16000, layout="mono") if sound else None
+        for level in range(10):
+            picture = np.full((32, 32, 3), 20 * level, dtype=np.uint8)
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(pictures.encode(None))
+        if tone:
+            samples = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000, dtype=np.float32)[None]
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            container.mux(tone.encode(frame))
+            container.mux(tone.encode(None))
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+def test_the_sound_of_videos_is_audio_where_no_column_holds_sound(streaming, tmp_path):
+    for name, sound in (("loud", True), ("silent", False)):
+        write_video(tmp_path / f"{name}.mp4", sound)
+    paths = [str(tmp_path / f"{name}.mp4") for name in ("silent", "loud", "silent")]
+    split = Dataset.from_dict({"clip": paths}).cast_column("clip", datasets.Video())
+    split = split.to_iterable_dataset() if streaming else split
+    columns = ModalityColumns.guess(split.features)
+    assert columns.modalities == ("video",)
+    columns = columns.with_video_sound(split)
+    assert columns.lines(split.features)[2:4] == [
+        "audio: sound track of column 'clip' (Video)",
+        "video: column 'clip' (Video)",
+    ]
+    rows = list(drop_bad_examples(prepare_split(split, columns)[0], "raise"))
+    assert [row["audio"] is None for row in rows] == [True, False, True]
+    samples, rate = read_audio(rows[1]["audio"], "audio")
+    spectrum = np.abs(np.fft.rfft(samples[2000:14000]))
+    assert spectrum.argmax() * rate / 12000 == pytest.approx(440, abs=2)
+
+
+def test_silent_videos_and_videos_beside_sound_keep_their_columns(tmp_path):
+    write_video(tmp_path / "silent.mp4", sound=False)
+    split = Dataset.from_dict({"video": [str(tmp_path / "silent.mp4")], "audio": ["a.wav"]})
+    for columns in (ModalityColumns(video="video"), ModalityColumns(video="video", audio="audio")):
+        assert columns.with_video_sound(split) == columns
+
+
 def test_broken_ready_features_are_counted_by_kind(caplog):
     cells = [[[1.0, 2.0]], [[1.0, float("nan")]], [], [[1.0, 2.0, 3.0]], [[1.0], [1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]]
     split = Dataset.from_dict({"audio": cells}, features=Features({"audio": VECTORS}))
@@ -566,7 +621,7 @@ def test_the_sample_of_a_stream_has_many_texts_and_few_media(monkeypatch):
     rows = [("a", b"not a picture", None), *[("b", GOOD_IMAGE, GOOD_AUDIO)] * 3, ("c", b"not a picture", None)]
     sample = stream_of(tri_modal_dataset(rows).to_iterable_dataset()).sample()
     assert sample["text"][:] == ["b", "b", "b", "c"]
-    assert [row["image"] is None for row in sample] == [False, False, True, True]
+    assert [row["image"] is None for row in sample] == [False, True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -628,6 +683,13 @@ def test_an_epoch_reaches_workers_that_live_on(prepared_digits):
     assert are_equal(list(loader), expected[0])
     dataset.set_epoch(1)
     assert are_equal(list(loader), expected[1])
+
+
+def test_the_trainer_tells_the_rows_their_epoch_where_accelerate_does_not(prepared_digits):
+    dataset = EncodedDataset(prepared_digits["test"].select(range(2)), MoTProcessor())
+    state, loader = TrainerState(epoch=3.0), torch.utils.data.DataLoader(dataset)
+    EpochCallback().on_epoch_begin(None, state, None, train_dataloader=loader)
+    assert dataset[0]["epoch"] == dataset[1]["epoch"] == 3
 
 
 @pytest.mark.training

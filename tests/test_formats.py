@@ -5,12 +5,14 @@ import csv
 import io
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from datasets import Audio, ClassLabel, DatasetDict, Image
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 
 from mot.data_mot import ModalityColumns, drop_bad_examples, load_digits_dataset, prepare_splits
 from mot.decoding_mot import open_source
+from mot.mmsa_mot import without_padding
 from mot.run_finetune import main
 from mot.sources_mot import load_splits
 
@@ -93,9 +96,13 @@ def add_row(archive: tarfile.TarFile, key: str, row: dict) -> None:
     cells |= {"txt": row["text"] and row["text"].encode(), "cls": str(row["label"]).encode()}
     for suffix, content in cells.items():
         if content is not None:
-            member = tarfile.TarInfo(f"{key}.{suffix}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+            add_file(archive, f"{key}.{suffix}", content)
+
+
+def add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
 
 
 def write_table(splits, folder: Path, suffix: str) -> str:
@@ -149,7 +156,11 @@ def read(cell):
 
 
 def content(split) -> list[dict]:
-    return [row | {column: read(row[column]) for column in FILES} for row in split]
+    return content_of(split, *FILES)
+
+
+def content_of(split, *files: str) -> list[dict]:
+    return [row | {column: read(row[column]) for column in files} for row in split]
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +193,26 @@ def test_a_single_file_and_a_folder_of_sounds_are_read_as_what_they_hold(streami
     assert set(row) == {"audio", "label"} and read(row["audio"])[:4] == b"RIFF"
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+def test_the_json_of_a_webdataset_gives_a_column_for_each_of_its_fields(streaming, digits, tmp_path):
+    (folder := tmp_path / "clips").mkdir()
+    for name in ("train", "validation"):
+        with tarfile.open(folder / f"{name}-0.tar", "w") as archive:
+            for index, row in enumerate(undecoded(digits[name])):
+                content = json.dumps({"caption": f"row {index}", "label": row["label"], "size": [28, 28]}).encode()
+                add_file(archive, f"{index:04d}.json", content)
+                if row["image"] is not None:
+                    add_file(archive, f"{index:04d}.png", row["image"]["bytes"])
+    splits, labels = prepared(str(folder), streaming=streaming)
+    rows = content_of(splits["train"], "image")
+    assert [(row["text"], row["label"]) for row in rows] == [
+        (f"row {i}", digits["train"]["label"][i]) for i in range(60)
+    ]
+    assert [row["image"] for row in rows] == [
+        row["image"] and row["image"]["bytes"] for row in undecoded(digits["train"])
+    ]
+
+
 def test_splits_of_other_names_are_named_and_a_wrong_name_is_an_error(digits, tmp_path):
     DatasetDict(clean=digits["train"], other=digits["test"]).save_to_disk(tmp_path / "saved")
     names = {"train": "clean", "validation": "other"}
@@ -193,6 +224,81 @@ def test_splits_of_other_names_are_named_and_a_wrong_name_is_an_error(digits, tm
         load_splits(str(tmp_path / "saved"))
     with pytest.raises(ValueError, match="Name a split to validate on with --validation_split"):
         load_splits(str(tmp_path / "saved"), split_names={"train": "clean"}, streaming=True)
+
+
+# ----------------------------------------------- the pickles of MMSA ------------------------------------------------
+
+
+def mmsa_split(rows: int, rng: np.random.Generator) -> dict:
+    """As in the unaligned file of CMU-MOSI, with features of random lengths, padded with zeros."""
+    split = {"raw_text": [f"clip {i}" for i in range(rows)], "id": [f"video${i}" for i in range(rows)]}
+    for name, size in (("text", 6), ("vision", 4), ("audio", 3)):
+        padded = np.zeros((rows, 8, size), np.float32)
+        lengths = rng.integers(2, 8, rows)
+        for frames, length in zip(padded, lengths):
+            frames[:length] = rng.normal(size=(length, size))
+        split |= {name: padded, f"{name}_lengths": lengths.tolist()}
+    split["text_bert"] = rng.normal(size=(rows, 3, 8)).astype(np.float32)
+    split["annotations"] = np.array(["Negative", "Positive"] * (rows // 2))
+    split["regression_labels"] = rng.uniform(-3, 3, rows).astype(np.float32)
+    return split
+
+
+@pytest.fixture(scope="module")
+def mmsa() -> dict:
+    rng = np.random.default_rng(0)
+    return {name: mmsa_split(rows, rng) for name, rows in (("train", 20), ("valid", 4), ("test", 4))}
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_a_pickle_of_mmsa_is_read_without_its_padding(protocol, mmsa, tmp_path):
+    (tmp_path / "mosi.pkl").write_bytes(pickle.dumps(mmsa, protocol))
+    splits, labels = prepared(str(tmp_path / "mosi.pkl"))
+    assert labels.problem_type == "regression" and len(splits["validation"]) == 4
+    for i, row in enumerate(splits["train"]):
+        for role, name in (("text", "text"), ("image", "vision"), ("audio", "audio")):
+            length = mmsa["train"][f"{name}_lengths"][i]
+            assert np.array_equal(np.float32(row[role]), mmsa["train"][name][i][:length])
+        assert np.float32(row["label"]) == mmsa["train"]["regression_labels"][i]
+
+
+def test_padding_is_zero_frames_at_the_ends_unless_a_length_says_more():
+    clip = np.float32([[0, 0], [1, 2], [0, 0], [-np.inf, 3], [0, 0], [0, 0]])
+    assert without_padding(clip).tolist() == [[1, 2], [0, 0], [0, 3]]
+    assert without_padding(clip, length=5).tolist() == [[0, 0], [1, 2], [0, 0], [0, 3], [0, 0]]
+    assert without_padding(np.zeros((4, 2), np.float32), length=1) is None
+
+
+def test_a_clip_that_is_all_padding_lacks_the_modality(mmsa, tmp_path):
+    changed = {name: dict(columns) for name, columns in mmsa.items()}
+    changed["train"]["vision"] = changed["train"]["vision"] * (np.arange(20) != 3)[:, None, None]
+    (tmp_path / "mosi.pkl").write_bytes(pickle.dumps(changed))
+    splits, _ = prepared(str(tmp_path / "mosi.pkl"))
+    assert [row["image"] is None for row in splits["train"]] == [i == 3 for i in range(20)]
+
+
+class Malicious:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_that_would_run_code_does_not(mmsa, tmp_path):
+    content = {**mmsa, "extra": Malicious(tmp_path / "was_run")}
+    (tmp_path / "mosi.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(pickle.UnpicklingError, match=r"asks for 'posix.mkdir'.*it was not called"):
+        load_splits(str(tmp_path / "mosi.pkl"))
+    assert not (tmp_path / "was_run").exists()
+    pickle.loads((tmp_path / "mosi.pkl").read_bytes())
+    assert (tmp_path / "was_run").exists()  # so it would have been
+
+
+def test_a_pickle_of_another_layout_is_an_error(tmp_path):
+    (tmp_path / "rows.pkl").write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(ValueError, match="does not have the layout of MMSA: a dictionary of splits"):
+        load_splits(str(tmp_path / "rows.pkl"))
 
 
 # ------------------------------------------------- the command line -------------------------------------------------
@@ -229,6 +335,43 @@ def test_every_format_trains_to_the_same_weights_streamed_too(name, folders, wei
 
 
 @pytest.mark.training
+@pytest.mark.parametrize("options", [[], ["--streaming", "--dataloader_num_workers", "1"]], ids=["whole", "streamed"])
+def test_a_resumed_run_sees_the_data_that_it_would_have_seen(options, folders, weights, tmp_path):
+    """It stops in the second epoch; the stream is not told where it was, its rows are passed over."""
+    final_weights(folders["parquet"], tmp_path / "first", "--save_strategy", "steps", "--save_steps", "8", *options)
+    options = [*options, "--resume_from_checkpoint", str(tmp_path / "first" / "checkpoint-8")]
+    assert_same_weights(final_weights(folders["parquet"], tmp_path / "second", *options), weights)
+
+
+def run_beside_hub(script: str, hub: dict[str, str], folder: Path) -> None:
+    """In a process of its own, since the address of the Hub is read when its client is imported."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(folder / "hf")} | hub
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.training
+def test_folders_of_files_on_the_hub_give_the_same_rows(folders, hub, tmp_path):
+    chosen = {name: folders[name] for name in ("imagefolder", "webdataset")}
+    script = f"""
+import conftest
+from huggingface_hub import HfApi
+from test_formats import content, prepared
+for name, folder in {chosen!r}.items():
+    HfApi().create_repo(f"user/{{name}}", repo_type="dataset")
+    HfApi().upload_folder(repo_id=f"user/{{name}}", folder_path=folder, repo_type="dataset")
+    here, _ = prepared(folder)
+    for streaming in (False, True):
+        there, _ = prepared(f"user/{{name}}", streaming=streaming)
+        for split in here:
+            assert content(there[split]) == content(here[split]), (name, streaming, split)
+"""
+    run_beside_hub(script, hub, tmp_path)
+
+
+@pytest.mark.training
 def test_a_dataset_of_the_hub_trains_to_the_same_weights_streamed_too(folders, weights, hub, tmp_path):
     script = f"""
 import conftest
@@ -239,11 +382,6 @@ from test_formats import final_weights
 final_weights("user/digits", Path("whole"), "--dataset_revision", "main")
 final_weights("user/digits", Path("streamed"), "--streaming")
 """
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "hf")} | hub
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_beside_hub(script, hub, tmp_path)
     for name in ("whole", "streamed"):
         assert_same_weights(load_file(tmp_path / name / "model.safetensors"), weights)
