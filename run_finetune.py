@@ -39,6 +39,7 @@ from mot import (
     MoTImageProcessor,
     MoTProcessor,
 )
+from mot.checkpoints_mot import check_folder
 from mot.configuration_mot import MODALITIES
 from mot.data_mot import (
     LabelSpec,
@@ -507,6 +508,8 @@ def main(arguments: list[str] | None = None) -> dict:
     arguments = sys.argv[1:] if arguments is None else arguments
     data, model_arguments, training = parser.parse_args_into_dataclasses(with_defaults(arguments, parser))
     set_seed(training.seed)
+    if training.process_index == 0:
+        check_folder(Path(training.output_dir))  # before the data are read, which may take long
     if data.streaming:
         prepare_to_stream(data, training)
 
@@ -545,6 +548,8 @@ def main(arguments: list[str] | None = None) -> dict:
     start = time.time()
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     seconds = time.time() - start
+    if trainer.stop.received:
+        stop_well(trainer, arguments)
 
     results = {"task": data.task, "split": data.evaluate_on, "seed": training.seed, "seconds": round(seconds, 1)}
     results |= evaluate(trainer, encoded[data.evaluate_on], data.task)
@@ -552,6 +557,15 @@ def main(arguments: list[str] | None = None) -> dict:
         trainer.model = trainer.model.merge_and_unload()
     finish(trainer, results, splits["test"], data, arguments)
     return results
+
+
+def stop_well(trainer: MoTTrainer, arguments: list[str]) -> None:
+    """Say how to go on after a signal, and end as it asked."""
+    command = " ".join(["python run_finetune.py", *arguments, "--resume_from_checkpoint auto"])
+    if trainer.is_world_process_zero():
+        step, folder = trainer.state.global_step, trainer.args.output_dir
+        print(f"\nStopped after step {step}, which is saved in {folder}/checkpoint-{step}. To go on:\n\n{command}")
+    sys.exit(128 + trainer.stop.received)
 
 
 def finish(

@@ -35,6 +35,7 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.utils import logging
 
+from .checkpoints_mot import StopOnSignal, check_folder, check_room, checkpoint_to_resume, checkpoints_at_once
 from .configuration_mot import MODALITIES
 from .data_mot import RowStream, is_ready_features
 from .gradient_cache_mot import cached_step
@@ -553,6 +554,8 @@ class MoTTrainer(Trainer):
         check_engine(self.accelerator)
         self.train_collator = train_collator or self.data_collator
         self.add_callback(EpochCallback)
+        self.stop = StopOnSignal(self.accelerator)
+        self.add_callback(self.stop)
         if self.args.freeze:
             freeze(self.model, self.args.freeze)
         if self.args.early_stopping_patience is not None:
@@ -612,6 +615,26 @@ class MoTTrainer(Trainer):
             for name, term in (outputs.get("losses") or {}).items():
                 self.loss_terms[name].append(term.detach())
         return (loss, outputs) if return_outputs else loss
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
+        """
+        As `Trainer.train`, and `resume_from_checkpoint` may be "auto": the newest checkpoint that is whole, if there is
+        any. Ctrl-C and SIGTERM end it with a checkpoint; `stop.received` then has the signal's number.
+
+        Raises:
+            OSError: the checkpoints cannot be written to `output_dir`, or would not fit.
+        """
+        folder = Path(self.args.output_dir)
+        if self.args.should_save:
+            check_folder(folder)
+            check_room(folder, self.model, checkpoints_at_once(self.args, self.number_of_steps()))
+        return super().train(checkpoint_to_resume(resume_from_checkpoint, folder), **kwargs)
+
+    def number_of_steps(self) -> int:
+        if self.args.max_steps > 0:
+            return self.args.max_steps
+        batches = len(self.get_train_dataloader())
+        return int(self.args.num_train_epochs * max(batches // self.args.gradient_accumulation_steps, 1))
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         if self.args.contrastive_chunk_size is None:

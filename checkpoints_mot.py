@@ -1,0 +1,166 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Runs that are interrupted: is there room for their checkpoints, which is the newest that is whole, and how to stop well.
+
+The Trainer writes `trainer_state.json` last into a checkpoint, so one that was killed while it was written lacks it;
+the other files are opened too, for a disk may lose what a process has written.
+"""
+
+import json
+import shutil
+import signal
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import TrainerCallback
+from transformers.trainer_utils import sort_checkpoints
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+STATE, INDEX = "trainer_state.json", "model.safetensors.index.json"
+WEIGHTS = ("model.safetensors", "adapter_model.safetensors", INDEX)
+TRAINING = ("optimizer.pt", "scheduler.pt")  # zip archives, as all that torch saves
+# Bytes of a parameter in float32, and of AdamW's two averages beside it.
+WEIGHT_BYTES, OPTIMIZER_BYTES = 4, 8
+
+
+def newest_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest `checkpoint-*` of a run's folder that is whole; later ones are reported with what they lack."""
+    for path in reversed([Path(path) for path in sort_checkpoints(str(folder), use_mtime=False)]):
+        damage = next(damages(path), None)
+        if damage is None:
+            return path
+        logger.warning(f"{path} is damaged and passed over: {damage}.")
+    return None
+
+
+def damages(checkpoint: Path) -> Iterator[str]:
+    """What is wrong with a checkpoint that a Trainer wrote."""
+    try:
+        json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        yield f"{STATE} cannot be read ({error})"
+    weights = next((checkpoint / name for name in WEIGHTS if (checkpoint / name).exists()), None)
+    if weights is None:
+        yield f"none of {', '.join(WEIGHTS)} is there"
+        return
+    try:
+        shards = {weights.name}
+        if weights.name == INDEX:
+            shards = set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values())
+        for name in sorted(shards):
+            with safe_open(checkpoint / name, framework="pt"):  # compares the header with the file's size
+                pass
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        yield f"{weights.name} cannot be read ({error})"
+    for name in [*TRAINING, *sorted(path.name for path in checkpoint.glob("rng_state*.pth"))]:
+        try:
+            zipfile.ZipFile(checkpoint / name).close()
+        except (OSError, zipfile.BadZipFile) as error:
+            yield f"{name} cannot be read ({error})"
+
+
+def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | bool | None:
+    """What `resume_from_checkpoint` means: for "auto" the newest whole checkpoint, or None where there is none."""
+    if choice != "auto":
+        return choice
+    found = newest_whole_checkpoint(folder) if folder.is_dir() else None
+    logger.warning(f"Going on from {found}." if found else f"{folder} has no whole checkpoint: training starts anew.")
+    return found and str(found)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Room
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def check_folder(folder: Path) -> None:
+    """
+    Raises:
+        OSError: nothing can be written into the folder, which is made if it is not there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 4096)
+    except OSError as error:
+        raise OSError(
+            f"The results of this run cannot be written to {folder} ({error}): name another folder with --output_dir."
+        ) from error
+
+
+def check_room(folder: Path, model: torch.nn.Module, checkpoints: int) -> None:
+    """
+    Args:
+        checkpoints: how many lie in the folder at once, beside the model that is saved at the end.
+
+    Raises:
+        OSError: the disk has less room than they take.
+    """
+    weights = sum(parameter.numel() for parameter in model.parameters()) * WEIGHT_BYTES
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad) * OPTIMIZER_BYTES
+    needed, free = weights + checkpoints * (weights + trained), shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"The disk of {folder} has {free / 2**20:,.0f} MiB left, and this run needs about {needed / 2**20:,.0f}: the "
+            f"model and {checkpoints} checkpoints with the state of the optimizer. Make room, keep fewer with "
+            "--save_total_limit, or name another folder with --output_dir."
+        )
+
+
+def checkpoints_at_once(args, steps: int) -> int:
+    """How many checkpoints a run with these `TrainingArguments` comes to hold, counting the one that is being written."""
+    if args.save_strategy == "no":
+        return 0
+    per_run = {"steps": steps // max(int(args.save_steps), 1), "epoch": int(args.num_train_epochs)}
+    written = max(per_run.get(str(args.save_strategy.value), 1), 1)
+    return min(written, args.save_total_limit + 1) if args.save_total_limit else written
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Signals
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class StopOnSignal(TrainerCallback):
+    """
+    Ctrl-C (SIGINT) and SIGTERM end the training after the step they fall into, with a checkpoint, on all processes alike.
+    A second signal acts at once.
+    """
+
+    def __init__(self, accelerator):
+        self.accelerator = accelerator
+        self.received: int | None = None
+        self.previous: dict = {}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.received = None
+        if threading.current_thread() is threading.main_thread():
+            self.previous = {number: signal.signal(number, self.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def receive(self, number: int, frame) -> None:
+        self.received = number
+        self.restore()
+        print(f"\n{signal.Signals(number).name}: saving after this step; once more to stop at once.", flush=True)
+
+    def restore(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous = {}
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.accelerator.num_processes > 1:
+            if self.received:
+                self.accelerator.set_trigger()
+            if self.accelerator.check_trigger():
+                self.received = self.received or signal.SIGTERM
+        if self.received:
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.restore()
