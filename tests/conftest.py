@@ -6,16 +6,16 @@ A clone that was never installed is tested just the same, since the repository's
 
 import importlib.util
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 TESTS = Path(__file__).resolve().parent
-HUB_SERVER = TESTS.parents[1] / "shared" / "tools" / "hubserver.py"
 if str(TESTS) not in sys.path:
     sys.path.insert(0, str(TESTS))  # `from helpers import ...`, also under --import-mode=importlib
+
+from hub_server import HubServer  # noqa: E402
 
 try:
     import mot  # noqa: F401
@@ -35,19 +35,19 @@ def fixed_seed():
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    """The environment variables that lead to a Hub on localhost."""
-    if not HUB_SERVER.exists():
-        pytest.skip("there is no server of a local Hub beside the repository")
-    spec = importlib.util.spec_from_file_location("hubserver", HUB_SERVER)
-    hubserver = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hubserver)
-    server = hubserver.make_server(str(tmp_path_factory.mktemp("hub")), port=0, token="hf_test")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}",
+def hub_server():
+    """A Hub on localhost, where the token `hf_test` is `user`'s and `hf_old` has expired."""
+    server = HubServer({"hf_test": "user", "hf_old": None}).start()
+    yield server
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def hub(hub_server):
+    """The environment variables that lead to it."""
+    return {
+        "HF_ENDPOINT": hub_server.endpoint,
         "HF_TOKEN": "hf_test",
         "HF_HUB_DISABLE_XET": "1",
         "NO_PROXY": "127.0.0.1",
     }
-    server.shutdown()
