@@ -871,9 +871,13 @@ class MoTForRetrieval(MoTPreTrainedModel):
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """As every model of the family, and with what `SentenceTransformer(folder, trust_remote_code=True)` reads."""
+        is_pushed, name = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", Path(save_directory).name)
         super().save_pretrained(save_directory, *args, **kwargs)
-        for name, content in sentence_transformers_files(self.config).items():
-            Path(save_directory, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        for file, content in sentence_transformers_files(self.config).items():
+            Path(save_directory, file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        if is_pushed:  # not before these files are there
+            options = ("commit_message", "private", "revision", "token", "create_pr", "max_shard_size")
+            self.push_to_hub(name, **{option: kwargs[option] for option in options if option in kwargs})
 
 
 def sentence_transformers_files(config: MoTConfig) -> dict[str, list | dict]:

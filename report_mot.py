@@ -5,8 +5,11 @@
 numbers: `subsets` of modalities, `pairs` of a search, or `terms` of a loss.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 SECTIONS = {"subsets": "modalities", "pairs": "search", "terms": "loss term"}
@@ -128,20 +131,60 @@ def pipeline_tag(results: dict, usage: str) -> str | None:
     return "fill-mask" if '"fill-mask"' in usage else None
 
 
-def write_card(folder: Path, results: dict, usage: str, dataset: str, command: str) -> None:
-    """The checkpoint's model card: tags, numbers, how to load, how it was trained."""
+@dataclass
+class Run:
+    """How a model came to be, for its card: `hub_dataset` is the dataset's id, None for one that is not on the Hub."""
+
+    dataset: str
+    hub_dataset: str | None
+    rows: dict[str, int]  # split -> rows that were used
+    command: str
+    parameters: int
+
+
+def input_lines(config) -> list[str]:
+    """What each modality of a model takes."""
+    lines = []
+    for modality in config.modalities:
+        tower = config.modality_config(modality)
+        if tower.feature_size is not None:
+            lines.append(f"- **{modality}**: ready features, vectors of width {tower.feature_size}")
+            continue
+        raw = {
+            "text": lambda c: f"up to {c.max_position_embeddings} tokens of a vocabulary of {c.vocab_size:,}",
+            "image": lambda c: f"pictures or video frames of {c.image_size} x {c.image_size} pixels",
+            "audio": lambda c: f"sound of up to {c.max_frames / 100:g} seconds, as {c.num_mel_bins} log-mel bins",
+        }
+        lines.append(f"- **{modality}**: {raw[modality](tower)}")
+    return lines
+
+
+def label_lines(results: dict, config) -> str:
+    if results["task"] == "regression":
+        return "One number for each row."
+    if results["task"] == "classification":
+        kind = "Any number" if config.problem_type == "multi_label_classification" else "One"
+        return f"{kind} of {config.num_labels} classes: {', '.join(config.id2label.values())}."
+    return (
+        "None: it was trained without labels." if results["task"] == "pretraining" else "None: it compares its inputs."
+    )
+
+
+def write_card(folder: Path, results: dict, usage: str, run: Run, config) -> None:
+    """The checkpoint's model card: what it is and takes, numbers, how to load it, how it was trained, and its limits."""
     section = next(name for name in SECTIONS if name in results)
     data = ModelCardData(
         model_name=folder.name,
         library_name="transformers",
         license="apache-2.0",
-        tags=["mixture-of-transformers", "multimodal", "text", "image", "audio"],
+        datasets=run.hub_dataset and [run.hub_dataset],
+        tags=["mixture-of-transformers", "multimodal", *config.modalities],
         pipeline_tag=pipeline_tag(results, usage),
         eval_results=[
             EvalResult(
                 task_type=results["task"],
-                dataset_type=dataset,
-                dataset_name=dataset,
+                dataset_type=run.dataset,
+                dataset_name=run.dataset,
                 dataset_split=results["split"],
                 metric_type=metric,
                 metric_name=f"{metric} ({name})",
@@ -155,18 +198,29 @@ def write_card(folder: Path, results: dict, usage: str, dataset: str, command: s
     first, headings, rows = table_of(results)
     lines = [f"| {' | '.join([first, *headings])} |", f"|{'---|' * (len(headings) + 1)}"]
     lines += [f"| {' | '.join(cells)} |" for cells in rows]
-    table = "\n".join(lines)
+    table, inputs, nothing = "\n".join(lines), "\n".join(input_lines(config)), ""
+    sizes = ", ".join(f"{number:,} rows of {split}" for split, number in run.rows.items())
     text = f"""---
 {data.to_yaml()}
 ---
 
 # {folder.name}
 
-A [Mixture-of-Transformers](https://arxiv.org/abs/2411.04996) {DESCRIPTIONS[results["task"]]}.
+A [Mixture-of-Transformers](https://arxiv.org/abs/2411.04996) of {run.parameters:,} parameters {DESCRIPTIONS[results["task"]]}.
+
+## Inputs
+
+Any subset of these, another one in each row:
+
+{inputs}
+
+## Labels
+
+{label_lines(results, config)}
 
 ## Results
 
-On the {results["split"]} split of {dataset}, from this one checkpoint:
+On the {results["split"]} split of {run.dataset}, from this one checkpoint:
 
 {table}
 
@@ -177,6 +231,19 @@ On the {results["split"]} split of {dataset}, from this one checkpoint:
 
 ## Training
 
-`{command}`, seed {results["seed"]}, {results["seconds"]:.0f} seconds of training.
+Data: {run.dataset}{f" ({sizes})" if sizes else nothing}.
+
+`{run.command}`, seed {results["seed"]}, {results["seconds"]:.0f} seconds of training with torch {torch.__version__} and
+transformers {transformers.__version__}.
+
+## Limits
+
+It knows nothing beyond its training data, and the numbers above hold for data like theirs: other languages, speakers,
+cameras and recording conditions were not tested, nor was what it does to different groups of people. Do not let it decide
+about people.
+
+## Licence
+
+Apache-2.0 for the model and its code. What the training data allow is for their owners to say.
 """
     ModelCard(text).save(folder / "README.md")

@@ -20,7 +20,8 @@ from typing import Literal
 
 import datasets
 import numpy as np
-from huggingface_hub import upload_folder
+from huggingface_hub import create_repo, upload_folder
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from transformers import (
     AutoProcessor,
     AutoTokenizer,
@@ -54,7 +55,7 @@ from mot.data_mot import (
 from mot.decoding_mot import load_image
 from mot.metrics_mot import compute_metrics, sentiment_metrics
 from mot.optimization_mot import add_lora
-from mot.report_mot import print_table, save_examples, usage_lines, write_card
+from mot.report_mot import Run, print_table, save_examples, usage_lines, write_card
 from mot.sources_mot import load_splits
 from mot.training_mot import (
     AudioAugmentation,
@@ -510,6 +511,8 @@ def main(arguments: list[str] | None = None) -> dict:
     set_seed(training.seed)
     if training.process_index == 0:
         check_folder(Path(training.output_dir))  # before the data are read, which may take long
+        if training.push_to_hub:
+            check_push(training)
     if data.streaming:
         prepare_to_stream(data, training)
 
@@ -555,8 +558,36 @@ def main(arguments: list[str] | None = None) -> dict:
     results |= evaluate(trainer, encoded[data.evaluate_on], data.task)
     if model_arguments.merge_lora:
         trainer.model = trainer.model.merge_and_unload()
-    finish(trainer, results, splits["test"], data, arguments)
+    finish(trainer, results, splits, data, arguments)
     return results
+
+
+def check_push(training: RunArguments) -> None:
+    """Make the repository that the run will be pushed to, or say why it cannot be, before anything is trained."""
+    name = training.hub_model_id or Path(training.output_dir).name
+    try:
+        create_repo(name, token=training.hub_token, private=training.hub_private_repo, exist_ok=True)
+    except (HfHubHTTPError, LocalTokenNotFoundError) as error:
+        raise RuntimeError(
+            f"This run could not be pushed to {name} ({error}): log in with `hf auth login`, name a repository of yours "
+            "with --hub_model_id, or leave out --push_to_hub."
+        ) from error
+
+
+def push(folder: Path, trainer: MoTTrainer) -> None:
+    """Upload the finished folder; where that fails, nothing is lost."""
+    try:
+        upload_folder(
+            repo_id=trainer.hub_model_id,
+            folder_path=folder,
+            token=trainer.args.hub_token,
+            ignore_patterns=["checkpoint-*", "bad_rows.jsonl"],  # the latter may hold paths of this machine
+        )
+    except Exception as error:  # whatever it was, the run must not look lost
+        raise RuntimeError(
+            f"The push to {trainer.hub_model_id} failed ({error}). The finished run is in {folder}; push it again with\n\n"
+            f"    hf upload {trainer.hub_model_id} {folder} . --exclude 'checkpoint-*'\n"
+        ) from error
 
 
 def stop_well(trainer: MoTTrainer, arguments: list[str]) -> None:
@@ -568,9 +599,21 @@ def stop_well(trainer: MoTTrainer, arguments: list[str]) -> None:
     sys.exit(128 + trainer.stop.received)
 
 
-def finish(
-    trainer: MoTTrainer, results: dict, test: datasets.Dataset, data: DataArguments, arguments: list[str]
-) -> None:
+def describe_run(trainer: MoTTrainer, data: DataArguments, splits: dict, arguments: list[str]) -> Run:
+    """What the card says of the data and of how the model came to be."""
+    name = data.dataset_name or "embedded digits"
+    is_path = data.dataset_name is None or Path(data.dataset_name).expanduser().exists()
+    rows = {split: len(part) for split, part in splits.items() if isinstance(part, datasets.Dataset)}
+    return Run(
+        dataset=Path(name).name if is_path else name,
+        hub_dataset=None if is_path else name,
+        rows=rows,
+        command=" ".join(["python run_finetune.py", *arguments]),
+        parameters=sum(parameter.numel() for parameter in trainer.head.parameters()),
+    )
+
+
+def finish(trainer: MoTTrainer, results: dict, splits: dict, data: DataArguments, arguments: list[str]) -> None:
     """Save the checkpoint with its card and results, push it if asked, and say where it is and how to use it."""
     folder = Path(trainer.args.output_dir).resolve()
     # Cutting the training texts has set the tokenizer to cut every text, which the processor leaves to its caller.
@@ -582,7 +625,7 @@ def finish(
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, which a checkpoint must not need
     example = {"text": "a sentence", "image": "picture.png", "audio": "sound.wav"}
     if data.dataset_name is None:
-        example = save_examples(folder, test[0])
+        example = save_examples(folder, splits["test"][0])
     config, hub_name = trainer.model.config, trainer.args.hub_model_id or folder.name
     base = None
     if trainer.head is not trainer.model:  # an adapter, which needs the checkpoint that it was trained on
@@ -593,18 +636,13 @@ def finish(
         folder,
         results,
         usage_lines(data.task, hub_name, config, own_files, base),
-        dataset=Path(data.dataset_name or "embedded digits").name,
-        command=" ".join(["python run_finetune.py", *arguments]),
+        describe_run(trainer, data, splits, arguments),
+        config,
     )
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    if trainer.args.push_to_hub:
-        upload_folder(
-            repo_id=trainer.hub_model_id,
-            folder_path=folder,
-            token=trainer.args.hub_token,
-            ignore_patterns=["checkpoint-*"],
-        )
     print_table(results)
+    if trainer.args.push_to_hub:
+        push(folder, trainer)
     print(f"\nThe checkpoint is in {folder}. To use it, without this package:\n")
     print(usage_lines(data.task, str(folder), config, example, base))
 
