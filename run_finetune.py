@@ -12,6 +12,7 @@ devices.
 """
 
 import json
+import shlex
 import sys
 import time
 from dataclasses import dataclass, field
@@ -80,6 +81,8 @@ MODEL_CLASSES = {
     "pretraining": MoTForPreTraining,
 }
 AUDIO_AUGMENTATIONS = {"speech": AudioAugmentation(), "sound": AudioAugmentation(tract=0.0)}
+# Of a run's folder: the state of its training, and a report that may hold paths of this machine.
+NOT_PUSHED = ["checkpoint-*", "bad_rows.jsonl"]
 SMALL_IMAGE = 64  # pictures up to this side keep their size and get small patches
 
 
@@ -562,6 +565,10 @@ def main(arguments: list[str] | None = None) -> dict:
     return results
 
 
+def command_line(arguments: list[str]) -> str:
+    return shlex.join(["python", "run_finetune.py", *arguments])
+
+
 def check_push(training: RunArguments) -> None:
     """Make the repository that the run will be pushed to, or say why it cannot be, before anything is trained."""
     name = training.hub_model_id or Path(training.output_dir).name
@@ -581,18 +588,20 @@ def push(folder: Path, trainer: MoTTrainer) -> None:
             repo_id=trainer.hub_model_id,
             folder_path=folder,
             token=trainer.args.hub_token,
-            ignore_patterns=["checkpoint-*", "bad_rows.jsonl"],  # the latter may hold paths of this machine
+            ignore_patterns=NOT_PUSHED,
         )
     except Exception as error:  # whatever it was, the run must not look lost
+        again = ["hf", "upload", trainer.hub_model_id, str(folder), "."]
+        again += [part for pattern in NOT_PUSHED for part in ("--exclude", pattern)]
         raise RuntimeError(
             f"The push to {trainer.hub_model_id} failed ({error}). The finished run is in {folder}; push it again with\n\n"
-            f"    hf upload {trainer.hub_model_id} {folder} . --exclude 'checkpoint-*'\n"
+            f"    {shlex.join(again)}\n"
         ) from error
 
 
 def stop_well(trainer: MoTTrainer, arguments: list[str]) -> None:
     """Say how to go on after a signal, and end as it asked."""
-    command = " ".join(["python run_finetune.py", *arguments, "--resume_from_checkpoint auto"])
+    command = command_line([*arguments, "--resume_from_checkpoint", "auto"])
     if trainer.is_world_process_zero():
         step, folder = trainer.state.global_step, trainer.args.output_dir
         print(f"\nStopped after step {step}, which is saved in {folder}/checkpoint-{step}. To go on:\n\n{command}")
@@ -608,7 +617,7 @@ def describe_run(trainer: MoTTrainer, data: DataArguments, splits: dict, argumen
         dataset=Path(name).name if is_path else name,
         hub_dataset=None if is_path else name,
         rows=rows,
-        command=" ".join(["python run_finetune.py", *arguments]),
+        command=command_line(arguments),
         parameters=sum(parameter.numel() for parameter in trainer.head.parameters()),
     )
 

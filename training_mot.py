@@ -627,7 +627,8 @@ class MoTTrainer(Trainer):
         folder = Path(self.args.output_dir)
         if self.args.should_save:
             check_folder(folder)
-            check_room(folder, self.model, checkpoints_at_once(self.args, self.number_of_steps()))
+            steps = 0 if self.args.save_strategy == "no" else self.number_of_steps()
+            check_room(folder, self.model, checkpoints_at_once(self.args, steps))
         return super().train(checkpoint_to_resume(resume_from_checkpoint, folder), **kwargs)
 
     def number_of_steps(self) -> int:
