@@ -62,6 +62,7 @@ def test_the_accelerate_loop_goes_on_from_its_state_as_if_never_interrupted(tmp_
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
 
+@pytest.mark.slow
 def test_the_accelerate_loop_runs_on_two_processes(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone")
     printed = run(tmp_path, "train_with_accelerate.py", "--max_steps", "2", "--batch_size", "4", launcher=launcher)

@@ -47,7 +47,7 @@ def test_a_configuration_asks_for_processes_too(tmp_path):
     assert "2 processes were asked for, but this one runs alone" in done.stderr
 
 
-@pytest.mark.training
+@pytest.mark.slow
 def test_an_engine_that_does_not_run_is_an_error(tmp_path):
     environment = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "ACCELERATE_USE_CPU": "true"}
     done = start(TORCHRUN, tmp_path, "examples/train_with_accelerate.py", **environment)

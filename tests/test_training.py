@@ -592,7 +592,7 @@ def test_a_pretrained_checkpoint_starts_a_classifier_on_few_labels(tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in second if name.startswith("mot."))
 
 
-@pytest.mark.training
+@pytest.mark.slow
 def test_finetune_leaves_an_adapter_or_the_merged_model(tmp_path):
     options = ["--max_steps", "2", "--per_device_train_batch_size", "8"]
     run_finetune(tmp_path, *options)
