@@ -95,7 +95,7 @@ def test_an_upload_that_breaks_off_once_is_repeated(hub, hub_server, tmp_path):
 @pytest.mark.slow
 def test_an_upload_that_fails_loses_nothing(hub, hub_server, tmp_path):
     hub_server.cut_uploads = 1000
-    done = finetune(tmp_path, hub, "--hub_model_id", "user/cut")
+    done = finetune(tmp_path, hub, "--hub_model_id", "user/cut", "--seed", "1")  # weights the server has not seen
     hub_server.cut_uploads = 0
     assert done.returncode != 0
     command = next(line.strip() for line in done.stderr.splitlines() if line.strip().startswith("hf upload"))
