@@ -21,12 +21,13 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import is_flash_attention_requested
 from transformers.utils.import_utils import is_tracing
 
-from .sparse_attention_mot import BlockSparsity, block_sparse_attention, block_sparse_flex_attention, block_sparse_mask
-
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # before torch 2.10
-    varlen_attn = None
+from .sparse_attention_mot import (
+    BlockSparsity,
+    block_sparse_attention,
+    block_sparse_flex_attention,
+    block_sparse_mask,
+    send,
+)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Attention of equally long rows
@@ -109,11 +110,9 @@ def varlen_runs(module: nn.Module, query: torch.Tensor) -> bool:
     """Whether torch's own FlashAttention for rows of many lengths takes these queries (..., d)."""
     head_size = query.shape[-1] // module.config.num_attention_heads
     return (
-        varlen_attn is not None
-        and query.dtype in (torch.float16, torch.bfloat16)
+        query.dtype in (torch.float16, torch.bfloat16)
         and head_size % 8 == 0
         and head_size <= 256
-        and not (module.training and module.config.attention_dropout > 0)  # which it does not have
         and query.is_cuda
         and torch.cuda.get_device_capability(query.device) >= (8, 0)
     )
@@ -219,7 +218,7 @@ class PackedTokens(Movable):
     def of(cls, mask: torch.Tensor, lengths: list[int]) -> tuple["PackedTokens", torch.Tensor | None]:
         """The layout of tokens with `mask` (B, L), and the rows that have any, (B',); None if all do."""
         present = [i for i, length in enumerate(lengths) if length]
-        rows = None if len(present) == len(lengths) else torch.tensor(present, dtype=torch.long, device=mask.device)
+        rows = None if len(present) == len(lengths) else send(present, torch.long, mask.device)
         found = mask if rows is None else mask[rows]
         # The number is known, so that an accelerator need not be waited for.
         source = torch.nonzero_static(found.flatten(), size=sum(lengths))[:, 0]
@@ -281,7 +280,7 @@ class PackedTokens(Movable):
         elif config._attn_implementation == "flex_attention":
             rows = [(length,) for length in self.lengths]
             return self.attend_to_blocks(module, query, key, value, segments=rows, options=WHOLE_ROWS), None
-        elif query.device.type == "cpu":
+        elif query.device.type == "cpu" or len(set(filter(None, self.lengths))) == 1:
             return self.attend_row_by_row(module, query, key, value, **kwargs), None
         elif varlen_runs(module, query):
             return self.attend_varlen(module, query, key, value), None
@@ -301,11 +300,20 @@ class PackedTokens(Movable):
         return concatenate(attended)
 
     def attend_varlen(self, module: nn.Module, *tokens: torch.Tensor) -> torch.Tensor:
-        """By torch's own FlashAttention for rows of many lengths."""
-        heads = module.config.num_attention_heads
-        query, key, value = (states[0].unflatten(-1, (heads, -1)) for states in tokens)  # (N, H, D)
+        """
+        By torch's own FlashAttention for rows of many lengths: the operator below `torch.nn.attention.varlen`, which
+        knows dropout and whose backward pass is not slowed by Python.
+        """
+        config = module.config
+        query, key, value = (
+            states[0].unflatten(-1, (config.num_attention_heads, -1)) for states in tokens
+        )  # (N, H, D)
         starts, longest = self.row_starts(query.device), max(self.lengths)
-        return varlen_attn(query, key, value, starts, starts, longest, longest).flatten(1)[None]
+        dropout = config.attention_dropout if module.training else 0.0
+        rows = (starts, starts, longest, longest)
+        return torch.ops.aten._flash_attention_forward(query, key, value, *rows, dropout, False, False)[0].flatten(1)[
+            None
+        ]
 
     def attend_padded(self, module: nn.Module, *tokens: torch.Tensor, **kwargs) -> torch.Tensor:
         """Packed but for the attention itself."""
@@ -337,7 +345,7 @@ class PackedTokens(Movable):
         """Where each row that has tokens begins, and where the last one ends; made once for all layers."""
         if self.starts is None:
             edges = itertools.accumulate(filter(None, self.lengths), initial=0)
-            self.starts = torch.tensor(list(edges), dtype=torch.int32, device=device)
+            self.starts = send(list(edges), torch.int32, device)
         return self.starts
 
     def rand(self, hidden_states: torch.Tensor) -> torch.Tensor:

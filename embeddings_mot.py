@@ -189,7 +189,7 @@ class MoTEmbeddings(nn.Module):
         if self.config.position_embedding_type == "learned":
             table = self.position_embeddings.weight[:length]
         else:
-            table = sinusoids(length, self.config.hidden_size, device)
+            table = sinusoids(length, self.config.hidden_size, device).to(next(self.parameters()).dtype)
         return table[None] if mask is None else F.embedding(count_before(mask), table)
 
     def check_length(self, length: int) -> None:

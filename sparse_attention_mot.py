@@ -29,6 +29,11 @@ WORD = 2**32 - 1  # what is hashed, and hashes, are integers from 0 to this
 TILE_SCORES = 2**18  # queries times keys per head that may be held at once: 1 MiB in float32
 
 
+def send(numbers: Sequence, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Numbers as a tensor on `device`, from memory that an accelerator copies when it comes to it, without a wait."""
+    return torch.tensor(numbers, dtype=dtype, pin_memory=device.type == "cuda").to(device, non_blocking=True)
+
+
 class BlockSparsity(NamedTuple):
     """`config.sparse_attention` as one layer needs it; rows of up to `min_blocks` blocks keep all."""
 
@@ -262,7 +267,7 @@ def block_sparse_attention(
 class BlockLayout(NamedTuple):
     """Packed tokens spread over rows of whole blocks: where each goes, and who attends to whom there."""
 
-    slots: torch.Tensor  # (N,) in the flattened (B, n * block_size)
+    slots: torch.Tensor | None  # (N,) in the flattened (B, n * block_size); None: all of it, in order
     block_mask: BlockMask
 
 
@@ -271,7 +276,7 @@ class BlockLayout(NamedTuple):
 def block_layout(segments: Segments, options: BlockSparsity, device: torch.device) -> BlockLayout:
     """Every modality of every row begins at a block of its own. Nothing of size N x N is ever made."""
     block_size = options.block_size
-    lengths = torch.tensor(segments, device=device)  # (B, M)
+    lengths = send(segments, torch.long, device)  # (B, M)
     counts = blocks_of(lengths, block_size)
     num_blocks = max(sum(blocks_of(length, block_size) for length in row) for row in segments)
     row = torch.arange(len(segments), device=device).unsqueeze(-1)
@@ -292,7 +297,7 @@ def block_layout(segments: Segments, options: BlockSparsity, device: torch.devic
     block_mask = BlockMask.from_kv_blocks(
         *ordered_blocks(pattern & ~whole), *ordered_blocks(pattern & whole), BLOCK_SIZE=block_size, mask_mod=look_at
     )
-    return BlockLayout(slots, block_mask)
+    return BlockLayout(None if num_tokens == len(real.flatten()) else slots, block_mask)
 
 
 def ordered_blocks(kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -310,8 +315,9 @@ def run_flex_attention(query, key, value, block_mask: BlockMask, scaling: float)
     """
     Compiled on a GPU, as it is on a CPU (slow and for inference only: the reference of what the GPU computes).
 
-    The kernels' default tiles may be of 128 tokens, which smaller blocks do not divide into. The forward kernel is then
-    told its tile, and autotuning, which passes over tiles that do not fit, finds one for the backward kernel.
+    The forward kernel is told its tile, since its default of 128 queries by 128 keys is slow where few blocks are kept
+    (on an H200 at half the speed), and does not divide smaller blocks. For those, autotuning, which passes over tiles
+    that do not fit, finds one for the backward kernel.
     """
     if query.device.type == "cpu":
         return flex_attention(query, key, value, block_mask=block_mask, scale=scaling)
@@ -321,12 +327,14 @@ def run_flex_attention(query, key, value, block_mask: BlockMask, scaling: float)
             f"On a GPU the block_size of sparse_attention must be a multiple of 32, got {block_size}: set it to "
             f"{blocks_of(block_size, 32) * 32}, or use attn_implementation='eager', which masks instead."
         )
-    options = {"FORCE_USE_FLEX_ATTENTION": True}  # not the kernel for a few queries, which wants other tiles
-    needs_tile = block_size % 128 != 0
-    if needs_tile:
-        tile = min(block_size & -block_size, 64)  # a power of two
-        options |= {"fwd_BLOCK_M": tile, "fwd_BLOCK_N": tile}
-    flex = compiled_flex_attention(autotune=needs_tile)
+    divisor = block_size & -block_size  # a power of two
+    queries, keys = (128, 64) if divisor >= 128 else (min(divisor, 64), min(divisor, 64))
+    options = {
+        "FORCE_USE_FLEX_ATTENTION": True,  # not the kernel for a few queries, which wants other tiles
+        "fwd_BLOCK_M": queries,
+        "fwd_BLOCK_N": keys,
+    }
+    flex = compiled_flex_attention(autotune=divisor < 128)
     return flex(query, key, value, block_mask=block_mask, scale=scaling, kernel_options=options)
 
 
@@ -349,8 +357,10 @@ def block_sparse_flex_attention(
 
     def spread(states: torch.Tensor) -> torch.Tensor:
         tokens = states.squeeze(0).transpose(0, 1)  # (N, H, D)
-        spread = tokens.new_zeros(rows * length, *tokens.shape[1:]).index_copy(0, slots, tokens)
-        return spread.unflatten(0, (rows, length)).transpose(1, 2)  # (B, H, n * block_size, D)
+        if slots is not None:
+            tokens = tokens.new_zeros(rows * length, *tokens.shape[1:]).index_copy(0, slots, tokens)
+        return tokens.unflatten(0, (rows, length)).transpose(1, 2)  # (B, H, n * block_size, D)
 
     output = run_flex_attention(spread(query), spread(key), spread(value), block_mask, scaling)
-    return output.transpose(1, 2).flatten(0, 1).index_select(0, slots).unsqueeze(0)
+    output = output.transpose(1, 2).flatten(0, 1)
+    return (output if slots is None else output.index_select(0, slots)).unsqueeze(0)

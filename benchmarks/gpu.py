@@ -4,10 +4,13 @@
 Made for an H200: bfloat16 at the base size (width 768, 12 heads, feed-forward 3072, 12 layers for each modality, one
 global layer) on ready features, 64 text, 197 image and 300 audio tokens a row. Model FLOPs utilisation is the operations
 of `benchmarks/flops.py` a second over those of one large matrix product on random data in the same run. Training is a
-forward and a backward pass; *compiled* is `torch.compile(model)`. Full batches attend by the kernel that PyTorch picks,
-cuDNN's on this GPU; rows of many lengths by its FlashAttention 2, which is slower on the same work, so that not all of
-what ragged batches cost beyond the ideal is overhead. `python -m benchmarks.gpu --tiny` walks through all of it on any
-machine, with figures that mean nothing.
+forward and a backward pass; *compiled* is `torch.compile(model)`. Ragged batches are compared at as many rows as the
+full batch, and at as many more as give them the full batch's operations (*as much work*), which is what a batch of a
+given memory or number of tokens holds: few tokens leave a GPU waiting for the processor that tells it what to do. Full
+batches attend by the kernel that PyTorch picks, cuDNN's on this GPU; rows of many lengths by its FlashAttention 2, which
+is slower on the same work, so that not all of what they cost beyond the ideal is overhead. Attention alone is timed in
+eight calls at a time, as the layers of a model follow each other. `python -m benchmarks.gpu --tiny` walks through all of
+it on any machine, with figures that mean nothing.
 """
 
 import argparse
@@ -46,6 +49,7 @@ from .shapes import (
 )
 
 UTILISATION, NEAR_IDEAL, OF_DENSITY = 0.45, 1.15, 0.6  # the bars
+QUEUED = 8  # attentions that a GPU is given before it is waited for
 NOMINAL_PEAK = 790e12  # bfloat16 operations a second of an H200's matrix products on random data
 KINDS = {"lengths": (True, False), "missing": (False, True), "lengths and missing": (True, True)}
 
@@ -126,26 +130,27 @@ def utilisation(setting: Setting, seconds: float) -> Table:
 def ragged(setting: Setting, train: bool, seconds: float) -> Table:
     name = "training" if train else "forward"
     table = Table(f"Ragged batches against ideal, {name}", value="time / (share × full)")
-    config, whole = feature_config(setting.shape), full_rows(setting.batch_size)
-    batches = {kind: ragged_rows(setting.batch_size, TOKENS, *raggedness) for kind, raggedness in KINDS.items()}
-    inputs = setting.place(feature_inputs(config, setting.batch_size))
+    config, number = feature_config(setting.shape), setting.batch_size
+    operations = forward_flops(config, full_rows(number))
+    batches = {}
+    for kind, raggedness in KINDS.items():
+        batches[kind] = ragged_rows(number, TOKENS, *raggedness)
+        more = round(number * operations / forward_flops(config, batches[kind]))
+        batches[f"{kind}, as much work"] = ragged_rows(more, TOKENS, *raggedness)
+    inputs = setting.place(feature_inputs(config, max(map(len, batches.values()))))
+
+    def step(model: MoTModel, rows: list | None) -> Callable:
+        first = {name: values[: number if rows is None else len(rows)] for name, values in inputs.items()}
+        return setting.step(model, first, train, rows)
+
     for implementation in setting.implementations:
         model = setting.model(implementation)
-        steps = {kind: setting.step(model, inputs, train, rows) for kind, rows in batches.items()}
-        times = take_turns({"full": setting.step(model, inputs, train)} | steps, seconds)
+        steps = {kind: step(model, rows) for kind, rows in batches.items()}
+        times = take_turns({"full": step(model, None)} | steps, seconds)
         for kind, rows in batches.items():
-            share = forward_flops(config, rows) / forward_flops(config, whole)
-            table.rows.append(
-                times.row(
-                    f"{implementation}, {kind}",
-                    kind,
-                    "full",
-                    NEAR_IDEAL,
-                    share,
-                    fill=f"{fill(rows):.2f}",
-                    share=f"{share:.2f}",
-                )
-            )
+            share = forward_flops(config, rows) / operations
+            details = {"rows": str(len(rows)), "fill": f"{fill(rows):.2f}", "share": f"{share:.2f}"}
+            table.rows.append(times.row(f"{implementation}, {kind}", kind, "full", NEAR_IDEAL, share, **details))
     return table
 
 
@@ -173,7 +178,7 @@ def block_sparse(setting: Setting, seconds: float) -> Table:
         value="speed-up × density",
     )
     for train in (False, True):
-        times = take_turns({"sparse": once(sparse, train), "dense": once(dense, train)}, seconds)
+        times = take_turns({"sparse": layers_of(sparse, train), "dense": layers_of(dense, train)}, seconds)
         speed = np.median(times["dense"] / times["sparse"])
         table.rows.append(
             times.row(
@@ -189,11 +194,14 @@ def block_sparse(setting: Setting, seconds: float) -> Table:
     return table
 
 
-def once(forward: Callable[[], torch.Tensor], train: bool) -> Callable[[], object]:
-    """An attention's forward, or forward and backward, as a call."""
-    if train:
-        return lambda: forward().square().sum().backward()
-    return torch.no_grad()(forward)
+def layers_of(forward: Callable[[], torch.Tensor], train: bool) -> Callable[[], object]:
+    """An attention's forward, or forward and backward, several times as in a model of several layers."""
+
+    def backward() -> None:
+        forward().square().sum().backward()
+
+    call = backward if train else torch.no_grad()(forward)
+    return lambda: [call() for _ in range(QUEUED)]
 
 
 def tables(seconds: float, setting: Setting | None = None) -> Iterator[Table]:

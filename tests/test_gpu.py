@@ -11,7 +11,8 @@ import torch
 from helpers import ARCHITECTURES, MODALITIES, build, make_inputs, tiny_config, without
 from torch.nn import functional as F
 
-from mot import MoTForSequenceClassification, MoTModel, attention_mot
+from mot import MoTForSequenceClassification, MoTModel
+from mot.attention_mot import PackedTokens
 from mot.loss_mot import Embeddings, contrastive_loss
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -70,21 +71,34 @@ def test_packed_equals_padded(architecture, implementation, dtype):
 
 def test_half_precision_attends_to_rows_of_any_length(monkeypatch):
     """By FlashAttention over packed rows; padded for the attention, it would cost what it was meant to save."""
-    if attention_mot.varlen_attn is None:
-        pytest.skip("this torch has no varlen_attn")
-    calls = []
+    attended = []
 
-    def counted(*arguments):
-        calls.append(len(arguments[0]))
-        return varlen_attn(*arguments)
+    def counted(layout, module, query, *others):
+        attended.append(query.shape[1])
+        return attend_varlen(layout, module, query, *others)
 
-    varlen_attn = attention_mot.varlen_attn
-    monkeypatch.setattr(attention_mot, "varlen_attn", counted)
+    attend_varlen = PackedTokens.attend_varlen
+    monkeypatch.setattr(PackedTokens, "attend_varlen", counted)
+    model = build(MoTModel, shared_widths("default")).to("cuda", torch.bfloat16)
+    inputs = on_gpu(make_inputs(MODALITIES), torch.bfloat16)
+    with torch.no_grad():
+        output = model(**inputs)
+    assert len(attended) == 2 * 2 + 1  # of text, audio and both with pictures, which by themselves are all of a length
+    assert attended[-1] == output.attention_mask.sum().item()
+
+
+def test_attention_dropout_over_packed_rows():
+    """Its mean over many draws is what there is without."""
+    inputs = on_gpu(make_inputs(MODALITIES), torch.bfloat16)
     model = build(MoTModel, shared_widths("default")).to("cuda", torch.bfloat16)
     with torch.no_grad():
-        output = model(**on_gpu(make_inputs(MODALITIES), torch.bfloat16))
-    assert len(calls) == 2 * len(MODALITIES) + 1
-    assert calls[-1] == output.attention_mask.sum().item()
+        expected = model(**inputs).pooler_output.float()
+        for part in (model.config, *(model.config.modality_config(m) for m in MODALITIES)):
+            part.attention_dropout = 0.1
+        model.train()
+        drawn = torch.stack([model(**inputs).pooler_output.float() for _ in range(200)])
+    assert (drawn[0] - drawn[1]).abs().max() > 1e-3
+    assert distance(drawn.mean(0), expected) < 0.02 < distance(drawn[0], expected)
 
 
 @every_dtype
