@@ -308,7 +308,11 @@ def ordered_blocks(kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @functools.cache
 def compiled_flex_attention(autotune: bool):
-    return torch.compile(flex_attention, options={"max_autotune": True} if autotune else None)
+    # A function of its own: code is compiled, and how often is limited, by function, and others compile flex_attention.
+    def attend(*tensors: torch.Tensor, **options) -> torch.Tensor:
+        return flex_attention(*tensors, **options)
+
+    return torch.compile(attend, options={"max_autotune": True} if autotune else None)
 
 
 def run_flex_attention(query, key, value, block_mask: BlockMask, scaling: float) -> torch.Tensor:
@@ -335,7 +339,10 @@ def run_flex_attention(query, key, value, block_mask: BlockMask, scaling: float)
         "fwd_BLOCK_N": keys,
     }
     flex = compiled_flex_attention(autotune=divisor < 128)
-    return flex(query, key, value, block_mask=block_mask, scale=scaling, kernel_options=options)
+    # Widths, single rows, single blocks and training are compiled for by themselves. Beyond the limit, which is 8 by
+    # default, flex_attention holds all scores.
+    with torch._dynamo.config.patch(recompile_limit=64):
+        return flex(query, key, value, block_mask=block_mask, scale=scaling, kernel_options=options)
 
 
 def block_sparse_flex_attention(

@@ -88,17 +88,18 @@ def test_half_precision_attends_to_rows_of_any_length(monkeypatch):
 
 
 def test_attention_dropout_over_packed_rows():
-    """Its mean over many draws is what there is without."""
-    inputs = on_gpu(make_inputs(MODALITIES), torch.bfloat16)
-    model = build(MoTModel, shared_widths("default")).to("cuda", torch.bfloat16)
-    with torch.no_grad():
-        expected = model(**inputs).pooler_output.float()
+    """Differs from draw to draw, and on average does what that of the padded model does."""
+    inputs, means = on_gpu(make_inputs(MODALITIES), torch.bfloat16), []
+    for attention in ("eager", "sdpa"):
+        model = build(MoTModel, shared_widths("default"), attention).to("cuda", torch.bfloat16)
         for part in (model.config, *(model.config.modality_config(m) for m in MODALITIES)):
             part.attention_dropout = 0.1
-        model.train()
-        drawn = torch.stack([model(**inputs).pooler_output.float() for _ in range(200)])
-    assert (drawn[0] - drawn[1]).abs().max() > 1e-3
-    assert distance(drawn.mean(0), expected) < 0.02 < distance(drawn[0], expected)
+        with torch.no_grad():
+            drawn = torch.stack([model.train()(**inputs).pooler_output.float() for _ in range(200)])
+            means.append(drawn.mean(0))
+    spread = distance(drawn[0], means[1])
+    assert distance(*means) < 0.25 * spread
+    assert distance(model.eval()(**inputs).pooler_output.float(), means[1]) < spread
 
 
 @every_dtype
