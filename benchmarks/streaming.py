@@ -145,7 +145,10 @@ def main() -> None:
         print(f"{name} tenth: {mebibytes[part].mean():.0f} MiB, {cost:.2f} ms of processors for a row")
     if arguments.rows >= 100_000:
         draw(
-            rows, mebibytes, milliseconds, "Memory and the time for a row stay level from the first rows to the last."
+            rows,
+            mebibytes,
+            milliseconds,
+            "Neither the memory nor the time for a row grows from the first rows to the last.",
         )
 
 
