@@ -87,6 +87,8 @@ class MoTModalityConfig(PreTrainedConfig):
         final_norm (`bool`, *optional*, defaults to `False`): A layer norm after the encoder.
         use_cls_token (`bool`, *optional*, defaults to `False`):
             A learned token in front, which then stands for the modality when it is pooled.
+        num_register_tokens (`int`, *optional*, defaults to 0):
+            Learned tokens in front, behind the cls token, that stand for nothing (arXiv 2309.16588): room to compute in.
         sparse_attention (`dict`, *optional*): As in [`MoTConfig`]; for rows of more than `min_encoder_tokens` tokens.
         key_bias (`bool`, *optional*, defaults to `True`): Whether the key projections have a bias.
         mask_ratio (`float`, *optional*):
@@ -110,6 +112,7 @@ class MoTModalityConfig(PreTrainedConfig):
     embedding_norm: bool = False
     final_norm: bool = False
     use_cls_token: bool = False
+    num_register_tokens: int = 0
     key_bias: bool = True
     mask_ratio: float | int = 0.15
     feature_size: int | None = None
@@ -134,10 +137,17 @@ class MoTModalityConfig(PreTrainedConfig):
             self.sparse_attention = _complete_sparse_attention(self.sparse_attention)
         super().__post_init__(**kwargs)
 
+    @property
+    def num_prefix_tokens(self) -> int:
+        """The learned tokens in front of a modality's own: cls and registers."""
+        return int(self.use_cls_token) + self.num_register_tokens
+
     def validate_modality(self):
         _check_heads(type(self).__name__, self.hidden_size, self.num_attention_heads)
         if self.num_hidden_layers < 0:
             raise ValueError(f"`num_hidden_layers` must be 0 or more, got {self.num_hidden_layers}.")
+        if self.num_register_tokens < 0:
+            raise ValueError(f"`num_register_tokens` must be 0 or more, got {self.num_register_tokens}.")
         if not 0 < self.mask_ratio <= 1:
             raise ValueError(f"`mask_ratio` is a share above 0 and up to 1, got {self.mask_ratio}.")
         if self.feature_size is not None and self.feature_size < 1:
@@ -191,6 +201,9 @@ class MoTImageConfig(MoTModalityConfig):
         position_embedding_type (`str`, *optional*):
             `"sinusoidal_2d"` (the default), `"sinusoidal"` or `"learned"`. Ready features are a sequence without rows
             and columns: theirs is `"sinusoidal"` (the default) or `"learned"`.
+        position_interpolation (`str`, *optional*, defaults to `"bicubic"`):
+            How learned positions come to another size: `"bicubic"` as in ViT, `"antialiased_bicubic"` as in DINOv2 with
+            registers, or `"antialiased_bilinear"` as in SigLIP 2.
     """
 
     model_type = "mot_image"
@@ -203,6 +216,7 @@ class MoTImageConfig(MoTModalityConfig):
     mask_ratio: float | int = 0.6
     stem: Literal["conv", "linear"] = "conv"
     position_embedding_type: Literal["sinusoidal_2d", "sinusoidal", "learned"] | None = None
+    position_interpolation: Literal["bicubic", "antialiased_bicubic", "antialiased_bilinear"] = "bicubic"
 
     def __post_init__(self, **kwargs):
         if self.position_embedding_type is None:
@@ -291,6 +305,9 @@ class MoTConfig(PreTrainedConfig):
         drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth at the last layer of each encoder.
         classifier_dropout (`float`, *optional*, defaults to 0.0): Dropout before the classifier.
         initializer_range (`float`, *optional*, defaults to 0.02): Standard deviation of the initial weights.
+        zero_init_new_layers (`bool`, *optional*, defaults to `False`):
+            Whether the last projections of every joint and global layer begin at zero, so that a fresh model gives what
+            its encoders give: the start of a model whose encoders were trained before.
         regression_loss (`str`, *optional*, defaults to `"mse"`): `"mse"` or `"l1"`, for `problem_type="regression"`.
         contrastive_loss (`str`, *optional*, defaults to `"infonce"`):
             What draws the modalities of a row together: `"infonce"` as in CLIP (arXiv 2103.00020), or `"sigmoid"` as in
@@ -354,6 +371,7 @@ class MoTConfig(PreTrainedConfig):
     drop_path_rate: float | int = 0.0
     classifier_dropout: float | int = 0.0
     initializer_range: float | int = 0.02
+    zero_init_new_layers: bool = False
     regression_loss: Literal["mse", "l1"] = "mse"
     contrastive_loss: Literal["infonce", "sigmoid"] = "infonce"
     contrastive_positives: Literal["row", "label"] = "row"

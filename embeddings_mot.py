@@ -42,6 +42,15 @@ def sinusoids_2d(rows: int, columns: int, width: int, device: torch.device | Non
     return torch.cat([by_row, by_column], dim=-1).flatten(0, 1)
 
 
+def resize_grid(grid: torch.Tensor, rows: int, columns: int, interpolation: str = "bicubic") -> torch.Tensor:
+    """A square grid of positions (1, g * g, d) at another size, (rows * columns, d)."""
+    side, antialias = round(grid.shape[1] ** 0.5), interpolation.startswith("antialiased_")
+    resized = grid.transpose(1, 2).unflatten(2, (side, side)).float()  # (1, d, g, g)
+    mode = interpolation.removeprefix("antialiased_")
+    resized = F.interpolate(resized, (rows, columns), mode=mode, align_corners=False, antialias=antialias)
+    return resized.flatten(2)[0].T.to(grid.dtype)
+
+
 def as_mask(mask: torch.Tensor | None, shape: tuple[int, ...], name: str) -> torch.Tensor | None:
     """`mask` as booleans, True = real, after checking its shape; None stays None and means that all is real."""
     if mask is None:
@@ -91,7 +100,7 @@ def unit_scale(layer: nn.Module) -> nn.Module:
 
 class MoTEmbeddings(nn.Module):
     """
-    What all modalities share: ready features, 1-D positions, the cls token, norm and dropout. A modality adds how its
+    What all modalities share: ready features, 1-D positions, cls and register tokens, norm and dropout. A modality adds how its
     raw input becomes tokens (`embed_raw`), what of it a token stands for (`raw_targets`), and what its arguments are
     called.
     """
@@ -111,6 +120,8 @@ class MoTEmbeddings(nn.Module):
             self.position_embeddings = nn.Embedding(max_length, config.hidden_size)
         if config.use_cls_token:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        if config.num_register_tokens:
+            self.register_tokens = nn.Parameter(torch.zeros(1, config.num_register_tokens, config.hidden_size))
         if config.embedding_norm:
             self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
@@ -143,16 +154,17 @@ class MoTEmbeddings(nn.Module):
             mask_token: (d,) what takes their place.
 
         Returns:
-            The tokens (B, L, d), of which `token_mask` says which are real; L is N, and one more with a cls token.
+            The tokens (B, L, d), of which `token_mask` says which are real; L is N and the cls and register tokens.
         """
         embed = self.embed_raw if self.config.feature_size is None else self.embed_features
         tokens, positions = embed(inputs, mask, times, hidden)
         if hidden is not None:
             tokens = torch.where(hidden[..., None], mask_token.to(tokens.dtype), tokens)
         hidden_states = tokens + (positions.to(tokens.dtype) + modality_embedding)
-        if self.config.use_cls_token:
-            cls_token = (self.cls_token + modality_embedding).expand(tokens.shape[0], -1, -1)
-            hidden_states = torch.cat([cls_token, hidden_states], dim=1)
+        prefix = [getattr(self, name) for name in ("cls_token", "register_tokens") if hasattr(self, name)]
+        if prefix:
+            prefix = [(part + modality_embedding).expand(tokens.shape[0], -1, -1) for part in prefix]
+            hidden_states = torch.cat([*prefix, hidden_states], dim=1)
         if self.config.embedding_norm:
             hidden_states = self.norm(hidden_states)
         return self.dropout(hidden_states)
@@ -161,9 +173,10 @@ class MoTEmbeddings(nn.Module):
         """Which of the tokens that `inputs` with `mask` become are real, (B, L) bool; None if all are."""
         as_tokens = self.raw_mask if self.config.feature_size is None else self.check_features
         mask = as_tokens(inputs, mask)
-        if mask is None or not self.config.use_cls_token:
+        number = self.config.num_prefix_tokens
+        if mask is None or not number:
             return mask
-        return torch.cat([mask.any(dim=1, keepdim=True), mask], dim=1)
+        return torch.cat([mask.any(dim=1, keepdim=True).expand(-1, number), mask], dim=1)
 
     def embed_features(self, features: torch.Tensor, mask: torch.Tensor | None, times=None, hidden=None):
         mask = self.check_features(features, mask)
@@ -413,9 +426,7 @@ class MoTImageEmbeddings(MoTEmbeddings):
         """The learned grid at another size, (rows * columns, d)."""
         if rows == columns == self.grid_size:
             return self.position_embeddings[0]
-        grid = self.position_embeddings.transpose(1, 2).unflatten(2, (self.grid_size, self.grid_size))  # (1, d, g, g)
-        grid = F.interpolate(grid.float(), size=(rows, columns), mode="bicubic", align_corners=False)
-        return grid.flatten(2)[0].T.to(self.position_embeddings.dtype)
+        return resize_grid(self.position_embeddings, rows, columns, self.config.position_interpolation)
 
     def raw_stand_in(self, reference: torch.Tensor) -> torch.Tensor:
         side = self.config.patch_size

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers.activations import ACT2FN
 
 
-def pool(hidden_states: torch.Tensor, mask: torch.Tensor, use_cls_token: bool) -> torch.Tensor:
+def pool(hidden_states: torch.Tensor, mask: torch.Tensor, use_cls_token: bool, num_registers: int = 0) -> torch.Tensor:
     """
     One modality's vector: its cls token, or else the mean of its real tokens (zero where a row has none).
 
@@ -21,12 +21,14 @@ def pool(hidden_states: torch.Tensor, mask: torch.Tensor, use_cls_token: bool) -
         hidden_states: (B, L, d), finite everywhere.
         mask: (B, L) bool, True = real.
         use_cls_token: whether the first token stands for the modality.
+        num_registers: the first tokens that are left out of a mean.
 
     Returns:
         (B, d).
     """
     if use_cls_token:
         return hidden_states[:, 0] * mask[:, :1]
+    hidden_states, mask = hidden_states[:, num_registers:], mask[:, num_registers:]
     # Summed in float32 at least: half precision overflows over long sequences.
     dtype = torch.promote_types(hidden_states.dtype, torch.float32)
     total = (hidden_states * mask[..., None]).sum(dim=1, dtype=dtype)  # (B, d)
@@ -88,7 +90,8 @@ class MoTFusion(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.modalities = config.modalities
-        self.use_cls_token = {m: config.modality_config(m).use_cls_token for m in config.modalities}
+        configs = {m: config.modality_config(m) for m in config.modalities}
+        self.pooling = {m: (c.use_cls_token, c.num_register_tokens) for m, c in configs.items()}
 
     def forward(self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]) -> torch.Tensor:
         """
@@ -116,7 +119,7 @@ class MoTFusion(nn.Module):
     def pooled(
         self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        return {m: pool(tokens, masks[m], self.use_cls_token[m]) for m, tokens in hidden_states.items()}  # (B, d)
+        return {m: pool(tokens, masks[m], *self.pooling[m]) for m, tokens in hidden_states.items()}  # (B, d)
 
 
 class MoTLateFusion(MoTFusion):

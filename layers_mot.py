@@ -102,6 +102,13 @@ class MoTEncoderLayer(MoTBlock, GradientCheckpointingLayer):
         return self.update(hidden_states, attended, layout), weights
 
 
+def start_as_identity(layer: nn.Module) -> None:
+    """Mark the last projections of a layer's residual branches: their initial weights are zero."""
+    for name, module in layer.named_modules():
+        if name.endswith(("attention.o_proj", "mlp.fc2")):
+            module.initial_std = 0.0
+
+
 class MoTJointLayer(GradientCheckpointingLayer):
     """
     A layer of arXiv 2411.04996: each modality has norms, projections and a feed-forward layer of its own (its expert),
@@ -117,6 +124,8 @@ class MoTJointLayer(GradientCheckpointingLayer):
         self.experts = nn.ModuleDict(
             {m: MoTBlock(config, config.modality_config(m).key_bias, drop_path) for m in config.modalities}
         )
+        if config.zero_init_new_layers:
+            start_as_identity(self)
 
     def forward(
         self,
@@ -170,6 +179,8 @@ class MoTGlobalLayer(GradientCheckpointingLayer):
             self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
             self.mlp = MoTMLP(config)
         self.residual = MoTResidual(config, drop_path=0.0)
+        if config.zero_init_new_layers:
+            start_as_identity(self)
 
     def forward(self, hidden_states: torch.Tensor, layout: Layout, **kwargs):
         attended, weights = layout.attend(self, *self.attention(self.layernorm(hidden_states)), **kwargs)

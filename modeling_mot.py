@@ -12,6 +12,7 @@ Shapes: B rows, L tokens, d width, H heads, D width of a head, F frames of a vid
 import itertools
 import json
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple, logging
 
 from .attention_mot import PackedTokens, PaddedTokens, attention_mask_for, can_pack
-from .configuration_mot import MoTConfig, MoTModalityConfig
+from .configuration_mot import MODALITIES, MoTConfig, MoTModalityConfig
 from .embeddings_mot import EMBEDDINGS, MoTEmbeddings, MoTImageEmbeddings, MoTTextEmbeddings, blank
 from .fusion_mot import FUSIONS, MoTAttentionFusion
 from .heads_mot import MoTContrastive, draw_hidden, prediction_head
@@ -44,6 +45,7 @@ from .outputs_mot import (
     MoTRetrievalOutput,
 )
 from .sparse_attention_mot import BlockSparsity
+from .warm_start_mot import Checkpoint, fill_tower, joined_config
 
 logger = logging.get_logger(__name__)
 
@@ -140,8 +142,10 @@ class MoTPreTrainedModel(PreTrainedModel):
             is_sigmoid = self.config.contrastive_loss == "sigmoid"
             init.constant_(module.log_scale, math.log(10 if is_sigmoid else 1 / self.config.temperature))
             init.constant_(module.bias, -10.0 if is_sigmoid else 0.0)
-        if isinstance(module, MoTEmbeddings) and module.config.use_cls_token:
-            init.normal_(module.cls_token, std=std)
+        if isinstance(module, MoTEmbeddings):
+            for name in ("cls_token", "register_tokens"):
+                if hasattr(module, name):
+                    init.normal_(getattr(module, name), std=std)
         if isinstance(module, MoTImageEmbeddings) and hasattr(module, "frame_position_embeddings"):
             grid = module.grid_size
             place, time = module.fixed_positions(module.config.num_frames, grid, grid)
@@ -159,6 +163,57 @@ class MoTPreTrainedModel(PreTrainedModel):
 
         embeddings = [module for module in self.modules() if isinstance(module, MoTEmbeddings)]
         self._require_grads_hooks = [module.register_forward_hook(require_grads) for module in embeddings]
+
+    @classmethod
+    def from_unimodal_pretrained(
+        cls,
+        text: str | os.PathLike | None = None,
+        image: str | os.PathLike | None = None,
+        audio: str | os.PathLike | None = None,
+        *,
+        allow_pickle: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike | None = None,
+        local_files_only: bool = False,
+        dtype: torch.dtype | str | None = None,
+        attn_implementation: str | None = None,
+        **config,
+    ) -> "MoTPreTrainedModel":
+        """
+        A model whose towers compute exactly what other models compute, from where training goes on.
+
+        Args:
+            text, image, audio: Hub ids (`user/model`, `user/model@revision`) or folders of the models that the towers
+                begin as: SigLIP or RoBERTa-PreLayerNorm for text; ViT, DeiT, DINOv2, CLIP or SigLIP for images; Whisper
+                for audio (see `docs/warm_starts.md`). A modality without one keeps a fresh tower, or has none with
+                `text_config=None` (and so on).
+            allow_pickle: read checkpoints that have no safetensors, too.
+            token, cache_dir, local_files_only: as in `from_pretrained`.
+            dtype: of the model; by default torch's own.
+            attn_implementation: as in `from_pretrained`.
+            config: fields of [`MoTConfig`]. `hidden_size` is the common width of the towers if it is not given;
+                `text_config={...}` (and so on) stands above what a source says.
+
+        A named tower's modality embedding starts at zero, so that nothing is added to what its source computes. With
+        `zero_init_new_layers=True` the whole model gives what its towers give before it is trained.
+
+        Raises:
+            ValueError: a source cannot be a tower, with the reason and what to use instead; or it does not fit, is
+                damaged or has pickled weights alone; or the towers differ in width and no `hidden_size` is given.
+            OSError: a source does not exist or cannot be reached.
+        """
+        hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        names = {m: name for m, name in zip(MODALITIES, (text, image, audio)) if name is not None}
+        if not names:
+            raise ValueError("Name at least one checkpoint, as `text=`, `image=` or `audio=`.")
+        checkpoints = {m: Checkpoint(name, m, allow_pickle, **hub) for m, name in names.items()}
+        joint = joined_config(checkpoints, config)
+        model = cls._from_config(
+            joint, dtype=dtype or torch.get_default_dtype(), attn_implementation=attn_implementation
+        )
+        for m, checkpoint in checkpoints.items():
+            logger.warning(fill_tower(model, m, checkpoint))
+        return model.eval()
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """Save the model with its code and an `auto_map` that names every class which can read the folder."""
@@ -925,10 +980,10 @@ def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def without_cls_token(config: MoTConfig, output: MoTModelOutput, modality: str) -> torch.Tensor:
+def own_tokens(config: MoTConfig, output: MoTModelOutput, modality: str) -> torch.Tensor:
     """The hidden states of a modality's own tokens, (B, N, d)."""
     hidden_states = output[f"{modality}_hidden_state"]
-    return hidden_states[:, 1:] if config.modality_config(modality).use_cls_token else hidden_states
+    return hidden_states[:, config.modality_config(modality).num_prefix_tokens :]
 
 
 class MoTForPreTraining(MoTPreTrainedModel):
@@ -1013,7 +1068,7 @@ class MoTForPreTraining(MoTPreTrainedModel):
         encoded = self.mot.encode(**inputs, **for_encoders, hidden=hidden)
         output = self.mot.join(encoded, **for_join)
         predictions = {
-            m: head(without_cls_token(self.config, output, m))
+            m: head(own_tokens(self.config, output, m))
             for m, head in self.prediction_heads.items()
             if m in encoded.given
         }
@@ -1154,7 +1209,7 @@ class MoTForMaskedLM(MoTPreTrainedModel):
             input_features_times=input_features_times,
             **kwargs,
         )
-        logits = self.prediction_heads["text"](without_cls_token(self.config, output, "text"))
+        logits = self.prediction_heads["text"](own_tokens(self.config, output, "text"))
         # The fused vector takes part times zero: every parameter has a gradient.
         return MoTMaskedLMOutput(
             loss=None if labels is None else token_loss(logits, labels, "labels") + 0.0 * output.pooler_output.sum(),

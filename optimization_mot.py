@@ -15,7 +15,7 @@ from .configuration_mot import MODALITIES, MoTConfig
 
 PARTS = ("embeddings", "encoders", "joint_layers", "global_layers", "fusion", "heads")
 # Of one number or vector each, which decay would only draw to zero.
-WITHOUT_DECAY = ("modality_embeddings", "position_embeddings", "word_embeddings", "cls_token")
+WITHOUT_DECAY = ("modality_embeddings", "position_embeddings", "word_embeddings", "cls_token", "register_tokens")
 WITHOUT_DECAY += ("mask_tokens", "fusion.missing", "fusion.query", "log_scale")
 
 

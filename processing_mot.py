@@ -7,13 +7,14 @@ which parts are real.
 
 import math
 import numbers
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import BertTokenizer
+from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, BertTokenizer
 from transformers.audio_utils import AudioInput
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_utils import (
@@ -25,6 +26,7 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpa
 from transformers.utils import logging
 from transformers.video_utils import VideoInput
 
+from .conversion_mot import split_revision
 from .decoding_mot import is_array, is_number_list, load_audio, load_frames, load_image, to_numpy
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
@@ -127,6 +129,17 @@ def frame_mask(extracted: BatchFeature) -> torch.Tensor | None:
     return extracted.get("input_features_mask", extracted.get("attention_mask"))
 
 
+def whole_pictures(image_processor) -> MoTImageProcessor:
+    """Of a processor that cuts patches out of pictures of any shape (SigLIP 2), one that leaves squares whole."""
+    side = math.isqrt(image_processor.max_num_patches) * image_processor.patch_size
+    settings = ("resample", "image_mean", "image_std", "rescale_factor")
+    return MoTImageProcessor(
+        size={"height": side, "width": side},
+        do_convert_rgb=True,
+        **{name: getattr(image_processor, name) for name in settings},
+    )
+
+
 # ---------------------------------------------------- processor -----------------------------------------------------
 class MoTProcessor(ProcessorMixin):
     """Tokenizer, image processor and mel extractor as one: raw text, pictures, videos and sound in, a batch out.
@@ -163,6 +176,38 @@ class MoTProcessor(ProcessorMixin):
         self.num_frames = num_frames
         self.return_times = return_times
         super().__init__(image_processor, feature_extractor, tokenizer)
+
+    @classmethod
+    def from_unimodal_pretrained(
+        cls,
+        text: str | os.PathLike | None = None,
+        image: str | os.PathLike | None = None,
+        audio: str | os.PathLike | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike | None = None,
+        local_files_only: bool = False,
+        **parts,
+    ) -> "MoTProcessor":
+        """
+        The tokenizer, the image processor and the mel extractor of the checkpoints that a model's towers begin as.
+
+        Args:
+            text, image, audio, token, cache_dir, local_files_only: as in `MoTModel.from_unimodal_pretrained`.
+            parts: further arguments of the class, also the parts of modalities without a checkpoint.
+        """
+        hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        kinds = {
+            "tokenizer": (AutoTokenizer, text, {}),
+            "image_processor": (AutoImageProcessor, image, {"backend": "pil"}),
+            "feature_extractor": (AutoFeatureExtractor, audio, {}),
+        }
+        for part, (auto_class, source, options) in kinds.items():
+            if source is not None:
+                name, revision = split_revision(source)
+                parts[part] = auto_class.from_pretrained(name, **hub, **revision, **options)
+        if hasattr(parts.get("image_processor"), "max_num_patches"):
+            parts["image_processor"] = whole_pictures(parts["image_processor"])
+        return cls(**parts)
 
     @property
     def model_input_names(self) -> list[str]:

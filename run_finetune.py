@@ -42,7 +42,7 @@ from mot import (
     MoTProcessor,
 )
 from mot.checkpoints_mot import check_folder
-from mot.configuration_mot import MODALITIES
+from mot.configuration_mot import MODALITIES, SIZES
 from mot.data_mot import (
     LabelSpec,
     ModalityColumns,
@@ -169,6 +169,20 @@ class ModelArguments:
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "A MoT checkpoint to continue from; a new model if not given."}
     )
+    text_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "A model of the Hub (`user/model` or `user/model@revision`) or a folder that the text tower begins as: "
+            "SigLIP, RoBERTa-PreLayerNorm (docs/warm_starts.md). Its tokenizer is used, too."
+        },
+    )
+    image_model: str | None = field(
+        default=None,
+        metadata={"help": "Likewise of images: ViT, DeiT, DINOv2, CLIP, SigLIP; with its image processor."},
+    )
+    audio_model: str | None = field(
+        default=None, metadata={"help": "Likewise of audio: Whisper; with its feature extractor."}
+    )
     size: str = field(default="tiny", metadata={"help": "tiny, small or base (docs/architecture.md)."})
     config_overrides: str | None = field(
         default=None, metadata={"help": "JSON of `MoTConfig` fields, such as '{\"num_joint_layers\": 2}'."}
@@ -207,6 +221,12 @@ class ModelArguments:
     modality_dropout_warmup: int = field(
         default=0, metadata={"help": "Let that probability rise from 0 over so many epochs."}
     )
+
+    @property
+    def towers(self) -> dict[str, str]:
+        """modality -> the checkpoint that its tower begins as."""
+        names = {m: getattr(self, f"{m}_model") for m in MODALITIES}
+        return {m: name for m, name in names.items() if name is not None}
 
 
 @dataclass
@@ -357,21 +377,23 @@ def build_processor(train: datasets.Dataset, model: ModelArguments, max_text_tok
         return AutoProcessor.from_pretrained(model.model_name_or_path)
     if model.tokenizer_name:
         tokenizer = AutoTokenizer.from_pretrained(model.tokenizer_name)
-    elif "text" in train.column_names and not is_ready_features(train.features["text"]):
+    elif "text" in train.column_names and not is_ready_features(train.features["text"]) and not model.text_model:
         tokenizer = train_tokenizer(train["text"], model_max_length=max_text_tokens)
     else:
         tokenizer = None
+    parts = {"tokenizer": tokenizer, "feature_extractor": MoTFeatureExtractor(feature_size=MEL_BINS)}
     size, _ = image_geometry(train, model)
     half = [0.5, 0.5, 0.5]
-    image_processor = MoTImageProcessor(
+    parts["image_processor"] = MoTImageProcessor(
         size={"height": size, "width": size}, image_mean=half, image_std=half, do_convert_rgb=True
     )
-    return MoTProcessor(
-        image_processor,
-        MoTFeatureExtractor(feature_size=MEL_BINS),
-        tokenizer,
-        return_times=json.loads(model.config_overrides or "{}").get("time_positions", False),
-    )
+    parts["return_times"] = json.loads(model.config_overrides or "{}").get("time_positions", False)
+    processor = MoTProcessor.from_unimodal_pretrained(**model.towers, **parts)
+    if model.image_model and model.image_size:
+        processor.image_processor.size = type(processor.image_processor.size)(
+            height=model.image_size, width=model.image_size
+        )
+    return processor
 
 
 def task_fields(task: str, labels: LabelSpec | None) -> dict:
@@ -384,14 +406,14 @@ def task_fields(task: str, labels: LabelSpec | None) -> dict:
     return fields | ({"id2label": labels.id2label, "label2id": labels.label2id} if labels.names else {})
 
 
-def build_config(
+def config_fields(
     train: datasets.Dataset,
     labels: LabelSpec | None,
     processor: MoTProcessor,
     data: DataArguments,
     model: ModelArguments,
-) -> MoTConfig:
-    """A config of the named size for the modalities that the training split has."""
+) -> dict:
+    """The fields of a new model's config, beyond its size, for the modalities that the training split has."""
     size, patch_size = image_geometry(train, model)
     raw = {
         "text": {
@@ -407,6 +429,8 @@ def build_config(
             "mean_normalization": model.audio_kind == "speech",
         },
     }
+    for modality in model.towers:  # their sources say what they are
+        raw[modality] = {"image_size": size} if modality == "image" and model.image_size else {}
     configs = {f"{modality}_config": None for modality in MODALITIES}
     for modality in MODALITIES:
         column = "video" if modality == "image" and "video" in train.column_names else modality
@@ -419,8 +443,7 @@ def build_config(
     for name in configs:
         if configs[name] is not None:
             configs[name] |= overrides.pop(name, None) or {}
-    fields = {"drop_path_rate": 0.1} | task_fields(data.task, labels)
-    return MoTConfig.of_size(model.size, **fields | overrides, **configs)
+    return {"drop_path_rate": 0.1} | task_fields(data.task, labels) | overrides | configs
 
 
 def feature_size(column) -> int:
@@ -428,13 +451,30 @@ def feature_size(column) -> int:
     return len(next(cell for cell in column if cell is not None)[0])
 
 
-def build_model(config: MoTConfig, data: DataArguments, labels: LabelSpec | None, checkpoint: str | None):
-    """A new model, or one that goes on from a checkpoint of any task."""
+def build_model(fields: dict | None, data: DataArguments, labels: LabelSpec | None, model: ModelArguments):
+    """A new model, one whose towers begin as others, or one that goes on from a checkpoint of any task."""
     model_class = MODEL_CLASSES[data.task]
-    if checkpoint is None:
-        return model_class(config)
-    fields = task_fields(data.task, labels)
-    return model_class.from_pretrained(checkpoint, **fields, ignore_mismatched_sizes=True)
+    if model.model_name_or_path:
+        fields = task_fields(data.task, labels)
+        return model_class.from_pretrained(model.model_name_or_path, **fields, ignore_mismatched_sizes=True)
+    if not model.towers:
+        return model_class(MoTConfig.of_size(model.size, **fields))
+    fresh = {f"{m}_config": {"num_hidden_layers": SIZES[model.size]["num_encoder_layers"]} for m in MODALITIES}
+    for name in fresh.keys() - {f"{m}_config" for m in model.towers}:
+        fields[name] = None if fields[name] is None else fresh[name] | fields[name]
+    return model_class.from_unimodal_pretrained(**model.towers, **fields)
+
+
+def check_towers(model: ModelArguments, columns: list[str]) -> None:
+    if model.towers and model.model_name_or_path:
+        raise ValueError(
+            "--model_name_or_path goes on from a whole model, --text_model and its like begin one: give either."
+        )
+    for m in model.towers:
+        if m not in columns and not (m == "image" and "video" in columns):
+            raise ValueError(
+                f"--{m}_model names a {m} tower, but the dataset has no {m} column; it has {', '.join(columns)}."
+            )
 
 
 def check_lora(model: ModelArguments, task: str) -> None:
@@ -524,10 +564,11 @@ def main(arguments: list[str] | None = None) -> dict:
         splits, labels = load_data(data, training.seed, report)
     train_sample = splits["train"].sample() if data.streaming else splits["train"]
     check_lora(model_arguments, data.task)
+    check_towers(model_arguments, train_sample.column_names)
     processor = build_processor(train_sample, model_arguments, data.max_text_tokens)
-    checkpoint = model_arguments.model_name_or_path
-    config = None if checkpoint else build_config(train_sample, labels, processor, data, model_arguments)
-    model = build_model(config, data, labels, checkpoint)
+    is_new = not model_arguments.model_name_or_path
+    fields = config_fields(train_sample, labels, processor, data, model_arguments) if is_new else None
+    model = build_model(fields, data, labels, model_arguments)
     if model_arguments.lora:
         model = add_lora(model, model_arguments.lora_rank)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -22,9 +22,9 @@ from mot.run_finetune import (
     DataArguments,
     ModelArguments,
     RunArguments,
-    build_config,
     build_model,
     build_processor,
+    config_fields,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -66,8 +66,8 @@ def workplace(tmp_path_factory) -> Path:
         folder.mkdir(parents=True)
         data = DataArguments(task=task)
         processor = build_processor(splits["train"], model, data.max_text_tokens)
-        config = build_config(splits["train"], labels, processor, data, model)
-        build_model(config, data, labels, checkpoint=None).save_pretrained(folder)
+        fields = config_fields(splits["train"], labels, processor, data, model)
+        build_model(fields, data, labels, model).save_pretrained(folder)
         processor.save_pretrained(folder)
         save_examples(folder, splits["test"][0])
     # `import mot` must work in other processes too where the package is not installed.

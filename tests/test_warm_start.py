@@ -1,0 +1,554 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""A tower that begins as another model computes what that model computes.
+
+The references are transformers' own models with random weights; every comparison is of their `last_hidden_state` (and of
+the states between their layers) with the output of the tower, to 1e-5 in float32.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    ASTConfig,
+    BertConfig,
+    CLIPConfig,
+    CLIPModel,
+    CLIPVisionModel,
+    DeiTConfig,
+    DeiTModel,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    DINOv3ViTConfig,
+    GPT2Config,
+    ModernBertConfig,
+    ResNetConfig,
+    RobertaConfig,
+    RobertaPreLayerNormConfig,
+    RobertaPreLayerNormForMaskedLM,
+    Siglip2Config,
+    Siglip2Model,
+    SiglipConfig,
+    SiglipModel,
+    ViTConfig,
+    ViTForImageClassification,
+    Wav2Vec2Config,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+)
+
+from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTModel
+from mot.optimization_mot import freeze
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+PICTURES = {"image_size": 32, "patch_size": 8}
+WHISPER = {"d_model": 32, "encoder_layers": 3, "encoder_attention_heads": 4, "encoder_ffn_dim": 48}
+WHISPER |= {"decoder_layers": 1, "decoder_attention_heads": 4, "decoder_ffn_dim": 48, "vocab_size": 60}
+WHISPER |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+WHISPER |= {"max_source_positions": 50, "num_mel_bins": 20}
+ALONE = {"text_config": None, "image_config": None, "audio_config": None}
+
+
+IMAGE_SOURCES = {
+    "vit": (ViTForImageClassification, ViTConfig(**SIZES, **PICTURES), lambda model: model.vit),
+    "vit without biases": (
+        ViTForImageClassification,
+        ViTConfig(**SIZES, **PICTURES, qkv_bias=False),
+        lambda model: model.vit,
+    ),
+    "deit": (DeiTModel, DeiTConfig(**SIZES, **PICTURES), lambda model: model),
+    "dinov2": (Dinov2Model, Dinov2Config(**SIZES, **PICTURES, mlp_ratio=2), lambda model: model),
+    "dinov2 with registers": (
+        Dinov2WithRegistersModel,
+        Dinov2WithRegistersConfig(**SIZES, **PICTURES, mlp_ratio=2, num_register_tokens=3),
+        lambda model: model,
+    ),
+    "clip": (
+        CLIPModel,
+        CLIPConfig(vision_config=SIZES | PICTURES, text_config=SIZES | {"vocab_size": 60}),
+        lambda model: model.vision_model,
+    ),
+    "clip's vision model": (
+        CLIPVisionModel,
+        CLIPConfig(vision_config=SIZES | PICTURES).vision_config,
+        lambda model: model,
+    ),
+    "siglip": (
+        SiglipModel,
+        SiglipConfig(vision_config=SIZES | PICTURES, text_config=SIZES | {"vocab_size": 60}),
+        lambda model: model.vision_model,
+    ),
+}
+
+
+def source(model_class, config, folder, seed=0):
+    """A model of transformers with random weights of every kind, saved; in eval mode."""
+    torch.manual_seed(seed)
+    model = model_class(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            is_gain = parameter.ndim == 1 and name.endswith("weight")
+            parameter.normal_(mean=1.0 if is_gain else 0.0, std=0.1)
+    model.save_pretrained(folder)
+    return model
+
+
+def only(modality, folder, **fields):
+    """A MoT of one tower, whose other parts give what it gives."""
+    fields = {name: value for name, value in ALONE.items() if name != f"{modality}_config"} | fields
+    return MoTModel.from_unimodal_pretrained(**{modality: folder}, **fields, zero_init_new_layers=True)
+
+
+def fresh_and_reloaded(modality, folder):
+    """The MoT of the source in a folder, and what comes back after it was saved."""
+    model = only(modality, folder / "source")
+    model.save_pretrained(folder / "mot")
+    return model, MoTModel.from_pretrained(folder / "mot")
+
+
+def assert_states_equal(output, modality, reference):
+    """The tower's output, that of the whole model (which adds nothing yet), and the states between the layers."""
+    real = output.attention_mask.bool()
+    torch.testing.assert_close(
+        output[f"{modality}_hidden_state"][real], reference.last_hidden_state[real], atol=1e-5, rtol=1e-5
+    )
+    # The last state of transformers' models is their last hidden state, after the norm.
+    for ours, theirs in list(zip(output.encoder_hidden_states[modality], reference.hidden_states))[:-1]:
+        torch.testing.assert_close(ours[real], theirs[real], atol=1e-5, rtol=1e-5)
+
+
+def assert_pictures_equal(model, reference, size, **options):
+    pixels = torch.randn(3, 3, size, size + 16, generator=torch.Generator().manual_seed(1))
+    pixels = pixels if size != PICTURES["image_size"] else pixels[..., :size]
+    with torch.no_grad():
+        expected = reference(pixels, output_hidden_states=True, **options)
+        found = model(pixel_values=pixels, output_encoder_hidden_states=True)
+    assert_states_equal(found, "image", expected)
+
+
+@pytest.mark.parametrize("name", IMAGE_SOURCES)
+def test_an_image_tower_equals_its_source(name, tmp_path):
+    model_class, config, encoder = IMAGE_SOURCES[name]
+    reference = encoder(source(model_class, config, tmp_path / "source"))
+    for model in fresh_and_reloaded("image", tmp_path):
+        assert_pictures_equal(model, reference, 32)
+        interpolates = {} if "dino" in name else {"interpolate_pos_encoding": True}
+        assert_pictures_equal(model, reference, 48, **interpolates)
+
+
+def test_siglip_2_of_any_resolution_equals_its_source(tmp_path):
+    config = Siglip2Config(
+        vision_config=SIZES | {"patch_size": 8, "num_patches": 16}, text_config=SIZES | {"vocab_size": 60}
+    )
+    reference = source(Siglip2Model, config, tmp_path).vision_model
+    model = only("image", tmp_path)
+    for rows, columns in ((4, 4), (6, 3)):
+        pixels = torch.randn(2, 3, 8 * rows, 8 * columns, generator=torch.Generator().manual_seed(1))
+        # It takes patches, whose pixels stand in the order rows, columns, channels.
+        patches = pixels.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 4, 5, 1).reshape(2, rows * columns, -1)
+        shapes = torch.tensor([[rows, columns]] * 2)
+        with torch.no_grad():
+            expected = reference(patches, torch.ones(2, rows * columns), shapes, output_hidden_states=True)
+            found = model(pixel_values=pixels, output_encoder_hidden_states=True)
+        assert_states_equal(found, "image", expected)
+
+
+TEXT_SOURCES = {
+    "roberta-prelayernorm": (
+        RobertaPreLayerNormForMaskedLM,
+        RobertaPreLayerNormConfig(**SIZES, vocab_size=60, max_position_embeddings=22, pad_token_id=1),
+        lambda model: model.roberta_prelayernorm,
+    ),
+    "siglip": (
+        SiglipModel,
+        SiglipConfig(
+            vision_config=SIZES | PICTURES,
+            text_config=SIZES | {"vocab_size": 60, "max_position_embeddings": 20, "pad_token_id": 1},
+        ),
+        lambda model: model.text_model,
+    ),
+    "siglip2": (
+        Siglip2Model,
+        Siglip2Config(
+            vision_config=SIZES | {"patch_size": 8, "num_patches": 16},
+            text_config=SIZES | {"vocab_size": 60, "max_position_embeddings": 20, "pad_token_id": 1},
+        ),
+        lambda model: model.text_model,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TEXT_SOURCES)
+def test_a_text_tower_equals_its_source(name, tmp_path):
+    model_class, config, encoder = TEXT_SOURCES[name]
+    reference = encoder(source(model_class, config, tmp_path / "source"))
+    ids = torch.randint(2, 60, (3, 19), generator=torch.Generator().manual_seed(1))
+    mask = (torch.arange(19) < torch.tensor([[19], [7], [1]])).long()
+    ids = ids.masked_fill(mask == 0, 1)
+    for model in fresh_and_reloaded("text", tmp_path):
+        with torch.no_grad():
+            expected = reference(ids, attention_mask=mask, output_hidden_states=True)
+            found = model(input_ids=ids, attention_mask=mask, output_encoder_hidden_states=True)
+        assert_states_equal(found, "text", expected)
+
+
+def test_an_audio_tower_equals_whisper(tmp_path):
+    reference = source(WhisperForConditionalGeneration, WhisperConfig(**WHISPER), tmp_path / "source").model.encoder
+    frames = torch.randn(3, 100, 20, generator=torch.Generator().manual_seed(1))  # the longest clip it takes
+    for model in fresh_and_reloaded("audio", tmp_path):
+        with torch.no_grad():
+            expected = reference(frames.transpose(1, 2), output_hidden_states=True)
+            found = model(input_features=frames, output_encoder_hidden_states=True)
+        assert_states_equal(found, "audio", expected)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Published sizes
+# ---------------------------------------------------------------------------------------------------------------------
+
+BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+WHISPER_BASE = {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8, "encoder_ffn_dim": 2048}
+WHISPER_BASE |= {"decoder_layers": 1, "decoder_attention_heads": 8, "decoder_ffn_dim": 64, "vocab_size": 60}
+WHISPER_BASE |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+
+
+def published(model_class, config, folder):
+    """With the initial weights of its class, in which a model of this size is trained."""
+    torch.manual_seed(0)
+    model = model_class(config).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.slow
+def test_vit_base_equals_its_source(tmp_path):
+    reference = published(ViTForImageClassification, ViTConfig(), tmp_path).vit
+    pixels = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        expected = reference(pixels, output_hidden_states=True)
+        found = only("image", tmp_path)(pixel_values=pixels, output_encoder_hidden_states=True)
+    assert_states_equal(found, "image", expected)
+
+
+@pytest.mark.slow
+def test_siglip_base_equals_its_source(tmp_path):
+    model = published(SiglipModel, SiglipConfig(text_config={"vocab_size": 32000}, vision_config={}), tmp_path)
+    pixels, ids = torch.randn(2, 3, 224, 224), torch.randint(2, 32000, (2, 64))
+    with torch.no_grad():
+        expected = model.vision_model(pixels, output_hidden_states=True)
+        found = only("image", tmp_path)(pixel_values=pixels, output_encoder_hidden_states=True)
+        assert_states_equal(found, "image", expected)
+        expected = model.text_model(ids, output_hidden_states=True)
+        found = only("text", tmp_path)(input_ids=ids, output_encoder_hidden_states=True)
+        assert_states_equal(found, "text", expected)
+
+
+@pytest.mark.slow
+def test_whisper_base_equals_its_source(tmp_path):
+    reference = published(WhisperForConditionalGeneration, WhisperConfig(**WHISPER_BASE), tmp_path).model.encoder
+    frames = torch.randn(1, 3000, 80)  # 30 s
+    with torch.no_grad():
+        expected = reference(frames.transpose(1, 2), output_hidden_states=True)
+        found = only("audio", tmp_path)(input_features=frames, output_encoder_hidden_states=True)
+    assert_states_equal(found, "audio", expected)
+
+
+@pytest.mark.slow
+def test_roberta_base_equals_its_source(tmp_path):
+    config = RobertaPreLayerNormConfig(max_position_embeddings=514, pad_token_id=1, layer_norm_eps=1e-5)
+    reference = published(RobertaPreLayerNormForMaskedLM, config, tmp_path).roberta_prelayernorm
+    ids, mask = torch.randint(2, 50265, (2, 512)), torch.ones(2, 512, dtype=torch.long)
+    ids[1, 300:], mask[1, 300:] = 1, 0
+    with torch.no_grad():
+        expected = reference(ids, attention_mask=mask, output_hidden_states=True)
+        found = only("text", tmp_path)(input_ids=ids, attention_mask=mask, output_encoder_hidden_states=True)
+    assert_states_equal(found, "text", expected)
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+import torch
+from mot import MoTModel
+
+def status(name):
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+torch.set_num_threads(1)
+torch.nn.Linear(8, 8)(torch.randn(8, 8))
+Path("/proc/self/clear_refs").write_text("5")
+before = status("VmRSS")
+model = MoTModel.from_unimodal_pretrained(
+    image=sys.argv[1], text=sys.argv[1], audio_config=None, zero_init_new_layers=True
+)
+print((status("VmHWM") - before) / sum(p.numel() * p.element_size() for p in model.parameters()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
+@pytest.mark.parametrize("shards", [1, 4])
+def test_conversion_holds_little_more_than_the_weights(shards, tmp_path):
+    """Peak memory of a process that converts both towers of a SigLIP of base size, over the size of the model."""
+    torch.manual_seed(0)
+    model = SiglipModel(SiglipConfig(text_config={"vocab_size": 32000}, vision_config={}))
+    total = sum(p.numel() * p.element_size() for p in model.parameters())
+    model.save_pretrained(tmp_path, max_shard_size=total // shards + 10**7)
+    assert len(list(tmp_path.glob("*.safetensors"))) == shards
+    done = run_python(MEASURE, str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 0.9 < float(done.stdout) < 1.3
+
+
+def run_python(code, *arguments, **environment):
+    """A process that finds `mot` also where it is not installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "mot").symlink_to(REPOSITORY, target_is_directory=True)
+        environment = os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1"} | environment
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several towers
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory):
+    """Folders of a ViT, a SigLIP and a Whisper of different widths and depths."""
+    folder = tmp_path_factory.mktemp("towers")
+    source(ViTForImageClassification, ViTConfig(**SIZES | {"hidden_size": 48}, **PICTURES), folder / "vit")
+    text = {"vocab_size": 60, "max_position_embeddings": 20, "pad_token_id": 1, "num_hidden_layers": 2}
+    config = SiglipConfig(vision_config=SIZES | PICTURES, text_config=SIZES | text)
+    source(SiglipModel, config, folder / "siglip")
+    source(WhisperForConditionalGeneration, WhisperConfig(**WHISPER), folder / "whisper")
+    return {"text": folder / "siglip", "image": folder / "vit", "audio": folder / "whisper"}
+
+
+def make_batch():
+    generator = torch.Generator().manual_seed(2)
+    return {
+        "input_ids": torch.randint(2, 60, (2, 9), generator=generator),
+        "attention_mask": torch.tensor([[1] * 9, [1] * 4 + [0] * 5]),
+        "pixel_values": torch.randn(2, 3, 32, 32, generator=generator),
+        "input_features": torch.randn(2, 60, 20, generator=generator),
+        "input_features_mask": (torch.arange(60) < torch.tensor([[60], [31]])).long(),
+    }
+
+
+def test_towers_of_different_widths_train_what_is_not_frozen(towers):
+    model = MoTForSequenceClassification.from_unimodal_pretrained(**towers, hidden_size=32, num_labels=3)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    freeze(model, ["encoders", "embeddings"])
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    for _ in range(2):
+        model.train()(**make_batch(), labels=torch.tensor([0, 2])).loss.backward()
+        optimizer.step()
+    changed = {name for name, parameter in model.named_parameters() if not parameter.equal(before[name])}
+    assert changed == {
+        name for name in before if not name.startswith(("mot.embeddings", "mot.encoders", "mot.modality"))
+    }
+
+
+@pytest.mark.parametrize("model_class", [MoTModel, MoTForRetrieval, MoTForPreTraining, MoTForSequenceClassification])
+def test_every_head_inherits_warm_starts(model_class, towers):
+    model = model_class.from_unimodal_pretrained(
+        text=towers["text"], audio=towers["audio"], image_config={"image_size": 32, "num_hidden_layers": 1}
+    )
+    base = getattr(model, "mot", model)
+    assert base.config.hidden_size == 32 and base.config.image_config.num_hidden_layers == 1  # fresh
+    same = MoTModel.from_unimodal_pretrained(text=towers["text"], image_config=None, audio_config=None)
+    tower = base.encoders["text"].state_dict()
+    assert all(tower[name].equal(value) for name, value in same.encoders["text"].state_dict().items())
+    assert not base.modality_embeddings["text"].any() and base.modality_embeddings["text"].requires_grad
+    assert base.modality_embeddings["image"].any()
+
+
+def test_new_layers_that_begin_at_zero_change_nothing(towers):
+    options = {"hidden_size": 32, "num_joint_layers": 2, "global_mlp": True, "zero_init_new_layers": True}
+    model = MoTModel.from_unimodal_pretrained(**towers, **options)
+    output = model(**make_batch(), output_hidden_states=True)
+    real = output.attention_mask.bool()
+    assert output.last_hidden_state[real].equal(output.hidden_states[0][real])
+    model.train()(**make_batch()).last_hidden_state.square().sum().backward()
+    assert model.joint_layers[0].experts["text"].mlp.fc2.weight.grad.any()  # but they learn
+
+
+def test_positions_and_vocabulary_come_to_another_size(towers, caplog):
+    fields = {"text_config": {"vocab_size": 70, "max_position_embeddings": 12}, "image_config": {"image_size": 48}}
+    with caplog.at_level("WARNING"):
+        model = MoTModel.from_unimodal_pretrained(**towers, hidden_size=32, **fields)
+    words, positions = (
+        load_siglip(towers["text"], "token_embedding"),
+        load_siglip(towers["text"], "position_embedding"),
+    )
+    text, image = model.embeddings["text"], model.embeddings["image"]
+    assert text.word_embeddings.weight[:60].equal(words) and text.word_embeddings.weight[60:].any()
+    assert text.position_embeddings.weight.equal(positions[:12])
+    reference = ViTForImageClassification.from_pretrained(towers["image"]).vit
+    pixels = torch.randn(1, 3, 48, 48)
+    with torch.no_grad():
+        expected = reference(pixels, interpolate_pos_encoding=True).last_hidden_state
+        found = model.encode(pixel_values=pixels, output_encoder_hidden_states=True).encoder_hidden_states["image"][-1]
+        found = model.encoders["image"].final_norm(found)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert image.position_embeddings.shape == (1, 36, 48)
+    report = caplog.text
+    for line in ("(60, 32) -> (70, 32)", "(20, 32) -> (12, 32)", "(1, 16, 48) -> (1, 36, 48)"):
+        assert line in report
+    for what in ("loaded", "renamed", "resized", "initialised", "left out"):
+        assert f"\n  {what}" in report
+
+
+def load_siglip(folder, part):
+    return load_file(folder / "model.safetensors")[f"text_model.embeddings.{part}.weight"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where checkpoints come from
+# ---------------------------------------------------------------------------------------------------------------------
+
+TO_THE_HUB = """
+import sys
+from huggingface_hub import HfApi
+HfApi().create_repo("user/vit", private=True)
+HfApi().create_branch("user/vit", branch="v1")
+HfApi().upload_folder(repo_id="user/vit", folder_path=sys.argv[1], revision="v1")
+"""
+FROM_THE_HUB = """
+import sys
+import torch
+from mot import MoTModel
+model = MoTModel.from_unimodal_pretrained(image=sys.argv[1], text_config=None, audio_config=None)
+print(sum(p.double().abs().sum() for p in model.encoders["image"].parameters()).item())
+"""
+
+
+@pytest.mark.training
+def test_over_the_hub_and_offline_from_its_cache(towers, hub, tmp_path):
+    reference = ViTForImageClassification.from_pretrained(towers["image"])
+    reference.save_pretrained(tmp_path / "sharded", max_shard_size="50KB")
+    assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
+    environment = hub | {"HF_HOME": str(tmp_path / "cache")}
+    pushed = run_python(TO_THE_HUB, str(tmp_path / "sharded"), **environment)
+    assert pushed.returncode == 0, pushed.stderr[-3000:]
+    first = run_python(FROM_THE_HUB, "user/vit@v1", **environment)
+    assert first.returncode == 0, first.stderr[-3000:]
+    local = run_python(FROM_THE_HUB, str(towers["image"]))
+    assert first.stdout == local.stdout and float(first.stdout) > 0
+    offline = environment | {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    again = run_python(FROM_THE_HUB, "user/vit@v1", **offline)
+    assert again.stdout == first.stdout, again.stderr[-3000:]
+    unknown = run_python(FROM_THE_HUB, "user/nothing", **environment)
+    assert unknown.returncode and "user/nothing" in unknown.stderr
+
+
+def test_older_and_newer_names_give_the_same(towers, tmp_path):
+    """transformers writes the names of old, and has others in memory: a checkpoint may come with either."""
+    model = ViTForImageClassification.from_pretrained(towers["image"])
+    model.config.save_pretrained(tmp_path)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    assert set(model.state_dict()) != set(load_file(towers["image"] / "model.safetensors"))
+    first, second = (
+        MoTModel.from_unimodal_pretrained(image=folder, text_config=None, audio_config=None, zero_init_new_layers=True)
+        for folder in (tmp_path, towers["image"])
+    )
+    for name, value in first.encoders["image"].state_dict().items():
+        assert value.equal(second.encoders["image"].state_dict()[name])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What cannot be
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def wrong(modality, folder, message, **fields):
+    with pytest.raises((ValueError, OSError), match=message) as caught:
+        only(modality, folder, **fields)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "modality, config, message",
+    [
+        ("text", BertConfig(), "norm after they add.*SigLIP or RoBERTa-PreLayerNorm.*text_backbone="),
+        ("text", RobertaConfig(), "norm after they add"),
+        ("text", GPT2Config(), "it is a decoder"),
+        ("text", RobertaPreLayerNormConfig(is_decoder=True), "is a decoder"),
+        ("text", CLIPConfig(), "causal"),
+        ("text", ModernBertConfig(), "rotary"),
+        ("text", ViTConfig(), "it encodes image: name it as `image=`"),
+        ("image", DINOv3ViTConfig(), "rotary"),
+        ("image", Dinov2Config(use_swiglu_ffn=True), "SwiGLU"),
+        ("image", ResNetConfig(), "not known.*image_backbone="),
+        ("image", ViTConfig(image_size=(32, 64)), "32 x 64"),
+        ("audio", ASTConfig(), "overlap.*Use Whisper"),
+        ("audio", Wav2Vec2Config(), "waveforms"),
+        ("text", MoTConfig(), "is a MoT already"),
+    ],
+)
+def test_a_source_that_cannot_be_a_tower_is_refused_with_the_reason(modality, config, message, tmp_path):
+    config.save_pretrained(tmp_path)
+    wrong(modality, tmp_path, f"(?s){message}")
+
+
+def test_pickled_weights_are_refused_unless_a_flag_allows_them(towers, tmp_path):
+    model = ViTForImageClassification.from_pretrained(towers["image"])
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    assert "allow_pickle=True" in wrong("image", tmp_path, "pickled weights alone")
+    found, expected = only("image", tmp_path, allow_pickle=True), only("image", towers["image"])
+    for part in ("embeddings", "encoders"):
+        first, second = (getattr(model, part).state_dict() for model in (found, expected))
+        assert all(value.equal(second[name]) for name, value in first.items())
+
+
+def test_what_is_missing_or_damaged_is_named(towers, tmp_path):
+    ViTConfig(**SIZES, **PICTURES).save_pretrained(tmp_path)
+    wrong("image", tmp_path, "has no weights: neither model.safetensors nor pytorch_model.bin")
+    whole = (towers["image"] / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    wrong("image", tmp_path, "model.safetensors of .* is damaged, or was not downloaded to its end")
+    shards = tmp_path / "shards"
+    ViTForImageClassification.from_pretrained(towers["image"]).save_pretrained(shards, max_shard_size="50KB")
+    sorted(shards.glob("*.safetensors"))[1].unlink()
+    wrong("image", shards, "not all there.*00002-of-")
+    wrong("image", tmp_path / "nowhere", "nowhere")
+    config = ViTConfig(**SIZES | {"num_hidden_layers": 5, "hidden_size": 48}, **PICTURES)
+    config.save_pretrained(shutil.copytree(towers["image"], tmp_path / "other"))
+    wrong("image", tmp_path / "other", "lacks .* of the tensors of its tower .image., such as encoders.image.layers.3")
+
+
+@pytest.mark.parametrize(
+    "modality, fields, shapes",
+    [
+        ("text", {"text_config": {"vocab_size": 50}}, ("(50, 32)", "(60, 32)")),
+        ("text", {"text_config": {"max_position_embeddings": 30}}, ("(30, 32)", "(20, 32)")),
+        ("text", {"text_config": {"hidden_size": 64}, "hidden_size": 64}, ("64", "32")),
+        ("image", {"image_config": {"patch_size": 4}}, ("(48, 3, 4, 4)", "(48, 3, 8, 8)")),
+    ],
+)
+def test_a_shape_that_cannot_fit_names_both(modality, fields, shapes, towers):
+    message = wrong(modality, towers[modality], "does not fit this checkpoint", **fields)
+    assert all(shape in message for shape in shapes)
+
+
+def test_what_the_towers_do_not_say_must_be_given(towers):
+    with pytest.raises(ValueError, match=r"differ in width \(text 32, image 48, audio 32\).*`hidden_size`"):
+        MoTModel.from_unimodal_pretrained(**towers)
+    with pytest.raises(ValueError, match="Name at least one checkpoint"):
+        MoTModel.from_unimodal_pretrained(hidden_size=32)
+    with pytest.raises(ValueError, match="`text=` names a checkpoint, but `text_config` is None"):
+        MoTModel.from_unimodal_pretrained(text=towers["text"], text_config=None)
