@@ -10,6 +10,7 @@ from dataclasses import field, fields
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import logging
 
@@ -65,6 +66,22 @@ def _complete_sparse_attention(options: dict) -> dict:
     return {name: default for name, (default, *_) in SPARSE_ATTENTION.items()} | options
 
 
+def _as_config(config: PreTrainedConfig | dict) -> PreTrainedConfig:
+    """A config of any model; a dict says of which by its `model_type`."""
+    if isinstance(config, PreTrainedConfig):
+        return config
+    if "model_type" not in config:
+        raise ValueError("`backbone_config` needs the `model_type` of its model, such as 'bert'.")
+    return AutoConfig.for_model(**config)
+
+
+def _output_width(config: PreTrainedConfig) -> int:
+    """Of a model's `last_hidden_state`."""
+    if sizes := getattr(config, "hidden_sizes", None):
+        return sizes[-1]
+    return config.hidden_size
+
+
 @strict
 class MoTModalityConfig(PreTrainedConfig):
     r"""
@@ -96,6 +113,10 @@ class MoTModalityConfig(PreTrainedConfig):
             2111.09886) and 0.5 of audio by default.
         feature_size (`int`, *optional*):
             Set, this modality arrives as ready features of that width, (B, L, feature_size); None means raw input.
+        backbone_config (`PreTrainedConfig` or `dict`, *optional*):
+            Of any model of transformers (with its `model_type`) that reads this modality's raw input: BERT, ResNet,
+            wav2vec2, ... Its `last_hidden_state` takes the place of ready features; `feature_size` is its width.
+        freeze_backbone (`bool`, *optional*, defaults to `True`): Whether it stays as it is in training.
     """
 
     hidden_size: int | None = None
@@ -116,6 +137,8 @@ class MoTModalityConfig(PreTrainedConfig):
     key_bias: bool = True
     mask_ratio: float | int = 0.15
     feature_size: int | None = None
+    backbone_config: PreTrainedConfig | dict | None = None
+    freeze_backbone: bool = True
 
     # Filled in with the joint value where the modality says None.
     _inherited = (
@@ -135,7 +158,15 @@ class MoTModalityConfig(PreTrainedConfig):
         _warn_of_near_misses(self, kwargs)
         if self.sparse_attention is not None:
             self.sparse_attention = _complete_sparse_attention(self.sparse_attention)
+        if self.backbone_config is not None:
+            self.backbone_config = _as_config(self.backbone_config)
+            self.feature_size = _output_width(self.backbone_config)
         super().__post_init__(**kwargs)
+
+    @property
+    def takes_raw_input(self) -> bool:
+        """Whether the model is given this modality as it is, not as ready features."""
+        return self.feature_size is None or self.backbone_config is not None
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -220,7 +251,8 @@ class MoTImageConfig(MoTModalityConfig):
 
     def __post_init__(self, **kwargs):
         if self.position_embedding_type is None:
-            self.position_embedding_type = "sinusoidal_2d" if self.feature_size is None else "sinusoidal"
+            is_sequence = self.feature_size is not None or self.backbone_config is not None
+            self.position_embedding_type = "sinusoidal" if is_sequence else "sinusoidal_2d"
         super().__post_init__(**kwargs)
 
     def validate_image(self):
@@ -442,6 +474,10 @@ class MoTConfig(PreTrainedConfig):
     def validate_time_positions(self):
         for modality in self.modalities if self.time_positions else ():
             config = self.modality_config(modality)
+            if modality != "text" and config.backbone_config is not None:
+                raise ValueError(
+                    f"`time_positions` are of frames, and what the backbone of `{modality}_config` gives has no times."
+                )
             is_grid = modality == "image" and config.feature_size is None
             needed = "sinusoidal_2d" if is_grid else "sinusoidal"
             if modality != "text" and config.position_embedding_type != needed:

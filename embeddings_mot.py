@@ -12,10 +12,15 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .configuration_mot import MoTAudioConfig, MoTImageConfig, MoTModalityConfig, MoTTextConfig
 
 POSITIONS_PER_SECOND = 50  # the clock of `time_positions`: that of Whisper's tokens (arXiv 2212.04356)
+CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
+# What leaves parameters of a backbone out of some steps, so that processes would wait for each other.
+WITHOUT_GAPS = {"layerdrop": 0.0, "encoder_layerdrop": 0.0, "apply_spec_augment": False}
+UNUSED = {"pooler", "mask_token", "masked_spec_embed"}  # parameters that no `last_hidden_state` depends on
 SECONDS_PER_FRAME = 0.01  # the step of mel frames that come without times
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -98,6 +103,19 @@ def unit_scale(layer: nn.Module) -> nn.Module:
     return layer
 
 
+def build_backbone(config: PreTrainedConfig) -> nn.Module:
+    """A model of transformers with fresh weights; of an encoder and a decoder the encoder."""
+    try:
+        model = AutoModel.from_config(config, add_pooling_layer=False)  # which nothing would ever use
+    except TypeError:
+        model = AutoModel.from_config(config)
+    return encoder_of(model)
+
+
+def encoder_of(model: PreTrainedModel) -> nn.Module:
+    return model.get_encoder() if model.config.is_encoder_decoder else model
+
+
 class MoTEmbeddings(nn.Module):
     """
     What all modalities share: ready features, 1-D positions, cls and register tokens, norm and dropout. A modality adds how its
@@ -114,6 +132,8 @@ class MoTEmbeddings(nn.Module):
     def __init__(self, config: MoTModalityConfig, max_length: int):
         super().__init__()
         self.config = config
+        if config.backbone_config is not None:
+            self.set_backbone(build_backbone(config.backbone_config))
         if config.feature_size is not None:
             self.projection = unit_scale(nn.Linear(config.feature_size, config.hidden_size))
         if config.position_embedding_type == "learned" and not self.has_grid:
@@ -133,7 +153,34 @@ class MoTEmbeddings(nn.Module):
     @property
     def input_name(self) -> str:
         """The argument through which this model takes the modality."""
-        return self.raw_name if self.config.feature_size is None else self.features_name
+        return self.raw_name if self.config.takes_raw_input else self.features_name
+
+    def set_backbone(self, backbone: nn.Module) -> None:
+        """Put a model in front, frozen if the config says so."""
+        for name in WITHOUT_GAPS.keys() & set(vars(backbone.config)):
+            setattr(backbone.config, name, WITHOUT_GAPS[name])
+        self.backbone = backbone
+        self.train(self.training)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if hasattr(self, "backbone"):
+            is_frozen = self.config.freeze_backbone
+            if is_frozen:
+                self.backbone.eval()  # without dropout, too
+            for name, parameter in self.backbone.named_parameters():  # also after loading, which makes them anew
+                if is_frozen or not UNUSED.isdisjoint(name.split(".")):
+                    parameter.requires_grad_(False)
+        return self
+
+    def through_backbone(
+        self, inputs: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Raw input as ready features: the last hidden state of the backbone, (B, N, feature_size), and its mask (B, N).
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_backbone):
+            return self.run_backbone(inputs, mask)
 
     def forward(
         self,
@@ -245,6 +292,8 @@ class MoTEmbeddings(nn.Module):
     def stand_in(self) -> torch.Tensor:
         """An input of one row that becomes one token: what a batch without this modality trains on (see `encode`)."""
         reference = next(self.parameters())
+        if hasattr(self, "backbone") and not self.config.freeze_backbone:
+            return self.through_backbone(self.raw_stand_in(reference), None)[0][:, :1]
         if self.config.feature_size is not None:
             return reference.new_zeros(1, 1, self.config.feature_size)
         return self.raw_stand_in(reference)
@@ -275,6 +324,14 @@ class MoTTextEmbeddings(MoTEmbeddings):
             input_ids = input_ids.masked_fill(~mask, self.config.pad_token_id or 0)
         self.check_ids(input_ids)
         return self.word_embeddings(input_ids), self.positions(input_ids.shape[1], mask, input_ids.device)
+
+    def run_backbone(self, input_ids: torch.Tensor, mask: torch.Tensor | None):
+        mask = self.raw_mask(input_ids, mask)
+        if mask is None:
+            return self.backbone(input_ids=input_ids).last_hidden_state, None
+        input_ids = input_ids.masked_fill(~mask, self.config.pad_token_id or 0)
+        seen = mask | ~mask.any(dim=1, keepdim=True)  # a softmax over nothing is NaN
+        return self.backbone(input_ids=input_ids, attention_mask=seen.long()).last_hidden_state, mask
 
     def check_ids(self, input_ids: torch.Tensor) -> None:
         # Looking at values waits for an accelerator, so there the embedding's own assertion must do.
@@ -360,6 +417,15 @@ class MoTImageEmbeddings(MoTEmbeddings):
         mask = self.frame_mask(pixel_values, mask)
         return blank(pixel_values if pixel_values.ndim == 5 else pixel_values[:, None], mask), mask
 
+    def run_backbone(self, pixel_values: torch.Tensor, mask: torch.Tensor | None):
+        pixels, mask = self.as_frames(pixel_values, mask)
+        features = self.backbone(pixel_values=pixels.flatten(0, 1)).last_hidden_state  # of each frame
+        if features.ndim == 4:  # (B * F, w, rows, columns), as convolutional models give
+            features = features.flatten(2).transpose(1, 2)
+        per_frame = features.shape[1]
+        features = features.unflatten(0, pixels.shape[:2]).flatten(1, 2)  # (B, F * tokens of a frame, w)
+        return features, None if mask is None else mask.repeat_interleave(per_frame, dim=1)
+
     def hide_patches(self, pixels: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """Blank the pixels of hidden patches, since a convolutional stem looks over a patch's edge."""
         side = self.config.patch_size
@@ -386,7 +452,7 @@ class MoTImageEmbeddings(MoTEmbeddings):
                 f"`pixel_values` has shape {shape}, expected (batch, {channels}, height, width) or "
                 f"(batch, frames, {channels}, height, width)."
             )
-        if shape[-2] % patch_size or shape[-1] % patch_size:
+        if self.config.backbone_config is None and (shape[-2] % patch_size or shape[-1] % patch_size):
             raise ValueError(
                 f"`pixel_values` are {shape[-2]} x {shape[-1]} pixels, but `patch_size` ({patch_size}) must divide both."
             )
@@ -430,6 +496,8 @@ class MoTImageEmbeddings(MoTEmbeddings):
 
     def raw_stand_in(self, reference: torch.Tensor) -> torch.Tensor:
         side = self.config.patch_size
+        if self.config.backbone_config is not None:
+            side = getattr(self.config.backbone_config, "image_size", 64)
         return reference.new_zeros(1, self.config.num_channels, side, side)
 
 
@@ -461,6 +529,33 @@ class MoTAudioEmbeddings(MoTEmbeddings):
         tokens = self.embed_linear(frames) if self.config.stem == "linear" else self.embed_conv(frames, mask)
         times = None if times is None else times[:, ::stride]  # a token has the time of its first frame
         return tokens, self.positions(tokens.shape[1], self.first_frames(mask), tokens.device, times)
+
+    def run_backbone(self, frames: torch.Tensor, mask: torch.Tensor | None):
+        """
+        Of frames (B, T, num_mel_bins) as they are, or of waveforms (B, S, 1) for a model that reads `input_values` of two
+        dimensions.
+        """
+        if frames.ndim != 3:
+            raise ValueError(
+                f"`input_features` has shape {tuple(frames.shape)}, expected (batch, frames, mel bins), or (batch, samples, "
+                "1) for a backbone that reads waveforms."
+            )
+        mask = as_mask(mask, tuple(frames.shape[:2]), self.mask_name)
+        values, kind = blank(frames, mask), self.config.backbone_config.model_type
+        values = values.squeeze(-1) if values.shape[-1] == 1 else values.mT if kind in CHANNELS_FIRST else values
+        takes_mask = mask is not None and hasattr(self.backbone, "_get_feature_vector_attention_mask")
+        seen = {"attention_mask": (mask | ~mask.any(dim=1, keepdim=True)).long()} if takes_mask else {}
+        features = self.backbone(**{self.backbone.main_input_name: values}, **seen).last_hidden_state
+        length = features.shape[1]
+        if takes_mask:
+            mask = self.backbone._get_feature_vector_attention_mask(length, mask.long()).bool() & mask.any(
+                1, keepdim=True
+            )
+        elif mask is not None and frames.shape[1] % length == 0:
+            mask = mask[:, :: frames.shape[1] // length]
+        elif mask is not None:  # what its tokens stand for is not known
+            mask = mask.any(dim=1, keepdim=True).expand(-1, length)
+        return features, mask
 
     def raw_mask(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
         return self.first_frames(self.check_frames(frames, mask))
@@ -548,7 +643,14 @@ class MoTAudioEmbeddings(MoTEmbeddings):
         return (torch.arange(frames.shape[1], device=frames.device) * SECONDS_PER_FRAME).expand(frames.shape[0], -1)
 
     def raw_stand_in(self, reference: torch.Tensor) -> torch.Tensor:
-        return reference.new_zeros(1, 1, self.config.num_mel_bins)
+        if self.config.backbone_config is None:
+            return reference.new_zeros(1, 1, self.config.num_mel_bins)
+        backbone = self.config.backbone_config
+        bins = getattr(backbone, "num_mel_bins", 1)  # none: it reads waveforms
+        frames = getattr(backbone, "max_length", None) if bins > 1 else 16_000
+        if backbone.model_type in CHANNELS_FIRST:
+            frames = 2 * backbone.max_source_positions
+        return reference.new_zeros(1, frames, bins)
 
 
 EMBEDDINGS = {"text": MoTTextEmbeddings, "image": MoTImageEmbeddings, "audio": MoTAudioEmbeddings}

@@ -45,7 +45,7 @@ from .outputs_mot import (
     MoTRetrievalOutput,
 )
 from .sparse_attention_mot import BlockSparsity
-from .warm_start_mot import Checkpoint, fill_tower, joined_config
+from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
 
 logger = logging.get_logger(__name__)
 
@@ -171,6 +171,9 @@ class MoTPreTrainedModel(PreTrainedModel):
         image: str | os.PathLike | None = None,
         audio: str | os.PathLike | None = None,
         *,
+        text_backbone: str | os.PathLike | None = None,
+        image_backbone: str | os.PathLike | None = None,
+        audio_backbone: str | os.PathLike | None = None,
         allow_pickle: bool = False,
         token: str | bool | None = None,
         cache_dir: str | os.PathLike | None = None,
@@ -187,6 +190,8 @@ class MoTPreTrainedModel(PreTrainedModel):
                 begin as: SigLIP or RoBERTa-PreLayerNorm for text; ViT, DeiT, DINOv2, CLIP or SigLIP for images; Whisper
                 for audio (see `docs/warm_starts.md`). A modality without one keeps a fresh tower, or has none with
                 `text_config=None` (and so on).
+            text_backbone, image_backbone, audio_backbone: likewise any models of transformers, to stand in front of
+                fresh towers that read what they give; frozen unless `text_config={"freeze_backbone": False}`.
             allow_pickle: read checkpoints that have no safetensors, too.
             token, cache_dir, local_files_only: as in `from_pretrained`.
             dtype: of the model; by default torch's own.
@@ -203,14 +208,20 @@ class MoTPreTrainedModel(PreTrainedModel):
             OSError: a source does not exist or cannot be reached.
         """
         hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        names = {m: name for m, name in zip(MODALITIES, (text, image, audio)) if name is not None}
-        if not names:
+        dtype = dtype or torch.get_default_dtype()
+        towers = {m: name for m, name in zip(MODALITIES, (text, image, audio)) if name is not None}
+        backbones = zip(MODALITIES, (text_backbone, image_backbone, audio_backbone))
+        backbones = {m: name for m, name in backbones if name is not None}
+        if not towers and not backbones:
             raise ValueError("Name at least one checkpoint, as `text=`, `image=` or `audio=`.")
-        checkpoints = {m: Checkpoint(name, m, allow_pickle, **hub) for m, name in names.items()}
-        joint = joined_config(checkpoints, config)
-        model = cls._from_config(
-            joint, dtype=dtype or torch.get_default_dtype(), attn_implementation=attn_implementation
-        )
+        if both := towers.keys() & backbones.keys():
+            raise ValueError(f"`{min(both)}=` and `{min(both)}_backbone=` exclude each other: give one of them.")
+        checkpoints = {m: Checkpoint(name, m, allow_pickle, **hub) for m, name in towers.items()}
+        backbones = {m: load_backbone(name, allow_pickle, dtype=dtype, **hub) for m, name in backbones.items()}
+        joint = joined_config(checkpoints, {m: backbone.config for m, backbone in backbones.items()}, config)
+        model = cls._from_config(joint, dtype=dtype, attn_implementation=attn_implementation)
+        for m, backbone in backbones.items():
+            getattr(model, "mot", model).embeddings[m].set_backbone(backbone)
         for m, checkpoint in checkpoints.items():
             logger.warning(fill_tower(model, m, checkpoint))
         return model.eval()
@@ -393,6 +404,9 @@ class MoTModel(MoTPreTrainedModel):
         if not torch.compiler.is_compiling():
             warn_of_slow_precision(self.modality_embeddings[self.config.modalities[0]])
         inputs, arguments = self.collect_inputs(arguments, equal_rows)
+        for m, (values, mask, times) in inputs.items():
+            if self.config.modality_config(m).backbone_config is not None:
+                inputs[m] = (*self.embeddings[m].through_backbone(values, mask), times)
         masks = {m: self.embeddings[m].token_mask(values, mask) for m, (values, mask, _) in inputs.items()}
         lengths = self.count_tokens(inputs, masks)
         encoded = EncodedModalities(tuple(inputs), next(iter(inputs.values()))[0].shape[0], lengths is not None)
@@ -940,7 +954,7 @@ def sentence_transformers_files(config: MoTConfig) -> dict[str, list | dict]:
     The files by which sentence-transformers (6.2) finds the embeddings of each modality and of each combination. Ready
     features are none of its inputs. (It writes `config_sentence_transformers.json` itself, before it saves a model.)
     """
-    modalities = sorted(m for m in config.modalities if config.modality_config(m).feature_size is None)
+    modalities = sorted(m for m in config.modalities if config.modality_config(m).takes_raw_input)
     subsets = [subset for size in range(len(modalities)) for subset in itertools.combinations(modalities, size + 1)]
     if not subsets:
         return {}
@@ -996,6 +1010,12 @@ class MoTForPreTraining(MoTPreTrainedModel):
         super().__init__(config)
         self.weights = {term: config.modality_weights.get(term, 1.0) for term in (*config.modalities, "contrastive")}
         predicted = [m for m in config.modalities if self.weights[m]]
+        for m in predicted:
+            if config.modality_config(m).backbone_config is not None:
+                raise ValueError(
+                    f"Pretraining cannot hide parts of {m} from the backbone in front of its tower, which sees all: give "
+                    f'it `modality_weights={{"{m}": 0}}`.'
+                )
         self.mot = MoTModel(config)
         self.prediction_heads = nn.ModuleDict({m: prediction_head(config, m) for m in predicted})
         # Words are hidden in `input_ids`, by the id of [MASK]; all else by a learned token.

@@ -82,7 +82,7 @@ print(similarity.item())
 
 
 def usage_of_pretraining(folder: str, arguments: dict[str, str], config) -> str:
-    is_text = "text" in arguments and config.text_config.feature_size is None
+    is_text = "text" in arguments and config.text_config.takes_raw_input
     if is_text and config.modality_weights.get("text", 1):
         return f"""\
 from transformers import pipeline
@@ -147,7 +147,7 @@ def input_lines(config) -> list[str]:
     lines = []
     for modality in config.modalities:
         tower = config.modality_config(modality)
-        if tower.feature_size is not None:
+        if not tower.takes_raw_input:
             lines.append(f"- **{modality}**: ready features, vectors of width {tower.feature_size}")
             continue
         raw = {

@@ -15,7 +15,7 @@ import json
 import shlex
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -514,12 +514,15 @@ def build_collators(
     if data.task == "pretraining" and config.text_config and config.text_config.feature_size is None:
         share = config.text_config.mask_ratio
         word_masking = DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=share)
+    augmentation = None
+    if model.audio_augmentation and config.audio_config and config.audio_config.feature_size is None:
+        augmentation = replace(AUDIO_AUGMENTATIONS[model.audio_kind], max_frames=config.audio_config.max_frames)
     return {
         "data_collator": MoTCollator(pad_token_id, word_masking=word_masking, seed=seed),
         "train_collator": MoTCollator(
             pad_token_id,
             ImageAugmentation() if model.image_augmentation else None,
-            AUDIO_AUGMENTATIONS[model.audio_kind] if model.audio_augmentation else None,
+            augmentation,
             model.modality_dropout,
             model.modality_dropout_warmup,
             word_masking,

@@ -9,6 +9,7 @@ modalities at once (the objective of `MoTTrainer`).
 import inspect
 import itertools
 import json
+import math
 import tempfile
 import zlib
 from collections import defaultdict
@@ -439,11 +440,13 @@ class AudioAugmentation:
         tempo, tract: the largest stretch of time and of the mel axis, as a share.
         noise: how far below a clip's loudest bin the loudest noise lies, in nepers (1 neper = 8.7 dB); the level is
             drawn between that and three times as far. 0 adds none.
+        max_frames: no clip is stretched beyond.
     """
 
     tempo: float = 0.2
     tract: float = 0.12
     noise: float = 3.0
+    max_frames: int | None = None
 
     def __call__(self, frames: torch.Tensor, random: torch.Generator | None = None) -> torch.Tensor:
         """(T, bins) -> (another T, bins)."""
@@ -456,7 +459,8 @@ class AudioAugmentation:
     def stretch(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
         length, bins = frames.shape
         tempo, tract = ((torch.rand(2, generator=random) * 2 - 1) * torch.tensor([self.tempo, self.tract])).tolist()
-        size = (max(1, round(length * (1 + tempo))), max(2, round(bins * (1 + tract))))
+        limit = max(length, self.max_frames or math.inf)
+        size = (min(limit, max(1, round(length * (1 + tempo)))), max(2, round(bins * (1 + tract))))
         stretched = F.interpolate(frames[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
         # Narrower than before, the last bin is repeated upward; wider, the top is cut.
         missing = max(0, bins - size[1])

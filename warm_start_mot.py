@@ -13,14 +13,14 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers.modeling_utils import safe_open  # safetensors', through the library, which remote code may import
 from transformers.utils import logging
 from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
 from .configuration_mot import MoTConfig
 from .conversion_mot import convert, describe, split_revision
-from .embeddings_mot import resize_grid
+from .embeddings_mot import encoder_of, resize_grid
 
 logger = logging.get_logger(__name__)
 
@@ -116,12 +116,15 @@ def unpickled(file: str) -> dict[str, torch.Tensor]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def joined_config(checkpoints: dict[str, Checkpoint], fields: dict) -> MoTConfig:
+def joined_config(
+    checkpoints: dict[str, Checkpoint], backbones: dict[str, PreTrainedConfig], fields: dict
+) -> MoTConfig:
     """
     The config of a model whose towers begin as other models.
 
     Args:
         checkpoints: modality -> what its tower begins as.
+        backbones: modality -> the config of the model in front of its tower.
         fields: of `MoTConfig`; those of a modality stand above what its source says. What the joint part is not told, it
             takes from the towers, where they agree.
 
@@ -130,22 +133,47 @@ def joined_config(checkpoints: dict[str, Checkpoint], fields: dict) -> MoTConfig
     """
     fields = dict(fields)
     towers = {m: checkpoint.fields for m, checkpoint in checkpoints.items()}
-    for m, tower in towers.items():
+    for m, own in (towers | {m: backbone_fields(config) for m, config in backbones.items()}).items():
         name = f"{m}_config"
         if fields.get(name, {}) is None:
-            raise ValueError(f"`{m}=` names a checkpoint, but `{name}` is None: leave one of them out.")
-        fields[name] = tower | dict(fields.get(name, {}))
+            raise ValueError(f"A checkpoint is named for {m}, but `{name}` is None: leave one of them out.")
+        fields[name] = own | dict(fields.get(name, {}))
     widths = {m: fields[f"{m}_config"]["hidden_size"] for m in towers}
-    if "hidden_size" not in fields:
+    if widths and "hidden_size" not in fields:
         if len(set(widths.values())) > 1:
             listed = ", ".join(f"{m} {width}" for m, width in widths.items())
             raise ValueError(f"The towers differ in width ({listed}): give the joint one as `hidden_size`.")
         fields["hidden_size"] = next(iter(widths.values()))
-    width = fields["hidden_size"]
+    width = fields.get("hidden_size", MoTConfig.hidden_size)
     for name, otherwise in (("num_attention_heads", max(1, width // 64)), ("intermediate_size", 4 * width)):
         found = {tower[name] for m, tower in towers.items() if widths[m] == width}
         fields.setdefault(name, found.pop() if len(found) == 1 else otherwise)
     return MoTConfig(**fields)
+
+
+def backbone_fields(config: PreTrainedConfig) -> dict:
+    """The fields of a modality's config with any model in front of its tower."""
+    words = {name: getattr(config, name, None) for name in ("vocab_size", "pad_token_id")}
+    return {"backbone_config": config.to_dict()} | (words if words["vocab_size"] else {})
+
+
+def load_backbone(name: str | os.PathLike, allow_pickle: bool, **options) -> nn.Module:
+    """
+    A model of transformers to put in front of a tower; of an encoder and a decoder the encoder.
+
+    Raises:
+        ValueError: it has no safetensors, and `allow_pickle` is not set.
+    """
+    name, revision = split_revision(name)
+    try:
+        model = AutoModel.from_pretrained(name, use_safetensors=None if allow_pickle else True, **revision, **options)
+    except OSError as error:
+        if "safetensors" not in str(error):
+            raise
+        raise ValueError(
+            f"{name} has no safetensors: pass allow_pickle=True if you trust its authors. {error}"
+        ) from None
+    return encoder_of(model)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -242,4 +270,4 @@ def resized(tensor: torch.Tensor, target: torch.Tensor, name: str, config, check
     )
 
 
-__all__ = ["Checkpoint", "fill_tower", "joined_config"]
+__all__ = ["Checkpoint", "fill_tower", "joined_config", "load_backbone"]

@@ -128,6 +128,12 @@ def test_augmentations_change_values_but_neither_shape_nor_scale():
     assert all(40 <= length <= 60 for length, _ in shapes)
 
 
+def test_no_clip_is_stretched_beyond_what_the_model_takes():
+    augmentation = AudioAugmentation(tempo=0.5, max_frames=100)
+    lengths = {len(augmentation(torch.randn(90, 20), torch.Generator().manual_seed(seed))) for seed in range(40)}
+    assert max(lengths) == 100 and min(lengths) < 80
+
+
 def test_image_augmentation_without_strength_is_the_identity():
     pixels = torch.rand(2, 3, 3, 12, 12)
     assert torch.allclose(ImageAugmentation(0, 0, 0, 0)(pixels), pixels, atol=1e-5)

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     ASTConfig,
+    AutoModel,
     BertConfig,
     CLIPConfig,
     CLIPModel,
@@ -550,5 +551,124 @@ def test_what_the_towers_do_not_say_must_be_given(towers):
         MoTModel.from_unimodal_pretrained(**towers)
     with pytest.raises(ValueError, match="Name at least one checkpoint"):
         MoTModel.from_unimodal_pretrained(hidden_size=32)
-    with pytest.raises(ValueError, match="`text=` names a checkpoint, but `text_config` is None"):
+    with pytest.raises(ValueError, match="A checkpoint is named for text, but `text_config` is None"):
         MoTModel.from_unimodal_pretrained(text=towers["text"], text_config=None)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Any other model in front of a tower
+# ---------------------------------------------------------------------------------------------------------------------
+
+BACKBONES = {
+    "text": BertConfig(**SIZES, vocab_size=60),
+    "image": ResNetConfig(embedding_size=8, hidden_sizes=[8, 12, 16, 24], depths=[1, 1, 1, 1]),
+    "audio": Wav2Vec2Config(
+        **SIZES,
+        conv_dim=[16, 16],
+        conv_kernel=[10, 3],
+        conv_stride=[5, 2],
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        feat_extract_norm="layer",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def backbones(tmp_path_factory):
+    """Folders of a BERT, a ResNet and a wav2vec2, and the models."""
+    folder = tmp_path_factory.mktemp("backbones")
+    torch.manual_seed(0)
+    models = {m: AutoModel.from_config(config).eval() for m, config in BACKBONES.items()}
+    for m, model in models.items():
+        model.save_pretrained(folder / m)
+    return folder, models
+
+
+def with_backbones(backbones, model_class=MoTModel, **fields):
+    folder, models = backbones
+    names = {f"{m}_backbone": folder / m for m in models}
+    return model_class.from_unimodal_pretrained(
+        **names, hidden_size=32, num_attention_heads=4, intermediate_size=48, **fields
+    )
+
+
+def backbone_batch():
+    generator = torch.Generator().manual_seed(3)
+    return {
+        "input_ids": torch.randint(1, 60, (3, 6), generator=generator),
+        "attention_mask": torch.tensor([[1] * 6, [1] * 2 + [0] * 4, [0] * 6]),
+        "pixel_values": torch.randn(3, 3, 64, 64, generator=generator),
+        "pixel_mask": torch.tensor([1, 0, 1]),
+        "input_features": torch.randn(3, 400, 1, generator=generator),  # waveforms
+        "input_features_mask": (torch.arange(400) < torch.tensor([[400], [150], [0]])).long(),
+    }
+
+
+def test_what_a_backbone_gives_takes_the_place_of_ready_features(backbones):
+    """The same tower on the features that the backbone computes outside."""
+    model, batch = with_backbones(backbones), backbone_batch()
+    _, others = backbones
+    with torch.no_grad():
+        text = others["text"](batch["input_ids"], attention_mask=torch.tensor([[1] * 6, [1] * 2 + [0] * 4, [1] * 6]))
+        image = others["image"](batch["pixel_values"]).last_hidden_state.flatten(2).mT
+        sound = others["audio"](batch["input_features"][:1, :, 0]).last_hidden_state  # the one row that is whole
+        outside = {
+            "text": (text.last_hidden_state, batch["attention_mask"]),
+            "image": (image, batch["pixel_mask"][:, None].expand(image.shape[:2])),
+            "audio": (sound, None),
+        }
+        arguments = {"text": "input_ids", "image": "pixel_values", "audio": "input_features"}
+        masks = {"text": "attention_mask", "image": "pixel_mask", "audio": "input_features_mask"}
+        config = MoTConfig(
+            **{**model.config.to_dict(), **{f"{m}_config": None for m in others}}
+            | {f"{m}_config": {**model.config.modality_config(m).to_dict(), "backbone_config": None} for m in others}
+        )
+        plain = MoTModel(config).eval()
+        plain.load_state_dict({k: v for k, v in model.state_dict().items() if ".backbone." not in k})
+        names = {"text": "text_features", "image": "image_features", "audio": "input_features"}
+        for m, (features, mask) in outside.items():
+            rows = slice(0, len(features))
+            inside = {arguments[m]: batch[arguments[m]][rows], masks[m]: batch[masks[m]][rows]}
+            given = {names[m]: features} | ({} if mask is None else {masks[m]: mask})
+            found, expected = model(**inside), plain(**given)
+            assert found.attention_mask.equal(expected.attention_mask)
+            torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
+def test_a_row_behind_a_backbone_does_not_depend_on_its_neighbours(backbones):
+    model, batch = with_backbones(backbones), backbone_batch()
+    together = model(**batch)
+    real = together.attention_mask[1].bool()
+    alone = model(input_ids=batch["input_ids"][1:2, :2], input_features=batch["input_features"][1:2, :150])
+    torch.testing.assert_close(together.last_hidden_state[1][real], alone.last_hidden_state[0], atol=1e-5, rtol=1e-5)
+    batch["input_features"][1, 150:], batch["pixel_values"][1] = torch.nan, torch.inf
+    assert model(**batch).last_hidden_state[1].equal(together.last_hidden_state[1])
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_a_backbone_is_saved_with_the_model_and_trains_unless_frozen(is_frozen, backbones, tmp_path):
+    fields = {f"{m}_config": {"freeze_backbone": is_frozen} for m in BACKBONES}
+    model = with_backbones(backbones, MoTForSequenceClassification, num_labels=2, **fields)
+    _, others = backbones
+    for m, other in others.items():
+        weights = model.mot.embeddings[m].backbone.state_dict()
+        assert all(value.equal(weights[name]) for name, value in other.state_dict().items())
+    model.save_pretrained(tmp_path)
+    again = MoTForSequenceClassification.from_pretrained(tmp_path)
+    assert again(**backbone_batch()).logits.equal(model(**backbone_batch()).logits)
+    for model in (model, again):  # noqa: B020
+        model.train()(input_ids=backbone_batch()["input_ids"], labels=torch.tensor([0, 1, 0])).loss.backward()
+        for name, parameter in model.named_parameters():
+            is_unused = ".pooler." in name or name.endswith("masked_spec_embed")
+            is_trained = not (".backbone." in name and (is_frozen or is_unused))
+            assert parameter.requires_grad == is_trained
+            assert (parameter.grad is not None) == is_trained, name
+
+
+def test_one_source_for_one_modality(towers, backbones):
+    with pytest.raises(ValueError, match="`text=` and `text_backbone=` exclude each other"):
+        MoTModel.from_unimodal_pretrained(text=towers["text"], text_backbone=backbones[0] / "text")
+    with pytest.raises(ValueError, match="Pretraining cannot hide parts of text from the backbone"):
+        with_backbones(backbones, MoTForPreTraining)
