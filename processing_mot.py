@@ -407,13 +407,15 @@ class MoTProcessor(ProcessorMixin):
         return seconds.float() * mask
 
     def _mel_frames_first(self, extracted: BatchFeature, options: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        """Any mel extractor's output to features (N, T, mel) and a mask (N, T)."""
+        """Any extractor's output to mel frames (N, T, mel), or samples (N, T, 1), and a mask (N, T)."""
         features = extracted.get("input_features", extracted.get("input_values"))
+        if features is not None and features.ndim == 2:
+            features = features[..., None]  # waveforms: frames of one sample
         if features is None or features.ndim != 3:
             shape = None if features is None else tuple(features.shape)
             raise ValueError(
-                f"{type(self.feature_extractor).__name__} returned features of shape {shape}: expected a mel "
-                "extractor, which gives (N, T, mel) or (N, mel, T)."
+                f"{type(self.feature_extractor).__name__} returned features of shape {shape}: expected "
+                "mel frames (N, T, mel) or (N, mel, T), or waveforms (N, samples)."
             )
         mask = frame_mask(extracted)
         if mask is None:

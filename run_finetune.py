@@ -451,7 +451,13 @@ def feature_size(column) -> int:
     return len(next(cell for cell in column if cell is not None)[0])
 
 
-def build_model(fields: dict | None, data: DataArguments, labels: LabelSpec | None, model: ModelArguments):
+def build_model(
+    fields: dict | None,
+    data: DataArguments,
+    labels: LabelSpec | None,
+    model: ModelArguments,
+    number_of_words: int = 0,
+):
     """A new model, one whose towers begin as others, or one that goes on from a checkpoint of any task."""
     model_class = MODEL_CLASSES[data.task]
     if model.model_name_or_path:
@@ -462,7 +468,14 @@ def build_model(fields: dict | None, data: DataArguments, labels: LabelSpec | No
     fresh = {f"{m}_config": {"num_hidden_layers": SIZES[model.size]["num_encoder_layers"]} for m in MODALITIES}
     for name in fresh.keys() - {f"{m}_config" for m in model.towers}:
         fields[name] = None if fields[name] is None else fresh[name] | fields[name]
-    return model_class.from_unimodal_pretrained(**model.towers, **fields)
+    built = model_class.from_unimodal_pretrained(**model.towers, **fields)
+    if model.text_model and number_of_words > built.config.text_config.vocab_size:
+        raise ValueError(
+            f"The tokenizer has {number_of_words} tokens, {model.text_model} knows {built.config.text_config.vocab_size}: leave "
+            f"--tokenizer_name out, or add new words with --config_overrides '{{\"text_config\": {{\"vocab_size\": "
+            f"{number_of_words}}}}}'."
+        )
+    return built
 
 
 def check_towers(model: ModelArguments, columns: list[str]) -> None:
@@ -571,7 +584,7 @@ def main(arguments: list[str] | None = None) -> dict:
     processor = build_processor(train_sample, model_arguments, data.max_text_tokens)
     is_new = not model_arguments.model_name_or_path
     fields = config_fields(train_sample, labels, processor, data, model_arguments) if is_new else None
-    model = build_model(fields, data, labels, model_arguments)
+    model = build_model(fields, data, labels, model_arguments, len(processor.tokenizer))
     if model_arguments.lora:
         model = add_lora(model, model_arguments.lora_rank)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -51,6 +51,21 @@ def sinusoids_2d(side: int, width: int) -> torch.Tensor:
     return torch.cat([rows, columns], dim=-1).flatten(0, 1)
 
 
+def jitter(values: torch.Tensor, most: float) -> torch.Tensor:
+    """Each of (B, C, H, W) a little wider or narrower, sheared and shifted: other hands, other voices, other tempos."""
+    changes = (torch.rand(len(values), 2, 3) * 2 - 1) * most
+    grid = torch.nn.functional.affine_grid(torch.eye(2, 3) + changes, list(values.shape), align_corners=False)
+    return torch.nn.functional.grid_sample(values, grid, padding_mode="border", align_corners=False)
+
+
+def augment(rows: Rows) -> Rows:
+    if "pixel_values" in rows:
+        return {"pixel_values": jitter(rows["pixel_values"], 0.15)}
+    if "input_features" in rows:
+        return {"input_features": jitter(rows["input_features"][:, None], 0.06)[:, 0]}
+    return rows
+
+
 def prepare_text(splits: dict, folder: Path) -> tuple[PreTrainedModel, Callable[[list], Rows]]:
     texts = [text for text in splits["train"]["text"] if text is not None]
     tokenizer = train_tokenizer(texts, model_max_length=TEXT_TOKENS)
@@ -130,7 +145,8 @@ def train(modality: str, splits: dict, epochs: int, folder: Path) -> None:
     schedule = get_cosine_schedule_with_warmup(optimizer, steps // 10, steps)
     for _ in range(epochs):
         for part in torch.randperm(len(cells)).split(64)[: len(cells) // 64]:
-            loss = model.train()(**{name: values[part] for name, values in rows.items()}, labels=targets[part]).loss
+            batch = augment({name: values[part] for name, values in rows.items()})
+            loss = model.train()(**batch, labels=targets[part]).loss
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -145,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--dataset_name", help="the embedded digits if not given")
     parser.add_argument("--modalities", nargs="+", choices=PREPARE, default=list(PREPARE))
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/towers"))
     options = parser.parse_args()
     torch.manual_seed(0)

@@ -67,3 +67,19 @@ def test_the_accelerate_loop_runs_on_two_processes(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone")
     printed = run(tmp_path, "train_with_accelerate.py", "--max_steps", "2", "--batch_size", "4", launcher=launcher)
     assert printed.count("step 2: ") == 1
+
+
+def test_towers_that_were_trained_alone_begin_a_model(tmp_path):
+    printed = run(tmp_path, "train_towers.py", "--epochs", "1", "--output_dir", "towers")
+    assert printed.count("accuracy on validation") == 3
+    options = [f"--{m}_model" if i == 0 else f"towers/{m}" for m in ("text", "image", "audio") for i in (0, 1)]
+    options += ["--max_steps", "2", "--per_device_train_batch_size", "8", "--max_audio_seconds", "1"]
+    options += ["--freeze", "encoders", "--output_dir", "out"]
+    printed = run(tmp_path, "../run_finetune.py", *options)
+    assert "text+image+audio" in printed
+    source = load_file(tmp_path / "towers" / "audio" / "model.safetensors")
+    tower = load_file(tmp_path / "out" / "model.safetensors")
+    assert tower["mot.encoders.audio.layers.2.mlp.fc1.weight"].equal(source["encoder.layers.2.fc1.weight"])
+    assert tower["mot.encoders.text.final_norm.bias"].equal(
+        load_file(tmp_path / "towers" / "text" / "model.safetensors")["roberta_prelayernorm.LayerNorm.bias"]
+    )

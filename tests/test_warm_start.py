@@ -12,8 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
     ASTConfig,
@@ -36,17 +38,22 @@ from transformers import (
     RobertaPreLayerNormConfig,
     RobertaPreLayerNormForMaskedLM,
     Siglip2Config,
+    Siglip2ImageProcessorPil,
     Siglip2Model,
     SiglipConfig,
     SiglipModel,
     ViTConfig,
     ViTForImageClassification,
+    ViTImageProcessorPil,
     Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
     WhisperConfig,
+    WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
 )
 
-from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTModel
+from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTModel, MoTProcessor
+from mot.data_mot import train_tokenizer
 from mot.optimization_mot import freeze
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -672,3 +679,61 @@ def test_one_source_for_one_modality(towers, backbones):
         MoTModel.from_unimodal_pretrained(text=towers["text"], text_backbone=backbones[0] / "text")
     with pytest.raises(ValueError, match="Pretraining cannot hide parts of text from the backbone"):
         with_backbones(backbones, MoTForPreTraining)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Processors
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_processor_is_that_of_the_sources(towers, tmp_path):
+    folders = {m: shutil.copytree(folder, tmp_path / m) for m, folder in towers.items()}
+    tokenizer = train_tokenizer(["a few words", "and some more"] * 9, model_max_length=20)
+    pictures = ViTImageProcessorPil(size={"height": 32, "width": 32}, image_mean=[0.1] * 3, image_std=[0.7] * 3)
+    sounds = WhisperFeatureExtractor(feature_size=20, chunk_length=1)
+    for part, m in ((tokenizer, "text"), (pictures, "image"), (sounds, "audio")):
+        part.save_pretrained(folders[m])
+    processor = MoTProcessor.from_unimodal_pretrained(**folders)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8))
+    sound = np.random.default_rng(0).normal(size=16_000).astype(np.float32)
+    batch = processor(
+        text=["a few words", None], images=[picture, None], audio=[sound, sound[:9000]], sampling_rate=16_000
+    )
+    assert batch["input_ids"][0].tolist() == tokenizer("a few words")["input_ids"]
+    torch.testing.assert_close(batch["pixel_values"][:1], pictures(picture, return_tensors="pt")["pixel_values"])
+    expected = sounds(sound, sampling_rate=16_000, return_tensors="pt")["input_features"]
+    torch.testing.assert_close(batch["input_features"][0].T, expected[0])
+    assert batch["input_features_mask"].sum(dim=1).tolist() == [100, 57]
+    model = MoTModel.from_unimodal_pretrained(**folders, hidden_size=32, text_config={"vocab_size": len(tokenizer)})
+    assert model(**batch).last_hidden_state.isfinite().all()
+    processor.save_pretrained(tmp_path / "saved")
+    again = MoTProcessor.from_pretrained(tmp_path / "saved")(images=picture, text="a few words")
+    assert again["pixel_values"].equal(batch["pixel_values"][:1])
+
+
+def test_siglip_2_gets_whole_pictures(tmp_path):
+    config = Siglip2Config(
+        vision_config=SIZES | {"patch_size": 8, "num_patches": 16}, text_config=SIZES | {"vocab_size": 60}
+    )
+    source(Siglip2Model, config, tmp_path)
+    Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16).save_pretrained(tmp_path)
+    processor = MoTProcessor.from_unimodal_pretrained(image=tmp_path)
+    pixels = processor(images=Image.new("RGB", (50, 20), (255, 0, 0)))["pixel_values"]
+    assert pixels.shape == (1, 3, 32, 32)
+    assert pixels[0, :, 0, 0].tolist() == [1.0, -1.0, -1.0]  # mean and standard deviation of one half
+    only("image", tmp_path)(pixel_values=pixels)
+
+
+def test_wav2vec2_gets_waveforms(backbones, tmp_path):
+    folder = shutil.copytree(backbones[0] / "audio", tmp_path / "audio")
+    Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
+    processor = MoTProcessor.from_unimodal_pretrained(audio=folder)
+    sound = np.random.default_rng(0).normal(size=800).astype(np.float32)
+    batch = processor(audio=[sound, sound[:500]], sampling_rate=16_000)
+    assert batch["input_features"].shape == (2, 800, 1)
+    assert batch["input_features_mask"].sum(dim=1).tolist() == [800, 500]
+    together = with_backbones(backbones)(**batch)
+    alone = with_backbones(backbones)(**processor(audio=sound[:500], sampling_rate=16_000))
+    rows = together.attention_mask[1].bool()
+    assert rows.sum() == alone.attention_mask.sum()
+    assert together.audio_hidden_state[1][rows].shape == alone.audio_hidden_state[0].shape
