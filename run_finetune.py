@@ -472,7 +472,7 @@ def build_model(
     if model.text_model and number_of_words > built.config.text_config.vocab_size:
         raise ValueError(
             f"The tokenizer has {number_of_words} tokens, {model.text_model} knows {built.config.text_config.vocab_size}: leave "
-            f"--tokenizer_name out, or add new words with --config_overrides '{{\"text_config\": {{\"vocab_size\": "
+            f'--tokenizer_name out, or add new words with --config_overrides \'{{"text_config": {{"vocab_size": '
             f"{number_of_words}}}}}'."
         )
     return built
