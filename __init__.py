@@ -17,6 +17,7 @@ from .modeling_mot import (
     MoTForSequenceClassification,
     MoTModel,
 )
+from .pipeline_mot import TASK, MultimodalClassificationPipeline, analyze_video_sentiment
 from .processing_mot import MoTProcessor
 
 transformers.AutoConfig.register("mot", MoTConfig, exist_ok=True)
@@ -33,6 +34,12 @@ transformers.AutoImageProcessor.register(MoTConfig, image_processor_classes={"pi
 MoTImageProcessor.register_for_auto_class()
 transformers.AutoProcessor.register(MoTConfig, MoTProcessor, exist_ok=True)
 MoTProcessor.register_for_auto_class()
+transformers.pipelines.PIPELINE_REGISTRY.register_pipeline(
+    TASK,
+    pipeline_class=MultimodalClassificationPipeline,
+    pt_model=transformers.AutoModelForSequenceClassification,
+    type="multimodal",
+)
 
 __version__ = "0.1.0"
 
@@ -51,4 +58,6 @@ __all__ = [
     "MoTModel",
     "MoTProcessor",
     "MoTTextConfig",
+    "MultimodalClassificationPipeline",
+    "analyze_video_sentiment",
 ]

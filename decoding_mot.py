@@ -160,12 +160,7 @@ def decode_video(
             timestamps, rate = read_timestamps(file)
             wanted = even_indices(len(timestamps), num_frames)
             kept = set(wanted)
-            # Phones store portrait videos lying on their side, with the angle beside them.
-            frames = [
-                frame.to_image().rotate(getattr(frame, "rotation", 0), expand=True)  # absent before PyAV 14
-                for index, frame in enumerate(iterate_frames(file))
-                if index in kept
-            ]
+            frames = [upright(frame) for index, frame in enumerate(iterate_frames(file)) if index in kept]
         except av.FFmpegError as error:
             raise ValueError(f"{name} is not a video that can be decoded: {error}") from error
     if not frames:
@@ -195,6 +190,11 @@ def decode_frames(container: Any):
     if container.streams.video:
         container.streams.video[0].thread_type = "AUTO"
         yield from container.decode(video=0)
+
+
+def upright(frame: Any) -> Image.Image:
+    """A decoded frame as a picture. Phones store portrait videos lying on their side, with the angle beside them."""
+    return frame.to_image().rotate(getattr(frame, "rotation", 0), expand=True)  # absent before PyAV 14
 
 
 def start_seconds(container: Any) -> float:

@@ -13,6 +13,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -732,6 +733,18 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         if len(set(ordered)) < len(ordered):
             raise ValueError(f"`modality_subsets` names a subset twice: {ordered}.")
         return ordered
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """Save the model with its code, of which its pipeline is a part."""
+        code = Path(__file__).with_name("pipeline_mot.py")
+        if code.exists():
+            Path(save_directory).mkdir(parents=True, exist_ok=True)
+            for file in (code, code.with_name("attribution_mot.py"), code.with_name("decoding_mot.py")):
+                shutil.copy(file, save_directory)
+            impl = "pipeline_mot.MultimodalClassificationPipeline"
+            pipeline = {"impl": impl, "pt": ["AutoModelForSequenceClassification"], "type": "multimodal"}
+            self.config.custom_pipelines = {"multimodal-classification": pipeline}
+        super().save_pretrained(save_directory, *args, **kwargs)
 
 
 class MoTForImageClassification(MoTForSequenceClassification):

@@ -13,6 +13,7 @@ from mot.training_mot import MoTCollator
 
 # Data, processor and a new model of 1.5 million parameters.
 rows, processor, labels = digits.load()
+torch.manual_seed(0)
 config = digits.tiny_config(processor, num_labels=labels.num_labels, id2label=labels.id2label)
 model = MoTForSequenceClassification(config)
 
@@ -20,12 +21,14 @@ model = MoTForSequenceClassification(config)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 batches = DataLoader(rows["train"], batch_size=16, shuffle=True, collate_fn=MoTCollator())
 for epoch in range(2):
+    losses = []
     for batch in batches:
         loss = model(**batch).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    print(f"last loss of epoch {epoch}: {loss.item():.3f}")
+        losses.append(loss.item())
+    print(f"mean loss of epoch {epoch}: {sum(losses) / len(losses):.3f}")
 
 # Ask with text and sound, without an image.
 example = rows["test"].split[0]

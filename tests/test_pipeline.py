@@ -1,0 +1,374 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""From raw files to answers: the pipeline for any mix of modalities, and the sentiment of videos.
+
+Clips are made with PyAV: red and low is negative, grey and in between neutral, green and high positive. A small model is
+trained on such frames, tones and words once for the whole file.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import pipeline
+
+from mot import MoTConfig, MoTFeatureExtractor, MoTForSequenceClassification, MoTImageProcessor, MoTProcessor
+from mot import analyze_video_sentiment as analyze
+from mot.attribution_mot import modality_contributions
+from mot.data_mot import train_tokenizer
+from mot.pipeline_mot import MultimodalClassificationPipeline
+from mot.training_mot import all_subsets
+
+av = pytest.importorskip("av")
+
+LABELS = ["negative", "neutral", "positive"]
+COLOURS = {"negative": (200, 30, 30), "neutral": (120, 120, 120), "positive": (30, 190, 30)}
+TONES = {"negative": 200.0, "neutral": 600.0, "positive": 1800.0}
+WORDS = {"negative": "this is terrible", "neutral": "this is a table", "positive": "this is wonderful"}
+RATE, FPS = 16_000, 10
+pytestmark = pytest.mark.training
+
+
+def picture(label, size=(48, 48), random=None):
+    pixels = np.full((size[1], size[0], 3), COLOURS[label], dtype=np.int16)
+    if random is not None:
+        pixels += random.integers(-25, 25, (1, 1, 3)) + random.integers(-10, 10, pixels.shape)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def tone(label, seconds, rate=RATE, random=None):
+    pitch = TONES[label] * (1 if random is None else random.uniform(0.9, 1.1))
+    sound = 0.3 * np.sin(2 * np.pi * pitch * np.arange(int(seconds * rate)) / rate)
+    if random is not None:
+        sound[len(sound) - random.integers(0, rate // 5) :] = 0  # as codecs leave it
+        sound = random.uniform(0.3, 1.5) * (sound + random.normal(0, 10 ** random.uniform(-7, -1.5), len(sound)))
+    return sound.astype(np.float32)
+
+
+def write_clip(path, parts, frames=True, sound=True, size=(48, 48), rate=RATE, layout="mono", codec="mpeg4"):
+    """A file whose parts are (label, seconds), one after another."""
+    with av.open(str(path), "w") as container:
+        if frames:
+            video = container.add_stream(codec, rate=FPS)
+            video.width, video.height = size
+            video.pix_fmt = "rgb24" if codec == "ffv1" else "yuv420p"
+            if codec == "ffv1":
+                video.pix_fmt = "bgr0"
+        if sound:
+            track = container.add_stream("aac", rate=rate, layout=layout)
+        if frames:
+            for label, seconds in parts:
+                image = av.VideoFrame.from_image(picture(label, size))
+                for _ in range(round(seconds * FPS)):
+                    container.mux(video.encode(image))
+            container.mux(video.encode())
+        if sound:
+            samples = np.concatenate([tone(label, seconds, rate) for label, seconds in parts])
+            samples = np.stack([samples] * (2 if layout == "stereo" else 1))
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+            frame.sample_rate = rate
+            container.mux(track.encode(frame))
+            container.mux(track.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint that has learned what the colours, tones and words mean, from any subset of them."""
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    tokenizer = train_tokenizer(list(WORDS.values()) * 9, model_max_length=32)
+    images = MoTImageProcessor(size={"height": 32, "width": 32}, do_convert_rgb=True)
+    processor = MoTProcessor(images, MoTFeatureExtractor(feature_size=20), tokenizer, num_frames=4)
+    config = MoTConfig.of_size(
+        "tiny",
+        hidden_size=32,
+        intermediate_size=32,
+        num_encoder_layers=1,
+        text_config={"vocab_size": len(tokenizer), "max_position_embeddings": 32},
+        image_config={"image_size": 32, "patch_size": 8},
+        audio_config={"num_mel_bins": 20, "max_frames": 1000, "stem_stride": 8},
+        num_labels=3,
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: i for i, label in enumerate(LABELS)},
+    )
+    model = MoTForSequenceClassification(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(100):
+        labels = random.integers(0, 3, 12)
+        names = [LABELS[i] for i in labels]
+        batch = processor(
+            text=[WORDS[name] for name in names],
+            videos=[[picture(name, random=random)] * 2 for name in names],
+            audio=[tone(name, random.uniform(1, 5), random=random) for name in names],
+            sampling_rate=RATE,
+        )
+        loss = model(**batch, labels=torch.tensor(labels), modality_subsets=all_subsets(config.modalities)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.1
+    path = tmp_path_factory.mktemp("sentiment")
+    model.save_pretrained(path)
+    processor.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def classify(folder):
+    return pipeline("multimodal-classification", model=str(folder), trust_remote_code=True)
+
+
+def first(answer):
+    return answer[0]["label"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The pipeline
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_any_mix_answer_the_same_alone_and_in_batches(classify, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", [("positive", 2)])
+    rows = [
+        {"text": WORDS["negative"]},
+        {"image": picture("positive"), "text": None},
+        {"audio": {"array": tone("neutral", 1.5), "sampling_rate": RATE}},
+        {"video": str(clip)},
+        {"video": clip.read_bytes(), "text": WORDS["positive"]},
+        {"image": np.asarray(picture("negative")), "audio": tone("negative", 1.0), "text": WORDS["negative"]},
+    ]
+    wanted = ["negative", "positive", "neutral", "positive", "positive", "negative"]
+    alone = [classify(row, sampling_rate=RATE) for row in rows]
+    assert [first(answer) for answer in alone] == wanted
+    for together in (
+        classify(rows, batch_size=4, sampling_rate=RATE),
+        list(classify((row for row in rows), batch_size=3, sampling_rate=RATE)),
+    ):
+        for ours, theirs in zip(together, alone, strict=True):
+            assert [a["label"] for a in ours] == [a["label"] for a in theirs]
+            assert np.allclose([a["score"] for a in ours], [a["score"] for a in theirs], atol=1e-5)
+    assert len(classify(rows[0], top_k=2)) == 2
+    assert sum(a["score"] for a in alone[0]) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_sound_track_of_a_video_is_heard_unless_the_row_has_audio(classify, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", [("positive", 2)])
+    silent = write_clip(tmp_path / "silent.mp4", [("positive", 2)], sound=False)
+    row = classify.preprocess({"video": str(clip)})
+    assert len(row["audio"]["array"]) == pytest.approx(2 * RATE, abs=2000)
+    assert "audio" not in classify.preprocess({"video": str(silent)})
+    other = classify.preprocess({"video": str(clip), "audio": tone("negative", 1)}, sampling_rate=RATE)
+    assert len(other["audio"]["array"]) == RATE
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({}, "at least one of text, image, audio, video"),
+        ({"image": None}, "at least one of"),
+        ({"picture": "a.png"}, "got picture"),
+        ("a sentence", "got str"),
+        ({"image": b"nonsense"}, "image is not a picture"),
+        ({"video": b""}, "video is not a video"),
+        ({"audio": "nowhere.wav"}, "there is no file at 'nowhere.wav'"),
+        ({"image": Image.new("RGB", (8, 8)), "video": "a.mp4"}, "either an image or a video"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named(row, message, classify):
+    with pytest.raises((ValueError, OSError), match=message):
+        classify(row)
+
+
+def test_an_unknown_option_is_named(classify):
+    with pytest.raises(ValueError, match="Unknown argument top"):
+        classify({"text": "this"}, top=3)
+
+
+def test_contributions_are_shapley_values_and_sum_to_the_answer(classify):
+    """Against all orders in which modalities can come, one answer of the model at a time."""
+    row = {"text": WORDS["positive"], "image": picture("negative"), "audio": tone("neutral", 1.0)}
+    rows = [row, {"text": WORDS["negative"], "image": picture("neutral")}]
+    model, processor = classify.model, classify.processor
+    batch = processor(
+        text=[r["text"] for r in rows],
+        images=[r["image"] for r in rows],
+        audio=[row["audio"], None],
+        sampling_rate=RATE,
+    )
+    found = modality_contributions(model, batch)
+
+    def value(row, given):
+        if not given:
+            return model.classifier.bias.softmax(-1)
+        names = {"text": "text", "image": "images", "audio": "audio"}
+        inputs = processor(**{names[m]: [row[m]] for m in given}, sampling_rate=RATE)
+        return model(**inputs).logits.softmax(-1)[0]
+
+    import itertools
+
+    with torch.no_grad():
+        for i, row in enumerate(rows):
+            orders = list(itertools.permutations(row))
+            for m in ("text", "image", "audio"):
+                expected = torch.zeros(3)
+                for order in orders if m in row else []:
+                    before = order[: order.index(m)]
+                    expected += (value(row, (*before, m)) - value(row, before)) / len(orders)
+                torch.testing.assert_close(found[m][i], expected, atol=1e-5, rtol=1e-4)
+            total = sum(part[i] for part in found.values())
+            torch.testing.assert_close(total, value(row, tuple(row)), atol=1e-5, rtol=1e-4)
+    answer = classify(rows[1], return_attribution=True)
+    assert set(answer["attribution"]) == {"prior", "text", "image"}
+    assert sum(answer["attribution"].values()) == pytest.approx(answer["labels"][0]["score"], abs=1e-5)
+
+
+REMOTE = """
+import sys
+from transformers import pipeline
+assert "mot" not in sys.modules
+try:
+    import mot
+    raise SystemExit("mot is there")
+except ImportError:
+    pass
+classify = pipeline("multimodal-classification", model=sys.argv[1], trust_remote_code=True)
+print(classify({"text": "this is wonderful"})[0]["label"])
+"""
+
+
+def test_a_process_without_mot_loads_the_pipeline_from_the_folder(folder, tmp_path):
+    (tmp_path / "mot.py").write_text("raise ImportError('not here')")
+    environment = {"PYTHONPATH": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", REMOTE, str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip() == "positive"
+
+
+def test_a_regression_gives_values(folder):
+    model = MoTForSequenceClassification.from_pretrained(
+        folder, num_labels=1, problem_type="regression", ignore_mismatched_sizes=True
+    )
+    processor = MoTProcessor.from_pretrained(folder)
+    score = MultimodalClassificationPipeline(model=model, processor=processor)
+    answer = score({"text": WORDS["positive"], "image": picture("neutral")}, return_attribution=True)
+    inputs = processor(text=WORDS["positive"], images=picture("neutral"))
+    assert answer["value"] == pytest.approx(model(**inputs).logits.item(), abs=1e-5)
+    assert sum(answer["attribution"].values()) == pytest.approx(answer["value"], abs=1e-5)
+    with pytest.raises(ValueError, match="needs a model with labels"):
+        analyze("clip.mp4", classifier=score)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The sentiment of videos
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("given", ["both", "frames", "sound"])
+def test_the_answer_follows_the_clip(label, given, classify, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", [(label, 3)], frames=given != "sound", sound=given != "frames")
+    found = analyze(clip, classifier=classify)
+    assert found["label"] == label
+    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert set(found["probabilities"]) == set(LABELS) and len(found["timeline"]) == 1
+
+
+def test_the_timeline_changes_where_the_clip_changes(classify, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", [("negative", 6), ("positive", 6)])
+    found = analyze(clip, classifier=classify, window=2, stride=1)
+    for part in found["timeline"]:
+        if part["end"] <= 6 or part["start"] >= 6:
+            assert part["label"] == ("negative" if part["end"] <= 6 else "positive"), part
+    assert len(found["timeline"]) == 11 and found["timeline"][-1]["end"] == pytest.approx(12, abs=0.2)
+    means = np.mean([part["probabilities"]["positive"] for part in found["timeline"]])
+    assert found["probabilities"]["positive"] == pytest.approx(means, abs=1e-6)
+
+
+def test_another_sound_and_a_transcript_take_part(classify, tmp_path):
+    silent = write_clip(tmp_path / "silent.mp4", [("neutral", 4)], sound=False)
+    segments = [
+        {"start": 0.0, "end": 2.0, "text": WORDS["negative"]},
+        {"start": 2.0, "end": 4.0, "text": WORDS["positive"]},
+    ]
+    rows = []
+
+    class Recorder:
+        model, processor = classify.model, classify.processor
+
+        def __call__(self, given, batch_size):
+            rows.extend(given)
+            return classify(rows, batch_size=batch_size)
+
+    sound = {"array": tone("positive", 4), "sampling_rate": RATE}
+    analyze(silent, audio=sound, transcript=segments, classifier=Recorder(), window=2, stride=2)
+    assert [row["text"] for row in rows] == [WORDS["negative"], WORDS["positive"]]
+    assert [len(row["audio"]["array"]) for row in rows] == [2 * RATE, 2 * RATE]
+    assert [len(row["video"]) for row in rows] == [4, 4]
+
+
+def test_a_speech_recognizer_makes_the_transcript(classify, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", [("neutral", 4)])
+    heard = []
+
+    def recognizer(sound, return_timestamps):
+        heard.append(len(sound["array"]) / sound["sampling_rate"])
+        return {"chunks": [{"timestamp": (0.0, 4.0), "text": WORDS["positive"]}]}
+
+    plain, spoken = (analyze(clip, classifier=classify, speech_recognizer=r) for r in (None, recognizer))
+    assert heard == [pytest.approx(4, abs=0.2)]
+    assert spoken["probabilities"]["positive"] > plain["probabilities"]["positive"]
+
+
+def test_odd_sizes_and_stereo_at_44_kilohertz(classify, tmp_path):
+    clip = write_clip(
+        tmp_path / "odd.mkv", [("positive", 2)], size=(61, 35), rate=44_100, layout="stereo", codec="ffv1"
+    )
+    assert analyze(clip, classifier=classify)["label"] == "positive"
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no video" * 100])
+def test_a_file_that_is_no_video_is_an_error(content, classify, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(content)
+    with pytest.raises(ValueError, match="video cannot be decoded"):
+        analyze(tmp_path / "broken.mp4", classifier=classify)
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        analyze(tmp_path / "nowhere.mp4", classifier=classify)
+
+
+def test_ten_minutes_are_answered_window_by_window(classify, tmp_path):
+    clip = write_clip(tmp_path / "long.mp4", [("negative", 300), ("positive", 300)])
+    found = analyze(clip, classifier=classify, window=10, stride=10, batch_size=16)
+    labels = [part["label"] for part in found["timeline"]]
+    assert labels == ["negative"] * 30 + ["positive"] * 30
+
+
+def test_the_command_line_prints_what_the_pipeline_says(folder, tmp_path):
+    write_clip(tmp_path / "clip.mp4", [("negative", 2), ("positive", 2)])
+    picture("negative").save(tmp_path / "face.png")
+
+    def predict(*options):
+        command = [sys.executable, "-m", "mot", "predict", "--model", str(folder), *options]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path / "packages"), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "mot").symlink_to(Path(__file__).resolve().parents[1], target_is_directory=True)
+    done = predict("--image", "face.png", "--text", WORDS["negative"], "--top_k", "1")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)[0]["label"] == "negative"
+    done = predict("--video", "clip.mp4", "--window", "2")
+    assert [part["label"] for part in json.loads(done.stdout)["timeline"]][::2] == ["negative", "positive"]
+    done = predict("--video", "nowhere.mp4")
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "there is no file" in done.stderr
