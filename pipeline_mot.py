@@ -219,10 +219,21 @@ def analyze_video_sentiment(
         transcript = recognize(speech_recognizer, samples, rate, sound_start)
     spans = slide(length, window, stride or window / 2)
     rows = window_rows(video, times, samples, sound_start, rate, transcript, spans, classifier.processor.num_frames)
-    timeline = [
-        {"start": start, "end": end} | summarize({answer["label"]: answer["score"] for answer in labels})
-        for (start, end), labels in zip(spans, classifier(rows, batch_size=batch_size))
-    ]
+    heard = []  # or seen: the windows that have anything
+
+    def filled() -> Iterator[dict]:
+        for span, row in zip(spans, rows):
+            if row:
+                heard.append(span)
+                yield row
+
+    timeline = []
+    for number, labels in enumerate(classifier(filled(), batch_size=batch_size)):
+        start, end = heard[number]
+        probabilities = {answer["label"]: answer["score"] for answer in labels}
+        timeline.append({"start": start, "end": end} | summarize(probabilities))
+    if not timeline:
+        raise ValueError(f"No window of {window} seconds has a frame or enough sound: give a longer one.")
     names = timeline[0]["probabilities"]
     means = {name: float(np.mean([part["probabilities"][name] for part in timeline])) for name in names}
     return summarize(means) | {"timeline": timeline}
@@ -291,8 +302,9 @@ def window_rows(
         row = {"video": frames} if frames else {}
         if samples is not None:
             first, last = (max(0, round((second - sound_start) * rate)) for second in (start, end))
-            if last - first >= rate // 10:  # less is no sound that an extractor takes
-                row["audio"] = {"array": samples[first:last], "sampling_rate": rate}
+            heard = samples[first:last]
+            if len(heard) >= rate // 10:  # less is no sound that an extractor takes
+                row["audio"] = {"array": heard, "sampling_rate": rate}
         words = words_between(transcript, start, end)
         yield row | ({"text": words} if words else {})
 
