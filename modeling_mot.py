@@ -24,6 +24,7 @@ from transformers import initialization as init
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple, logging
+from transformers.utils.hub import cached_file
 
 from .attention_mot import PackedTokens, PaddedTokens, attention_mask_for, can_pack
 from .configuration_mot import MODALITIES, MoTConfig, MoTModalityConfig
@@ -49,6 +50,8 @@ from .sparse_attention_mot import BlockSparsity
 from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
 
 logger = logging.get_logger(__name__)
+
+PIPELINE_CODE = ("pipeline_mot.py", "attribution_mot.py")
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The model
@@ -228,12 +231,31 @@ class MoTPreTrainedModel(PreTrainedModel):
         return model.eval()
 
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """Save the model with its code and an `auto_map` that names every class which can read the folder."""
+        """Save the model with its code, and an `auto_map` and pipelines that name all which can read the folder."""
+        self.save_pipeline(Path(save_directory))
         classes = AUTO_CLASSES | {"AutoModel": self.auto_model}
         self.config.auto_map = {"AutoConfig": "configuration_mot.MoTConfig"} | {
             auto_class: f"modeling_mot.{name}" for auto_class, name in classes.items()
         }
         super().save_pretrained(save_directory, *args, **kwargs)
+
+    def save_pipeline(self, folder: Path) -> None:
+        """The code of the pipeline, which no model imports: from beside this file, or from where the model came from."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in PIPELINE_CODE:
+            code, origin = Path(__file__).with_name(name), self.config._name_or_path
+            if not code.exists() and origin:
+                revision = getattr(self.config, "_commit_hash", None)
+                code = cached_file(origin, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+            if code is not None and Path(code).exists() and Path(code).resolve() != (folder / name).resolve():
+                shutil.copyfile(code, folder / name)
+        self.config.custom_pipelines = {
+            "multimodal-classification": {
+                "impl": "pipeline_mot.MultimodalClassificationPipeline",
+                "pt": ["AutoModelForSequenceClassification"],
+                "type": "multimodal",
+            }
+        }
 
 
 class MoTEncoder(MoTPreTrainedModel):
@@ -733,18 +755,6 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         if len(set(ordered)) < len(ordered):
             raise ValueError(f"`modality_subsets` names a subset twice: {ordered}.")
         return ordered
-
-    def save_pretrained(self, save_directory, *args, **kwargs):
-        """Save the model with its code, of which its pipeline is a part."""
-        code = Path(__file__).with_name("pipeline_mot.py")
-        if code.exists():
-            Path(save_directory).mkdir(parents=True, exist_ok=True)
-            for file in (code, code.with_name("attribution_mot.py"), code.with_name("decoding_mot.py")):
-                shutil.copy(file, save_directory)
-            impl = "pipeline_mot.MultimodalClassificationPipeline"
-            pipeline = {"impl": impl, "pt": ["AutoModelForSequenceClassification"], "type": "multimodal"}
-            self.config.custom_pipelines = {"multimodal-classification": pipeline}
-        super().save_pretrained(save_directory, *args, **kwargs)
 
 
 class MoTForImageClassification(MoTForSequenceClassification):

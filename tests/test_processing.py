@@ -20,6 +20,7 @@ import soundfile
 import torch
 from PIL import Image
 from transformers import (
+    BatchFeature,
     BertTokenizer,
     CLIPImageProcessorPil,
     ParakeetFeatureExtractor,
@@ -712,8 +713,12 @@ def test_text_without_tokens_is_named():
 
 
 def test_parts_that_do_not_fit_the_model_are_named(rng):
-    with pytest.raises(ValueError, match="expected a mel extractor"):
-        make_processor(feature_extractor=Wav2Vec2FeatureExtractor())(audio=tone(), sampling_rate=RATE)
+    class CodesAlone(Wav2Vec2FeatureExtractor):
+        def __call__(self, *args, **kwargs):
+            return BatchFeature({"codes": torch.zeros(1, 3)})
+
+    with pytest.raises(ValueError, match=r"CodesAlone returned features of shape None: expected mel frames"):
+        make_processor(feature_extractor=CodesAlone())(audio=tone(), sampling_rate=RATE)
     with pytest.raises(ValueError, match=r"expected \(N, C, H, W\)"):
         make_processor(image_processor=Siglip2ImageProcessorPil())(images=picture(rng))
     with pytest.raises(ValueError, match=r"sizes .*\(20, 20\), \(40, 30\)"):

@@ -318,8 +318,8 @@ def relative_imports(path):
 
 
 def code_for_inference():
-    """modeling, processing and all that they import, directly or not."""
-    found, waiting = set(), {"modeling_mot.py", "processing_mot.py"}
+    """modeling, processing, the pipeline and all that they import, directly or not."""
+    found, waiting = set(), {"modeling_mot.py", "processing_mot.py", "pipeline_mot.py"}
     while waiting:
         found |= waiting
         waiting = {name for file in waiting for name in relative_imports(REPOSITORY / file)} - found
