@@ -1,17 +1,28 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The `mot` command: `mot finetune ...` is `run_finetune.py`, `mot predict ...` answers for one row."""
+"""The `mot` command: `finetune` is `run_finetune.py`, `predict` answers for one row, `index` and `search` find rows."""
 
-import importlib
 import sys
 
-COMMANDS = {"finetune": "mot.run_finetune", "predict": "mot.pipeline_mot"}
+COMMANDS = ("finetune", "predict", "index", "search")
 
 
 def main() -> None:
     """Hand the arguments over to the command that the first one names."""
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         sys.exit(f"usage: mot {{{','.join(COMMANDS)}}} [--help]")
-    importlib.import_module(COMMANDS[sys.argv[1]]).main(sys.argv[2:])
+    _, command, *arguments = sys.argv
+    if command == "finetune":
+        from .run_finetune import main as finetune
+
+        finetune(arguments)
+    elif command == "predict":
+        from .pipeline_mot import main as predict
+
+        predict(arguments)
+    else:
+        from .run_search import main as search
+
+        search(command, arguments)
 
 
 if __name__ == "__main__":

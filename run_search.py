@@ -1,0 +1,63 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Embed a dataset for search, and search it.
+
+mot index user/captions --model outputs/captions-retrieval --output_dir outputs/index
+mot search outputs/index --text "a red bicycle" -k 5
+mot search outputs/index --audio bell.wav --modality image
+"""
+
+import argparse
+import sys
+
+from transformers import AutoModel, AutoProcessor
+
+import mot  # noqa: F401  (registers the classes)
+from mot.data_mot import load_digits_dataset
+from mot.retrieval_mot import KINDS, Index, build_index
+from mot.sources_mot import load_splits
+
+
+def load(name: str):
+    return AutoModel.from_pretrained(name), AutoProcessor.from_pretrained(name)
+
+
+def index(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="mot index", description="Embed the rows of a dataset for search.")
+    parser.add_argument("dataset", help="a dataset on the Hub or a folder or file; 'digits' for the embedded ones")
+    parser.add_argument("--split", choices=["train", "validation", "test"], default="train")
+    parser.add_argument("--model", required=True, help="a retrieval checkpoint on the Hub or in a folder")
+    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--batch_size", type=int, default=32)
+    options = parser.parse_args(arguments)
+    splits = load_digits_dataset() if options.dataset == "digits" else load_splits(options.dataset)
+    found = build_index(splits[options.split], *load(options.model), options.output_dir, batch_size=options.batch_size)
+    print(f"{len(found):,} rows in {options.output_dir}; search them with: mot search {options.output_dir} --text ...")
+
+
+def search(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="mot search", description="Find the rows of an index nearest to a query.")
+    parser.add_argument("index", help="the folder that `mot index` wrote")
+    parser.add_argument("--model", help="the checkpoint that it was built with, if it is not where it was")
+    parser.add_argument("--text")
+    parser.add_argument("--image", help="a file or URL")
+    parser.add_argument("--audio", help="a file or URL")
+    parser.add_argument("-k", type=int, default=10, help="how many rows")
+    parser.add_argument("--modality", choices=KINDS, help="what of the rows to compare with; any by default")
+    options = parser.parse_args(arguments)
+    name = options.model or Index.load(options.index).description["model"]
+    found = Index.load(options.index, *load(name))
+    hits = found.search(options.text, options.image, options.audio, k=options.k, modality=options.modality)
+    shown = [
+        c for c, feature in found.dataset.features.items() if getattr(feature, "dtype", "") in ("string", "int64")
+    ]
+    for hit in hits:
+        row = found.dataset.select_columns(shown)[hit["id"]]
+        print(f"{hit['score']:.3f}  {hit['modality']:5}  row {hit['id']}  {row}")
+
+
+def main(command: str, arguments: list[str]) -> None:
+    """Run `mot index` or `mot search`; what is wrong with the arguments is one line."""
+    try:
+        {"index": index, "search": search}[command](arguments)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
