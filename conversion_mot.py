@@ -46,7 +46,7 @@ ELSEWHERE = {
 }
 LAYER_NAMES = {other: ours for ours, others in IN_A_LAYER.items() for other in (ours, *others)}
 OTHER_NAMES = {other: ours for ours, others in ELSEWHERE.items() for other in others}
-LAYER = re.compile(r"(?:encoder\.)?(?:model\.)?layers?\.(\d+)\.(.+)")
+LAYER = re.compile(r"(?:encoder\.)?layers?\.(\d+)\.(.+)")
 IN_ENCODER = ("layers.", "final_norm")  # what stands under `encoders.{m}`; the rest under `embeddings.{m}`
 
 

@@ -356,18 +356,40 @@ def make_batch():
     }
 
 
-def test_towers_of_different_widths_train_what_is_not_frozen(towers):
-    model = MoTForSequenceClassification.from_unimodal_pretrained(**towers, hidden_size=32, num_labels=3)
+def assert_only_new_parts_learn(model, batch):
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     freeze(model, ["encoders", "embeddings"])
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
     for _ in range(2):
-        model.train()(**make_batch(), labels=torch.tensor([0, 2])).loss.backward()
+        model.train()(**batch, labels=torch.tensor([0, 2])).loss.backward()
         optimizer.step()
     changed = {name for name, parameter in model.named_parameters() if not parameter.equal(before[name])}
     assert changed == {
         name for name in before if not name.startswith(("mot.embeddings", "mot.encoders", "mot.modality"))
     }
+
+
+def test_towers_of_different_widths_train_what_is_not_frozen(towers):
+    model = MoTForSequenceClassification.from_unimodal_pretrained(**towers, hidden_size=32, num_labels=3)
+    assert_only_new_parts_learn(model, make_batch())
+
+
+@pytest.mark.slow
+def test_towers_of_published_sizes_train_what_is_not_frozen(tmp_path):
+    """ViT-base, the text tower of SigLIP-base and the encoder of Whisper-base: 768, 768 and 512 wide, 12, 12 and 6 deep."""
+    published(ViTForImageClassification, ViTConfig(), tmp_path / "image")
+    siglip = SiglipConfig(text_config={"vocab_size": 32000}, vision_config=SIZES | PICTURES)
+    published(SiglipModel, siglip, tmp_path / "text")
+    published(WhisperForConditionalGeneration, WhisperConfig(**WHISPER_BASE), tmp_path / "audio")
+    names = {m: tmp_path / m for m in ("text", "image", "audio")}
+    model = MoTForSequenceClassification.from_unimodal_pretrained(**names, hidden_size=768, num_labels=3)
+    assert [len(model.mot.encoders[m].layers) for m in names] == [12, 12, 6]
+    batch = {"input_ids": torch.randint(2, 32000, (2, 20)), "pixel_values": torch.randn(2, 3, 224, 224)}
+    batch |= {"input_features": torch.randn(2, 200, 80), "pixel_mask": torch.tensor([1, 0])}
+    model.train()(**batch, labels=torch.tensor([0, 2])).loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    model.zero_grad()
+    assert_only_new_parts_learn(model, batch)
 
 
 @pytest.mark.parametrize("model_class", [MoTModel, MoTForRetrieval, MoTForPreTraining, MoTForSequenceClassification])
