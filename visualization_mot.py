@@ -1,8 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Seeing why: who attends to whom, and what each modality contributed to an answer.
+"""Seeing why: who attends to whom, what each modality contributed to an answer, and pictures of both.
 
 `attention_maps` computes the attention weights of a batch, under any attention implementation; `attention_rollout` and
-`modality_attention` sum them up; `modality_contributions` asks what the answer would be without each modality.
+`modality_attention` sum them up; `modality_contributions` asks what the answer would be without each modality. Functions
+named `plot_...` return a matplotlib figure and write it where `save_path` says; nothing else here needs matplotlib.
 
 Shapes: B rows, L tokens of the joint sequence, H heads, M modalities, D width of an embedding.
 """
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from .attention_mot import PaddedTokens, eager_attention_forward
 from .configuration_mot import MoTConfig
+from .embeddings_mot import EMBEDDINGS, SECONDS_PER_FRAME
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Attention weights
@@ -83,6 +85,8 @@ class AttentionMaps:
             raise ValueError(
                 f"`row` is {row}, but the batch has {len(self.mask)}: expected 0 to {len(self.mask) - 1}."
             )
+        if not self.mask[row].any():
+            raise ValueError(f"Row {row} has no token of any modality, so there is nothing to show.")
 
 
 class WrittenOut(PaddedTokens):
@@ -141,7 +145,8 @@ def attention_maps(
     Args:
         model: a `MoTModel`, or any model with a head.
         inputs: a batch of the processor or the collator, on the model's device; `labels` are passed over. What is given
-            is attended to together, also in a model for retrieval, as in its `get_fused_features`.
+            is attended to together, also in a model for retrieval, as in its `get_fused_features`. Pictures show the
+            times of frames, if there are any, also where the model counts tokens.
         layers: which; all by default. The joint layers count from 0, the global ones follow, -1 is the last.
         encoders: whether to have the weights of every layer of the modalities' encoders, too.
 
@@ -152,8 +157,12 @@ def attention_maps(
     all_layers = [*mot.joint_layers, *mot.global_layers]
     chosen = choose_layers(layers, len(all_layers), encoders)
     inputs = model_inputs(inputs)
+    times = () if mot.config.time_positions else ("pixel_times", "input_features_times")
     with inference(model):
-        encoded = mot.encode(**inputs, output_encoder_hidden_states=encoders)
+        encoded = mot.encode(
+            **{name: value for name, value in inputs.items() if name not in times},
+            output_encoder_hidden_states=encoders,
+        )
         states = mot.join(encoded, output_hidden_states=True).hidden_states
         weights = {
             i: layer_weights(all_layers[i], states[i], encoded.masks, joint=i < len(mot.joint_layers)) for i in chosen
@@ -440,3 +449,483 @@ def dataset_contributions(model: nn.Module, batches: Iterable[dict], **options) 
         **{name: torch.cat([getattr(part, name) for part in parts]) for name in fields},
         unit=parts[0].unit,
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What tokens are called
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def token_times(maps: AttentionMaps, modality: str, row: int = 0) -> tuple[torch.Tensor, str]:
+    """
+    When each of a row's real tokens of images, video frames or audio is, (n,), without a cls token.
+
+    Returns:
+        The times, and their unit: "s" (those of `pixel_times` or `input_features_times`; mel frames that come without
+        are 10 ms apart), or "frame" or "token", which are counted, where nothing says when they are.
+
+    Raises:
+        ValueError: if the row lacks the modality, or the modality has no time.
+    """
+    embeddings, config = EMBEDDINGS[modality], maps.config.modality_config(modality)
+    if embeddings.times_name is None:
+        raise ValueError(f"`{modality}` has no time: expected image (video frames) or audio.")
+    maps.real(modality, row)
+    is_raw = config.feature_size is None
+    values = maps.inputs[embeddings.raw_name if is_raw else embeddings.features_name][row]
+    mask = maps.inputs.get(embeddings.mask_name)
+    is_still = is_raw and modality == "image" and values.ndim == 3
+    steps = torch.arange(1 if is_still else len(values))
+    if mask is not None:
+        steps = steps[mask[row].reshape(-1).cpu() != 0]
+    is_mel = is_raw and modality == "audio"
+    times, unit = steps.float(), "frame" if is_raw else "token"
+    if (given := maps.inputs.get(embeddings.times_name)) is not None:
+        times, unit = given[row].cpu().float()[steps], "s"
+    elif is_mel:
+        times, unit = torch.arange(len(steps)) * SECONDS_PER_FRAME, "s"  # padding takes no time
+    if is_mel:
+        return times[:: config.stem_stride], unit  # a token has the time of its first frame
+    return times.repeat_interleave(math.prod(patch_grid(maps))) if is_raw else times, unit
+
+
+def is_video(maps: AttentionMaps) -> bool:
+    return maps.inputs["pixel_values"].ndim == 5
+
+
+def patch_grid(maps: AttentionMaps) -> tuple[int, int]:
+    """The rows and columns of patches in a picture."""
+    rows, columns = (side // maps.config.image_config.patch_size for side in maps.inputs["pixel_values"].shape[-2:])
+    return rows, columns
+
+
+def token_labels(maps: AttentionMaps, modality: str, row: int = 0, tokenizer=None) -> list[str]:
+    """
+    What a row's real tokens of one modality are called, in order: words (ids without a tokenizer), "patch row 1,
+    column 2", "0.12 s" of audio; a cls token is "cls".
+    """
+    places = maps.real(modality, row)
+    config = maps.config.modality_config(modality)
+    first = ["cls"] if config.use_cls_token else []
+    if modality == "text":
+        if config.feature_size is not None:
+            return first + [f"token {i}" for i in range(len(places) - len(first))]
+        own = places[len(first) :] - maps.places["text"].start - len(first)
+        ids = maps.inputs["input_ids"][row][own].tolist()
+        return first + (list(map(str, ids)) if tokenizer is None else tokenizer.convert_ids_to_tokens(ids))
+    times, unit = token_times(maps, modality, row)
+    labels = [f"{time:.2f} s" if unit == "s" else f"{unit} {time:.0f}" for time in times.tolist()]
+    if modality == "image" and config.feature_size is None:
+        rows, columns = patch_grid(maps)
+        labels = [
+            (f"{label}, " if is_video(maps) else "") + f"patch row {i // columns % rows}, column {i % columns}"
+            for i, label in enumerate(labels)
+        ]
+    return first + labels
+
+
+def frame_attention(
+    maps: AttentionMaps, queries: str, keys: str, row: int = 0, layer: int = -1, head: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    Attention between two modalities over time: what the mean token of each video frame (or moment of sound) puts on all
+    tokens of each moment of the other.
+
+    Args:
+        queries, keys: "image" (video frames) or "audio".
+        head: the mean over all heads by default.
+
+    Returns:
+        (moments of queries, moments of keys), whose rows sum to at most 1; and the times of both, see `token_times`.
+    """
+    groups, moments = [], []
+    for modality in (queries, keys):
+        times, _ = token_times(maps, modality, row)
+        places = maps.real(modality, row)[-len(times) :]  # without the cls token
+        found, index = times.unique(return_inverse=True)
+        group = torch.zeros(len(found), maps.mask.shape[1], device=places.device)
+        group[index.to(places.device), places] = 1
+        groups.append(group)
+        moments.append(found)
+    mean = groups[0] / groups[0].sum(dim=1, keepdim=True)
+    return mean @ maps.layer(layer, head)[row] @ groups[1].T, *moments
+
+
+def project_embeddings(embeddings: torch.Tensor, method: str = "pca", seed: int = 0):
+    """Embeddings (N, D) in two dimensions, an array (N, 2), by scikit-learn's PCA or t-SNE (van der Maaten, 2008)."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    if method not in ("pca", "tsne"):
+        raise ValueError(f'`method` is {method!r}, expected "pca" or "tsne".')
+    if embeddings.ndim != 2 or min(embeddings.shape) < 2:
+        raise ValueError(f"`embeddings` has shape {tuple(embeddings.shape)}, expected (N, D), both at least 2.")
+    vectors = embeddings.detach().float().cpu().numpy()
+    if method == "pca":
+        return PCA(n_components=2, random_state=seed).fit_transform(vectors)
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pictures
+# ---------------------------------------------------------------------------------------------------------------------
+
+# Colours that people with colour blindness tell apart (Okabe and Ito, 2008); the first three are text, image, audio.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+COLOR_MAP = "viridis"  # of amounts: lightness alone tells more from less
+STYLE = {"font.size": 9, "axes.titlesize": 9, "figure.titlesize": 11, "axes.spines.top": False}
+STYLE |= {"axes.spines.right": False, "figure.facecolor": "white", "savefig.facecolor": "white", "savefig.dpi": 120}
+MOST_TICKS, MOST_WORDS = 10, 40  # along an axis
+MOST_FRAMES, WORDS_PER_LINE = 8, 8
+OPACITY = 0.65  # of what lies over a picture
+
+
+@contextmanager
+def new_figure(title: str, size: tuple[float, float], save_path=None):
+    """A figure in the common style, `size` in inches, written to `save_path` (its ending says how) once it is drawn."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("Pictures need matplotlib: `pip install 'mixture-of-transformers[viz]'`.") from error
+    with matplotlib.rc_context(STYLE):
+        # Not through pyplot, which would keep every figure for a window that nobody opens.
+        figure = Figure(figsize=size, layout="constrained")
+        figure.suptitle(title)
+        yield figure
+        if save_path is not None:
+            figure.savefig(save_path)
+
+
+def row_name(row: int | None) -> str:
+    return "mean over the batch" if row is None else f"row {row} of the batch"
+
+
+def layer_name(maps: AttentionMaps, layer: int) -> str:
+    layer %= maps.config.num_hidden_layers
+    return f"layer {layer} ({'joint' if layer < maps.config.num_joint_layers else 'global'})"
+
+
+def head_name(head: int | None) -> str:
+    return "mean of all heads" if head is None else f"head {head}"
+
+
+def plot_modality_attention(maps: AttentionMaps, row: int | None = None, save_path=None):
+    """
+    A heat map of `modality_attention` for each layer of the maps and each head, and one for the mean of all heads.
+
+    Args:
+        row: of the batch; by default the mean over the rows that have the modality that looks.
+    """
+    masses, names = modality_attention(maps), list(maps.places)
+    if not masses:
+        raise ValueError("These maps hold no joint or global layer: name some in `attention_maps(..., layers=...)`.")
+    if row is not None:
+        maps.check_row(row)
+    heads = next(iter(masses.values())).shape[1]
+    with new_figure(
+        f"Attention between modalities, {row_name(row)}", (1.45 * (heads + 1) + 1.5, 1.6 * len(masses) + 1), save_path
+    ) as figure:
+        axes = figure.subplots(len(masses), heads + 1, squeeze=False, sharex=True, sharey=True)
+        for line, (layer, mass) in zip(axes, masses.items()):
+            mass = mass.nanmean(dim=0) if row is None else mass[row]  # (H, M, M)
+            panels = [("all heads", mass.mean(dim=0)), *((f"head {i}", found) for i, found in enumerate(mass))]
+            for axis, (name, found) in zip(line, panels):
+                image = axis.imshow(found.cpu().numpy(), cmap=COLOR_MAP, vmin=0, vmax=1)
+                axis.set_title(name if layer == min(masses) else "")
+                axis.set_xticks(range(len(names)), names, rotation=45)
+                axis.set_yticks(range(len(names)), names)
+                for (i, j), value in zip(itertools.product(range(len(names)), repeat=2), found.flatten().tolist()):
+                    if not math.isnan(value):
+                        color = "black" if value > 0.6 else "white"
+                        axis.text(j, i, f"{value:.2f}", ha="center", va="center", color=color, fontsize=7)
+            line[0].set_ylabel(f"{layer_name(maps, layer)}\nqueries of")
+        figure.supxlabel("keys of", fontsize=9)
+        figure.colorbar(image, ax=axes, label="share of attention", shrink=0.9)
+    return figure
+
+
+def axis_ticks(maps: AttentionMaps, modality: str, row: int, tokenizer) -> tuple[list[int], list[str]]:
+    """Where to write what along the real tokens of a modality: words, rows of patches or frames, moments."""
+    labels = token_labels(maps, modality, row, tokenizer)
+    config = maps.config.modality_config(modality)
+    first, step, most = int(config.use_cls_token), 1, MOST_WORDS if modality == "text" else MOST_TICKS
+    if modality == "image" and config.feature_size is None:
+        rows, columns = patch_grid(maps)
+        step = rows * columns if is_video(maps) else columns
+        labels = [label.split(", ")[0] for label in labels]  # the frame, or the row
+    step *= math.ceil((len(labels) - first) / step / most)
+    ticks = list(range(first, len(labels), step))
+    return ticks, [labels[i] for i in ticks]
+
+
+def plot_token_attention(
+    maps: AttentionMaps,
+    row: int = 0,
+    layer: int = -1,
+    head: int | None = None,
+    queries: str | None = None,
+    keys: str | None = None,
+    tokenizer=None,
+    save_path=None,
+):
+    """
+    Who attends to whom, token by token: a heat map for every two modalities, with words, places in the picture and
+    seconds along the axes.
+
+    Args:
+        head: the mean over all heads by default.
+        queries, keys: one modality; all that the row has by default.
+        tokenizer: that of the processor, which turns ids back into words.
+    """
+    maps.check_row(row)
+    sides = [maps.present(row) if chosen is None else [chosen] for chosen in (queries, keys)]
+    places = {m: maps.real(m, row) for m in dict.fromkeys(sides[0] + sides[1])}
+    ticks = {m: axis_ticks(maps, m, row, tokenizer) for m in places}
+    weights = maps.layer(layer, head)[row]
+    most = max(weights[places[q]][:, places[k]].max().item() for q in sides[0] for k in sides[1])
+    title = f"Attention from token to token, {row_name(row)}\n{layer_name(maps, layer)}, {head_name(head)}"
+    # In inches; room for the words of a sentence, and for a video to be larger than a sentence, within limits.
+    heights, widths = ([min(max(0.13 * len(places[m]), 1.2), 4.5) for m in side] for side in sides)
+    with new_figure(title, (max(sum(widths) + 2.4, 5.5), sum(heights) + 1.8), save_path) as figure:
+        ratios = {"height_ratios": heights, "width_ratios": widths}
+        axes = figure.subplots(len(heights), len(widths), squeeze=False, **ratios)
+        for (i, q), (j, k) in itertools.product(enumerate(sides[0]), enumerate(sides[1])):
+            axis, block = axes[i, j], weights[places[q]][:, places[k]].cpu().numpy()
+            image = axis.imshow(block, cmap=COLOR_MAP, vmin=0, vmax=most, aspect="auto")
+            axis.set_xticks(*(ticks[k] if q == sides[0][-1] else ([], [])), rotation=90, fontsize=7)
+            axis.set_yticks(*(ticks[q] if j == 0 else ([], [])), fontsize=7)
+            axis.set_title(f"keys: {k}" if i == 0 else "")
+            axis.set_ylabel(f"queries: {q}" if j == 0 else "")
+        figure.colorbar(image, ax=axes, label="attention weight", aspect=30)
+    return figure
+
+
+def plot_rollout(maps: AttentionMaps, row: int = 0, tokenizer=None, save_path=None):
+    """
+    `token_relevance` of one row over its picture or video frames, its mel spectrogram and its words. The maps should
+    hold all layers, the encoders' too: `attention_maps(model, inputs, encoders=True)`.
+    """
+    maps.check_row(row)
+    relevance, present = 100 * token_relevance(maps)[row].cpu(), maps.present(row)
+    is_raw = {m: m != "text" and maps.config.modality_config(m).feature_size is None for m in present}
+    lines = {m: math.ceil(len(maps.real(m, row)) / WORDS_PER_LINE) for m in present}
+    heights = [{"image": 3.0, "audio": 2.4}[m] if is_raw[m] else 0.7 + 0.3 * lines[m] for m in present]  # inches
+    with new_figure(f"Attention rollout, {row_name(row)}", (7.5, sum(heights) + 0.4), save_path) as figure:
+        parts = figure.subfigures(len(present), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for m, part in zip(present, parts):
+            own = relevance[maps.real(m, row).cpu()]
+            part.suptitle(f"{m}: {own.sum():.0f} % of the whole", fontsize=9)
+            own = own[int(maps.config.modality_config(m).use_cls_token) :]
+            if is_raw[m]:
+                (draw_frames if m == "image" else draw_spectrogram)(part, own, maps, row)
+            else:
+                draw_words(part, own, token_labels(maps, m, row, tokenizer)[-len(own) :])
+    return figure
+
+
+def draw_words(figure, relevance: torch.Tensor, words: list[str]) -> None:
+    """Each word in a cell of its own, whose colour is its relevance."""
+    lines = math.ceil(len(words) / WORDS_PER_LINE)
+    cells = torch.full((lines * min(len(words), WORDS_PER_LINE),), torch.nan)
+    cells[: len(words)] = relevance
+    cells = cells.reshape(lines, -1)
+    axis = figure.subplots()
+    image = axis.imshow(cells.numpy(), cmap=COLOR_MAP, vmin=0, aspect="auto")
+    for i, word in enumerate(words):
+        color = "black" if relevance[i] > 0.6 * relevance.max() else "white"
+        axis.text(i % cells.shape[1], i // cells.shape[1], word, ha="center", va="center", color=color)
+    axis.set_axis_off()
+    figure.colorbar(image, label="% per token")
+
+
+def draw_frames(figure, relevance: torch.Tensor, maps: AttentionMaps, row: int) -> None:
+    """The picture, or the frames of a video, and beside or below it the same under the relevance of its patches."""
+    frames = maps.inputs["pixel_values"][row].cpu().float()
+    frames = frames if is_video(maps) else frames[None]  # (F, C, H, W)
+    if (mask := maps.inputs.get("pixel_mask")) is not None:
+        frames = frames[mask[row].reshape(-1).cpu() != 0]
+    frames = (frames - frames.amin()) / (frames.amax() - frames.amin()).clamp(min=1e-6)  # colours from 0 to 1
+    relevance = relevance.unflatten(0, (len(frames), *patch_grid(maps)))
+    labels = token_labels(maps, "image", row)[-relevance.numel() :: relevance[0].numel()]
+    shown = range(0, len(frames), math.ceil(len(frames) / MOST_FRAMES))
+    axes = figure.subplots(*((2, len(shown)) if is_video(maps) else (1, 2)), squeeze=False).T.reshape(-1, 2)
+    height, width = frames.shape[2:]
+    for i, (plain, covered) in zip(shown, axes):
+        for axis in (plain, covered):
+            axis.imshow(frames[i].movedim(0, -1).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
+            axis.set_axis_off()
+        plain.set_title(labels[i].split(", ")[0] if is_video(maps) else "", fontsize=7)
+        options = {"cmap": COLOR_MAP, "vmin": 0, "vmax": relevance.max().item(), "alpha": OPACITY}
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        image = covered.imshow(relevance[i].numpy(), extent=extent, **options)
+    figure.colorbar(image, ax=axes, label="% per patch")
+
+
+def draw_spectrogram(figure, relevance: torch.Tensor, maps: AttentionMaps, row: int) -> None:
+    """The log-mel spectrogram, and beside it the same under the relevance of its tokens."""
+    frames = maps.inputs["input_features"][row].cpu().float()
+    if (mask := maps.inputs.get("input_features_mask")) is not None:
+        frames = frames[mask[row].cpu() != 0]  # (T, mel)
+    stride, (times, _) = maps.config.audio_config.stem_stride, token_times(maps, "audio", row)
+    step = (times[-1] - times[0]).item() / max(len(times) - 1, 1) / stride or SECONDS_PER_FRAME
+    extent = (times[0].item(), times[0].item() + step * len(frames), 0, frames.shape[1])
+    relevance = relevance.repeat_interleave(stride)[: len(frames)]
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis in axes:
+        axis.imshow(frames.T.numpy(), origin="lower", extent=extent, cmap="gray", aspect="auto")
+        axis.set_xlabel("seconds")
+    axes[0].set_ylabel("mel bin")
+    options = {"cmap": COLOR_MAP, "vmin": 0, "alpha": OPACITY, "extent": extent, "aspect": "auto"}
+    figure.colorbar(axes[1].imshow(relevance[None].numpy(), **options), ax=axes, label="% per token")
+
+
+def plot_attention_over_time(
+    maps: AttentionMaps,
+    queries: str = "image",
+    keys: str = "audio",
+    row: int = 0,
+    layer: int = -1,
+    head: int | None = None,
+    save_path=None,
+):
+    """`frame_attention` between the frames of a video and its sound (or the other way round) as a heat map."""
+    weights, *moments = frame_attention(maps, queries, keys, row, layer, head)
+    title = f"Attention over time, {row_name(row)}\n{layer_name(maps, layer)}, {head_name(head)}"
+    with new_figure(title, (7, 3.5), save_path) as figure:
+        axis = figure.subplots()
+        image = axis.imshow(weights.cpu().numpy(), cmap=COLOR_MAP, vmin=0, aspect="auto")
+        for m, times, which in zip((queries, keys), moments, (axis.yaxis, axis.xaxis)):
+            unit = token_times(maps, m, row)[1]
+            ticks = range(0, len(times), math.ceil(len(times) / MOST_TICKS))
+            which.set_ticks(ticks, [f"{times[i]:.2f}" if unit == "s" else f"{times[i]:.0f}" for i in ticks])
+            role = "queries" if which is axis.yaxis else "keys"
+            which.set_label_text(f"{role}: {m} ({'seconds' if unit == 's' else unit})")
+        figure.colorbar(image, label="share of attention")
+    return figure
+
+
+def plot_contributions(contributions: Contributions, row: int | None = None, labels=None, save_path=None):
+    """
+    From the prior to the answer, by what each modality contributed.
+
+    Args:
+        row: of the batch; by default the mean over all rows.
+        labels: class -> name, such as `model.config.id2label`.
+    """
+    number = len(contributions.answer)
+    if row is not None and not 0 <= row < number:
+        raise ValueError(f"`row` is {row}, but there are {number}: expected 0 to {number - 1}.")
+    rows = slice(None) if row is None else slice(row, row + 1)
+    names = [m for m, has in zip(contributions.modalities, contributions.present[rows].any(dim=0)) if has]
+    values = [contributions.of(m)[rows].mean().item() for m in names]
+    prior, answer = (part[rows].mean().item() for part in (contributions.prior, contributions.answer))
+    title = "What each modality contributed, " + (f"mean of {number} rows" if row is None else row_name(row))
+    label = contributions.unit
+    if row is not None and contributions.target.ndim == 1 and contributions.unit in ("probability", "logit"):
+        target = contributions.target[row].item()
+        label += f" of “{labels[target] if labels else target}”"
+    with new_figure(title, (6.5, 0.42 * len(names) + 2), save_path) as figure:
+        axis = figure.subplots()
+        colors = {m: COLORS[i % len(COLORS)] for i, m in enumerate(contributions.modalities)}
+        start, bars = prior, [("nothing (prior)", 0.0, prior, "#777777")]
+        for m, value in zip(names, values):
+            bars.append((m, start, value, colors[m]))
+            start += value
+        bars.append(("all (answer)", 0.0, answer, "#777777"))
+        for y, (name, left, value, color) in enumerate(bars):
+            axis.barh(y, value, left=left, color=color, height=0.65)
+            text = f"{value:+.3f}" if name in names else f"{value:.3f}"
+            axis.annotate(
+                text, (max(left, left + value), y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
+            )
+        for y, (_, left, value, _) in enumerate(bars[:-1]):  # each bar starts where the one before ended
+            axis.plot([left + value] * 2, [y, y + 1], color="#777777", linewidth=0.8, linestyle=":")
+        axis.set_yticks(range(len(bars)), [name for name, *_ in bars])
+        axis.invert_yaxis()
+        axis.axvline(0, color="black", linewidth=0.8)
+        axis.margins(x=0.12)
+        axis.set_xlabel(label)
+    return figure
+
+
+def plot_losses(log_history: list[dict], save_path=None):
+    """
+    The loss over the steps of a training, with each of its terms and the evaluation's.
+
+    Args:
+        log_history: `trainer.state.log_history`, also in a checkpoint's `trainer_state.json`.
+    """
+    curves = {}
+    for entry in log_history:
+        for name, value in entry.items():
+            if name in ("loss", "eval_loss") or name.startswith("loss/"):
+                curves.setdefault(name, []).append((entry["step"], float(value)))
+    if not curves:
+        found = sorted({name for entry in log_history for name in entry})
+        raise ValueError(
+            f"`log_history` holds no `loss`: expected that of a trainer, got {', '.join(found) or 'nothing'}."
+        )
+    order = sorted(curves, key=("loss", "eval_loss", *curves).index)
+    with new_figure("Loss and its terms", (7, 3.8), save_path) as figure:
+        axis = figure.subplots()
+        terms = sorted((name for name in order if name.startswith("loss/")), key=lambda name: name.count("+"))
+        for name in [name for name in order if name not in terms] + terms:
+            i = terms.index(name) if name in terms else 0
+            style = {"color": COLORS[i % 6], "linestyle": ("-", "--", ":")[i // 6 % 3], "linewidth": 1.3}
+            if name not in terms:
+                style = {"color": "black", "linewidth": 2.2, "linestyle": "-" if name == "loss" else "--"}
+            axis.plot(*zip(*curves[name]), label=name.removeprefix("loss/"), marker=".", **style)
+        axis.set_xlabel("step")
+        axis.set_ylabel("loss")
+        axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+        figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def plot_embeddings(
+    embeddings: torch.Tensor | dict[str, torch.Tensor],
+    labels: Iterable,
+    method: str = "pca",
+    seed: int = 0,
+    save_path=None,
+):
+    """
+    A map of the embeddings of a retrieval set, coloured by label: what lies near belongs together.
+
+    Args:
+        embeddings: (N, D), or several of them by the name of their modality, which get marks of their own.
+        labels: (N,) what each row shows, numbers or names; the same for all modalities.
+        method: "pca", or "tsne", which keeps neighbours together, but no distances.
+    """
+    embeddings = embeddings if isinstance(embeddings, dict) else {"items": embeddings}
+    labels = [str(label) for label in (labels.tolist() if isinstance(labels, torch.Tensor) else labels)]
+    for name, vectors in embeddings.items():
+        if len(vectors) != len(labels):
+            raise ValueError(f"`embeddings[{name!r}]` has {len(vectors)} rows, but there are {len(labels)} labels.")
+    points = project_embeddings(torch.cat([vectors.float() for vectors in embeddings.values()]), method, seed)
+    title = f"Map of embeddings ({'PCA' if method == 'pca' else 't-SNE'})"
+    with new_figure(title, (7, 5), save_path) as figure:
+        import matplotlib.patheffects
+
+        axis = figure.subplots()
+        kinds = list(dict.fromkeys(labels))
+        kinds = sorted(kinds, key=lambda kind: (float(kind) if kind.isdigit() else math.inf, kind))
+        for k, (name, part) in enumerate(zip(embeddings, points.reshape(len(embeddings), len(labels), 2))):
+            for i, kind in enumerate(kinds):
+                own = part[[label == kind for label in labels]]
+                color = COLORS[i % len(COLORS)]
+                fill = color if i < len(COLORS) else "none"  # hollow once the colours are used up
+                axis.scatter(*own.T, s=18, marker="o^sDvP"[k % 6], facecolors=fill, edgecolors=color, linewidths=0.8)
+            axis.scatter([], [], marker="o^sDvP"[k % 6], color="#777777", label=name)
+        for kind in kinds:  # named where most of them are, since colours alone do not tell many labels apart
+            own = points[[label == kind for label in labels * len(embeddings)]]
+            x, y = sorted(own[:, 0])[len(own) // 2], sorted(own[:, 1])[len(own) // 2]
+            halo = [matplotlib.patheffects.withStroke(linewidth=3, foreground="white")]
+            axis.text(x, y, kind, ha="center", va="center", weight="bold", path_effects=halo)
+        axis.set_xlabel("first dimension (arbitrary unit)")
+        axis.set_ylabel("second dimension (arbitrary unit)")
+        if len(embeddings) > 1:
+            figure.legend(loc="outside right upper", frameon=False)
+    return figure

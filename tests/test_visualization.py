@@ -6,19 +6,41 @@ Weights and Shapley values are held to slow loops and to eager attention; pictur
 
 import itertools
 import math
+import sys
 
 import pytest
 import torch
 from helpers import MODALITIES, build, make_inputs, max_difference, run, select_rows, tiny_config, without
+from PIL import Image
 
-from mot import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTModel
+from mot import (
+    MoTConfig,
+    MoTFeatureExtractor,
+    MoTForPreTraining,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    MoTImageProcessor,
+    MoTModel,
+    MoTProcessor,
+)
+from mot.data_mot import load_digits_dataset, train_tokenizer
 from mot.fusion_mot import FUSIONS
 from mot.visualization_mot import (
     attention_maps,
     attention_rollout,
     dataset_contributions,
+    frame_attention,
     modality_attention,
     modality_contributions,
+    plot_attention_over_time,
+    plot_contributions,
+    plot_embeddings,
+    plot_losses,
+    plot_modality_attention,
+    plot_rollout,
+    plot_token_attention,
+    project_embeddings,
+    token_labels,
     token_relevance,
 )
 
@@ -297,3 +319,194 @@ def test_errors_of_contributions():
         modality_contributions(retriever(), inputs)
     with pytest.raises(ValueError, match="`batches` holds nothing"):
         dataset_contributions(classifier(), [])
+
+
+# ---------------------------------------------------- pictures -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Six rows of the embedded digits, the last ones without text and without sound, and their processor."""
+    splits = load_digits_dataset()
+    tokenizer = train_tokenizer(splits["train"]["text"])
+    image_processor = MoTImageProcessor(size={"height": 28, "width": 28}, do_convert_rgb=True)
+    processor = MoTProcessor(image_processor, MoTFeatureExtractor(), tokenizer, num_frames=4)
+    cells = splits["test"].with_format("arrow")[:6].to_pydict()
+    text, audio = cells["text"][:5] + [None], cells["audio"][:4] + [None, None]
+    return processor, processor(text=text, images=cells["image"], audio=audio)
+
+
+def digits_config(processor, **fields):
+    return MoTConfig.of_size(
+        "tiny",
+        hidden_size=32,
+        intermediate_size=32,
+        num_joint_layers=1,
+        text_config={"vocab_size": len(processor.tokenizer), "max_position_embeddings": 64},
+        image_config={"image_size": 28, "patch_size": 7},
+        num_labels=10,
+        **fields,
+    )
+
+
+def as_video(inputs, num_frames=3):
+    """The batch with a video in place of each picture, its last frame missing in row 0, and times for both clocks."""
+    frames = torch.stack([inputs["pixel_values"].roll(i, dims=0) for i in range(num_frames)], dim=1)
+    mask = torch.ones(len(frames), num_frames, dtype=torch.long)
+    mask[0, -1] = 0
+    times = 0.1 * torch.arange(num_frames).expand(len(frames), -1)
+    return {**inputs, "pixel_values": frames, "pixel_mask": mask, "pixel_times": times}
+
+
+def shapes(figure):
+    """Those of the arrays that a figure's panels show, in order, without colour bars."""
+    return [image.get_array().shape[:2] for axis in figure.axes for image in axis.images]
+
+
+def check_file(path, figure, titles):
+    assert path.stat().st_size > 5000 and Image.open(path).format == "PNG"
+    title = figure.get_suptitle()
+    assert all(part in title for part in titles), title
+
+
+@every_fusion
+def test_every_picture_of_a_batch_is_drawn(fusion_type, digits, tmp_path):
+    processor, inputs = digits
+    model = build(MoTForSequenceClassification, digits_config(processor, fusion_type=fusion_type))
+    maps = attention_maps(model, inputs, encoders=True)
+    lengths = {m: len(maps.real(m, 0)) for m in MODALITIES}
+    path = tmp_path / "picture.png"
+
+    figure = plot_modality_attention(maps, save_path=path)
+    check_file(path, figure, ["Attention between modalities", "mean over the batch"])
+    assert shapes(figure) == [(3, 3)] * 2 * (model.config.num_attention_heads + 1)  # two layers
+    assert "layer 0 (joint)" in figure.axes[0].get_ylabel()
+
+    figure = plot_token_attention(maps, tokenizer=processor.tokenizer, save_path=path)
+    check_file(path, figure, ["layer 1 (global)", "mean of all heads"])
+    assert shapes(figure) == list(itertools.product(lengths.values(), repeat=2))
+    words = processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0][: lengths["text"]].tolist())
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == words
+    assert figure.axes[3].get_yticklabels()[1].get_text() == "patch row 1"
+    assert figure.axes[8].get_xticklabels()[0].get_text() == "0.00 s"
+
+    figure = plot_rollout(maps, tokenizer=processor.tokenizer, save_path=path)
+    check_file(path, figure, ["Attention rollout", "row 0"])
+    mel, grid = inputs["input_features_mask"][0].sum().item(), (4, 4)
+    text, *others = shapes(figure)
+    assert math.prod(text) >= lengths["text"]
+    assert others == [(28, 28), (28, 28), grid, (80, mel), (80, mel), (1, mel)]
+    shown = torch.from_numpy(figure.subfigs[1].axes[1].images[1].get_array().data)
+    relevance = 100 * token_relevance(maps)[0][maps.real("image", 0)]
+    assert max_difference(shown.flatten(), relevance) < 1e-4
+
+    contributions = modality_contributions(model, inputs)
+    figure = plot_contributions(contributions, row=4, labels=model.config.id2label, save_path=path)
+    check_file(path, figure, ["What each modality contributed", "row 4"])
+    bars = [bar.get_width() for bar in figure.axes[0].patches]
+    assert len(bars) == 4  # the prior, two modalities, the answer
+    assert abs(sum(bars[:-1]) - bars[-1]) < TOLERANCE
+    assert len(plot_contributions(contributions).axes[0].patches) == 5
+
+
+def test_pictures_of_known_attention_show_it():
+    maps = attention_maps(looking_model({"text": "image", "image": "image", "audio": "text"}), make_inputs(MODALITIES))
+    shown = plot_modality_attention(maps, row=0).axes[0].images[0].get_array()
+    assert max_difference(torch.from_numpy(shown.data), torch.tensor([[0, 1, 0], [0, 1, 0], [1.0, 0, 0]])) < TOLERANCE
+    blocks = [axis.images[0].get_array().data for axis in plot_token_attention(maps, row=0).axes[:9]]
+    assert [block.max() > 0.01 for block in blocks] == [False, True, False, False, True, False, True, False, False]
+
+
+def test_attention_over_time_between_a_video_and_its_sound(digits, tmp_path):
+    processor, inputs = digits
+    model = build(MoTModel, digits_config(processor))
+    maps = attention_maps(model, as_video(inputs), encoders=True)
+    weights, frames, moments = frame_attention(maps, "image", "audio", row=0, layer=0, head=1)
+    stride, patches = model.config.audio_config.stem_stride, 16
+    assert frames.tolist() == pytest.approx([0.0, 0.1])  # the third is missing
+    assert moments.tolist() == pytest.approx([0.01 * stride * i for i in range(len(maps.real("audio", 0)))])
+    whole, audio = maps.weights[0][0, 1], maps.real("audio", 0)
+    for i, j in itertools.product(range(len(frames)), range(len(moments))):
+        own = maps.real("image", 0)[i * patches : (i + 1) * patches]
+        assert abs(weights[i, j] - sum(whole[q, audio[j]] for q in own) / patches) < TOLERANCE
+    back, *_ = frame_attention(maps, "audio", "image", row=0, layer=0, head=1)
+    own = maps.real("image", 0)[:patches]
+    assert abs(back[2, 0] - whole[audio[2], own].sum()) < TOLERANCE
+
+    path = tmp_path / "time.png"
+    figure = plot_attention_over_time(maps, save_path=path)
+    check_file(path, figure, ["Attention over time"])
+    assert shapes(figure) == [(2, len(moments))]
+    assert figure.axes[0].get_ylabel() == "queries: image (seconds)"
+    assert (4, 4) in shapes(plot_rollout(maps, row=1))  # frames one by one
+    assert token_labels(maps, "image", row=0)[17] == "0.10 s, patch row 0, column 1"
+    with pytest.raises(ValueError, match="`text` has no time: expected image .* or audio"):
+        frame_attention(maps, "text", "audio")
+    with pytest.raises(ValueError, match="Row 5 has no audio: it has image"):
+        plot_attention_over_time(maps, row=5)
+    with pytest.raises(ValueError, match="Row 5 has no text"):
+        plot_token_attention(maps, row=5, queries="text")
+
+
+@pytest.mark.parametrize("features", [False, True], ids=["raw", "features"])
+def test_pictures_of_cls_tokens_holes_and_ready_features(features):
+    model = build(MoTModel, tiny_config("uneven_towers", features=features))
+    maps = attention_maps(model, make_inputs(MODALITIES, features=features), encoders=True)
+    for row in range(len(maps.mask)):
+        assert all(len(token_labels(maps, m, row)) == len(maps.real(m, row)) for m in maps.present(row))
+    assert token_labels(maps, "text", 3)[0] == "cls"
+    # Audio of row 3 has holes: raw frames move up, features stay where they are.
+    assert token_labels(maps, "audio", 3)[2] == ("token 2" if features else "0.03 s")
+    for row in (0, 3):
+        assert plot_token_attention(maps, row=row) and plot_rollout(maps, row=row)
+
+
+def test_loss_curves_have_each_term(tmp_path):
+    history = [
+        {"loss": 2.0, "loss/text": 2.5, "loss/text+image": 1.5, "learning_rate": 1e-3, "step": 50},
+        {"loss": "1.0", "loss/text": "1.25", "step": 100},
+        {"eval_loss": 1.5, "eval_accuracy": 0.5, "step": 100},
+        {"train_runtime": 9.0, "train_loss": 1.5, "step": 100},
+    ]
+    path = tmp_path / "losses.png"
+    figure = plot_losses(history, save_path=path)
+    check_file(path, figure, ["Loss"])
+    lines = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    assert lines == {
+        "loss": [[50, 2.0], [100, 1.0]],
+        "eval_loss": [[100, 1.5]],
+        "text": [[50, 2.5], [100, 1.25]],
+        "text+image": [[50, 1.5]],
+    }
+    with pytest.raises(ValueError, match="`log_history` holds no `loss`.* got eval_accuracy, step"):
+        plot_losses([{"eval_accuracy": 0.5, "step": 1}])
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_the_map_of_embeddings_keeps_groups_together(method, tmp_path):
+    labels = torch.arange(40) % 10
+    embeddings = {
+        m: torch.nn.functional.one_hot(labels).float() + 0.01 * torch.randn(40, 10) for m in ("text", "image")
+    }
+    path = tmp_path / "map.png"
+    figure = plot_embeddings(embeddings, labels, method=method, save_path=path)
+    check_file(path, figure, ["Map of embeddings", "PCA" if method == "pca" else "t-SNE"])
+    assert {text.get_text() for text in figure.axes[0].texts} == set(map(str, range(10)))
+    assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 80
+    points = torch.from_numpy(project_embeddings(embeddings["text"], method)).double()
+    assert points.shape == (40, 2)
+    if method == "tsne":
+        nearest = (torch.cdist(points, points) + 1e9 * torch.eye(40, dtype=torch.double)).argmin(dim=1)
+        assert torch.equal(labels[nearest], labels)
+    with pytest.raises(ValueError, match="has 40 rows, but there are 3 labels"):
+        plot_embeddings(embeddings, labels[:3])
+    with pytest.raises(ValueError, match='`method` is .umap., expected "pca" or "tsne"'):
+        project_embeddings(embeddings["text"], "umap")
+
+
+def test_only_pictures_need_matplotlib(monkeypatch):
+    maps = attention_maps(classifier(), make_inputs(MODALITIES))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    assert modality_contributions(classifier(), make_inputs(MODALITIES)).answer.isfinite().all()
+    with pytest.raises(ImportError, match=r"mixture-of-transformers\[viz\]"):
+        plot_modality_attention(maps)
