@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import Pipeline, pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .attribution_mot import answers, modality_contributions
+from .attribution_mot import Contributions, modality_contributions
 from .decoding_mot import (
     even_indices,
     has_sound,
@@ -53,7 +53,7 @@ class MultimodalClassificationPipeline(Pipeline):
         batch_size, num_workers: rows answered at once, and processes that decode.
         num_frames: of a video; by default those of the processor.
         sampling_rate: Hz of bare arrays of sound.
-        return_attribution: also what each modality contributed to the first label, or to the number.
+        return_attribution: also what each modality contributed to the first label, or to the first number.
 
     Returns, for each row:
         A list of {"label", "score"}, the likeliest first; or {"value"}, a number or a list of them, in regression. With
@@ -131,34 +131,36 @@ class MultimodalClassificationPipeline(Pipeline):
         batch = self.processor(**{name: [row.get(name) for row in rows] for name in names})
         batch = {name: values.to(self.device) for name, values in batch.items()}
         batch = {n: v.to(self.model.dtype) if v.is_floating_point() else v for n, v in batch.items()}
-        if return_attribution:
-            parts = modality_contributions(self.model, batch)
-            scores = sum(parts.values())
-            return [
-                {"scores": scores[i], "attribution": {name: part[i] for name, part in parts.items()}}
-                for i in range(len(rows))
-            ]
-        scores = answers(self.model(**batch).logits, self.model.config.problem_type)
-        return [{"scores": row} for row in scores]
+        scores = self.answers(self.model(**batch).logits)
+        if not return_attribution:
+            return [{"scores": row} for row in scores]
+        found = modality_contributions(self.model, batch)
+        return [
+            {"scores": scores[i], "attribution": {"prior": found.prior[i].item()} | self.parts(found, i)}
+            for i in range(len(rows))
+        ]
+
+    def answers(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities of classes, of each by itself if several may hold; or numbers."""
+        problem_type = self.model.config.problem_type
+        if problem_type == "regression":
+            return logits.float()
+        return logits.float().sigmoid() if problem_type == "multi_label_classification" else logits.float().softmax(-1)
+
+    @staticmethod
+    def parts(found: Contributions, row: int) -> dict[str, float]:
+        return {m: found.values[row, i].item() for i, m in enumerate(found.modalities) if found.present[row, i]}
 
     def postprocess(self, answer: dict, top_k: int | None = None) -> Any:
         scores, config = answer["scores"].cpu(), self.model.config
         if config.problem_type == "regression":
-            result = {"value": as_numbers(scores)}
-            best = slice(None)
+            result = {"value": scores.item() if scores.numel() == 1 else scores.tolist()}
         else:
             order = scores.argsort(descending=True)[:top_k].tolist()
             result = [{"label": config.id2label[i], "score": scores[i].item()} for i in order]
-            best = order[0]
         if "attribution" not in answer:
             return result
-        result = result if isinstance(result, dict) else {"labels": result}
-        parts = {name: as_numbers(part.cpu()[best]) for name, part in answer["attribution"].items()}
-        return result | {"attribution": parts}
-
-
-def as_numbers(values: torch.Tensor) -> float | list[float]:
-    return values.item() if values.numel() == 1 else values.tolist()
+        return (result if isinstance(result, dict) else {"labels": result}) | {"attribution": answer["attribution"]}
 
 
 def is_file(video: Any) -> bool:

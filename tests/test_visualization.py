@@ -23,15 +23,14 @@ from mot import (
     MoTModel,
     MoTProcessor,
 )
+from mot.attribution_mot import dataset_contributions, modality_contributions
 from mot.data_mot import load_digits_dataset, train_tokenizer
 from mot.fusion_mot import FUSIONS
 from mot.visualization_mot import (
     attention_maps,
     attention_rollout,
-    dataset_contributions,
     frame_attention,
     modality_attention,
-    modality_contributions,
     plot_attention_over_time,
     plot_contributions,
     plot_embeddings,
