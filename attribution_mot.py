@@ -142,7 +142,8 @@ def unit_of(model: nn.Module, output: str) -> str:
 
 
 def is_regression(model: nn.Module) -> bool:
-    return model.config.problem_type == "regression" or model.config.num_labels == 1
+    problem_type = model.config.problem_type
+    return problem_type == "regression" or (problem_type is None and model.config.num_labels == 1)
 
 
 def read_answers(model: nn.Module, encoded, subset: tuple[str, ...], output: str) -> torch.Tensor:

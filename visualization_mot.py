@@ -103,7 +103,6 @@ class WrittenOut(PaddedTokens):
         return output.flatten(2), weights
 
 
-@torch.no_grad()
 def layer_weights(
     layer: nn.Module, hidden_states: torch.Tensor, masks: dict[str, torch.Tensor], joint: bool
 ) -> torch.Tensor:
@@ -258,10 +257,10 @@ def token_times(maps: AttentionMaps, modality: str, row: int = 0) -> tuple[torch
     Raises:
         ValueError: if the row lacks the modality, or the modality has no time.
     """
+    maps.real(modality, row)
     embeddings, config = EMBEDDINGS[modality], maps.config.modality_config(modality)
     if embeddings.times_name is None:
         raise ValueError(f"`{modality}` has no time: expected image (video frames) or audio.")
-    maps.real(modality, row)
     is_raw = config.feature_size is None
     values = maps.inputs[embeddings.raw_name if is_raw else embeddings.features_name][row]
     mask = maps.inputs.get(embeddings.mask_name)
@@ -344,9 +343,11 @@ def frame_attention(
 
 def project_embeddings(embeddings: torch.Tensor, method: str = "pca", seed: int = 0):
     """Embeddings (N, D) in two dimensions, an array (N, 2), by scikit-learn's PCA or t-SNE (van der Maaten, 2008)."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
+    try:
+        from sklearn.decomposition import PCA
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise ImportError("Projections need scikit-learn: `pip install scikit-learn`.") from error
     if method not in ("pca", "tsne"):
         raise ValueError(f'`method` is {method!r}, expected "pca" or "tsne".')
     if embeddings.ndim != 2 or min(embeddings.shape) < 2:
@@ -366,7 +367,7 @@ def project_embeddings(embeddings: torch.Tensor, method: str = "pca", seed: int 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 COLOR_MAP = "viridis"  # of amounts: lightness alone tells more from less
 STYLE = {"font.size": 9, "axes.titlesize": 9, "figure.titlesize": 11, "axes.spines.top": False}
-STYLE |= {"axes.spines.right": False, "figure.facecolor": "white", "savefig.facecolor": "white", "savefig.dpi": 120}
+STYLE |= {"axes.spines.right": False, "figure.facecolor": "white", "savefig.facecolor": "white", "savefig.dpi": 110}
 MOST_TICKS, MOST_WORDS = 10, 40  # along an axis
 MOST_FRAMES, WORDS_PER_LINE = 8, 8
 OPACITY = 0.65  # of what lies over a picture
@@ -429,7 +430,7 @@ def plot_modality_attention(maps: AttentionMaps, row: int | None = None, save_pa
                 axis.set_yticks(range(len(names)), names)
                 for (i, j), value in zip(itertools.product(range(len(names)), repeat=2), found.flatten().tolist()):
                     if not math.isnan(value):
-                        color = "black" if value > 0.6 else "white"
+                        color = "black" if value > 0.45 else "white"
                         axis.text(j, i, f"{value:.2f}", ha="center", va="center", color=color, fontsize=7)
             line[0].set_ylabel(f"{layer_name(maps, layer)}\nqueries of")
         figure.supxlabel("keys of", fontsize=9)
@@ -525,7 +526,7 @@ def draw_words(figure, relevance: torch.Tensor, words: list[str]) -> None:
     axis = figure.subplots()
     image = axis.imshow(cells.numpy(), cmap=COLOR_MAP, vmin=0, aspect="auto")
     for i, word in enumerate(words):
-        color = "black" if relevance[i] > 0.6 * relevance.max() else "white"
+        color = "black" if relevance[i] > 0.45 * relevance.max() else "white"
         axis.text(i % cells.shape[1], i // cells.shape[1], word, ha="center", va="center", color=color)
     axis.set_axis_off()
     figure.colorbar(image, label="% per token")
@@ -658,15 +659,15 @@ def plot_losses(log_history: list[dict], save_path=None):
         raise ValueError(
             f"`log_history` holds no `loss`: expected that of a trainer, got {', '.join(found) or 'nothing'}."
         )
-    order = sorted(curves, key=("loss", "eval_loss", *curves).index)
+    sums = {"loss": "-", "eval_loss": "--"}
+    terms = sorted(curves.keys() - sums, key=lambda name: (name.count("+"), list(curves).index(name)))
     with new_figure("Loss and its terms", (7, 3.8), save_path) as figure:
         axis = figure.subplots()
-        terms = sorted((name for name in order if name.startswith("loss/")), key=lambda name: name.count("+"))
-        for name in [name for name in order if name not in terms] + terms:
-            i = terms.index(name) if name in terms else 0
-            style = {"color": COLORS[i % 6], "linestyle": ("-", "--", ":")[i // 6 % 3], "linewidth": 1.3}
-            if name not in terms:
-                style = {"color": "black", "linewidth": 2.2, "linestyle": "-" if name == "loss" else "--"}
+        for name in [name for name in sums if name in curves] + terms:
+            style = {"color": "black", "linewidth": 2.2, "linestyle": sums.get(name)}
+            if name in terms:
+                i = terms.index(name)
+                style = {"color": COLORS[i % 6], "linewidth": 1.3, "linestyle": ("-", "--", ":")[i // 6 % 3]}
             axis.plot(*zip(*curves[name]), label=name.removeprefix("loss/"), marker=".", **style)
         axis.set_xlabel("step")
         axis.set_ylabel("loss")
@@ -686,35 +687,37 @@ def plot_embeddings(
     A map of the embeddings of a retrieval set, coloured by label: what lies near belongs together.
 
     Args:
-        embeddings: (N, D), or several of them by the name of their modality, which get marks of their own.
+        embeddings: (N, D), or several of them by the name of their modality, which get marks of their own. A row of
+            zeros, as of a modality that was not there, is left out.
         labels: (N,) what each row shows, numbers or names; the same for all modalities.
         method: "pca", or "tsne", which keeps neighbours together, but no distances.
     """
     embeddings = embeddings if isinstance(embeddings, dict) else {"items": embeddings}
     labels = [str(label) for label in (labels.tolist() if isinstance(labels, torch.Tensor) else labels)]
-    for name, vectors in embeddings.items():
-        if len(vectors) != len(labels):
-            raise ValueError(f"`embeddings[{name!r}]` has {len(vectors)} rows, but there are {len(labels)} labels.")
-    points = project_embeddings(torch.cat([vectors.float() for vectors in embeddings.values()]), method, seed)
+    vectors, points = [], []
+    for name, part in embeddings.items():
+        if len(part) != len(labels):
+            raise ValueError(f"`embeddings[{name!r}]` has {len(part)} rows, but there are {len(labels)} labels.")
+        has = part.any(dim=1)
+        vectors.append(part[has].float())
+        points += [(name, label) for label, real in zip(labels, has.tolist()) if real]
+    places = project_embeddings(torch.cat(vectors), method, seed)
+    kinds = sorted(set(labels), key=lambda kind: (float(kind) if kind.isdigit() else math.inf, kind))
+    marks = dict(zip(embeddings, itertools.cycle("o^sDvP")))
     title = f"Map of embeddings ({'PCA' if method == 'pca' else 't-SNE'})"
     with new_figure(title, (7, 5), save_path) as figure:
-        import matplotlib.patheffects
-
         axis = figure.subplots()
-        kinds = list(dict.fromkeys(labels))
-        kinds = sorted(kinds, key=lambda kind: (float(kind) if kind.isdigit() else math.inf, kind))
-        for k, (name, part) in enumerate(zip(embeddings, points.reshape(len(embeddings), len(labels), 2))):
-            for i, kind in enumerate(kinds):
-                own = part[[label == kind for label in labels]]
-                color = COLORS[i % len(COLORS)]
-                fill = color if i < len(COLORS) else "none"  # hollow once the colours are used up
-                axis.scatter(*own.T, s=18, marker="o^sDvP"[k % 6], facecolors=fill, edgecolors=color, linewidths=0.8)
-            axis.scatter([], [], marker="o^sDvP"[k % 6], color="#777777", label=name)
-        for kind in kinds:  # named where most of them are, since colours alone do not tell many labels apart
-            own = points[[label == kind for label in labels * len(embeddings)]]
-            x, y = sorted(own[:, 0])[len(own) // 2], sorted(own[:, 1])[len(own) // 2]
-            halo = [matplotlib.patheffects.withStroke(linewidth=3, foreground="white")]
-            axis.text(x, y, kind, ha="center", va="center", weight="bold", path_effects=halo)
+        for name, (i, kind) in itertools.product(embeddings, enumerate(kinds)):
+            own, color = places[[point == (name, kind) for point in points]], COLORS[i % len(COLORS)]
+            fill = color if i < len(COLORS) else "none"  # hollow once the colours are used up
+            axis.scatter(*own.T, s=18, marker=marks[name], facecolors=fill, edgecolors=color, linewidths=0.8)
+        for kind in kinds:  # named in their midst, since colours alone do not tell many labels apart
+            own = torch.from_numpy(places[[label == kind for _, label in points]])
+            if len(own):
+                box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
+                axis.text(*own.median(dim=0).values.tolist(), kind, ha="center", va="center", weight="bold", bbox=box)
+        for name, mark in marks.items():
+            axis.scatter([], [], marker=mark, color="#777777", label=name)
         axis.set_xlabel("first dimension (arbitrary unit)")
         axis.set_ylabel("second dimension (arbitrary unit)")
         if len(embeddings) > 1:

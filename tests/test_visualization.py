@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers import MODALITIES, build, make_inputs, max_difference, run, select_rows, tiny_config, without
 from PIL import Image
+from transformers.dynamic_module_utils import get_imports
 
 from mot import (
     MoTConfig,
@@ -22,6 +23,7 @@ from mot import (
     MoTImageProcessor,
     MoTModel,
     MoTProcessor,
+    visualization_mot,
 )
 from mot.attribution_mot import dataset_contributions, modality_contributions
 from mot.data_mot import load_digits_dataset, train_tokenizer
@@ -88,6 +90,12 @@ def test_weights_are_those_of_eager_attention(subset, architecture, attention, s
     for m, part in maps.places.items():
         for weights, of_eager in zip(maps.encoder_weights[m], expected.encoder_attentions[m], strict=True):
             assert max_difference(weights, of_eager * real_pairs(maps)[:, :, part, part]) < TOLERANCE
+
+
+def test_flex_attention_has_the_same_maps():
+    inputs = make_inputs(MODALITIES)
+    flex, sdpa = (attention_maps(build(MoTModel, tiny_config(), name), inputs) for name in ("flex_attention", "sdpa"))
+    assert max_difference(flex.weights[0], sdpa.weights[0]) < TOLERANCE
 
 
 def test_block_sparse_layers_show_their_pattern():
@@ -439,6 +447,8 @@ def test_attention_over_time_between_a_video_and_its_sound(digits, tmp_path):
     assert figure.axes[0].get_ylabel() == "queries: image (seconds)"
     assert (4, 4) in shapes(plot_rollout(maps, row=1))  # frames one by one
     assert token_labels(maps, "image", row=0)[17] == "0.10 s, patch row 0, column 1"
+    with pytest.raises(ValueError, match="Row 0 has no video: it has text, image, audio"):
+        frame_attention(maps, "video", "audio")
     with pytest.raises(ValueError, match="`text` has no time: expected image .* or audio"):
         frame_attention(maps, "text", "audio")
     with pytest.raises(ValueError, match="Row 5 has no audio: it has image"):
@@ -487,11 +497,12 @@ def test_the_map_of_embeddings_keeps_groups_together(method, tmp_path):
     embeddings = {
         m: torch.nn.functional.one_hot(labels).float() + 0.01 * torch.randn(40, 10) for m in ("text", "image")
     }
+    embeddings["image"][0] = 0  # which the row did not have
     path = tmp_path / "map.png"
     figure = plot_embeddings(embeddings, labels, method=method, save_path=path)
     check_file(path, figure, ["Map of embeddings", "PCA" if method == "pca" else "t-SNE"])
     assert {text.get_text() for text in figure.axes[0].texts} == set(map(str, range(10)))
-    assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 80
+    assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 79
     points = torch.from_numpy(project_embeddings(embeddings["text"], method)).double()
     assert points.shape == (40, 2)
     if method == "tsne":
@@ -504,6 +515,8 @@ def test_the_map_of_embeddings_keeps_groups_together(method, tmp_path):
 
 
 def test_only_pictures_need_matplotlib(monkeypatch):
+    # Nor would the library ask for it where the module travels with a checkpoint.
+    assert not {"matplotlib", "sklearn"} & set(get_imports(visualization_mot.__file__))
     maps = attention_maps(classifier(), make_inputs(MODALITIES))
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
     assert modality_contributions(classifier(), make_inputs(MODALITIES)).answer.isfinite().all()
