@@ -711,11 +711,9 @@ def plot_embeddings(
             own, color = places[[point == (name, kind) for point in points]], COLORS[i % len(COLORS)]
             fill = color if i < len(COLORS) else "none"  # hollow once the colours are used up
             axis.scatter(*own.T, s=18, marker=marks[name], facecolors=fill, edgecolors=color, linewidths=0.8)
-        for kind in kinds:  # named in their midst, since colours alone do not tell many labels apart
-            own = torch.from_numpy(places[[label == kind for _, label in points]])
-            if len(own):
-                box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
-                axis.text(*own.median(dim=0).values.tolist(), kind, ha="center", va="center", weight="bold", bbox=box)
+            if len(own):  # named, too, since colours alone do not tell many labels apart
+                middle = torch.from_numpy(own).median(dim=0).values.tolist()
+                axis.annotate(kind, middle, xytext=(5, 3), textcoords="offset points", fontsize=8)
         for name, mark in marks.items():
             axis.scatter([], [], marker=mark, color="#777777", label=name)
         axis.set_xlabel("first dimension (arbitrary unit)")
