@@ -87,17 +87,24 @@ def embed(model, processor, rows: dict[str, list]) -> dict[str, np.ndarray]:
         name = "image" if kind == "video" else kind
         found[name] = np.full((number, model.config.projection_dim), np.nan, dtype=np.float32)
         if present:
-            batch = move(processor(**{ARGUMENTS[kind]: [cells[i] for i in present]}), model)
+            batch = encode(processor, model, {ARGUMENTS[kind]: [cells[i] for i in present]})
             vectors = getattr(model, f"get_{name}_features")(**batch).pooler_output
             found[name][present] = vectors.float().cpu().numpy()
     if several := np.flatnonzero(count > 1).tolist():
         given = {ARGUMENTS[kind]: [cells[i] for i in several] for kind, cells in rows.items()}
-        batch = move(
-            processor(**{name: cells for name, cells in given.items() if any(c is not None for c in cells)}), model
-        )
+        given = {name: cells for name, cells in given.items() if any(cell is not None for cell in cells)}
+        batch = encode(processor, model, given)
         found["fused"] = np.full((number, model.config.projection_dim), np.nan, dtype=np.float32)
         found["fused"][several] = model.get_fused_features(**batch).pooler_output.float().cpu().numpy()
     return found
+
+
+def encode(processor, model, rows: dict[str, list]) -> dict[str, torch.Tensor]:
+    """Rows as a model takes them; a text that is too long is cut."""
+    options = {}
+    if "text" in rows:
+        options = {"truncation": True, "max_length": model.config.text_config.max_position_embeddings}
+    return move(processor(**rows, **options), model)
 
 
 def move(batch, model) -> dict[str, torch.Tensor]:
@@ -113,9 +120,12 @@ def as_stored(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def fingerprint(dataset: Dataset, model, columns: dict[str, str], shard_rows: int) -> str:
-    """Of everything that an index depends on."""
-    digest = hashlib.sha256(json.dumps([dataset._fingerprint, len(dataset), columns, shard_rows]).encode())
+def fingerprint_of_rows(dataset: Dataset, columns: dict[str, str], shard_rows: int) -> str:
+    return hashlib.sha256(json.dumps([dataset._fingerprint, len(dataset), columns, shard_rows]).encode()).hexdigest()
+
+
+def fingerprint_of_weights(model) -> str:
+    digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
         digest.update(name.encode())
         digest.update(parameter.detach().float().cpu().numpy().tobytes())
@@ -150,7 +160,9 @@ def build_index(
     columns = find_columns(dataset.features) if columns is None else dict(columns)
     check_columns(columns, dataset, model)
     description = {
-        "fingerprint": fingerprint(dataset, model, columns, shard_rows),
+        "fingerprint": fingerprint_of_rows(dataset, columns, shard_rows),
+        "weights": fingerprint_of_weights(model),
+        "rows": len(dataset),
         "columns": columns,
         "width": model.config.projection_dim,
         "model": model.config._name_or_path,
@@ -159,7 +171,7 @@ def build_index(
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / DESCRIPTION).exists():
         found = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if found["fingerprint"] != description["fingerprint"]:
+        if any(found[name] != description[name] for name in ("fingerprint", "weights")):
             raise ValueError(
                 f"{folder} holds an index of other rows, columns or weights (of {found['model']!r}): choose another "
                 "output_dir, or delete it."
@@ -247,13 +259,17 @@ class Index:
         Read an index. `model` and `processor` embed what it is asked; ready embeddings need none.
 
         Raises:
-            ValueError: there is no index, or none of its shards.
+            ValueError: there is no index, or its build is not finished.
         """
         folder = Path(folder)
         description, files = json_of(folder), sorted(map(str, folder.glob("shard-*.parquet")))
         if not files:
             raise ValueError(f"{folder} has no rows yet: `build_index` with the same arguments goes on.")
         dataset = as_stored(load_dataset("parquet", data_files=files, split="train", cache_dir=str(folder / ".cache")))
+        if len(dataset) < description["rows"]:
+            raise ValueError(
+                f"{folder} has {len(dataset)} of {description['rows']} rows: `build_index` with the same arguments goes on."
+            )
         vectors, present = {}, {}
         kept = torch.ones(len(dataset), dtype=torch.bool)
         kept[description["removed"]] = False
@@ -332,7 +348,7 @@ class Index:
         if self.model is None or self.processor is None:
             raise ValueError("To embed a query the index needs a model: Index.load(folder, model, processor).")
         is_single = not any(isinstance(value, list) for value in given.values())
-        batch = move(self.processor(**{n: [v] if is_single else v for n, v in given.items()}), self.model)
+        batch = encode(self.processor, self.model, {n: [v] if is_single else v for n, v in given.items()})
         with torch.no_grad():
             return self.model.eval().get_fused_features(**batch).pooler_output.float().cpu(), is_single
 
@@ -436,7 +452,7 @@ class Index:
         partial.mkdir()
         options = (self.description["columns"], batch_size, shard_rows)
         embed_shards(as_stored(dataset), self.model.eval(), self.processor, partial, *options)
-        self.change()
+        self.change(rows=len(self.dataset) + len(dataset))
         for file in sorted(partial.iterdir()):  # all rows are there, or none
             os.replace(file, self.folder / f"shard-{number:05d}.parquet")
             number += 1
@@ -461,13 +477,13 @@ class Index:
         One index of several, such as those that several machines built; rows keep their order, and get new ids.
 
         Raises:
-            ValueError: they are of different columns or widths, or `output_dir` is not empty.
+            ValueError: they are of different columns or models, or `output_dir` is not empty.
         """
         output_dir, indices = Path(output_dir), [cls.load(folder) for folder in folders]
         output_dir.mkdir(parents=True, exist_ok=True)
         if any(output_dir.iterdir()):
             raise ValueError(f"{output_dir} is not empty: choose another output_dir.")
-        for name in ("columns", "width"):
+        for name in ("columns", "width", "weights"):
             if len({json.dumps(index.description[name]) for index in indices}) > 1:
                 raise ValueError(
                     f"These indices differ in their {name}: {[index.description[name] for index in indices]}."
@@ -480,7 +496,7 @@ class Index:
             removed += [offset + i for i in index.description["removed"]]
             offset += len(index.dataset)
         digest = hashlib.sha256("".join(index.description["fingerprint"] for index in indices).encode()).hexdigest()
-        description = indices[0].description | {"removed": removed, "fingerprint": digest}
+        description = indices[0].description | {"removed": removed, "rows": offset, "fingerprint": digest}
         write_whole(output_dir / DESCRIPTION, json.dumps(description, indent=1).encode())
         return cls.load(output_dir, **parts)
 

@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoProcessor
 import mot  # noqa: F401  (registers the classes)
 from mot.data_mot import load_digits_dataset
 from mot.retrieval_mot import KINDS, Index, build_index
-from mot.sources_mot import load_splits
+from mot.sources_mot import load_split
 
 
 def load(name: str):
@@ -24,13 +24,14 @@ def load(name: str):
 def index(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="mot index", description="Embed the rows of a dataset for search.")
     parser.add_argument("dataset", help="a dataset on the Hub or a folder or file; 'digits' for the embedded ones")
-    parser.add_argument("--split", choices=["train", "validation", "test"], default="train")
+    parser.add_argument("--split", default="train", help="all of whose rows are embedded (default: train)")
     parser.add_argument("--model", required=True, help="a retrieval checkpoint on the Hub or in a folder")
     parser.add_argument("--output_dir", required=True)
     parser.add_argument("--batch_size", type=int, default=32)
     options = parser.parse_args(arguments)
-    splits = load_digits_dataset() if options.dataset == "digits" else load_splits(options.dataset)
-    found = build_index(splits[options.split], *load(options.model), options.output_dir, batch_size=options.batch_size)
+    is_embedded = options.dataset == "digits"
+    rows = load_digits_dataset()[options.split] if is_embedded else load_split(options.dataset, options.split)
+    found = build_index(rows, *load(options.model), options.output_dir, batch_size=options.batch_size)
     print(f"{len(found):,} rows in {options.output_dir}; search them with: mot search {options.output_dir} --text ...")
 
 

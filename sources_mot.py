@@ -84,6 +84,18 @@ def load_splits(
     return DatasetDict(train=train, validation=validation, test=test)
 
 
+def load_split(dataset_name: str, split: str = "train") -> Dataset:
+    """One split of a dataset, with all its rows in their order.
+
+    Raises:
+        ValueError: there is no such split.
+    """
+    splits = _read_splits(os.path.expanduser(dataset_name), None, None, streaming=False)
+    if split not in splits:
+        raise ValueError(f"Dataset '{dataset_name}' has no split '{split}'; it has {', '.join(sorted(splits))}.")
+    return splits[split]
+
+
 def _with_usual_names(splits: Mapping, names: Mapping[str, str | None], dataset_name: str) -> dict:
     """The splits that are called, or are said to be called, train, validation and test."""
     usual = {"train": ("train",), "validation": _VALIDATION_NAMES, "test": ("test",)}

@@ -16,6 +16,7 @@ from datasets import Audio, Dataset, Image
 from mot import MoTConfig, MoTFeatureExtractor, MoTForRetrieval, MoTImageProcessor, MoTProcessor
 from mot.data_mot import load_digits_dataset, train_tokenizer
 from mot.retrieval_mot import KINDS, Index, build_index
+from mot.sources_mot import load_split
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROWS = 30
@@ -182,6 +183,8 @@ def test_a_build_that_is_killed_goes_on_to_the_same_index(rows, parts, tmp_path)
     killed.wait()
     done = len(list((tmp_path / "killed").glob("shard-*.parquet")))
     assert 3 <= done < 10
+    with pytest.raises(ValueError, match=rf"has {3 * done} of 30 rows: `build_index` with the same arguments goes on"):
+        Index.load(tmp_path / "killed")
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("shard-*.parquet")}
     assert start("killed").wait() == 0
     assert all((tmp_path / "killed" / name).stat().st_mtime_ns == when for name, when in before.items())
@@ -210,6 +213,29 @@ def test_what_does_not_fit_is_an_error(index, rows, parts, tmp_path):
         index.search(text="one", modality="image", approximate=True)
 
 
+def test_indices_of_other_models_are_not_merged(rows, parts, tmp_path):
+    model, processor = parts
+    torch.manual_seed(1)
+    other = MoTForRetrieval(model.config).eval()
+    build_index(rows.select(range(5)), *parts, tmp_path / "a")
+    build_index(rows.select(range(5)), other, processor, tmp_path / "b")
+    with pytest.raises(ValueError, match="differ in their weights"):
+        Index.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
+
+
+def test_a_text_that_is_too_long_is_cut(parts, tmp_path):
+    long = Dataset.from_dict({"text": ["eight " * 300, "eight"]})
+    index = with_parts(build_index(long, *parts, tmp_path / "index"), parts)
+    assert len(index.search(text="eight " * 500, k=2)) == 2
+
+
+def test_all_rows_of_a_split_are_read(tmp_path):
+    Dataset.from_dict({"text": [str(i) for i in range(20)]}).to_parquet(tmp_path / "train.parquet")
+    assert load_split(str(tmp_path))["text"][:] == [str(i) for i in range(20)]
+    with pytest.raises(ValueError, match="has no split 'test'; it has train"):
+        load_split(str(tmp_path), "test")
+
+
 def make_large(folder, number=4000, width=64):
     """An index of clustered vectors, as embeddings are."""
     random = np.random.default_rng(0)
@@ -218,7 +244,7 @@ def make_large(folder, number=4000, width=64):
     vectors = torch.nn.functional.normalize(torch.tensor(vectors, dtype=torch.float32), dim=1)
     nothing = torch.zeros(number, dtype=torch.bool)
     present = dict.fromkeys(KINDS, nothing) | {"image": torch.arange(number) % 7 != 0}
-    description = {"width": width, "removed": [], "columns": {}, "model": "", "fingerprint": ""}
+    description = {"width": width, "removed": [], "columns": {}, "model": "", "rows": number}
     folder.mkdir()
     dataset = Dataset.from_dict({"n": list(range(number))})
     return Index(folder, dataset, dict.fromkeys(KINDS, vectors), present, description)
