@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers.image_utils import ChannelDimension, infer_channel_dimension_format
 
 try:
@@ -60,6 +60,11 @@ def download(url: str, name: str) -> BinaryIO:
         raise OSError(f"{name}: cannot read the URL {url[:80]!r}: {error}") from error
 
 
+def reason(error: Exception) -> str:
+    """What a decoder complains of, without the name that the file happens to have here."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, torch.Tensor))
 
@@ -89,8 +94,12 @@ def decode_image(source: Any, name: str) -> Image.Image:
     with open_source(source, name) as file:
         try:
             return ImageOps.exif_transpose(Image.open(file))
+        except UnidentifiedImageError:  # whose message names the file object, not the file
+            raise ValueError(
+                f"{name} is not a picture that can be decoded: broken, or of no format that PIL knows."
+            ) from None
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{name} is not a picture that can be decoded: {error}") from error
+            raise ValueError(f"{name} is not a picture that can be decoded: {reason(error)}") from error
 
 
 def array_to_image(array: np.ndarray, name: str) -> Image.Image:
@@ -162,7 +171,7 @@ def decode_video(
             kept = set(wanted)
             frames = [upright(frame) for index, frame in enumerate(iterate_frames(file)) if index in kept]
         except av.FFmpegError as error:
-            raise ValueError(f"{name} is not a video that can be decoded: {error}") from error
+            raise ValueError(f"{name} is not a video that can be decoded: {reason(error)}") from error
     if not frames:
         raise ValueError(f"{name} has no video frames.")
     if None in timestamps:
@@ -265,7 +274,7 @@ def decode_audio(file: BinaryIO, name: str) -> tuple[np.ndarray, int, float]:
     try:
         return decode_audio_with_av(file, name)
     except av.FFmpegError as error:
-        raise ValueError(f"{name} is not audio that can be decoded: {error}") from error
+        raise ValueError(f"{name} is not audio that can be decoded: {reason(error)}") from error
 
 
 def decode_audio_with_av(file: BinaryIO, name: str) -> tuple[np.ndarray, int, float]:

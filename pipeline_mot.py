@@ -28,8 +28,10 @@ from .decoding_mot import (
     load_image,
     open_source,
     read_timestamps,
+    reason,
     upright,
 )
+from .processing_mot import encode_rows
 
 TASK = "multimodal-classification"
 KEYS = ("text", "image", "audio", "video")
@@ -53,6 +55,7 @@ class MultimodalClassificationPipeline(Pipeline):
         batch_size, num_workers: rows answered at once, and processes that decode.
         num_frames: of a video; by default those of the processor.
         sampling_rate: Hz of bare arrays of sound.
+        truncation: whether to cut text and sound that are longer than the model takes, which are an error otherwise.
         return_attribution: also what each modality contributed to the first label, or to the first number.
 
     Returns, for each row:
@@ -67,15 +70,15 @@ class MultimodalClassificationPipeline(Pipeline):
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
 
     def _sanitize_parameters(
-        self, top_k=None, num_frames=None, sampling_rate=None, return_attribution=None, **unknown
+        self, top_k=None, num_frames=None, sampling_rate=None, truncation=None, return_attribution=None, **unknown
     ) -> tuple[dict, dict, dict]:
         if unknown:
             raise ValueError(
-                f"Unknown argument {', '.join(unknown)}; there are top_k, num_frames, sampling_rate, return_attribution, "
-                "batch_size and num_workers."
+                f"Unknown argument {', '.join(unknown)}; there are top_k, num_frames, sampling_rate, truncation, "
+                "return_attribution, batch_size and num_workers."
             )
         preprocess = {"num_frames": num_frames, "sampling_rate": sampling_rate}
-        forward = {"return_attribution": return_attribution}
+        forward = {"return_attribution": return_attribution, "truncation": truncation}
         return tuple(
             {name: value for name, value in options.items() if value is not None}
             for options in (preprocess, forward, {"top_k": top_k})
@@ -125,12 +128,14 @@ class MultimodalClassificationPipeline(Pipeline):
             raise ValueError(f"The model takes {', '.join(modalities)}, and nothing of the row is that.")
         return decoded
 
-    def _forward(self, rows: list[dict], return_attribution: bool = False) -> list[dict]:
+    def encode(self, rows: list[dict], truncation: bool = False) -> dict[str, torch.Tensor]:
+        """The batch that the model takes, of rows as `preprocess` gives them."""
         # Pictures are videos of one frame where the batch has videos; else there is no axis of frames.
         names = [name for name in ("text", "images", "videos", "audio") if any(name in row for row in rows)]
-        batch = self.processor(**{name: [row.get(name) for row in rows] for name in names})
-        batch = {name: values.to(self.device) for name, values in batch.items()}
-        batch = {n: v.to(self.model.dtype) if v.is_floating_point() else v for n, v in batch.items()}
+        return encode_rows(self.processor, self.model, {n: [row.get(n) for row in rows] for n in names}, truncation)
+
+    def _forward(self, rows: list[dict], return_attribution: bool = False, truncation: bool = False) -> list[dict]:
+        batch = self.encode(rows, truncation)
         scores = self.answers(self.model(**batch).logits)
         if not return_attribution:
             return [{"scores": row} for row in scores]
@@ -192,7 +197,8 @@ def analyze_video_sentiment(
     Args:
         video: a path, a URL or bytes. A file with sound alone, or without sound, is answered from what it has.
         audio: another sound than that of the file.
-        transcript: what is said: a string, heard in every window, or segments {"start", "end", "text"} in seconds.
+        transcript: what is said: a string, heard in every window, or segments {"start", "end", "text"} in seconds. Of a
+            window's text and sound, what is longer than the model takes is cut.
         classifier: a pipeline whose model knows the labels, such as negative, neutral and positive.
         speech_recognizer: makes the transcript where there is none: transformers' pipeline of that name.
         window, stride: seconds; a clip longer than a window is answered window by window, half of one apart by default.
@@ -230,7 +236,7 @@ def analyze_video_sentiment(
                 yield row
 
     timeline = []
-    for number, labels in enumerate(classifier(filled(), batch_size=batch_size)):
+    for number, labels in enumerate(classifier(filled(), batch_size=batch_size, truncation=True)):
         start, end = heard[number]
         probabilities = {answer["label"]: answer["score"] for answer in labels}
         timeline.append({"start": start, "end": end} | summarize(probabilities))
@@ -268,7 +274,7 @@ def frame_times(video: Any) -> list[float]:
         try:
             times, rate = read_timestamps(file)
         except (OSError, ValueError) as error:  # of which PyAV's errors are kinds
-            raise ValueError(f"The video cannot be decoded: {error}") from error
+            raise ValueError(f"The video cannot be decoded: {reason(error)}") from error
     return [float(i / rate) for i in range(len(times))] if None in times else times
 
 

@@ -430,3 +430,22 @@ class MoTProcessor(ProcessorMixin):
             extracted = self.feature_extractor([silence], **options)
             features, mask = extracted["input_features"], frame_mask(extracted)
         return features.shape[2] == mask.shape[1]
+
+
+def encode_rows(processor, model, rows: dict[str, list], truncation: bool = False) -> dict[str, torch.Tensor]:
+    """
+    Raw rows as the model takes them, on its device and in its floating-point type.
+
+    Args:
+        rows: argument of the processor -> a list with a cell for each row, None where it has none.
+        truncation: whether to cut text and sound that are longer than the model takes.
+    """
+    config, options = model.config, {}
+    if truncation and "text" in config.modalities and "text" in rows:
+        options = {"truncation": True, "max_length": config.text_config.max_position_embeddings}
+    batch = processor(**rows, **options)
+    if truncation and "audio" in config.modalities:
+        heard = {name: values for name, values in batch.items() if name.startswith("input_features")}  # (B, T, ...)
+        batch |= {name: values[:, : config.audio_config.max_frames] for name, values in heard.items()}
+    batch = {name: values.to(model.device) for name, values in batch.items()}
+    return {n: v.to(model.dtype) if v.is_floating_point() else v for n, v in batch.items()}

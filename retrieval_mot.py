@@ -22,6 +22,8 @@ import torch
 from datasets import Audio, Dataset, Features, Image, List, Value, Video, load_dataset
 from transformers.utils import logging
 
+from .processing_mot import encode_rows
+
 logger = logging.get_logger(__name__)
 
 ARGUMENTS = {
@@ -87,29 +89,16 @@ def embed(model, processor, rows: dict[str, list]) -> dict[str, np.ndarray]:
         name = "image" if kind == "video" else kind
         found[name] = np.full((number, model.config.projection_dim), np.nan, dtype=np.float32)
         if present:
-            batch = encode(processor, model, {ARGUMENTS[kind]: [cells[i] for i in present]})
+            batch = encode_rows(processor, model, {ARGUMENTS[kind]: [cells[i] for i in present]}, truncation=True)
             vectors = getattr(model, f"get_{name}_features")(**batch).pooler_output
             found[name][present] = vectors.float().cpu().numpy()
     if several := np.flatnonzero(count > 1).tolist():
         given = {ARGUMENTS[kind]: [cells[i] for i in several] for kind, cells in rows.items()}
         given = {name: cells for name, cells in given.items() if any(cell is not None for cell in cells)}
-        batch = encode(processor, model, given)
+        batch = encode_rows(processor, model, given, truncation=True)
         found["fused"] = np.full((number, model.config.projection_dim), np.nan, dtype=np.float32)
         found["fused"][several] = model.get_fused_features(**batch).pooler_output.float().cpu().numpy()
     return found
-
-
-def encode(processor, model, rows: dict[str, list]) -> dict[str, torch.Tensor]:
-    """Rows as a model takes them; a text that is too long is cut."""
-    options = {}
-    if "text" in rows:
-        options = {"truncation": True, "max_length": model.config.text_config.max_position_embeddings}
-    return move(processor(**rows, **options), model)
-
-
-def move(batch, model) -> dict[str, torch.Tensor]:
-    batch = {name: values.to(model.device) for name, values in batch.items()}
-    return {n: v.to(model.dtype) if v.is_floating_point() else v for n, v in batch.items()}
 
 
 def as_stored(dataset: Dataset) -> Dataset:
@@ -348,7 +337,8 @@ class Index:
         if self.model is None or self.processor is None:
             raise ValueError("To embed a query the index needs a model: Index.load(folder, model, processor).")
         is_single = not any(isinstance(value, list) for value in given.values())
-        batch = encode(self.processor, self.model, {n: [v] if is_single else v for n, v in given.items()})
+        rows = {name: [value] if is_single else value for name, value in given.items()}
+        batch = encode_rows(self.processor, self.model, rows, truncation=True)
         with torch.no_grad():
             return self.model.eval().get_fused_features(**batch).pooler_output.float().cpu(), is_single
 

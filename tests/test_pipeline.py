@@ -7,6 +7,7 @@ trained on such frames, tones and words once for the whole file.
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -184,6 +185,19 @@ def test_a_row_that_cannot_be_read_is_named(row, message, classify):
         classify(row)
 
 
+def test_what_is_too_long_is_an_error_or_cut(classify):
+    words, sound = WORDS["positive"].split(), tone("positive", 11.0)  # the model takes 32 tokens and 10 seconds
+    for row in ({"text": " ".join(words * 20)}, {"audio": sound}):
+        with pytest.raises(ValueError, match="but the model takes at most"):
+            classify(row, sampling_rate=RATE)
+        assert first(classify(row, sampling_rate=RATE, truncation=True)) == "positive"
+    (cut,) = classify.encode([classify.preprocess({"audio": sound}, sampling_rate=RATE)], True)["input_features"]
+    (whole,) = classify.encode([classify.preprocess({"audio": sound}, sampling_rate=RATE)])["input_features"]
+    assert len(whole) > 1000 and torch.equal(cut, whole[:1000])
+    short = {"text": WORDS["neutral"], "audio": tone("neutral", 1.0)}
+    assert classify(short, sampling_rate=RATE, truncation=True) == classify(short, sampling_rate=RATE)
+
+
 def test_an_unknown_option_is_named(classify):
     with pytest.raises(ValueError, match="Unknown argument top"):
         classify({"text": "this"}, top=3)
@@ -279,15 +293,21 @@ def test_another_sound_and_a_transcript_take_part(classify, tmp_path):
     class Recorder:
         model, processor = classify.model, classify.processor
 
-        def __call__(self, given, batch_size):
+        def __call__(self, given, **options):
             rows.extend(given)
-            return classify(rows, batch_size=batch_size)
+            return classify(rows, **options)
 
     sound = {"array": tone("positive", 4), "sampling_rate": RATE}
     analyze(silent, audio=sound, transcript=segments, classifier=Recorder(), window=2, stride=2)
     assert [row["text"] for row in rows] == [WORDS["negative"], WORDS["positive"]]
     assert [len(row["audio"]["array"]) for row in rows] == [2 * RATE, 2 * RATE]
     assert [len(row["video"]) for row in rows] == [4, 4]
+
+
+def test_a_transcript_longer_than_the_model_takes_is_cut(classify, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", [("negative", 2)])
+    long, short = (analyze(clip, transcript=f"{WORDS['negative']} " * n, classifier=classify) for n in (99, 10))
+    assert long["probabilities"] == pytest.approx(short["probabilities"], abs=1e-6)  # 10 times are over 30 tokens
 
 
 def test_a_speech_recognizer_makes_the_transcript(classify, tmp_path):
@@ -308,6 +328,45 @@ def test_odd_sizes_and_stereo_at_44_kilohertz(classify, tmp_path):
         tmp_path / "odd.mkv", [("positive", 2)], size=(61, 35), rate=44_100, layout="stereo", codec="ffv1"
     )
     assert analyze(clip, classifier=classify)["label"] == "positive"
+
+
+def turn(path):
+    """What a phone writes that was held upright: the frames lie on their side, and the track's matrix turns them by a
+    quarter clockwise (ISO/IEC 14496-12, 8.3.2)."""
+    content = bytearray(path.read_bytes())
+    identity = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    place = content.index(identity, content.index(b"tkhd"))
+    quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
+    content[place : place + len(quarter)] = quarter
+    path.write_bytes(content)
+
+
+def test_frames_of_a_phone_held_upright_are_turned(classify, tmp_path):
+    lying = Image.new("RGB", (64, 48))
+    lying.paste(COLOURS["negative"], (0, 0, 32, 48))
+    lying.paste(COLOURS["positive"], (32, 0, 64, 48))
+    with av.open(str(tmp_path / "phone.mp4"), "w") as container:
+        video = container.add_stream("mpeg4", rate=FPS)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(2 * FPS):
+            container.mux(video.encode(av.VideoFrame.from_image(lying)))
+        container.mux(video.encode())
+    turn(tmp_path / "phone.mp4")
+    rows = []
+
+    class Recorder:
+        model, processor = classify.model, classify.processor
+
+        def __call__(self, given, **options):
+            rows.extend(given)
+            return classify(rows, **options)
+
+    analyze(tmp_path / "phone.mp4", classifier=Recorder())
+    whole = classify.preprocess({"video": str(tmp_path / "phone.mp4")})["videos"]
+    for frame in [*rows[0]["video"], *whole]:
+        assert frame.size == (48, 64)
+        assert np.abs(np.subtract(frame.getpixel((24, 8)), COLOURS["negative"])).max() < 30  # what lay left is on top
+        assert np.abs(np.subtract(frame.getpixel((24, 56)), COLOURS["positive"])).max() < 30
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no video" * 100])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from datasets import Audio, Dataset, Image
 
@@ -223,10 +224,16 @@ def test_indices_of_other_models_are_not_merged(rows, parts, tmp_path):
         Index.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
 
 
-def test_a_text_that_is_too_long_is_cut(parts, tmp_path):
-    long = Dataset.from_dict({"text": ["eight " * 300, "eight"]})
+def test_text_and_sound_that_are_too_long_are_cut(parts, tmp_path):
+    sound = np.random.default_rng(0).normal(0, 0.1, 40 * 16_000)  # of which the model takes 30 seconds
+    files = []
+    for seconds in (40, 30):
+        files.append(str(tmp_path / f"{seconds}.wav"))
+        soundfile.write(files[-1], sound[: seconds * 16_000], 16_000)
+    long = Dataset.from_dict({"text": ["eight " * 300, "eight"], "audio": files}).cast_column("audio", Audio())
     index = with_parts(build_index(long, *parts, tmp_path / "index"), parts)
     assert len(index.search(text="eight " * 500, k=2)) == 2
+    assert {round(hit["score"], 3) for hit in index.search(audio=files[0], k=2, modality="audio")} == {1.0}
 
 
 def test_all_rows_of_a_split_are_read(tmp_path):
