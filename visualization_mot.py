@@ -390,8 +390,11 @@ def new_figure(title: str, size: tuple[float, float], save_path=None):
             figure.savefig(save_path)
 
 
-def row_name(row: int | None) -> str:
-    return "mean over the batch" if row is None else f"row {row} of the batch"
+def of_row(row: int | None, number: int) -> str:
+    """Which of the batch's rows a title speaks of; of a batch of one there is nothing to say."""
+    if number == 1:
+        return ""
+    return f", mean of {number} rows" if row is None else f", row {row} of the batch"
 
 
 def layer_name(maps: AttentionMaps, layer: int) -> str:
@@ -417,7 +420,9 @@ def plot_modality_attention(maps: AttentionMaps, row: int | None = None, save_pa
         maps.check_row(row)
     heads = next(iter(masses.values())).shape[1]
     with new_figure(
-        f"Attention between modalities, {row_name(row)}", (1.45 * (heads + 1) + 1.5, 1.6 * len(masses) + 1), save_path
+        f"Attention between modalities{of_row(row, len(maps.mask))}",
+        (1.45 * (heads + 1) + 1.5, 1.6 * len(masses) + 1),
+        save_path,
     ) as figure:
         axes = figure.subplots(len(masses), heads + 1, squeeze=False, sharex=True, sharey=True)
         for line, (layer, mass) in zip(axes, masses.items()):
@@ -477,7 +482,7 @@ def plot_token_attention(
     ticks = {m: axis_ticks(maps, m, row, tokenizer) for m in places}
     weights = maps.layer(layer, head)[row]
     most = max(weights[places[q]][:, places[k]].max().item() for q in sides[0] for k in sides[1])
-    title = f"Attention from token to token, {row_name(row)}\n{layer_name(maps, layer)}, {head_name(head)}"
+    title = f"Attention from token to token{of_row(row, len(maps.mask))}\n{layer_name(maps, layer)}, {head_name(head)}"
     # In inches; room for the words of a sentence, and for a video to be larger than a sentence, within limits.
     heights, widths = ([min(max(0.13 * len(places[m]), 1.2), 4.5) for m in side] for side in sides)
     with new_figure(title, (max(sum(widths) + 2.4, 5.5), sum(heights) + 1.8), save_path) as figure:
@@ -504,7 +509,7 @@ def plot_rollout(maps: AttentionMaps, row: int = 0, tokenizer=None, save_path=No
     is_raw = {m: m != "text" and maps.config.modality_config(m).feature_size is None for m in present}
     lines = {m: math.ceil(len(maps.real(m, row)) / WORDS_PER_LINE) for m in present}
     heights = [{"image": 3.0, "audio": 2.4}[m] if is_raw[m] else 0.7 + 0.3 * lines[m] for m in present]  # inches
-    with new_figure(f"Attention rollout, {row_name(row)}", (7.5, sum(heights) + 0.4), save_path) as figure:
+    with new_figure(f"Attention rollout{of_row(row, len(maps.mask))}", (7.5, sum(heights) + 0.4), save_path) as figure:
         parts = figure.subfigures(len(present), 1, squeeze=False, height_ratios=heights)[:, 0]
         for m, part in zip(present, parts):
             own = relevance[maps.real(m, row).cpu()]
@@ -584,7 +589,7 @@ def plot_attention_over_time(
 ):
     """`frame_attention` between the frames of a video and its sound (or the other way round) as a heat map."""
     weights, *moments = frame_attention(maps, queries, keys, row, layer, head)
-    title = f"Attention over time, {row_name(row)}\n{layer_name(maps, layer)}, {head_name(head)}"
+    title = f"Attention over time{of_row(row, len(maps.mask))}\n{layer_name(maps, layer)}, {head_name(head)}"
     with new_figure(title, (7, 3.5), save_path) as figure:
         axis = figure.subplots()
         image = axis.imshow(weights.cpu().numpy(), cmap=COLOR_MAP, vmin=0, aspect="auto")
@@ -613,7 +618,7 @@ def plot_contributions(contributions: Contributions, row: int | None = None, lab
     names = [m for m, has in zip(contributions.modalities, contributions.present[rows].any(dim=0)) if has]
     values = [contributions.of(m)[rows].mean().item() for m in names]
     prior, answer = (part[rows].mean().item() for part in (contributions.prior, contributions.answer))
-    title = "What each modality contributed, " + (f"mean of {number} rows" if row is None else row_name(row))
+    title = "What each modality contributed" + of_row(row, number)
     label = contributions.unit
     if row is not None and contributions.target.ndim == 1 and contributions.unit in ("probability", "logit"):
         target = contributions.target[row].item()

@@ -385,7 +385,7 @@ def test_every_picture_of_a_batch_is_drawn(fusion_type, digits, tmp_path):
     path = tmp_path / "picture.png"
 
     figure = plot_modality_attention(maps, save_path=path)
-    check_file(path, figure, ["Attention between modalities", "mean over the batch"])
+    check_file(path, figure, ["Attention between modalities", f"mean of {len(maps.mask)} rows"])
     assert shapes(figure) == [(3, 3)] * 2 * (model.config.num_attention_heads + 1)  # two layers
     assert "layer 0 (joint)" in figure.axes[0].get_ylabel()
 
@@ -414,6 +414,8 @@ def test_every_picture_of_a_batch_is_drawn(fusion_type, digits, tmp_path):
     assert len(bars) == 4  # the prior, two modalities, the answer
     assert abs(sum(bars[:-1]) - bars[-1]) < TOLERANCE
     assert len(plot_contributions(contributions).axes[0].patches) == 5
+    alone = modality_contributions(model, select_rows(inputs, [0]))
+    assert plot_contributions(alone, row=0).get_suptitle() == "What each modality contributed"  # no row to be told
 
 
 def test_pictures_of_known_attention_show_it():
