@@ -1,9 +1,10 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The `mot` command: `finetune` is `run_finetune.py`, `predict` answers for one row, `index` and `search` find rows."""
+"""The `mot` command: `finetune` is `run_finetune.py`, `predict` answers for one row, `index` and `search` find rows,
+`demo` is a page for both."""
 
 import sys
 
-COMMANDS = ("finetune", "predict", "index", "search")
+COMMANDS = ("finetune", "predict", "index", "search", "demo")
 
 
 def main() -> None:
@@ -19,6 +20,10 @@ def main() -> None:
         from .pipeline_mot import main as predict
 
         predict(arguments)
+    elif command == "demo":
+        from .app import main as demo
+
+        demo(arguments)
     else:
         from .run_search import main as search
 

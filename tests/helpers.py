@@ -243,3 +243,25 @@ def outputs_and_gradients(model, inputs):
 def is_key_bias(name):
     """Adding a constant to all keys changes no softmax, so the gradient of a key bias is zero up to rounding."""
     return name.endswith("k_proj.bias")
+
+
+def save_untrained(outputs, *tasks):
+    """What `run_finetune.py` leaves of each task on the embedded digits, in the folders that it names, of a model that
+    has not learned: outputs/digits, outputs/digits-retrieval, ..."""
+    from mot.data_mot import DIGIT_NAMES, LabelSpec, ModalityColumns, load_digits_dataset, prepare_splits
+    from mot.report_mot import save_examples
+    from mot.run_finetune import DataArguments, ModelArguments, build_model, build_processor, config_fields
+
+    splits = load_digits_dataset()
+    splits, _ = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))
+    model = ModelArguments(config_overrides='{"hidden_size": 32, "intermediate_size": 32}')
+    labels = LabelSpec("single_label_classification", DIGIT_NAMES)
+    for task in tasks:
+        folder = outputs / ("digits" if task == "classification" else f"digits-{task}")
+        folder.mkdir(parents=True)
+        data = DataArguments(task=task)
+        processor = build_processor(splits["train"], model, data.max_text_tokens)
+        fields = config_fields(splits["train"], labels, processor, data, model)
+        build_model(fields, data, labels, model).save_pretrained(folder)
+        processor.save_pretrained(folder)
+        save_examples(folder, splits["test"][0])

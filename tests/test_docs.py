@@ -14,18 +14,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from helpers import save_untrained
 from transformers import HfArgumentParser
 
-from mot.data_mot import DIGIT_NAMES, LabelSpec, ModalityColumns, load_digits_dataset, prepare_splits
-from mot.report_mot import save_examples
-from mot.run_finetune import (
-    DataArguments,
-    ModelArguments,
-    RunArguments,
-    build_model,
-    build_processor,
-    config_fields,
-)
+from mot.run_finetune import DataArguments, ModelArguments, RunArguments
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -53,23 +45,7 @@ def prose(page: Path) -> str:
 def workplace(tmp_path_factory) -> Path:
     """A folder with outputs/digits, outputs/digits-retrieval, ..., written by the code that the command line runs."""
     root = tmp_path_factory.mktemp("docs")
-    splits = load_digits_dataset()
-    splits, _ = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))
-    model = ModelArguments(config_overrides='{"hidden_size": 32, "intermediate_size": 32}')
-    labels = LabelSpec("single_label_classification", DIGIT_NAMES)
-    for task, folder in (
-        ("classification", "digits"),
-        ("retrieval", "digits-retrieval"),
-        ("pretraining", "digits-pretraining"),
-    ):
-        folder = root / "outputs" / folder
-        folder.mkdir(parents=True)
-        data = DataArguments(task=task)
-        processor = build_processor(splits["train"], model, data.max_text_tokens)
-        fields = config_fields(splits["train"], labels, processor, data, model)
-        build_model(fields, data, labels, model).save_pretrained(folder)
-        processor.save_pretrained(folder)
-        save_examples(folder, splits["test"][0])
+    save_untrained(root / "outputs", "classification", "retrieval", "pretraining")
     # `import mot` must work in other processes too where the package is not installed.
     (root / "packages").mkdir()
     (root / "packages" / "mot").symlink_to(REPOSITORY, target_is_directory=True)

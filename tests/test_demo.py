@@ -1,0 +1,362 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""The demo page, as a visitor sees it: in a real Chromium without a window, on a model that has learned the digits.
+
+Its tests are skipped where there is no Chromium (of the system, or by `playwright install chromium`).
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+import soundfile
+from datasets import Dataset, Video
+from helpers import save_untrained
+from PIL import Image
+from transformers import AutoModel, AutoProcessor
+
+from mot.data_mot import load_digits_dataset
+from mot.report_mot import save_examples
+from mot.retrieval_mot import as_stored, build_index
+
+av = pytest.importorskip("av")
+Client = pytest.importorskip("gradio_client").Client
+playwright = pytest.importorskip("playwright.sync_api")
+write_space = pytest.importorskip("mot.app").write_space
+
+pytestmark = pytest.mark.training
+REPOSITORY = Path(__file__).resolve().parents[1]
+PATIENCE = 60_000  # ms that a page may take
+FLAGS = [  # whoever runs tests may be root, and the page needs nothing from elsewhere
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SMALL = '{"hidden_size": 64, "intermediate_size": 64, "num_encoder_layers": 1}'
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """A folder with outputs/digits, which has learned them, and outputs/digits-retrieval, which has not."""
+    root = tmp_path_factory.mktemp("demo")
+    (root / "packages").mkdir()
+    (root / "packages" / "mot").symlink_to(REPOSITORY, target_is_directory=True)
+    run(root, "finetune", "--max_steps", "150", "--learning_rate", "3e-3", "--config_overrides", SMALL)
+    save_untrained(root / "outputs", "retrieval")
+    return root
+
+
+def environment(root: Path) -> dict[str, str]:
+    own = {"PYTHONPATH": str(root / "packages"), "HF_HOME": str(root / "hf"), "OMP_NUM_THREADS": "1"}
+    return os.environ | own | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "no_proxy": "127.0.0.1"}
+
+
+def run(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "mot", *arguments]
+    done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+class Server:
+    """A process that serves a page, until it is stopped."""
+
+    def __init__(self, root: Path, command: list[str], **variables: str):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        variables = environment(root) | {"GRADIO_SERVER_PORT": str(self.port)} | variables
+        log = root / f"server-{self.port}.log"
+        with open(log, "w") as file:
+            self.process = subprocess.Popen(command, cwd=root, env=variables, stdout=file, stderr=file)
+        deadline = time.monotonic() + 120
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"The page does not answer:\n{log.read_text()[-3000:]}")
+            time.sleep(0.2)
+
+    def answers(self) -> bool:
+        try:
+            return urllib.request.urlopen(self.url, timeout=5).status == 200
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def server(workplace):
+    """The page as `mot demo` serves it when nothing is named."""
+    server = Server(workplace, [sys.executable, "-m", "mot", "demo"])
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    path = next((path for path in found if path), None)
+    with playwright.sync_playwright() as driver:
+        if path is None and not Path(driver.chromium.executable_path).exists():
+            pytest.skip("there is no Chromium: install that of the system, or run `playwright install chromium`")
+        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(PATIENCE)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(server.url)
+    yield page
+    page.close()
+    elsewhere = [url for url in asked if not url.startswith((server.url, "data:", "blob:"))]
+    assert not elsewhere  # a page on this machine tells nobody that it is open
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return as_stored(load_digits_dataset()["test"])
+
+
+@pytest.fixture
+def files(digits, tmp_path):
+    """A row whose sentence names the digit, and that the page's examples do not show, as files; its number and label."""
+    names = digits.features["label"].names
+    number = next(i for i in range(20, len(digits)) if names[digits[i]["label"]] in digits[i]["text"])
+    row = digits[number]
+    return save_examples(tmp_path, row) | {"number": number, "label": names[row["label"]]}
+
+
+def write_clip(path: Path, files: dict, seconds: int) -> Path:
+    """A video of a row's picture, with its sound, as browsers play it."""
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("libx264", rate=5), container.add_stream("aac", rate=16_000, layout="mono")
+        video.width, video.height, video.pix_fmt = 56, 56, "yuv420p"
+        frame = av.VideoFrame.from_image(Image.open(files["image"]).convert("RGB").resize((56, 56)))
+        for _ in range(5 * seconds):
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        samples, _ = soundfile.read(files["audio"], dtype="float32")
+        tone = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        tone.sample_rate = 16_000
+        container.mux(sound.encode(tone))
+        container.mux(sound.encode())
+    return path
+
+
+def upload(page, place: str, file) -> None:
+    """Choose a file for the input with that id, and wait until it has it."""
+    page.locator(f"#{place} input[type=file]").set_input_files(str(file))
+    page.locator(f"#{place} button:is([aria-label='Remove Image'], [aria-label='Clear'])").first.wait_for()
+
+
+def pictures(page) -> dict[str, str]:
+    """Name -> source of each picture that is shown, once they are drawn."""
+    page.locator("#rollout img").wait_for()
+    names = ("contributions", "modalities", "tokens", "rollout", "over_time")
+    return {n: page.locator(f"#{n} img").get_attribute("src") for n in names if page.locator(f"#{n} img").count()}
+
+
+def answers(page) -> dict[str, str]:
+    """What is given -> what would be said, of the table."""
+    lines = page.locator("#answers [data-index]")
+    cells = [lines.nth(i).get_by_role("gridcell").all_inner_texts() for i in range(lines.count())]
+    return {line[0].strip(): line[1].strip() for line in cells}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Classify
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_visitor_reads_the_digit_and_sees_what_changes_without_a_modality(page, files):
+    page.get_by_text("Takes text (up to").wait_for()
+    page.get_by_label("Sentence").first.fill(files["text"])
+    upload(page, "picture", files["image"])
+    upload(page, "sound", files["audio"])
+    page.get_by_role("button", name="Classify").click()
+    all_given = pictures(page)
+    assert set(all_given) == {"contributions", "modalities", "tokens", "rollout"}
+    assert page.locator("#answer h2").inner_text() == files["label"]
+    table = answers(page)
+    assert table["text + image + audio"] == files["label"] and len(table) == 7
+
+    page.get_by_label("audio", exact=True).first.uncheck()  # which asks again
+    playwright.expect(page.locator("#answers [data-index]")).to_have_count(3, timeout=PATIENCE)
+    page.wait_for_function(
+        "before => document.querySelector('#rollout img')?.src && document.querySelector('#rollout img').src != before",
+        arg=all_given["rollout"],
+    )
+    without = pictures(page)
+    assert set(without) == set(all_given) and all(without[name] != all_given[name] for name in without)
+    assert set(answers(page)) == {"text + image", "text", "image"}
+
+
+def test_an_example_is_a_click_away(page):
+    page.locator("table tbody tr").filter(has=page.locator("img")).first.click()
+    page.locator("#picture img").wait_for()
+    page.get_by_role("button", name="Classify").click()
+    assert "contributions" in pictures(page)
+
+
+@pytest.mark.parametrize(
+    "place, name, message",
+    [
+        ("picture", "broken.png", "image is not a picture that can be decoded"),
+        ("sound", "broken.wav", "audio is not audio that can be decoded"),
+        ("video", "broken.mp4", "video is not a video that can be decoded"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(place, name, message, page, tmp_path):
+    page.get_by_text("Takes text (up to").wait_for()
+    (tmp_path / name).write_bytes(b"this is nothing of the kind" * 99)
+    upload(page, place, tmp_path / name)
+    page.get_by_role("button", name="Classify").click()
+    page.get_by_text(message).wait_for()
+    assert str(tmp_path) not in page.content()
+
+
+def test_nothing_given_and_too_much_given_are_said(page, tmp_path):
+    page.get_by_text("Takes text (up to").wait_for()
+    page.get_by_role("button", name="Classify").click()
+    page.get_by_text("Nothing was given: type a sentence, or upload a picture, a video or a sound.").wait_for()
+    with open(tmp_path / "huge.wav", "wb") as file:
+        file.truncate(51 * 2**20)
+    page.locator("#sound input[type=file]").set_input_files(str(tmp_path / "huge.wav"))
+    page.get_by_text(re.compile("maximum allowed size|exceed", re.IGNORECASE)).first.wait_for()
+
+
+def test_a_long_video_has_a_timeline(page, files, tmp_path):
+    page.get_by_text("Takes text (up to").wait_for()
+    upload(page, "video", write_clip(tmp_path / "clip.mp4", files, seconds=9))
+    page.get_by_role("button", name="Classify").click()
+    assert "over_time" in pictures(page)
+    page.get_by_text("Over time, in windows of 5 s").wait_for()
+    assert set(answers(page)) == {"image + audio", "image", "audio"}
+
+
+def test_a_checkpoint_that_does_not_classify_is_refused_and_the_page_goes_on(page, files):
+    page.get_by_text("Takes text (up to").wait_for()
+    page.get_by_label("Checkpoint").fill("outputs/digits-retrieval")
+    page.get_by_label("Checkpoint").press("Enter")
+    page.get_by_text("outputs/digits-retrieval holds MoTForRetrieval").wait_for()
+    page.get_by_label("Checkpoint").fill("outputs/digits")
+    page.get_by_label("Sentence").first.fill(files["text"])
+    page.get_by_label("Sentence").first.press("Enter")
+    assert "contributions" in pictures(page)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Search
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_visitor_finds_a_row_by_its_picture_and_sees_thumbnails_and_players(page, files, digits):
+    page.get_by_role("tab", name="Search").click()
+    page.get_by_text("300 rows with").wait_for()
+    upload(page, "query-picture", files["image"])
+    page.get_by_label("image", exact=True).last.check()
+    page.get_by_role("button", name="Search").click()
+    hits = page.locator(".hit")
+    hits.nth(7).wait_for()
+    for text in (f"1.000 by image, row {files['number']}", files["text"], files["label"]):  # whose picture it is
+        hits.first.get_by_text(text).first.wait_for()
+    assert hits.locator("img").count() == 8
+    width = hits.locator("img").first.evaluate("async image => { await image.decode(); return image.naturalWidth; }")
+    assert width == 28
+    players = page.locator(".hit").filter(has=page.get_by_label("Play"))
+    assert players.count() == 8
+
+
+def test_videos_are_played(page, files, workplace, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", files, seconds=2)
+    clips = Dataset.from_dict({"video": [str(clip)], "text": ["a digit"]}).cast_column("video", Video(decode=False))
+    parts = [part.from_pretrained(workplace / "outputs" / "digits-retrieval") for part in (AutoModel, AutoProcessor)]
+    build_index(clips, *parts, workplace / "clips")
+    page.get_by_role("tab", name="Search").click()
+    page.get_by_text("300 rows with").wait_for()
+    page.get_by_label("Index").fill("clips")
+    page.get_by_label("Index").press("Enter")
+    page.get_by_text("1 rows with video, text").wait_for()
+    page.get_by_label("Sentence").last.fill("a digit")
+    page.get_by_role("button", name="Search").click()
+    player = page.locator(".hit video")
+    player.wait_for()
+    page.wait_for_function("document.querySelector('.hit video').videoWidth == 56")  # once its beginning is loaded
+
+
+def test_an_empty_query_and_a_missing_index_are_said(page):
+    page.get_by_role("tab", name="Search").click()
+    page.get_by_text("300 rows with").wait_for()
+    page.get_by_role("button", name="Search").click()
+    page.get_by_text("Nothing was given: type a sentence, or upload a picture or a sound.").wait_for()
+    page.get_by_label("Index").fill("nowhere")
+    page.get_by_label("Index").press("Enter")
+    page.get_by_text("nowhere holds no index").wait_for()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Without a browser
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_bound_to_this_machine_alone(server):
+    connections = psutil.Process(server.process.pid).net_connections()
+    assert {found.laddr.ip for found in connections if found.status == "LISTEN"} == {"127.0.0.1"}
+
+
+def test_a_space_runs_from_its_folder_alone(workplace, server, tmp_path):
+    run(
+        workplace,
+        "demo",
+        "--model",
+        "outputs/digits",
+        "--index",
+        "outputs/digits-index",
+        "--space_dir",
+        tmp_path / "s",
+    )
+    space = tmp_path / "s"
+    head = (space / "README.md").read_text().split("---")[1]
+    assert {"sdk: gradio", "app_file: app.py"} <= set(head.splitlines())
+    needed = {re.match(r"[\w.-]+", line)[0] for line in (space / "requirements.txt").read_text().splitlines()}
+    assert {"torch", "transformers", "gradio", "av", "matplotlib"} <= needed and "pytest" not in needed
+    assert json.loads((space / "index" / "index.json").read_text())["model"] == "retriever"
+    code = space / "mot" / "app.py"
+    code.write_text(code.read_text().replace("# Mixture-of-Transformers", "# The code of the space"))
+    page = Server(space, [sys.executable, "app.py"], PYTHONPATH="")
+    try:
+        assert b"# The code of the space" in urllib.request.urlopen(page.url + "/config").read()
+        client = Client(page.url, verbose=False)
+        answer, *_ = client.predict("model", "seven", None, None, None, ["text"], api_name="/classify")
+        assert answer["label"] == "seven"
+        assert (
+            client.predict("index", api_name="/show_index")
+            == "300 rows with image, audio, text; asked with retriever."
+        )
+    finally:
+        page.stop()
+
+
+def test_a_space_is_not_written_over_something(workplace, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is not empty: choose another --space_dir"):
+        write_space(tmp_path, "user/model", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
