@@ -14,6 +14,7 @@ import json
 import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -53,7 +54,7 @@ except ImportError as error:
 DIGITS, DIGITS_RETRIEVAL, DIGITS_INDEX = "outputs/digits", "outputs/digits-retrieval", "outputs/digits-index"
 EXAMPLES = 5  # rows of the embedded digits to try
 LARGEST_UPLOAD = "50mb"
-MOST_LABELS = 12  # that are listed
+MOST_LABELS, MOST_CHARACTERS = 12, 300  # that are shown
 ANYTHING = "anything"  # of an item may be near to the query
 THUMBNAIL = 192  # pixels
 STYLE = "#picture img, #query-picture img, .hit img {width: 100%; height: 100%; object-fit: contain}"  # small pictures fill their place
@@ -331,12 +332,14 @@ def show_cell(column: str, cell: Any, feature: Any) -> None:
             samples = (to_mono(samples, column).clip(-1, 1) * np.iinfo(np.int16).max).astype(np.int16)
             gr.Audio((rate, samples), label=column, interactive=False)
         elif isinstance(feature, datasets.Video):
-            with open_source(cell, column) as file, tempfile.NamedTemporaryFile(suffix=".mp4", delete=False) as copy:
+            with open_source(cell, column) as file, tempfile.NamedTemporaryFile(suffix=".mp4") as copy:
                 shutil.copyfileobj(file, copy)
-            gr.Video(copy.name, label=column, height=THUMBNAIL, interactive=False)
+                copy.flush()
+                gr.Video(copy.name, label=column, height=THUMBNAIL, interactive=False)  # which takes it over
         else:
             value = feature.int2str(cell) if isinstance(feature, datasets.ClassLabel) else cell
-            gr.HTML(f"<b>{html.escape(column)}</b>: {html.escape(str(value))}")
+            text = textwrap.shorten(str(value), MOST_CHARACTERS, placeholder=" …")
+            gr.HTML(f"<b>{html.escape(column)}</b>: {html.escape(text)}")
     except (ValueError, OSError, ImportError) as error:
         gr.Markdown(str(error))
 
@@ -394,9 +397,8 @@ def train_digits() -> tuple[str, str]:
         if not (Path(folder) / "config.json").exists():
             print(f"{folder} is not there: training it on the embedded digits, once, which takes some minutes.")
             finetune(arguments)
-    if not (Path(DIGITS_INDEX) / DESCRIPTION).exists():
-        model, processor = (part.from_pretrained(DIGITS_RETRIEVAL) for part in (AutoModel, AutoProcessor))
-        build_index(load_digits_dataset()["test"], model, processor, DIGITS_INDEX)
+    model, processor = (part.from_pretrained(DIGITS_RETRIEVAL) for part in (AutoModel, AutoProcessor))
+    build_index(load_digits_dataset()["test"], model, processor, DIGITS_INDEX)
     return DIGITS, DIGITS_INDEX
 
 
@@ -404,6 +406,8 @@ def write_space(folder: Path, model: str, index: str) -> None:
     """A folder that runs this page as a Space: the package, the checkpoint and the index, if they are folders here."""
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: choose another --space_dir.")
+    needed = [Requirement(line) for line in requires("mixture-of-transformers")]
+    needed = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": "demo"})]
     package = folder / "mot"
     package.mkdir(parents=True)
     for file in Path(__file__).parent.glob("*.py"):
@@ -421,8 +425,6 @@ def write_space(folder: Path, model: str, index: str) -> None:
         shutil.copytree(model, folder / "model", ignore=left_out)
     arguments = ["--model", "model" if is_here else model] if model else []
     arguments += ["--index", "index"] if index else []
-    needed = [Requirement(line) for line in requires("mixture-of-transformers")]
-    needed = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": "demo"})]
     (folder / "requirements.txt").write_text("".join(f"{r.name}{r.specifier}\n" for r in needed), encoding="utf-8")
     (folder / "app.py").write_text(f"from mot.app import main\n\nmain({arguments!r})\n", encoding="utf-8")
     (folder / "README.md").write_text(
@@ -446,15 +448,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--space_dir", type=Path, help="write a folder to be uploaded as a Space, and stop")
     options = parser.parse_args(arguments)
     model, index = options.model, options.index
-    if not (model or index):
-        model, index = train_digits()
-    if options.space_dir is not None:
-        try:
+    try:
+        if not (model or index):
+            model, index = train_digits()
+        if options.space_dir is not None:
             write_space(options.space_dir, model, index)
-        except (ValueError, OSError) as error:
-            sys.exit(f"{type(error).__name__}: {error}")
-        print(f"Upload it with: hf upload user/name {options.space_dir} . --repo-type space")
-        return
+            print(f"Upload it with: hf upload user/name {options.space_dir} . --repo-type space")
+            return
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
     fonts = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}  # none from elsewhere
     build_page(model, index).launch(
         server_name=options.host,
