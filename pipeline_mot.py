@@ -33,7 +33,7 @@ from .decoding_mot import (
 )
 from .processing_mot import encode_rows
 
-TASK = "multimodal-classification"
+TASK, SPEECH_TASK = "multimodal-classification", "automatic-speech-recognition"
 KEYS = ("text", "image", "audio", "video")
 WINDOW_SECONDS = 5.0
 
@@ -200,7 +200,7 @@ def analyze_video_sentiment(
         transcript: what is said: a string, heard in every window, or segments {"start", "end", "text"} in seconds. Of a
             window's text and sound, what is longer than the model takes is cut.
         classifier: a pipeline whose model knows the labels, such as negative, neutral and positive.
-        speech_recognizer: makes the transcript where there is none: transformers' pipeline of that name.
+        speech_recognizer: makes the transcript where there is none: `pipeline("automatic-speech-recognition", ...)`.
         window, stride: seconds; a clip longer than a window is answered window by window, half of one apart by default.
         batch_size: windows at once.
 
@@ -279,15 +279,18 @@ def frame_times(video: Any) -> list[float]:
 
 
 def recognize(speech_recognizer: Callable, samples: np.ndarray, rate: int, start: float) -> Segments:
-    found = speech_recognizer({"array": samples, "sampling_rate": rate}, return_timestamps=True)
-    ends = [len(samples) / rate, *[chunk["timestamp"][1] for chunk in found["chunks"]]]
+    """What is said, with the times that the recognizer has: of words (CTC) or of phrases (Whisper); else of the whole."""
+    kind = getattr(speech_recognizer, "type", "seq2seq_whisper")
+    options = {"return_timestamps": "word" if kind.startswith("ctc") else True} if kind != "seq2seq" else {}
+    found = speech_recognizer({"array": samples, "sampling_rate": rate}, **options)
+    whole = {"text": found.get("text"), "timestamp": (0.0, None)}
     return [
         {
             "start": start + chunk["timestamp"][0],
-            "end": start + (chunk["timestamp"][1] or ends[0]),
+            "end": start + (chunk["timestamp"][1] or len(samples) / rate),
             "text": chunk["text"],
         }
-        for chunk in found["chunks"]
+        for chunk in found.get("chunks", [whole])
     ]
 
 
@@ -357,15 +360,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--video", help="a file or URL")
     parser.add_argument("--top_k", type=int, help="so many labels; all by default")
     parser.add_argument("--attribution", action="store_true", help="also what each modality contributed")
+    parser.add_argument(
+        "--speech_recognizer", help="a model of speech recognition, for the words of a video with --window"
+    )
     parser.add_argument("--window", type=float, help="seconds: answer a video window by window, with a timeline")
     options = parser.parse_args(arguments)
     if options.window is not None and options.video is None:
         parser.error("--window slides over a --video")
+    if options.speech_recognizer is not None and options.window is None:
+        parser.error("--speech_recognizer goes with --window")
     classifier = pipeline(TASK, model=options.model, trust_remote_code=True)
     try:
         if options.window is not None:
+            recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer)
             found = analyze_video_sentiment(
-                options.video, options.audio, options.text, classifier=classifier, window=options.window
+                options.video,
+                options.audio,
+                options.text,
+                classifier=classifier,
+                speech_recognizer=recognizer,
+                window=options.window,
             )
         else:
             row = {name: getattr(options, name) for name in KEYS}

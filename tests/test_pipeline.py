@@ -16,7 +16,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import pipeline
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    Wav2Vec2Processor,
+    pipeline,
+)
 
 from mot import MoTConfig, MoTFeatureExtractor, MoTForSequenceClassification, MoTImageProcessor, MoTProcessor
 from mot import analyze_video_sentiment as analyze
@@ -323,6 +330,33 @@ def test_a_speech_recognizer_makes_the_transcript(classify, tmp_path):
     assert spoken["probabilities"]["positive"] > plain["probabilities"]["positive"]
 
 
+@pytest.fixture(scope="module")
+def recognizer(tmp_path_factory):
+    """The folder of a model for speech recognition that hears one word, whatever is said."""
+    path = tmp_path_factory.mktemp("recognizer")
+    (path / "vocab.json").write_text(json.dumps({"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "wonderful": 5}))
+    layers = {"conv_dim": (8, 8), "conv_stride": (20, 16), "conv_kernel": (20, 16), "num_feat_extract_layers": 2}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=6, num_conv_pos_embedding_groups=4, **sizes, **layers))
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+        model.lm_head.bias.copy_(torch.eye(6)[5])
+    model.save_pretrained(path)
+    tokenizer = Wav2Vec2CTCTokenizer(str(path / "vocab.json"))
+    Wav2Vec2Processor(Wav2Vec2FeatureExtractor(), tokenizer).save_pretrained(path)
+    return path
+
+
+def test_a_recognizer_by_ctc_makes_the_transcript_too(classify, recognizer, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", [("neutral", 4)])
+    hear = pipeline("automatic-speech-recognition", model=str(recognizer))
+    assert hear.type == "ctc"
+    heard = analyze(clip, classifier=classify, speech_recognizer=hear)
+    told = analyze(clip, classifier=classify, transcript="wonderful")
+    assert heard["probabilities"] == pytest.approx(told["probabilities"], abs=1e-6)
+    assert heard["probabilities"] != analyze(clip, classifier=classify)["probabilities"]
+
+
 def test_odd_sizes_and_stereo_at_44_kilohertz(classify, tmp_path):
     clip = write_clip(
         tmp_path / "odd.mkv", [("positive", 2)], size=(61, 35), rate=44_100, layout="stereo", codec="ffv1"
@@ -385,7 +419,7 @@ def test_ten_minutes_are_answered_window_by_window(classify, tmp_path):
     assert labels == ["negative"] * 30 + ["positive"] * 30
 
 
-def test_the_command_line_prints_what_the_pipeline_says(folder, tmp_path):
+def test_the_command_line_prints_what_the_pipeline_says(folder, classify, recognizer, tmp_path):
     write_clip(tmp_path / "clip.mp4", [("negative", 2), ("positive", 2)])
     picture("negative").save(tmp_path / "face.png")
 
@@ -401,5 +435,8 @@ def test_the_command_line_prints_what_the_pipeline_says(folder, tmp_path):
     assert json.loads(done.stdout)[0]["label"] == "negative"
     done = predict("--video", "clip.mp4", "--window", "2")
     assert [part["label"] for part in json.loads(done.stdout)["timeline"]][::2] == ["negative", "positive"]
+    done = predict("--video", "clip.mp4", "--window", "9", "--speech_recognizer", str(recognizer))
+    told = analyze(tmp_path / "clip.mp4", classifier=classify, transcript="wonderful", window=9)
+    assert json.loads(done.stdout)["probabilities"] == pytest.approx(told["probabilities"], abs=1e-5)
     done = predict("--video", "nowhere.mp4")
     assert done.returncode == 1 and "Traceback" not in done.stderr and "there is no file" in done.stderr
