@@ -268,6 +268,18 @@ def test_a_regression_gives_values(folder):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+class Recorder:
+    """A classifier that keeps the rows which it is given."""
+
+    def __init__(self, classify):
+        self.classify, self.model, self.processor = classify, classify.model, classify.processor
+        self.rows = []
+
+    def __call__(self, given, **options):
+        self.rows.extend(given)
+        return self.classify(self.rows, **options)
+
+
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("given", ["both", "frames", "sound"])
 def test_the_answer_follows_the_clip(label, given, classify, tmp_path):
@@ -295,20 +307,12 @@ def test_another_sound_and_a_transcript_take_part(classify, tmp_path):
         {"start": 0.0, "end": 2.0, "text": WORDS["negative"]},
         {"start": 2.0, "end": 4.0, "text": WORDS["positive"]},
     ]
-    rows = []
-
-    class Recorder:
-        model, processor = classify.model, classify.processor
-
-        def __call__(self, given, **options):
-            rows.extend(given)
-            return classify(rows, **options)
-
+    recorder = Recorder(classify)
     sound = {"array": tone("positive", 4), "sampling_rate": RATE}
-    analyze(silent, audio=sound, transcript=segments, classifier=Recorder(), window=2, stride=2)
-    assert [row["text"] for row in rows] == [WORDS["negative"], WORDS["positive"]]
-    assert [len(row["audio"]["array"]) for row in rows] == [2 * RATE, 2 * RATE]
-    assert [len(row["video"]) for row in rows] == [4, 4]
+    analyze(silent, audio=sound, transcript=segments, classifier=recorder, window=2, stride=2)
+    assert [row["text"] for row in recorder.rows] == [WORDS["negative"], WORDS["positive"]]
+    assert [len(row["audio"]["array"]) for row in recorder.rows] == [2 * RATE, 2 * RATE]
+    assert [len(row["video"]) for row in recorder.rows] == [4, 4]
 
 
 def test_a_transcript_longer_than_the_model_takes_is_cut(classify, tmp_path):
@@ -386,18 +390,10 @@ def test_frames_of_a_phone_held_upright_are_turned(classify, tmp_path):
             container.mux(video.encode(av.VideoFrame.from_image(lying)))
         container.mux(video.encode())
     turn(tmp_path / "phone.mp4")
-    rows = []
-
-    class Recorder:
-        model, processor = classify.model, classify.processor
-
-        def __call__(self, given, **options):
-            rows.extend(given)
-            return classify(rows, **options)
-
-    analyze(tmp_path / "phone.mp4", classifier=Recorder())
+    recorder = Recorder(classify)
+    analyze(tmp_path / "phone.mp4", classifier=recorder)
     whole = classify.preprocess({"video": str(tmp_path / "phone.mp4")})["videos"]
-    for frame in [*rows[0]["video"], *whole]:
+    for frame in [*recorder.rows[0]["video"], *whole]:
         assert frame.size == (48, 64)
         assert np.abs(np.subtract(frame.getpixel((24, 8)), COLOURS["negative"])).max() < 30  # what lay left is on top
         assert np.abs(np.subtract(frame.getpixel((24, 56)), COLOURS["positive"])).max() < 30
