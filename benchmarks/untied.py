@@ -6,14 +6,15 @@ weights. Each model has joint layers alone, 4 of width 512 (*real*) or 2 of widt
 *One set* is a model of a single modality whose sequence is as long as the three together. *Boolean masks* are the same
 joint layers with the same weights, where masks say which token belongs to which modality, so that attention and feed-
 forward layer each gather and scatter (Algorithm 1 of arXiv 2411.04996 as its code arranges it; the result is checked
-against the model's). The *bare loop* keeps the modalities in tensors of their own from layer to layer.
+against the model's). The *bare loop* keeps the modalities in tensors of their own from layer to layer. The *floor* is
+nothing but the matrix products (for training three times that), which all of them share: what none can undercut.
 """
 
 from collections.abc import Iterator
 
 import torch
 
-from .bare import bare_loop, inference, model_forward, training
+from .bare import bare_loop, floor, inference, model_forward, training
 from .measure import Table, take_turns
 from .peers import routed_loop
 from .shapes import REAL, SMALL, TOKENS, Shape, build, feature_config, feature_inputs
@@ -37,6 +38,7 @@ def candidates(shape: Shape, batch_size: int, train: bool) -> dict:
         "one set": step(model_forward(one), joined, one),
         "bare loop": step(loop, inputs, three),
         "boolean masks": step(masks, inputs, three),
+        "floor": floor(three, batch_size, TOKENS),
     }
 
 
@@ -46,10 +48,13 @@ def tables(seconds: float) -> Iterator[Table]:
         bars = {"one set": 1.05, "boolean masks": 0.85 if shape is SMALL else None}
         for train in (False, True):
             times = take_turns(candidates(shape, batch_size, train), seconds)
+            kind = "training" if train else "forward"
             table.rows += [
-                times.row(
-                    f"{'training' if train else 'forward'}: three sets / {other}", "three sets", other, bars.get(other)
-                )
+                times.row(f"{kind}: three sets / {other}", "three sets", other, bars.get(other))
                 for other in ("one set", "boolean masks", "bare loop")
             ]
+            products = 3 if train else 1  # forward, and for the gradients of inputs and weights
+            table.rows.append(
+                times.row(f"{kind}: floor / boolean masks", "floor", "boolean masks", ideal=1 / products)
+            )
         yield table
