@@ -24,9 +24,10 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pandas
 import torch
 from packaging.requirements import Requirement
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoProcessor
 
 from mot.attribution_mot import modality_contributions
 from mot.data_mot import load_digits_dataset
@@ -36,6 +37,7 @@ from mot.pipeline_mot import WINDOW_SECONDS, MultimodalClassificationPipeline, a
 from mot.report_mot import save_examples
 from mot.retrieval_mot import DESCRIPTION, KINDS, Index, as_stored, build_index
 from mot.run_finetune import main as finetune
+from mot.run_search import load, load_with_model
 from mot.training_mot import all_subsets
 from mot.visualization_mot import (
     attention_maps,
@@ -57,7 +59,8 @@ LARGEST_UPLOAD = "50mb"
 MOST_LABELS, MOST_CHARACTERS = 12, 300  # that are shown
 ANYTHING = "anything"  # of an item may be near to the query
 THUMBNAIL = 192  # pixels
-STYLE = "#picture img, #query-picture img, .hit img {width: 100%; height: 100%; object-fit: contain}"  # small pictures fill their place
+# Small pictures fill their place.
+STYLE = "#picture img, #query-picture img, .hit img {width: 100%; height: 100%; object-fit: contain}"
 PARTS = {"text": ("text",), "image": ("images", "videos"), "audio": ("audio",)}  # modality -> of a decoded row
 BESIDE = {"contributions": "What each modality contributed", "modalities": "Who looks at whom"}  # the answer
 BELOW = {"tokens": "Token by token", "rollout": "What it goes back to", "over_time": "Frames and sound over time"}
@@ -200,7 +203,7 @@ def show_timeline(classifier: MultimodalClassificationPipeline, video: str, audi
         for part in windows
         for label, probability in part["probabilities"].items()
     ]
-    return datasets.Dataset.from_list(lines).to_pandas()
+    return pandas.DataFrame(lines)
 
 
 def draw(classifier: MultimodalClassificationPipeline, batch: dict, given: list[str]) -> dict[str, Any]:
@@ -281,9 +284,7 @@ def load_index(folder: str) -> Index:
     """An index with the model that it names; the last two stay loaded."""
     if not folder:
         raise ValueError("Name the folder of an index; `mot index` makes one.")
-    name = Index.load(folder).description["model"]
-    model = AutoModel.from_pretrained(name, use_safetensors=True)
-    return Index.load(folder, model, AutoProcessor.from_pretrained(name))
+    return load_with_model(folder)
 
 
 def show_index(folder: str) -> str:
@@ -397,8 +398,7 @@ def train_digits() -> tuple[str, str]:
         if not (Path(folder) / "config.json").exists():
             print(f"{folder} is not there: training it on the embedded digits, once, which takes some minutes.")
             finetune(arguments)
-    model, processor = (part.from_pretrained(DIGITS_RETRIEVAL) for part in (AutoModel, AutoProcessor))
-    build_index(load_digits_dataset()["test"], model, processor, DIGITS_INDEX)
+    build_index(load_digits_dataset()["test"], *load(DIGITS_RETRIEVAL), DIGITS_INDEX)
     return DIGITS, DIGITS_INDEX
 
 

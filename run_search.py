@@ -18,7 +18,15 @@ from mot.sources_mot import load_split
 
 
 def load(name: str):
-    return AutoModel.from_pretrained(name), AutoProcessor.from_pretrained(name)
+    """The model of a checkpoint and its processor."""
+    return AutoModel.from_pretrained(name, use_safetensors=True), AutoProcessor.from_pretrained(name)
+
+
+def load_with_model(folder: str, name: str | None = None) -> Index:
+    """An index with what embeds its queries, by default the checkpoint that it was built with."""
+    found = Index.load(folder)
+    found.model, found.processor = load(name or found.description["model"])
+    return found
 
 
 def index(arguments: list[str]) -> None:
@@ -45,8 +53,7 @@ def search(arguments: list[str]) -> None:
     parser.add_argument("-k", type=int, default=10, help="how many rows")
     parser.add_argument("--modality", choices=KINDS, help="what of the rows to compare with; any by default")
     options = parser.parse_args(arguments)
-    name = options.model or Index.load(options.index).description["model"]
-    found = Index.load(options.index, *load(name))
+    found = load_with_model(options.index, options.model)
     hits = found.search(options.text, options.image, options.audio, k=options.k, modality=options.modality)
     shown = [
         c for c, feature in found.dataset.features.items() if getattr(feature, "dtype", "") in ("string", "int64")

@@ -33,7 +33,7 @@ import time
 from datetime import date
 
 from .measure import NotMeasured
-from .page import PAGE, RESULTS, conditions, write_page
+from .page import PAGE, RESULTS, SECONDS, conditions, write_page
 
 PARTS = (
     "full_batch",
@@ -88,7 +88,7 @@ def main() -> None:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--seconds", type=float, default=12.0, help="how long a comparison may take (default: 12)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of a comparison (default: %(default)g)")
     parser.add_argument("--page", action="store_true", help="only write the page anew")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # one part, in this process
     arguments = parser.parse_args()

@@ -50,20 +50,22 @@ def candidates(shape: Shape, batch_size: int, train: bool) -> tuple[dict, dict]:
 
     own = {"mot": step(model_forward(model), model), "bare loop": step(checked_loop(model, TOKENS), model)}
     modules = {name: make(shape, TOKENS).eval() for name, make in PEERS.items() if not train or name != "FLAVA"}
-    floors = {"floor": floor(model, batch_size, TOKENS)}
-    peers = {"mot": own["mot"]} | {name: step(module, module) for name, module in modules.items()}
-    return own | floors, peers | (floors if "FLAVA" in peers else {})
+    products = {"floor": floor(model, batch_size, TOKENS)}
+    peers = {name: step(module, module) for name, module in modules.items()}
+    return own | products, {"mot": own["mot"]} | peers | products
 
 
 def compare(shape: Shape, batch_size: int, train: bool, seconds: float, threads: int) -> list[Row]:
     own, peers = candidates(shape, batch_size, train)
-    ideal = {"floor": 3.0} if train else {}
-    bars = {"floor": FLOOR_BARS[shape]} | (BARS if shape is REAL else {})
-    rows = []
-    for group in (own, peers):
-        times = take_turns(group, seconds, threads)
-        others = [name for name in group if name != "mot" and (group is own or name != "floor")]
-        rows += [times.row(f"MoT / {name}", "mot", name, bars.get(name), ideal.get(name, 1.0)) for name in others]
+    products = 3.0 if train else 1.0  # forward, and for the gradients of inputs and weights
+    bars = BARS if shape is REAL else {}
+    times = take_turns(own, seconds, threads)
+    rows = [
+        times.row("MoT / bare loop", "mot", "bare loop", bars.get("bare loop")),
+        times.row("MoT / floor", "mot", "floor", FLOOR_BARS[shape], products),
+    ]
+    times = take_turns(peers, seconds, threads)
+    rows += [times.row(f"MoT / {name}", "mot", name, bars.get(name)) for name in PEERS if name in peers]
     if "FLAVA" in peers:
         rows.append(times.row("floor / FLAVA", "floor", "FLAVA"))
     return rows

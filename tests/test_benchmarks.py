@@ -97,13 +97,15 @@ def test_a_section_stays_until_its_part_is_measured_again(tmp_path):
     page, (kept, again, never) = tmp_path / "page.md", ("gpu", "untied", "ragged")
     page.write_text(f"# Benchmarks\n\n## {docstring(kept)[0]}\n\nOf a GPU.\n\n## {docstring(again)[0]}\n\nOld.\n")
     table = dataclasses.asdict(Table("A table", [Row("x / y", 1.0, 0.9, 1.1)]))
-    facts = {"machine": "A machine", "software": "Some", "commit": "abc", "date": "2026-01-02", "minutes": 1.0}
+    facts = {"machine": "A machine", "software": "Some", "commit": "abc", "date": "2026-01-02"}
+    facts |= {"minutes": 1.0, "seconds": 18.0}
     (tmp_path / f"{again}.json").write_text(json.dumps(facts | {"tables": [table], "reason": None}))
     (tmp_path / f"{kept}.json").write_text(json.dumps(facts | {"tables": [], "reason": "no GPU was at hand"}))
     write_page((again, kept, never), page, tmp_path)
     sections = sections_of(page.read_text())
     assert list(sections) == [docstring(again)[0], docstring(kept)[0], NOT_MEASURED]
     assert sections[docstring(kept)[0]].endswith("Of a GPU.")
+    assert "`python -m benchmarks untied --seconds 18`" in sections[docstring(again)[0]]
     assert (
         "x / y" in sections[docstring(again)[0]] and "commit abc, on A machine; Some." in sections[docstring(again)[0]]
     )

@@ -28,9 +28,11 @@ from mot.report_mot import save_examples
 from mot.retrieval_mot import as_stored, build_index
 
 av = pytest.importorskip("av")
-Client = pytest.importorskip("gradio_client").Client
 playwright = pytest.importorskip("playwright.sync_api")
-write_space = pytest.importorskip("mot.app").write_space
+pytest.importorskip("gradio")
+from gradio_client import Client  # noqa: E402  (comes with Gradio)
+
+from mot.app import write_space  # noqa: E402
 
 pytestmark = pytest.mark.training
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -323,17 +325,9 @@ def test_the_page_is_bound_to_this_machine_alone(server):
 
 
 def test_a_space_runs_from_its_folder_alone(workplace, server, tmp_path):
-    run(
-        workplace,
-        "demo",
-        "--model",
-        "outputs/digits",
-        "--index",
-        "outputs/digits-index",
-        "--space_dir",
-        tmp_path / "s",
-    )
-    space = tmp_path / "s"
+    space = tmp_path / "space"
+    named = ["--model", "outputs/digits", "--index", "outputs/digits-index"]
+    run(workplace, "demo", *named, "--space_dir", str(space))
     head = (space / "README.md").read_text().split("---")[1]
     assert {"sdk: gradio", "app_file: app.py"} <= set(head.splitlines())
     needed = {re.match(r"[\w.-]+", line)[0] for line in (space / "requirements.txt").read_text().splitlines()}
@@ -347,10 +341,8 @@ def test_a_space_runs_from_its_folder_alone(workplace, server, tmp_path):
         client = Client(page.url, verbose=False)
         answer, *_ = client.predict("model", "seven", None, None, None, ["text"], api_name="/classify")
         assert answer["label"] == "seven"
-        assert (
-            client.predict("index", api_name="/show_index")
-            == "300 rows with image, audio, text; asked with retriever."
-        )
+        about = client.predict("index", api_name="/show_index")
+        assert about == "300 rows with image, audio, text; asked with retriever."
     finally:
         page.stop()
 

@@ -318,7 +318,7 @@ def test_another_sound_and_a_transcript_take_part(classify, tmp_path):
 def test_a_transcript_longer_than_the_model_takes_is_cut(classify, tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", [("negative", 2)])
     long, short = (analyze(clip, transcript=f"{WORDS['negative']} " * n, classifier=classify) for n in (99, 10))
-    assert long["probabilities"] == pytest.approx(short["probabilities"], abs=1e-6)  # 10 times are over 30 tokens
+    assert long["probabilities"] == pytest.approx(short["probabilities"], abs=1e-6)  # 10 times fill its 32 tokens
 
 
 def test_a_speech_recognizer_makes_the_transcript(classify, tmp_path):
