@@ -41,6 +41,7 @@ from mot import (
     MoTImageProcessor,
     MoTProcessor,
 )
+from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.checkpoints_mot import check_folder
 from mot.configuration_mot import MODALITIES, SIZES
 from mot.data_mot import (
@@ -59,10 +60,8 @@ from mot.optimization_mot import add_lora
 from mot.report_mot import Run, print_table, save_examples, usage_lines, write_card
 from mot.sources_mot import load_splits
 from mot.training_mot import (
-    AudioAugmentation,
     CachedDataset,
     EncodedDataset,
-    ImageAugmentation,
     MoTCollator,
     MoTTrainer,
     MoTTrainingArguments,

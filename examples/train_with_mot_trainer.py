@@ -12,9 +12,10 @@ import digits
 from transformers import HfArgumentParser
 
 from mot import MoTForSequenceClassification
+from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.metrics_mot import compute_metrics
 from mot.report_mot import print_table
-from mot.training_mot import AudioAugmentation, ImageAugmentation, MoTCollator, MoTTrainer, MoTTrainingArguments
+from mot.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments
 
 DEFAULTS = {
     "output_dir": "outputs/example-mot-trainer",

@@ -23,6 +23,7 @@ from PIL import Image as PILImage
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, TrainerState
 
 from mot import MoTProcessor
+from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.data_mot import (
     DIGIT_NAMES,
     DIGITS_FEATURES,
@@ -38,10 +39,8 @@ from mot.decoding_mot import read_audio
 from mot.run_finetune import main
 from mot.sources_mot import load_splits
 from mot.training_mot import (
-    AudioAugmentation,
     EncodedDataset,
     EpochCallback,
-    ImageAugmentation,
     MoTCollator,
     StreamedDataset,
 )

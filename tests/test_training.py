@@ -17,12 +17,11 @@ from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoProcessor, DataCollatorForLanguageModeling
 
 from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor
+from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.data_mot import load_digits_dataset
 from mot.metrics_mot import compute_metrics, retrieval_metrics
 from mot.training_mot import (
-    AudioAugmentation,
     EncodedDataset,
-    ImageAugmentation,
     MoTCollator,
     MoTTrainer,
     MoTTrainingArguments,
