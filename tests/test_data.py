@@ -616,7 +616,7 @@ def test_a_stream_learns_its_classes_from_the_label_column():
 
 
 def test_the_sample_of_a_stream_has_many_texts_and_few_media(monkeypatch):
-    monkeypatch.setattr("mot.data_mot._SAMPLE_MEDIA", 2)
+    monkeypatch.setattr("mot.streams_mot.SAMPLE_MEDIA", 2)
     rows = [("a", b"not a picture", None), *[("b", GOOD_IMAGE, GOOD_AUDIO)] * 3, ("c", b"not a picture", None)]
     sample = stream_of(tri_modal_dataset(rows).to_iterable_dataset()).sample()
     assert sample["text"][:] == ["b", "b", "b", "c"]

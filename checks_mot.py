@@ -1,0 +1,137 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Rows that would stop a training run: what is wrong with one, and the report of all."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from datasets import Features
+from PIL import Image as PILImage
+
+from .column_types_mot import is_ready_features
+from .configuration_mot import MODALITIES
+from .decoding_mot import iterate_frames, load_image, open_source, read_audio
+from .labels_mot import shortened
+
+_SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
+
+
+class BadExample(ValueError):
+    """What is wrong with a row, as a noun that can be counted ("corrupt image"), with the decoder's own words."""
+
+    def __init__(self, kind: str, details: object):
+        super().__init__(str(details))
+        self.kind = kind
+
+
+class BadRows:
+    """The bad rows of one split: kept by kind, and each written to the report; or fatal. `quiet` writes nothing."""
+
+    def __init__(self, split_name: str, on_bad_example: str, report: Path | None, quiet: bool = False):
+        self.split_name, self.on_bad_example, self.report = split_name, on_bad_example, None if quiet else report
+        self.rows: dict[str, list[int]] = {}
+
+    def add(self, row: int, problem: BadExample) -> None:
+        if self.on_bad_example == "raise":
+            raise ValueError(
+                f"Row {row} of split '{self.split_name}' is a bad example, {problem.kind}: {problem} Repair or remove it, "
+                "or leave such rows out with on_bad_example='skip'."
+            ) from problem
+        self.rows.setdefault(problem.kind, []).append(row)
+        if self.report:
+            line = {"split": self.split_name, "index": row, "reason": f"{problem.kind}: {problem}"}
+            self.report.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.report, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def count_by_kind(bad: dict[str, list[int]]) -> str:
+    """2 corrupt images (rows 4, 17), 1 empty audio clip (row 20)"""
+    counts = []
+    for kind, rows in bad.items():
+        plural = "s" if len(rows) > 1 else ""
+        counts.append(f"{len(rows)} {kind}{plural} (row{plural} {shortened(rows)})")
+    return ", ".join(counts)
+
+
+class ExampleCheck:
+    """Finds what is wrong with a row; remembers the width of each modality's ready features, (column: width)."""
+
+    def __init__(self, features: Features):
+        self.ready = [column for column in (*MODALITIES, "video") if is_ready_features(features.get(column))]
+        self.feature_sizes: dict[str, int] = {}
+
+    def __call__(self, example: dict) -> BadExample | None:
+        try:
+            _check_example(example, self.ready, self.feature_sizes)
+        except BadExample as problem:
+            return problem
+
+
+def _check_example(example: dict, ready: list[str], feature_sizes: dict[str, int]) -> None:
+    """Raises `BadExample`."""
+    present = [name for name in (*MODALITIES, "video") if not is_absent(example.get(name))]
+    if not present:
+        raise BadExample("empty row", "every modality is None or blank.")
+    for name in present:
+        if name in ready:
+            _check_features(example[name], name, feature_sizes)
+        elif name in _CHECKS:
+            _check_file(example[name], name)
+
+
+def is_absent(cell) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
+def _check_features(cell: list, name: str, feature_sizes: dict[str, int]) -> None:
+    try:
+        vectors = np.asarray(cell, dtype=np.float32)  # (length, feature_size)
+    except (TypeError, ValueError) as error:  # vectors of several widths, or None among the numbers
+        raise BadExample(f"ragged {name} feature sequence", f"{error}.") from error
+    if vectors.ndim != 2 or vectors.size == 0:
+        raise BadExample(f"empty {name} feature sequence", f"its shape is {vectors.shape}.")
+    expected = feature_sizes.setdefault(name, vectors.shape[1])
+    if vectors.shape[1] != expected:
+        raise BadExample(
+            f"mismatched {name} feature sequence", f"its width is {vectors.shape[1]}, others' {expected}."
+        )
+    if not np.isfinite(vectors).all():
+        raise BadExample(f"non-finite {name} feature sequence", "it holds NaN or infinite values.")
+
+
+def _check_file(cell: dict, name: str) -> None:
+    noun = "audio clip" if name == "audio" else name
+    try:
+        _CHECKS[name](cell, name)
+    except (BadExample, ImportError):
+        raise
+    except FileNotFoundError as error:
+        raise BadExample(f"missing {name} file", error) from error
+    except Exception as error:  # decoders fail on broken bytes in more ways than they document
+        raise BadExample(f"corrupt {noun}", error) from error
+
+
+def _check_image(cell: dict, name: str) -> None:
+    with open_source(cell, name) as file, PILImage.open(file) as image:
+        image.verify()  # checksums, which decoding does not look at
+    load_image(cell, name, convert_rgb=True)
+
+
+def _check_audio(cell: dict, name: str) -> None:
+    samples, rate = read_audio(cell, name)
+    if len(samples) == 0:
+        raise BadExample("empty audio clip", "it has no samples.")
+    if len(samples) < _SHORTEST_AUDIO_SECONDS * rate:
+        raise BadExample("too short audio clip", f"it lasts {1000 * len(samples) / rate:.1f} ms, a window is 25 ms.")
+    if not np.isfinite(samples).all():
+        raise BadExample("non-finite audio clip", "it holds NaN or infinite samples.")
+
+
+def _check_video(cell: dict, name: str) -> None:
+    with open_source(cell, name) as file:
+        if not sum(1 for _ in iterate_frames(file)):
+            raise BadExample("empty video", "it has no frames.")
+
+
+_CHECKS = {"image": _check_image, "audio": _check_audio, "video": _check_video}

@@ -1,0 +1,122 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Rows that are read as they come and never kept."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, Features, IterableDataset
+from transformers.utils import logging
+
+from .checks_mot import BadRows, ExampleCheck
+from .column_types_mot import (
+    MEDIA,
+    cell_has_sound,
+    element_of,
+    is_ready_features,
+    is_string,
+    stored_file,
+    undecoded_stream,
+)
+from .labels_mot import LabelSpec, encode_label, readable_label
+
+logger = logging.get_logger(__name__)
+
+
+SAMPLE_TEXTS, SAMPLE_MEDIA = 10_000, 200  # rows that a tokenizer and the size of pictures are learned from
+
+
+class RowStream:
+    """A split that is read as it comes and never kept: an iterable of rows as `prepare_split` makes them.
+
+    Bad rows are met on the way (see `drop_bad_examples`). Shards of the source are shared out among the workers of a
+    `DataLoader`, whole shards to each.
+
+    Args:
+        source: the split with its own columns.
+        columns: the name of the column for each role ("text", "image", ..., "label").
+        labels: what the labels mean; None without a label column.
+        split_name: what messages call the split.
+    """
+
+    def __init__(
+        self, source: IterableDataset, columns: dict[str, str], labels: LabelSpec | None, split_name: str = "train"
+    ):
+        self.source = undecoded_stream(source.select_columns(sorted(set(columns.values()))))
+        self.columns, self.labels, self.split_name = columns, labels, split_name
+        self.label_element = element_of(source.features[columns["label"]]) if "label" in columns else None
+        self.features = Features({role: self._feature(role, source.features[name]) for role, name in columns.items()})
+        self.on_bad_example, self.report = "skip", None
+        self.seed, self.buffer_size = 0, 0
+
+    def _feature(self, role: str, kind):
+        """The type of a column as `prepare_split` would store it."""
+        if role == "label":
+            return self.labels.feature
+        return kind if role not in MEDIA or is_ready_features(kind) else MEDIA[role](decode=False)
+
+    @property
+    def column_names(self) -> list[str]:
+        return list(self.features)
+
+    def shuffle(self, seed: int, buffer_size: int) -> "RowStream":
+        """Shards in random order, rows drawn from a buffer of so many; another order in each epoch. 0 keeps the order."""
+        return self._with(seed=seed, buffer_size=buffer_size)
+
+    def take(self, number: int) -> "RowStream":
+        return self._with(source=self.source.take(number))
+
+    def checked(self, on_bad_example: str, report: Path | None) -> "RowStream":
+        return self._with(on_bad_example=on_bad_example, report=report)
+
+    def _with(self, **changes) -> "RowStream":
+        stream = object.__new__(RowStream)
+        stream.__dict__.update(self.__dict__, **changes)
+        return stream
+
+    def __iter__(self) -> Iterator[dict]:
+        return self.rows(epoch=0)
+
+    def rows(self, epoch: int) -> Iterator[dict]:
+        """The good rows, in the order of an epoch. Bad ones are reported in the first epoch."""
+        source = self.source
+        if self.buffer_size:
+            order = np.random.default_rng([self.seed, epoch])
+            source = source.shuffle(generator=order, buffer_size=self.buffer_size)
+        bad = BadRows(self.split_name, self.on_bad_example, self.report, quiet=epoch > 0)
+        check = ExampleCheck(self.features)
+        for index, row in enumerate(source):
+            row = self._prepared(index, row)
+            problem = check(row)
+            if problem is None:
+                yield row
+                continue
+            if not bad.rows and epoch == 0:
+                place = f"; {self.report} names it and every further one" if self.report else ""
+                logger.warning(f"skipped row {index} of '{self.split_name}', {problem.kind}: {problem}{place}")
+            bad.add(index, problem)
+
+    def _prepared(self, index: int, row: dict) -> dict:
+        prepared = {role: row[name] for role, name in self.columns.items()}
+        for role in MEDIA:
+            if role in prepared and not is_ready_features(self.features[role]):
+                prepared[role] = stored_file(prepared[role])
+        if self.columns.get("audio") == self.columns.get("video", "") and not cell_has_sound(prepared["video"]):
+            prepared["audio"] = None
+        if "label" in prepared:
+            label = readable_label(prepared["label"], self.label_element)
+            prepared["label"] = encode_label(label, self.labels, index, self.split_name)
+        return prepared
+
+    def sample(self) -> Dataset:
+        """The texts of the first rows, and all of the very first ones: enough to choose a vocabulary and sizes by."""
+        check, rows = ExampleCheck(self.features), []
+        has_texts = is_string(self.features.get("text"))
+        for index, row in enumerate(islice(self.source, SAMPLE_TEXTS if has_texts else SAMPLE_MEDIA)):
+            if index >= SAMPLE_MEDIA:
+                rows.append(dict.fromkeys(self.features) | {"text": row[self.columns["text"]]})
+            elif check(prepared := self._prepared(index, row)) is None:
+                rows.append(prepared)
+        return Dataset(pa.Table.from_pylist(rows, schema=self.features.arrow_schema))
