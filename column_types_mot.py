@@ -1,8 +1,12 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The types of a dataset's columns, and the cells of media as they are stored: bytes or a path."""
+"""The types of a dataset's columns, and the one form in which their cells are stored: text, vectors, bytes or a path."""
+
+import io
 
 import datasets
 import fsspec
+import numpy as np
+import soundfile
 from datasets import Audio, Features, Image, IterableDataset, Value, Video
 
 from .decoding_mot import has_sound
@@ -17,6 +21,8 @@ def kind_name(kind) -> str:
         return f"list of {kind_name(kind.feature)}"
     if is_stored_file(kind):
         return "file"
+    if is_samples(kind):
+        return "samples and their rate"
     return kind.dtype if isinstance(kind, Value) else type(kind).__name__
 
 
@@ -27,8 +33,23 @@ def is_ready_features(kind) -> bool:
     return is_list(kind) and is_list(kind.feature) and is_value(kind.feature.feature, "float")
 
 
+def is_vector(kind) -> bool:
+    """Whether a column's type is one vector of floats for each row, such as an embedding."""
+    return is_list(kind) and is_value(kind.feature, "float")
+
+
+def is_samples(kind) -> bool:
+    """Whether a column's type is `{"array": samples, "sampling_rate": Hz}`, with or without a path."""
+    return isinstance(kind, dict) and {"array", "sampling_rate"} <= kind.keys() <= {"array", "sampling_rate", "path"}
+
+
 def is_stored_file(kind) -> bool:
     return isinstance(kind, dict) and kind == STORED_FILE
+
+
+def is_file(kind) -> bool:
+    """Whether a column's type is files of a medium: however they are typed, they are stored alike."""
+    return isinstance(kind, tuple(MEDIA.values())) or is_stored_file(kind) or is_value(kind, "binary")
 
 
 def is_list(kind) -> bool:
@@ -63,12 +84,40 @@ def undecoded_stream(stream: IterableDataset) -> IterableDataset:
     return stream.cast(Features(kinds))
 
 
+def stored_type(role: str, kind):
+    """The type of a column of the text or a medium in its stored form."""
+    if is_vector(kind):
+        return datasets.List(datasets.List(kind.feature))
+    return MEDIA[role](decode=False) if role in MEDIA and not is_ready_features(kind) else kind
+
+
+def stored_cell(role: str, kind, cell):
+    """A cell in the form of `stored_type`: an embedding is a sequence of one."""
+    if is_vector(kind):
+        return cell and [cell]
+    return stored_file(cell) if role in MEDIA and not is_ready_features(kind) else cell
+
+
 def stored_file(cell: dict | bytes | str | None) -> dict | None:
-    """A cell of a medium, however it came, as bytes or a path that can be opened."""
+    """A cell of a medium, however it came, as bytes or a path that can be opened; None where it is empty or blank."""
+    if isinstance(cell, str):
+        cell = {"bytes": None, "path": cell} if cell.strip() else None
     if cell is None or isinstance(cell, bytes):
         return cell and {"bytes": cell, "path": None}
-    cell = cell if isinstance(cell, dict) else {"bytes": None, "path": cell}
+    if "array" in cell:
+        return _stored_samples(cell["array"], cell["sampling_rate"])
     if cell["bytes"] is None and "://" in (cell["path"] or "") and not cell["path"].startswith("http"):
         with fsspec.open(cell["path"]) as file:  # a file of a folder on the Hub
             return {"bytes": file.read(), "path": cell["path"]}
     return cell
+
+
+def _stored_samples(samples: list | None, rate: int | None) -> dict | None:
+    """Samples (time,) or (channels, time) as the bytes of a WAV file of floats, which keeps their every bit."""
+    if samples is None:
+        return None
+    if not rate:
+        return {"bytes": None, "path": None}  # a bad row
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.asarray(samples, np.float32).T, int(rate), format="WAV", subtype="FLOAT")
+    return {"bytes": buffer.getvalue(), "path": None}

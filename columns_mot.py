@@ -1,26 +1,40 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Which column of a dataset holds what: the text, the pictures, the sound, the videos, the label."""
+"""Which column of a dataset holds what: the text, the pictures, the sound, the videos, the label.
+
+A column is known by its name, else by its type, else by what its cells hold. What looks like a label is no input unless a
+person names it, and of every column that is left out the reason is kept.
+"""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from urllib.parse import urlsplit
 
-from datasets import ClassLabel, Dataset, Features, IterableDataset, Video
+from datasets import ClassLabel, Dataset, Features, IterableDataset, Json, Video
+from datasets.packaged_modules.webdataset.webdataset import WebDataset
+from transformers.utils import logging
 
 from .column_types_mot import (
     MEDIA,
     cell_has_sound,
     element_of,
+    is_file,
+    is_list,
     is_ready_features,
-    is_stored_file,
+    is_samples,
     is_string,
     is_value,
+    is_vector,
     kind_name,
     undecoded_stream,
 )
 from .configuration_mot import MODALITIES
 
+logger = logging.get_logger(__name__)
+
+ROLES = ("label", "image", "audio", "video", "text")
 _KNOWN_NAMES = {
     "text": ("text", "text_features", "sentence", "caption", "transcription", "transcript", "utterance", "txt"),
     "image": ("image", "image_features", "img", "vision", "png", "jpg", "jpeg", "webp"),
@@ -40,17 +54,35 @@ _KNOWN_NAMES = {
         "regression_labels",
     ),
 }
-# String columns that are not prose, whatever else the dataset has.
-_NOT_PROSE = re.compile(r"(^|_)(ids?|idx|index|key|uuid|md5|paths?|files?|filename|name|url|speaker|split)$", re.I)
+_FEATURE_WORDS = re.compile("features|embeddings?|vectors?")  # clip_image_embedding
+# A column with one of these words in its name tells what the row is: an answer, never an input.
+_LABEL_WORDS = re.compile(
+    "labels?|targets?|class(es)?|cls|categor(y|ies)|emotions?|sentiments?|scores?|ratings?|stars|intents?|polarity|valence"
+    "|arousal|genres?|annotations?|gold"
+)
+# One that ends in one of these keeps books of the rows.
+_RECORD_WORDS = re.compile(
+    "ids?|idx|index|key|uuid|guid|md|sha|hash|paths?|files?|filename|names?|urls?|uri|speaker|author|user|gender|sex|age"
+    "|accent|language|lang|locale|license|date|time|timestamp"
+)
+_SPLIT_WORDS = re.compile("splits?|folds?|mode|set|subset|partition")
+_SUFFIXES = {
+    "image": set(WebDataset.IMAGE_EXTENSIONS),
+    "audio": set(WebDataset.AUDIO_EXTENSIONS),
+    "video": set(WebDataset.VIDEO_EXTENSIONS),
+}
 _LEFT_OUT = "none"
 _VIDEOS_LISTENED_TO = 20
+_ROWS_READ, _ROWS_OF_A_STREAM_READ = 10_000, 200  # to see what columns hold
+_CLASSES_REPEAT, _WORDS_OF_A_CLASS = 10, 5
 
 
 @dataclass(frozen=True)
 class ModalityColumns:
     """The names of the columns that hold each modality and the label; None where the dataset has no such column.
 
-    `audio` and `video` may be one column: then the sound is that of the video.
+    `audio` and `video` may be one column: then the sound is that of the video. `left_out` has the other columns that
+    `guess` saw, each with the reason.
     """
 
     text: str | None = None
@@ -58,6 +90,7 @@ class ModalityColumns:
     audio: str | None = None
     video: str | None = None
     label: str | None = None
+    left_out: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -72,16 +105,20 @@ class ModalityColumns:
         audio: str | None = None,
         video: str | None = None,
         label: str | None = None,
+        rows: Dataset | IterableDataset | None = None,
     ) -> "ModalityColumns":
         """Find the columns of a dataset that are not named.
 
         A well-known name decides first (folder builders type every `*_file_name` column as their own modality, so an
         `image` column may well be typed Audio), then the only column of the right type. A column of sequences of
         vectors, i.e. ready features, serves any modality, and a string column serves a medium as paths of files.
+        A column that is named like a label, an id, a split, ... is no input.
 
         Args:
             features: the `features` of the training split.
             text, image, audio, video, label: a column's name, None to have it found, or "none" to leave it out.
+            rows: the training split. With it, string columns are judged by what they hold, too: paths of files are a
+                medium, and what repeats as classes do, or has one value for each class, is no text.
 
         Raises:
             ValueError: a named column does not exist, has an unfit type or is named twice; several columns could be
@@ -90,24 +127,40 @@ class ModalityColumns:
         named = {"text": text, "image": image, "audio": audio, "video": video, "label": label}
         chosen = {role: None if name == _LEFT_OUT else name for role, name in named.items()}
         check_named(chosen, features)
-        # Text comes last: any string column that nothing else wanted may be it.
-        for role in ("label", "image", "audio", "video", "text"):
+        held = {} if rows is None else _what_strings_hold(rows, chosen["label"])
+        # The text comes last: it may be any string column that is nothing else.
+        for role in ROLES:
             if named[role] is None:
                 free = Features({name: kind for name, kind in features.items() if name not in chosen.values()})
-                chosen[role] = _find_label(free) if role == "label" else _find_modality(role, free)
-        columns = cls(**chosen)
+                chosen[role] = _find_label(free) if role == "label" else _find_modality(role, free, held)
+        rest = {name: kind for name, kind in features.items() if name not in chosen.values()}
+        left_out = {name: _why_left_out(name, kind, chosen, held.get(name)) for name, kind in rest.items()}
+        columns = cls(**chosen, left_out=left_out)
         if not columns.modalities:
-            raise ValueError(f"No column of text, image, audio or video was found. {_describe(features)}")
+            raise ValueError(
+                "No column of text, image, audio or video was found:\n"
+                + "\n".join(columns.lines(features)[-len(left_out) :])
+                + "\nName the one to take, as --text_column, --image_column, --audio_column or --video_column do."
+            )
+        if text is None and held.get(columns.text, _Held()).of_label:
+            logger.warning(
+                f"Column '{columns.text}' has one value for each class of '{held[columns.text].of_label}': a model that "
+                "reads it reads the answer. --text_column none leaves it out."
+            )
         return columns
 
     def lines(self, features: Features) -> list[str]:
-        """One line for each modality and the label: which column was taken, and of what type it is."""
+        """One line for each modality and the label: which column was taken, and of what type it is; and one for each
+        other column, with the reason why it was not."""
         lines = []
         for role in (*MODALITIES, "video", "label"):
             name = getattr(self, role)
             place = f"column '{name}' ({kind_name(features[name])})" if name else "no column"
             lines.append(f"{role}: " + ("sound track of " if role == "audio" and self.has_video_sound else "") + place)
-        return lines
+        return lines + [
+            f"left out: column '{name}' ({kind_name(features[name])}), {reason}"
+            for name, reason in self.left_out.items()
+        ]
 
     @property
     def has_video_sound(self) -> bool:
@@ -130,24 +183,30 @@ class ModalityColumns:
         return replace(self, audio=self.video) if any(cell_has_sound(cell) for cell in first) else self
 
 
-def _describe(features: Features) -> str:
+def describe_columns(features: Features) -> str:
     return "The columns are: " + ", ".join(f"'{name}' ({kind_name(kind)})" for name, kind in features.items()) + "."
 
 
-def check_named(chosen: dict[str, str | None], features: Features) -> None:
+def check_named(chosen: dict[str, str | None], features: Features, split_name: str | None = None) -> None:
+    of_split = f" in split '{split_name}'" if split_name else ""
     taken = {}
     for role, name in chosen.items():
         if name is None:
             continue
         if name not in features:
-            raise ValueError(f"There is no column '{name}' to take the {role} from. {_describe(features)}")
+            raise ValueError(
+                f"There is no column '{name}' to take the {role} from{of_split}. {describe_columns(features)}"
+            )
         if not (_is_label(features[name]) if role == "label" else _serves(role, features[name])):
             raise ValueError(
-                f"Column '{name}' ({kind_name(features[name])}) cannot be the {role}. {_describe(features)}"
+                f"Column '{name}' ({kind_name(features[name])}) cannot be the {role}{of_split}. {describe_columns(features)}"
             )
         if name in taken and (taken[name], role) != ("audio", "video"):  # together, the sound is that of the video
             raise ValueError(f"Column '{name}' is named both as {taken[name]} and as {role}; name another or 'none'.")
         taken[name] = role
+
+
+# ---- by name and type --------------------------------------------------------------------------------------------
 
 
 def _find_label(features: Features) -> str | None:
@@ -165,23 +224,58 @@ def label_candidates(features: Features) -> list[str]:
     ]
 
 
-def _find_modality(modality: str, features: Features) -> str | None:
-    by_name = _with_known_names(modality, [name for name, kind in features.items() if _serves(modality, kind)])
+def _find_modality(modality: str, features: Features, held: "dict[str, _Held]") -> str | None:
+    serving = [name for name, kind in features.items() if _serves(modality, kind)]
+    by_name = _with_known_names(modality, [name for name in serving if not is_vector(features[name])])
+    by_name += [name for name in serving if _is_named_features(modality, name) and not is_string(features[name])]
     if by_name:
         return by_name[0]
     if modality == "text":
-        return _only_one(
-            "text", [name for name in features if is_string(features[name]) and not _NOT_PROSE.search(name)]
-        )
+        prose = [name for name, kind in features.items() if is_string(kind) and _is_prose(name, held.get(name))]
+        return _only_one("text", prose)
     others = [name for other in _KNOWN_NAMES if other != modality for name in _with_known_names(other, features)]
-    of_type = [name for name, kind in features.items() if isinstance(kind, MEDIA[modality])]
-    return _only_one(modality, [name for name in of_type if name not in others])
+    of_type = [name for name, kind in features.items() if _is_of(modality, kind) and not _is_label_name(name)]
+    if of_type := [name for name in of_type if name not in others]:
+        return _only_one(modality, of_type)
+    paths = [name for name, found in held.items() if name in features and found.medium == modality]
+    return _only_one(modality, [name for name in paths if set(_words(name)) & set(_KNOWN_NAMES[modality])] or paths)
 
 
 def _with_known_names(role: str, columns: Iterable[str]) -> list[str]:
-    """The columns that have a well-known name, or end in one (`json.caption`), the best known first."""
-    columns = list(columns)
-    return [name for known in _KNOWN_NAMES[role] for name in columns if known in (name, name.rpartition(".")[2])]
+    """The columns that have a well-known name in any case, or end in one (`json.caption`), the best known first."""
+    columns = {name: name.lower() for name in columns}
+    return [name for k in _KNOWN_NAMES[role] for name, low in columns.items() if k in (low, low.rpartition(".")[2])]
+
+
+def _words(name: str) -> list[str]:
+    """imagePath, image_path and image-path1 are made of `image` and `path`."""
+    parts = re.split(r"[\W\d_]+|(?<=[a-z])(?=[A-Z])", name)
+    return [part.lower() for part in parts if part]
+
+
+def _is_named_features(modality: str, name: str) -> bool:
+    *first, last = _words(name) or [""]
+    return bool(_FEATURE_WORDS.fullmatch(last)) and any(word in _KNOWN_NAMES[modality] for word in first)
+
+
+def _is_label_name(name: str) -> bool:
+    return any(_LABEL_WORDS.fullmatch(word) for word in _words(name))
+
+
+def _is_prose(name: str, held: "_Held | None") -> bool:
+    return not _what_name_says(name) and not (held and held.reason)
+
+
+def _what_name_says(name: str) -> str | None:
+    """What a column keeps that is no input, told by its name."""
+    words = _words(name) or [""]
+    if _is_label_name(name):
+        return "named like a label"
+    if _SPLIT_WORDS.fullmatch(words[-1]):
+        return "named like a split"
+    if _RECORD_WORDS.fullmatch(words[-1]) or words[0] == "id":
+        return "named like an id, a path or another record of the row"
+    return None
 
 
 def _only_one(role: str, candidates: list[str]) -> str | None:
@@ -195,11 +289,91 @@ def _only_one(role: str, candidates: list[str]) -> str | None:
 def _serves(modality: str, kind) -> bool:
     if is_ready_features(kind) or is_string(kind):
         return True
+    if modality != "video" and is_vector(kind):
+        return True
     # Image, Audio and Video are stored alike (bytes and path), so one that is typed wrongly is cast at no cost.
-    is_file = isinstance(kind, tuple(MEDIA.values())) or is_stored_file(kind) or is_value(kind, "binary")
-    return modality != "text" and is_file
+    return modality != "text" and is_file(kind) or modality == "audio" and is_samples(kind)
+
+
+def _is_of(modality: str, kind) -> bool:
+    return isinstance(kind, MEDIA[modality]) or modality == "audio" and is_samples(kind)
 
 
 def _is_label(kind) -> bool:
     kind = element_of(kind)
-    return isinstance(kind, ClassLabel) or is_string(kind) or is_value(kind, "int", "uint", "bool", "float")
+    # Json is what `datasets` makes of mixed kinds of values, of which `learn_labels` says more.
+    return isinstance(kind, ClassLabel | Json) or is_string(kind) or is_value(kind, "int", "uint", "bool", "float")
+
+
+# ---- by what the cells hold --------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Held:
+    """What the cells of a string column hold: paths of a medium, one value for each class of another column, or what
+    else makes them no text."""
+
+    medium: str | None = None
+    of_label: str | None = None
+    reason: str | None = None
+
+
+def _what_strings_hold(rows: Dataset | IterableDataset, label: str | None) -> dict[str, _Held]:
+    """Of each string column, from rows that lie evenly in a split, or the first of a stream."""
+    strings = [name for name, kind in rows.features.items() if is_string(kind)]
+    labels = sorted({label, *label_candidates(rows.features)} - {None})
+    columns = _sample(rows, sorted({*strings, *labels})) if strings else {}
+    return {
+        name: _what_cells_hold(name, columns[name], {n: columns[n] for n in labels if n != name}) for name in strings
+    }
+
+
+def _sample(rows: Dataset | IterableDataset, columns: list[str]) -> dict[str, list]:
+    if isinstance(rows, IterableDataset):
+        first = list(islice(undecoded_stream(rows.select_columns(columns)), _ROWS_OF_A_STREAM_READ))
+        return {name: [row[name] for row in first] for name in columns}
+    step = -(-len(rows) // _ROWS_READ) or 1
+    return rows.with_format(None).select_columns(columns).select(range(0, len(rows), step))[:]
+
+
+def _what_cells_hold(name: str, cells: list[str | None], labels: dict[str, list]) -> _Held:
+    present = [i for i, cell in enumerate(cells) if cell is not None and cell.strip()]
+    values = Counter(cells[i] for i in present)
+    media = Counter(_medium_of(cells[i]) for i in present)
+    for medium in MEDIA:
+        if 2 * media[medium] > len(present):
+            return _Held(medium, reason=f"paths of files of {medium}")
+    if len(present) < 2 * len(values) or not values:  # hardly a value stands twice
+        return _Held()
+    if len(values) == 1:
+        return _Held(reason="the same in every row")
+    for label, classes in labels.items():
+        pairs = {(repr(classes[i]), cells[i]) for i in present}
+        if len(pairs) == len({repr(classes[i]) for i in present}) and len(present) >= 2 * len(pairs):
+            return _Held(of_label=label, reason=f"one value for each class of '{label}'")
+    is_short = all(len(value.split()) <= _WORDS_OF_A_CLASS for value in values)
+    if is_short and len(present) >= _CLASSES_REPEAT * len(values):
+        return _Held(reason=f"{len(values)} values in {len(present)} rows, as classes have")
+    return _Held()
+
+
+def _medium_of(path: str) -> str | None:
+    suffix = urlsplit(path.strip()).path.rpartition(".")[2].lower()
+    return next((medium for medium, suffixes in _SUFFIXES.items() if suffix in suffixes), None)
+
+
+def _why_left_out(name: str, kind, chosen: dict[str, str | None], held: _Held | None) -> str:
+    text = chosen["text"]
+    if says := _what_name_says(name):
+        return says + (f": --label_column {name} would learn it" if says.endswith("label") and _is_label(kind) else "")
+    if held and held.reason:
+        return held.reason
+    if is_string(kind):
+        return f"the text is column '{text}'" if text else "--text_column would take it"
+    if is_list(kind) and is_file(kind.feature):
+        return "several files in each row: give each a column of its own, or store them as a video"
+    if is_vector(kind) or is_ready_features(kind):
+        return "--text_column, --image_column or --audio_column would take it as ready features"
+    if role := next((role for role in MEDIA if _serves(role, kind)), None):
+        return f"the {role} is column '{chosen[role]}'" if chosen[role] else f"--{role}_column would take it"
+    return "a type that is no input"

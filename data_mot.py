@@ -8,6 +8,7 @@ a None cell is a modality that the row lacks. What the columns hold is decided i
 `labels_mot`, what is wrong with a row in `checks_mot`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from datasets import Audio, Dataset, DatasetDict, Features, Image, IterableDataset, Value
@@ -15,10 +16,21 @@ from datasets.utils import tqdm
 from transformers.utils import logging
 
 from .checks_mot import BadRows, ExampleCheck, count_by_kind
-from .column_types_mot import MEDIA, cell_has_sound, is_ready_features, is_string, stored_file, undecoded_stream
+from .column_types_mot import (
+    MEDIA,
+    cell_has_sound,
+    is_ready_features,
+    is_samples,
+    is_string,
+    is_vector,
+    stored_cell,
+    stored_file,
+    stored_type,
+    undecoded_stream,
+)
 from .columns_mot import ModalityColumns, check_named, label_candidates
 from .digits_mot import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
-from .labels_mot import LabelSpec, encode_labels, learn_labels, learn_stream_labels, readable_labels
+from .labels_mot import ADVICE, LabelColumn, LabelSpec, has_no_labels, learn_labels
 from .streams_mot import RowStream
 from .tokenizer_mot import train_tokenizer
 
@@ -28,11 +40,56 @@ logger = logging.get_logger(__name__)
 def prepare_splits(
     splits: DatasetDict, columns: ModalityColumns, problem_type: str | None = None
 ) -> tuple[DatasetDict, LabelSpec | None]:
-    """`prepare_split` for every split, with the labels learned from `train`; a streamed `train` is a `RowStream`."""
+    """`prepare_split` for every split, with the labels learned from `train`; a streamed `train` is a `RowStream`.
+
+    A test split without any label loses its label column, with a warning: it can be predicted.
+
+    Raises:
+        ValueError: a split other than `train` has a class that no row of `train` has.
+    """
+    train_first = {name: splits[name] for name in sorted(splits, key=lambda name: name != "train")}
     prepared, labels = type(splits)(), None
-    for name in sorted(splits, key=lambda name: name != "train"):
-        prepared[name], labels = prepare_split(splits[name], columns, labels, name, problem_type)
+    if columns.label is not None:
+        train_name, train = next(iter(train_first.items()))
+        check_named({"label": columns.label}, train.features, train_name)
+        labels = learn_labels(train_first, columns.label, problem_type)
+    for name, split in train_first.items():
+        of_split = columns
+        if name == "test" and labels is not None and has_no_labels(split, columns.label, labels):
+            logger.warning(f"Split '{name}' has no labels in column '{columns.label}': it can only be predicted.")
+            of_split = replace(columns, label=None)
+        prepared[name], _ = prepare_split(split, of_split, labels, name)
+    if labels is not None:
+        _check_classes(prepared, labels, columns.label)
     return prepared, labels
+
+
+def _check_classes(prepared: DatasetDict, labels: LabelSpec, column: str) -> None:
+    """Whether each class of a held-out split stands in a training row, for those that only a type declares, too."""
+    train, *others = prepared
+    if labels.problem_type == "regression" or isinstance(prepared[train], RowStream):
+        return
+    known = _classes_shown(prepared[train]["label"][:], labels).keys()
+    for name in others:
+        if "label" not in prepared[name].features:
+            continue
+        for index, row in _classes_shown(prepared[name]["label"][:], labels).items():
+            if index not in known:
+                raise ValueError(
+                    f"Label '{labels.names[index]}' of row {row} of split '{name}', column '{column}', is not among the "
+                    f"classes that rows of the training split have. {ADVICE}"
+                )
+
+
+def _classes_shown(encoded: list, labels: LabelSpec) -> dict[int, int]:
+    """Class id -> the first row that has it."""
+    rows = {}
+    several = labels.problem_type == "multi_label_classification"
+    for row, label in enumerate(encoded):
+        if label is not None:
+            for index in [i for i, hot in enumerate(label) if hot] if several else [label]:
+                rows.setdefault(index, row)
+    return rows
 
 
 def prepare_split(
@@ -45,8 +102,9 @@ def prepare_split(
     """Reduce a split to `text`, `image`, `audio`, `video` (those in `columns`) and `label`.
 
     Media are cast to undecoded cells, so reading a row opens no file. Labels become class ids (ClassLabel, strings,
-    whole numbers, booleans), multi-hot vectors (lists of those) or numbers (floats). Missing ones (None, NaN, class id
-    -1) become None, are counted in a warning, and do not count in training or evaluation.
+    whole numbers, booleans), multi-hot vectors (lists of those, or vectors of zeros and ones) or numbers (floats).
+    Missing ones (None, NaN, blank, class id -1) become None, are counted in a warning, and do not count in training or
+    evaluation.
 
     Args:
         split: any split of the dataset. The classes of a streamed one come from its type, or else from one pass over
@@ -54,7 +112,8 @@ def prepare_split(
         columns: which column holds what.
         labels: the labels of the training split; None learns them from this split.
         split_name: what error messages call the split.
-        problem_type: "regression" takes whole numbers, e.g. ratings, as numbers; by default they are classes.
+        problem_type: "regression" takes whole numbers, e.g. ratings, as numbers; "classification" takes whole floats as
+            classes; `labels_mot.learn_labels` says what holds by default.
 
     Returns:
         The reduced split, and the labels (None without a label column).
@@ -64,31 +123,48 @@ def prepare_split(
     """
     chosen = {role: getattr(columns, role) for role in (*columns.modalities, "label")}
     chosen = {role: name for role, name in chosen.items() if name is not None}
-    check_named(chosen, split.features)
+    check_named(chosen, split.features, split_name)
+    if columns.label is None:
+        labels = None
+    elif labels is None:
+        labels = learn_labels({split_name: split}, columns.label, problem_type)
     if isinstance(split, IterableDataset):
-        if columns.label is not None and labels is None:
-            labels = learn_stream_labels(split, columns.label, split_name, problem_type)
         return RowStream(split, chosen, labels, split_name), labels
     if columns.has_video_sound:
         del chosen["audio"]
     reduced = split.with_format(None).select_columns(list(chosen.values()))
     reduced = reduced.rename_columns({name: role for role, name in chosen.items()})
-    for modality in chosen:
-        if modality in MEDIA and not is_ready_features(reduced.features[modality]):
-            if isinstance(reduced.features[modality], Value):  # of paths, which may be a large_string, or of bytes
-                plain = "string" if is_string(reduced.features[modality]) else "binary"
-                reduced = reduced.cast_column(modality, Value(plain))
-            reduced = reduced.cast_column(modality, MEDIA[modality](decode=False))
+    for role in columns.modalities:
+        if role in chosen:
+            reduced = with_stored_cells(reduced, role, role)
     if columns.has_video_sound:
         reduced = _with_sound_tracks(reduced)
     if columns.label is None:
         return reduced, None
-
-    readable = readable_labels(reduced.features["label"], reduced["label"][:], split_name)
-    if labels is None:
-        labels = learn_labels(reduced.features["label"], readable, problem_type)
-    encoded = encode_labels(readable, labels, split_name)
+    column = LabelColumn(columns.label, reduced.features["label"], split_name)
+    readable = column.read_all(reduced["label"][:])
+    encoded = [column.encode(row, value, labels) for row, value in enumerate(readable)]
     return reduced.remove_columns("label").add_column("label", encoded, feature=labels.feature), labels
+
+
+def with_stored_cells(split: Dataset, role: str, name: str) -> Dataset:
+    """A column of the text or a medium in its stored form (`column_types_mot.stored_type`), under its own name."""
+    kind = split.features[name]
+    stored = stored_type(role, kind)
+    has_blanks = (
+        role in MEDIA and is_string(kind) and any(cell is not None and not cell.strip() for cell in split[name])
+    )
+    if is_vector(kind) or is_samples(kind) or has_blanks:
+        untyped = Image(decode=False) if role in MEDIA and not is_ready_features(stored) else stored
+        split = split.map(
+            lambda cell: {name: stored_cell(role, kind, cell)},
+            input_columns=name,
+            features=Features({**split.features, name: untyped}),
+            desc=f"Reading '{name}'",
+        )
+    elif isinstance(kind, Value) and role in MEDIA:  # of paths, which may be a large_string, or of bytes
+        split = split.cast_column(name, Value("string" if is_string(kind) else "binary"))
+    return split if split.features[name] == stored else split.cast_column(name, stored)
 
 
 def _with_sound_tracks(split: Dataset) -> Dataset:

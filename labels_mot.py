@@ -1,15 +1,21 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What a dataset's labels mean: classes, several classes at once, or scores; learned from the training split."""
+"""What a dataset's labels mean: classes, several classes at once, or scores.
+
+`learn_labels` learns it from the training split; a `LabelColumn` reads the cells of one split and encodes them as the
+`LabelSpec` says. Whatever the file made of them (whole numbers that a gap turned into floats, arrays of shape (N, 1),
+vectors of zeros and ones), the same labels mean the same.
+"""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import datasets
-from datasets import ClassLabel, IterableDataset, Value
+from datasets import ClassLabel, Dataset, IterableDataset, Json, Value
 from transformers.utils import logging
 
-from .column_types_mot import element_of, is_list, is_value, kind_name
+from .column_types_mot import element_of, is_list, is_string, is_value, kind_name
 
 logger = logging.get_logger(__name__)
 
@@ -19,11 +25,13 @@ class LabelSpec:
     """What a dataset's labels mean, learned from its training split.
 
     `problem_type` is transformers' name of it: "single_label_classification", "multi_label_classification" or
-    "regression". `names` are the classes in the order of their ids, empty for regression.
+    "regression". `names` are the classes in the order of their ids, empty for regression. `multi_hot` says that the
+    dataset gives several classes as a vector of zeros and ones, not as a list of classes.
     """
 
     problem_type: str
     names: tuple[str, ...] = ()
+    multi_hot: bool = False
 
     @property
     def num_labels(self) -> int:
@@ -47,84 +55,286 @@ class LabelSpec:
         return Value("float32")
 
 
-def learn_stream_labels(stream: IterableDataset, column: str, split_name: str, problem_type: str | None) -> LabelSpec:
-    kind = stream.features[column]
-    is_known = problem_type == "regression" or isinstance(element_of(kind), ClassLabel) or is_value(kind, "float")
-    values = [] if is_known else [row[column] for row in stream.select_columns(column)]
-    return learn_labels(kind, readable_labels(kind, values, split_name), problem_type)
+class LabelColumn:
+    """The label column of one split, one cell at a time; errors name the column, the split and the row.
 
+    Args:
+        name: what the dataset calls it.
+        kind: its type.
+        split_name: what messages call the split.
+    """
 
-def readable_labels(kind, values: list, split_name: str) -> list:
-    """Labels as strings, numbers or lists of those, with class ids replaced by their names; None for missing ones."""
-    readable = [readable_label(value, element_of(kind)) for value in values]
-    missing = [row for row, value in enumerate(readable) if value is None]
-    if missing and len(missing) == len(values):
-        raise ValueError(f"No row of split '{split_name}' has a label: label some, or name another label column.")
-    if missing:
-        logger.warning(
-            f"{len(missing)} of {len(values)} rows of '{split_name}' have no label and do not count "
-            f"(rows {shortened(missing)})."
+    def __init__(self, name: str, kind, split_name: str):
+        self.name, self.kind, self.split_name = name, kind, split_name
+        self.element = element_of(kind)
+
+    def read(self, row: int, cell):
+        """A cell as a string, a number or a list of those, class ids replaced by their names; None where it is missing."""
+        members = cell if isinstance(cell, list) else [cell]
+        if any(_is_missing(member, self.element) for member in members):
+            return None
+        if isinstance(self.element, ClassLabel):
+            members = [self._class_name(row, member) for member in members]
+        return members if isinstance(cell, list) else members[0]
+
+    def _class_name(self, row: int, class_id: int) -> str:
+        names = self.element.names
+        if not 0 <= class_id < len(names):
+            raise self.error(
+                row, f"is class {class_id}, but the column has the {len(names)} classes {shortened(names)}"
+            )
+        return names[class_id]
+
+    def read_all(self, cells: list) -> list:
+        readable = [self.read(row, cell) for row, cell in enumerate(cells)]
+        missing = [row for row, value in enumerate(readable) if value is None]
+        if missing and len(missing) == len(cells):
+            raise self.no_labels()
+        if missing:
+            logger.warning(
+                f"{len(missing)} of {len(cells)} rows of '{self.split_name}' have no label and do not count "
+                f"(rows {shortened(missing)})."
+            )
+        return readable
+
+    def encode(self, row: int, value, labels: LabelSpec):
+        """A label that was read, as `LabelSpec.feature` stores it."""
+        if value is None:
+            return None
+        if labels.problem_type == "multi_label_classification":
+            value = value if isinstance(value, list) else [value]
+            return self._vector(row, value, labels) if labels.multi_hot else self._hot(row, value, labels)
+        if isinstance(value, list):
+            if len(value) != 1:
+                raise self.error(row, value, "is not one label, as each row of the training split has.")
+            value = value[0]
+        return self._number(row, value) if labels.problem_type == "regression" else self._id(row, value, labels)
+
+    def _number(self, row: int, value) -> float:
+        if isinstance(value, bool | str):
+            raise self.error(row, value, "is not a number, as each of the training split is.")
+        return float(value)
+
+    def _id(self, row: int, value, labels: LabelSpec) -> int:
+        class_id = labels.label2id.get(_class_of(value))
+        if class_id is None:
+            raise self.error(
+                row,
+                _class_of(value),
+                f"is not among the {labels.num_labels} classes of the training split: {shortened(labels.names)}. {ADVICE}",
+            )
+        return class_id
+
+    def _hot(self, row: int, classes: list, labels: LabelSpec) -> list[float]:
+        ids = {self._id(row, name, labels) for name in classes}
+        return [float(index in ids) for index in range(labels.num_labels)]
+
+    def _vector(self, row: int, vector: list, labels: LabelSpec) -> list[float]:
+        if len(vector) != labels.num_labels or not _is_multi_hot(vector):
+            raise self.error(
+                row, vector, f"is not a vector of {labels.num_labels} zeros and ones as in the training split."
+            )
+        return [float(member) for member in vector]
+
+    def error(self, row: int, label, problem: str) -> ValueError:
+        return ValueError(
+            f"Label {label!r} of row {row} of split '{self.split_name}', column '{self.name}', {problem}"
         )
-    return readable
+
+    def no_labels(self) -> ValueError:
+        return ValueError(
+            f"No row of split '{self.split_name}' has a label in column '{self.name}': label some, name another column with "
+            "--label_column, or another split."
+        )
 
 
-def readable_label(value, element):
-    members = value if isinstance(value, list) else [value]
-    if any(_is_missing(member, element) for member in members):
-        return None
-    if isinstance(element, ClassLabel):
-        members = [element.int2str(member) for member in members]
-    return members if isinstance(value, list) else members[0]
+ADVICE = (
+    "A model cannot learn a class that no training row shows: add such rows to the training split, take these out, or "
+    "name other splits (--test_split none leaves the test split out)."
+)
+
+
+def _class_of(value) -> str:
+    """The name of a class; a whole number is one, be it 2 or 2.0."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _is_multi_hot(vector: list) -> bool:
+    return all(not isinstance(member, str) and member in (0, 1) for member in vector)
 
 
 def shortened(values: Sequence, most: int = 10) -> str:
     return ", ".join(map(str, values[:most])) + (", ..." if len(values) > most else "")
 
 
-def _is_missing(label, kind) -> bool:
+def _is_missing(label, element) -> bool:
     if label is None or (isinstance(label, float) and not math.isfinite(label)):
         return True
-    return isinstance(kind, ClassLabel) and label == -1  # what the Hub's unlabelled test splits hold
+    if isinstance(label, str):
+        return not label.strip()
+    return isinstance(element, ClassLabel) and label == -1  # what the Hub's unlabelled test splits hold
 
 
-def learn_labels(kind, readable: list, problem_type: str | None) -> LabelSpec:
-    readable = [label for label in readable if label is not None]
-    element, several = element_of(kind), is_list(kind)
-    numeric = is_value(element, "int", "uint", "float")
-    if problem_type not in (None, "regression"):
-        raise ValueError(f"`problem_type` may be None or 'regression', got '{problem_type}'.")
-    if is_value(element, "float") or problem_type == "regression":
-        if several or not numeric:
-            raise ValueError(
-                f"Regression needs one number for each row, got a label column of type {kind_name(kind)}."
-            )
+def has_no_labels(split: Dataset | IterableDataset, column: str, labels: LabelSpec) -> bool:
+    """Whether a split is unlabelled: without the column, or with none but missing labels and the class -1."""
+    if column not in split.features:
+        return True
+    if isinstance(split, IterableDataset):
+        return False
+    element = element_of(split.features[column])
+    cells = split.with_format(None)[column][:]
+    is_unknown = "-1" not in labels.names and is_value(element, "int", "float") and labels.problem_type != "regression"
+    return all(
+        cell == -1 and is_unknown or not isinstance(cell, list) and _is_missing(cell, element) for cell in cells
+    )
+
+
+# ---- what the labels of a training split mean --------------------------------------------------------------------
+
+
+def learn_labels(splits: Mapping[str, Dataset | IterableDataset], column: str, task: str | None = None) -> LabelSpec:
+    """What a label column means, from its training split.
+
+    Args:
+        splits: the training split under its name, and others, in which a missing label turns whole numbers into floats
+            just as well.
+        column: the name of the label column.
+        task: "regression" takes whole numbers as numbers, "classification" takes floats that are whole as classes; by
+            default whole numbers are classes, and floats are numbers unless they are whole beside a missing label.
+
+    Raises:
+        ValueError: the labels are not what the task needs, are of mixed kinds, or do not tell two classes apart.
+    """
+    split_name, train = next(iter(splits.items()))
+    labels = LabelColumn(column, train.features[column], split_name)
+    kind, element = labels.kind, labels.element
+    if task not in (None, "classification", "regression"):
+        raise ValueError(f"`problem_type` may be None, 'classification' or 'regression', got '{task}'.")
+    if isinstance(kind, Json):
+        raise _mixed_kinds(labels, train)
+    if isinstance(element, ClassLabel) and task != "regression":
+        several = is_list(kind) and getattr(kind, "length", -1) != 1
+        return _classes(element.names, several, labels)
+    values = [(row, value) for row, value in _read_rows(labels, train, task) if value is not None]
+    if not values and task != "regression":
+        raise labels.no_labels()
+    is_flat = not is_list(kind) or _has_one_each(kind, values)
+    if is_flat and is_list(kind):
+        values = [(row, value[0]) for row, value in values]
+    if _are_scores(labels, is_flat, values, task, splits):
         return LabelSpec("regression")
-    if isinstance(element, ClassLabel):
-        names = element.names
-    else:
-        # Sorted before they become strings, so that class 10 comes after class 9.
-        names = [str(value) for value in sorted({value for row in readable for value in (row if several else [row])})]
+    if not is_flat and not is_string(element) and (names := _names_of_vectors(labels, values)):
+        return LabelSpec("multi_label_classification", names, multi_hot=True)
+    members = {member for _, value in values for member in ([value] if is_flat else value)}
+    # Sorted before they become strings, so that class 10 comes after class 9.
+    names = list(dict.fromkeys(_class_of(member) for member in sorted(members)))
+    _check_spelling(names, labels)
+    return _classes(names, not is_flat, labels)
+
+
+def _classes(names: list[str], several: bool, labels: LabelColumn) -> LabelSpec:
     if len(names) < 2 and not several:
-        raise ValueError(f"A classification needs two classes or more, the training labels have {list(names)}.")
+        raise ValueError(
+            f"A classification needs two classes or more, but the labels of split '{labels.split_name}', column "
+            f"'{labels.name}', are all of {list(names)}."
+        )
     return LabelSpec("multi_label_classification" if several else "single_label_classification", tuple(names))
 
 
-def encode_labels(readable: list, labels: LabelSpec, split_name: str) -> list:
-    return [encode_label(value, labels, row, split_name) for row, value in enumerate(readable)]
+def _read_rows(labels: LabelColumn, train: Dataset | IterableDataset, task: str | None) -> Iterable[tuple]:
+    """(row, label) of as many rows as tell what the labels mean: of a stream of scores those up to the first fraction."""
+    is_stream = isinstance(train, IterableDataset)
+    column = train.select_columns(labels.name)
+    cells = (row[labels.name] for row in column) if is_stream else column.with_format(None)[labels.name][:]
+    for row, cell in enumerate(cells):
+        value = labels.read(row, cell)
+        yield row, value
+        if is_stream and (task == "regression" or (isinstance(value, float) and not value.is_integer())):
+            return
 
 
-def encode_label(value, labels: LabelSpec, row: int, split_name: str):
-    """A readable label as `LabelSpec.feature` stores it."""
-    if value is None:
-        return None
-    if labels.problem_type == "regression":
-        return float(value)
-    class_ids, ids = labels.label2id, []
-    for name in value if isinstance(value, list) else [value]:
-        if str(name) not in class_ids:
+def _has_one_each(kind, values: list[tuple]) -> bool:
+    """Whether lists are the rows of an array (N, 1). Lists of strings that happen to hold one are several classes."""
+    return getattr(kind, "length", -1) == 1 or (
+        not is_string(element_of(kind)) and all(len(value) == 1 for _, value in values)
+    )
+
+
+def _are_scores(labels: LabelColumn, is_flat: bool, values: list[tuple], task: str | None, splits: Mapping) -> bool:
+    """Whether labels are numbers to be predicted rather than classes."""
+    element, is_float = labels.element, is_value(labels.element, "float")
+    if task == "regression":
+        if not is_flat or not is_value(element, "int", "uint", "float"):
             raise ValueError(
-                f"Label '{name}' of row {row} of split '{split_name}' is not among the {labels.num_labels} "
-                f"classes of the training split: {shortened(labels.names)}."
+                f"Regression needs one number for each row, but column '{labels.name}' of split '{labels.split_name}' is "
+                f"{kind_name(labels.kind)}: name another with --label_column."
             )
-        ids.append(class_ids[str(name)])
-    return [float(index in ids) for index in range(labels.num_labels)] if isinstance(value, list) else ids[0]
+        return True
+    if not is_flat or not is_float:
+        return False
+    fraction = next((row for row, value in values if not value.is_integer()), None)
+    if task == "classification":
+        if fraction is not None:
+            raise labels.error(
+                fraction, f"is {dict(values)[fraction]}: floats are --task regression, not classification."
+            )
+        return False
+    if fraction is not None:
+        return True
+    has_gap = any(_has_gap(split, labels.name) for split in splits.values())
+    if has_gap:
+        logger.warning(
+            f"Column '{labels.name}' holds whole numbers, and floats only since labels are missing: they are taken as "
+            "classes. --task regression takes them as scores."
+        )
+    return not has_gap
+
+
+def _has_gap(split: Dataset | IterableDataset, column: str) -> bool:
+    if column not in split.features:
+        return False
+    cells = split.select_columns(column)
+    rows = (row[column] for row in (cells if isinstance(split, IterableDataset) else cells.with_format(None)))
+    return any(_is_missing(cell[0] if isinstance(cell, list) and cell else cell, None) for cell in rows)
+
+
+def _names_of_vectors(labels: LabelColumn, values: list[tuple]) -> tuple[str, ...] | None:
+    """ "0", "1", ... where every row is a vector of zeros and ones; None where rows are lists of classes."""
+    lengths = {len(value) for _, value in values}
+    is_whole = len(lengths) == 1
+    if is_whole and lengths != {1} and all(_is_multi_hot(value) for _, value in values):
+        return tuple(map(str, range(*lengths)))
+    is_number = is_value(labels.element, "int", "uint")
+    for row, value in values:
+        if not is_number or (is_whole and len(set(value)) < len(value)):
+            raise labels.error(
+                row,
+                value,
+                "is neither a vector of zeros and ones, as long as those of all rows, nor a list of different classes.",
+            )
+    return None
+
+
+def _check_spelling(names: list[str], labels: LabelColumn) -> None:
+    """Refuses '1' beside '1.0', which some rows of a table with numbers and words can hold."""
+    for name in names:
+        whole = re.fullmatch(r"([+-]?\d+)\.0+", name)
+        if whole and whole[1] in names:
+            raise ValueError(
+                f"Column '{labels.name}' of split '{labels.split_name}' mixes '{whole[1]}' and '{name}', which are one number: "
+                "write each class in one way."
+            )
+
+
+def _mixed_kinds(labels: LabelColumn, train: Dataset | IterableDataset) -> ValueError:
+    kinds = {}
+    for row, cells in enumerate(train.select_columns(labels.name)):
+        kinds.setdefault(type(cells[labels.name]).__name__, (row, cells[labels.name]))
+    kinds.pop("NoneType", None)
+    found = " and ".join(f"{value!r} ({kind}, row {row})" for kind, (row, value) in kinds.items())
+    if len(kinds) == 1:  # the reader gives both as numbers
+        value = next(iter(kinds.values()))[1]
+        found = f"numbers and text, such as {value!r} and '{value}'"
+    return ValueError(
+        f"Column '{labels.name}' of split '{labels.split_name}' mixes kinds of labels: {found}. Write all in one way."
+    )

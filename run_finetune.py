@@ -274,7 +274,7 @@ def load_data(
     if data.task == "pretraining":
         names["label"] = "none"
     features = splits["train"].features
-    columns = ModalityColumns.guess(features, **names)
+    columns = ModalityColumns.guess(features, **names, rows=splits["train"])
     if data.audio_column is None:
         columns = columns.with_video_sound(splits["train"])
     if report is not None:  # on one process of several
@@ -285,7 +285,7 @@ def load_data(
         raise ValueError(
             f"No label column was found among {', '.join(splits['train'].column_names)}: name it with --label_column."
         )
-    splits, labels = prepare_splits(splits, columns, "regression" if data.task == "regression" else None)
+    splits, labels = prepare_splits(splits, columns, data.task if data.task in ("classification", "regression") else None)
     check_task(data, columns, labels)
     if data.max_train_samples is not None:
         splits["train"] = draw_rows(splits["train"], data.max_train_samples, seed)

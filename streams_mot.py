@@ -12,15 +12,13 @@ from transformers.utils import logging
 
 from .checks_mot import BadRows, ExampleCheck
 from .column_types_mot import (
-    MEDIA,
     cell_has_sound,
-    element_of,
-    is_ready_features,
     is_string,
-    stored_file,
+    stored_cell,
+    stored_type,
     undecoded_stream,
 )
-from .labels_mot import LabelSpec, encode_label, readable_label
+from .labels_mot import LabelColumn, LabelSpec
 
 logger = logging.get_logger(__name__)
 
@@ -46,16 +44,12 @@ class RowStream:
     ):
         self.source = undecoded_stream(source.select_columns(sorted(set(columns.values()))))
         self.columns, self.labels, self.split_name = columns, labels, split_name
-        self.label_element = element_of(source.features[columns["label"]]) if "label" in columns else None
-        self.features = Features({role: self._feature(role, source.features[name]) for role, name in columns.items()})
+        self.kinds = {role: source.features[name] for role, name in columns.items()}
+        self.features = Features(
+            {role: labels.feature if role == "label" else stored_type(role, kind) for role, kind in self.kinds.items()}
+        )
         self.on_bad_example, self.report = "skip", None
         self.seed, self.buffer_size = 0, 0
-
-    def _feature(self, role: str, kind):
-        """The type of a column as `prepare_split` would store it."""
-        if role == "label":
-            return self.labels.feature
-        return kind if role not in MEDIA or is_ready_features(kind) else MEDIA[role](decode=False)
 
     @property
     def column_names(self) -> list[str]:
@@ -99,15 +93,13 @@ class RowStream:
             bad.add(index, problem)
 
     def _prepared(self, index: int, row: dict) -> dict:
-        prepared = {role: row[name] for role, name in self.columns.items()}
-        for role in MEDIA:
-            if role in prepared and not is_ready_features(self.features[role]):
-                prepared[role] = stored_file(prepared[role])
+        cells = {role: row[name] for role, name in self.columns.items()}
+        prepared = {role: stored_cell(role, self.kinds[role], cell) for role, cell in cells.items() if role != "label"}
         if self.columns.get("audio") == self.columns.get("video", "") and not cell_has_sound(prepared["video"]):
             prepared["audio"] = None
-        if "label" in prepared:
-            label = readable_label(prepared["label"], self.label_element)
-            prepared["label"] = encode_label(label, self.labels, index, self.split_name)
+        if "label" in cells:
+            column = LabelColumn(self.columns["label"], self.kinds["label"], self.split_name)
+            prepared["label"] = column.encode(index, column.read(index, cells["label"]), self.labels)
         return prepared
 
     def sample(self) -> Dataset:

@@ -379,9 +379,14 @@ def test_ids_follow_the_names_of_train_in_every_split():
 @pytest.mark.parametrize(
     ("train", "test", "kind", "message"),
     [
-        (["a", "b"], ["a", "c"], None, "Label 'c' of row 1 of split 'test' is not among the 2 classes.*: a, b"),
+        (
+            ["a", "b"],
+            ["a", "c"],
+            None,
+            "Label 'c' of row 1 of split 'test', column 'target', is not among the 2 classes.*: a, b",
+        ),
         ([["a", "b"]], [["a"], ["d"]], None, "Label 'd' of row 1 of split 'test'"),
-        ([0, 1], [-1, -1], CLASSES, "No row of split 'test' has a label"),
+        ([-1, -1], [0, 1], CLASSES, "No row of split 'train' has a label"),
         (["a", "a"], ["a"], None, "two classes or more"),
     ],
 )
