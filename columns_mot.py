@@ -197,7 +197,7 @@ def check_named(chosen: dict[str, str | None], features: Features, split_name: s
             raise ValueError(
                 f"There is no column '{name}' to take the {role} from{of_split}. {describe_columns(features)}"
             )
-        if not (_is_label(features[name]) if role == "label" else _serves(role, features[name])):
+        if not (is_label(features[name]) if role == "label" else _serves(role, features[name])):
             raise ValueError(
                 f"Column '{name}' ({kind_name(features[name])}) cannot be the {role}{of_split}. {describe_columns(features)}"
             )
@@ -218,7 +218,7 @@ def _find_label(features: Features) -> str | None:
 
 def label_candidates(features: Features) -> list[str]:
     """The columns with a well-known name, or else the class labels of any name."""
-    labels = {name: kind for name, kind in features.items() if _is_label(kind)}
+    labels = {name: kind for name, kind in features.items() if is_label(kind)}
     return _with_known_names("label", labels) or [
         name for name, kind in labels.items() if isinstance(element_of(kind), ClassLabel)
     ]
@@ -299,7 +299,7 @@ def _is_of(modality: str, kind) -> bool:
     return isinstance(kind, MEDIA[modality]) or modality == "audio" and is_samples(kind)
 
 
-def _is_label(kind) -> bool:
+def is_label(kind) -> bool:
     kind = element_of(kind)
     # Json is what `datasets` makes of mixed kinds of values, of which `learn_labels` says more.
     return isinstance(kind, ClassLabel | Json) or is_string(kind) or is_value(kind, "int", "uint", "bool", "float")
@@ -365,7 +365,7 @@ def _medium_of(path: str) -> str | None:
 def _why_left_out(name: str, kind, chosen: dict[str, str | None], held: _Held | None) -> str:
     text = chosen["text"]
     if says := _what_name_says(name):
-        return says + (f": --label_column {name} would learn it" if says.endswith("label") and _is_label(kind) else "")
+        return says + (f": --label_column {name} would learn it" if says.endswith("label") and is_label(kind) else "")
     if held and held.reason:
         return held.reason
     if is_string(kind):

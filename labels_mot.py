@@ -71,7 +71,7 @@ class LabelColumn:
     def read(self, row: int, cell):
         """A cell as a string, a number or a list of those, class ids replaced by their names; None where it is missing."""
         members = cell if isinstance(cell, list) else [cell]
-        if any(_is_missing(member, self.element) for member in members):
+        if any(is_missing(member, self.element) for member in members):
             return None
         if isinstance(self.element, ClassLabel):
             members = [self._class_name(row, member) for member in members]
@@ -130,7 +130,7 @@ class LabelColumn:
         return [float(index in ids) for index in range(labels.num_labels)]
 
     def _vector(self, row: int, vector: list, labels: LabelSpec) -> list[float]:
-        if len(vector) != labels.num_labels or not _is_multi_hot(vector):
+        if len(vector) != labels.num_labels or not is_multi_hot(vector):
             raise self.error(
                 row, vector, f"is not a vector of {labels.num_labels} zeros and ones as in the training split."
             )
@@ -159,7 +159,7 @@ def _class_of(value) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _is_multi_hot(vector: list) -> bool:
+def is_multi_hot(vector: list) -> bool:
     return all(not isinstance(member, str) and member in (0, 1) for member in vector)
 
 
@@ -167,7 +167,7 @@ def shortened(values: Sequence, most: int = 10) -> str:
     return ", ".join(map(str, values[:most])) + (", ..." if len(values) > most else "")
 
 
-def _is_missing(label, element) -> bool:
+def is_missing(label, element) -> bool:
     if label is None or (isinstance(label, float) and not math.isfinite(label)):
         return True
     if isinstance(label, str):
@@ -184,9 +184,7 @@ def has_no_labels(split: Dataset | IterableDataset, column: str, labels: LabelSp
     element = element_of(split.features[column])
     cells = split.with_format(None)[column][:]
     is_unknown = "-1" not in labels.names and is_value(element, "int", "float") and labels.problem_type != "regression"
-    return all(
-        cell == -1 and is_unknown or not isinstance(cell, list) and _is_missing(cell, element) for cell in cells
-    )
+    return all(cell == -1 and is_unknown or not isinstance(cell, list) and is_missing(cell, element) for cell in cells)
 
 
 # ---- what the labels of a training split mean --------------------------------------------------------------------
@@ -295,14 +293,14 @@ def _has_gap(split: Dataset | IterableDataset, column: str) -> bool:
         return False
     cells = split.select_columns(column)
     rows = (row[column] for row in (cells if isinstance(split, IterableDataset) else cells.with_format(None)))
-    return any(_is_missing(cell[0] if isinstance(cell, list) and cell else cell, None) for cell in rows)
+    return any(is_missing(cell[0] if isinstance(cell, list) and cell else cell, None) for cell in rows)
 
 
 def _names_of_vectors(labels: LabelColumn, values: list[tuple]) -> tuple[str, ...] | None:
     """ "0", "1", ... where every row is a vector of zeros and ones; None where rows are lists of classes."""
     lengths = {len(value) for _, value in values}
     is_whole = len(lengths) == 1
-    if is_whole and lengths != {1} and all(_is_multi_hot(value) for _, value in values):
+    if is_whole and lengths != {1} and all(is_multi_hot(value) for _, value in values):
         return tuple(map(str, range(*lengths)))
     is_number = is_value(labels.element, "int", "uint")
     for row, value in values:

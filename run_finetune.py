@@ -59,6 +59,7 @@ from mot.metrics_mot import compute_metrics, sentiment_metrics
 from mot.optimization_mot import add_lora
 from mot.report_mot import Run, print_table, save_examples, usage_lines, write_card
 from mot.sources_mot import load_splits
+from mot.splits_mot import draw_rows
 from mot.training_mot import (
     CachedDataset,
     EncodedDataset,
@@ -285,7 +286,9 @@ def load_data(
         raise ValueError(
             f"No label column was found among {', '.join(splits['train'].column_names)}: name it with --label_column."
         )
-    splits, labels = prepare_splits(splits, columns, data.task if data.task in ("classification", "regression") else None)
+    splits, labels = prepare_splits(
+        splits, columns, data.task if data.task in ("classification", "regression") else None
+    )
     check_task(data, columns, labels)
     if data.max_train_samples is not None:
         splits["train"] = draw_rows(splits["train"], data.max_train_samples, seed)
@@ -343,19 +346,6 @@ def check_task(data: DataArguments, columns: ModalityColumns, labels: LabelSpec 
         )
     if data.task == "retrieval" and len(columns.modalities) < 2:
         raise ValueError(f"Retrieval needs two modalities or more; found {', '.join(columns.modalities)}.")
-
-
-def draw_rows(train: datasets.Dataset | RowStream, number: int, seed: int) -> datasets.Dataset | RowStream:
-    """`number` rows, of each class its share; of a stream the first."""
-    if isinstance(train, RowStream):
-        return train.take(number)
-    if not 0 < number <= len(train):
-        raise ValueError(f"--max_train_samples is {number}, but the training split has {len(train)} rows.")
-    if number == len(train):
-        return train
-    is_classes = isinstance(train.features.get("label"), datasets.ClassLabel)
-    by_label = "label" if is_classes and number >= train.features["label"].num_classes else None
-    return train.train_test_split(train_size=number, seed=seed, stratify_by_column=by_label)["train"]
 
 
 def image_geometry(train: datasets.Dataset, model: ModelArguments) -> tuple[int, int]:

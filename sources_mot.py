@@ -16,9 +16,8 @@ from pathlib import Path
 
 import datasets
 import fsspec
-import numpy as np
 import pyarrow as pa
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, IterableDataset, Value, Video
+from datasets import Dataset, DatasetDict, Features, Image, IterableDataset, Value, Video
 from datasets.data_files import get_data_patterns
 from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
@@ -27,6 +26,7 @@ from transformers.utils import logging
 
 from .data_mot import label_candidates, stored_file, undecoded_stream
 from .mmsa_mot import read_mmsa
+from .splits_mot import cut_validation
 
 logger = logging.get_logger(__name__)
 
@@ -51,7 +51,7 @@ def load_splits(
 ) -> DatasetDict | dict[str, Dataset | IterableDataset]:
     """Load a dataset as exactly three splits: `train`, `validation` and `test`.
 
-    Without a validation split, a tenth of the training rows becomes one (stratified when the label is a ClassLabel).
+    Without a validation split, a tenth of the training rows becomes one, of each class its share.
     Without a test split, the validation split stands for it, with a warning.
 
     Args:
@@ -77,7 +77,8 @@ def load_splits(
         return _stream_splits(splits, dataset_name, max_eval_rows)
     train, validation, test = (splits.get(name) for name in ("train", "validation", "test"))
     if validation is None:
-        train, validation = _cut_validation(train, seed, label_column)
+        column = label_column or next(iter(label_candidates(train.features)), None)
+        train, validation = cut_validation(train, seed, column)
     if test is None:
         test = validation
         logger.warning(f"Dataset '{dataset_name}' has no 'test' split: its validation split stands for it.")
@@ -344,22 +345,3 @@ def _with_named_medium(split: Dataset | IterableDataset):
         if suffix.removeprefix(".") in kinds and medium not in split.features:
             return split.rename_column("image", medium)
     return split
-
-
-# ---- what a dataset lacks ----------------------------------------------------------------------------------------
-
-
-def _cut_validation(train: Dataset, seed: int, label_column: str | None) -> tuple[Dataset, Dataset]:
-    if len(train) < 2:
-        raise ValueError(
-            f"Cannot cut a validation split from a training split of {len(train)} rows; give one of your own."
-        )
-    column = label_column or next(iter(label_candidates(train.features)), None)
-    shuffled = np.random.default_rng(seed).permutation(len(train))
-    if isinstance(train.features.get(column), ClassLabel):
-        labels = np.array([-1 if label is None else label for label in train[column][:]])
-        shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    # Every tenth row of a random order that goes class by class holds a tenth of each class.
-    held_out = shuffled[1::10]
-    kept = np.setdiff1d(shuffled, held_out)
-    return train.select(kept), train.select(np.sort(held_out))

@@ -1,0 +1,120 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Some rows of a split, of each class its share: those that are cut off for validation, those that are drawn to train on.
+
+Rows are put into a random order that goes class by class (scores: tenth by tenth), of which some are taken that lie evenly
+in it. That asks of no class for more than it has.
+"""
+
+import math
+from collections import Counter
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Json
+
+from .column_types_mot import element_of, is_list, is_value
+from .columns_mot import is_label
+from .labels_mot import is_missing, is_multi_hot
+from .streams_mot import RowStream
+
+_HELD_OUT = 0.1  # of the training rows
+
+
+def cut_validation(train: Dataset, seed: int, label_column: str | None) -> tuple[Dataset, Dataset]:
+    """A training split and a tenth of it, of each class its share; the last row of a class stays in the training split.
+
+    Args:
+        seed: decides which rows.
+        label_column: of classes, lists of classes, vectors of zeros and ones, or scores; None or an unknown name draws
+            from all rows alike.
+
+    Raises:
+        ValueError: there is no row to be spared.
+    """
+    classes = _classes_of_rows(train, label_column)
+    held_out = _share_of_each(classes, math.ceil(_HELD_OUT * len(train)), seed)
+    left = Counter(name for row in set(range(len(train))) - set(held_out) for name in classes[row])
+    spared = []
+    for row in held_out:
+        if all(left[name] for name in classes[row]):
+            spared.append(row)
+        else:
+            left.update(classes[row])
+    if not spared:
+        raise ValueError(
+            f"Cannot cut a validation split from a training split of {len(train)} rows, of which none can be spared: give "
+            "one of your own, named with --validation_split."
+        )
+    return train.select(sorted(set(range(len(train))) - set(spared))), train.select(sorted(spared))
+
+
+def draw_rows(train: Dataset | RowStream, number: int, seed: int) -> Dataset | RowStream:
+    """`number` rows of a prepared split, of each class its share; of a stream the first.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    if number <= 0:
+        raise ValueError(f"--max_train_samples is {number}, expected a number of rows from 1.")
+    if isinstance(train, RowStream):
+        return train.take(number)
+    if number > len(train):
+        raise ValueError(f"--max_train_samples is {number}, but the training split has {len(train)} rows.")
+    return train.select(sorted(_share_of_each(_classes_of_rows(train, "label"), number, seed)))
+
+
+def _classes_of_rows(split: Dataset, column: str | None) -> list[tuple]:
+    """The classes of each row, none where its label is missing; of scores their tenth; none of labels that are ids."""
+    kind = split.features.get(column)
+    if not is_label(kind) or isinstance(kind, Json):
+        return [()] * len(split)
+    cells = split.with_format(None)[column][:]
+    values = [None if _has_gap(cell, element_of(kind)) else cell for cell in cells]
+    if is_list(kind) and not isinstance(kind.feature, ClassLabel):
+        values = _classes_of_vectors(values)
+    rows = [() if v is None else tuple(dict.fromkeys(v)) if isinstance(v, list) else (v,) for v in values]
+    number = Counter(name for row in rows for name in row)
+    are_ids = 2 * list(number.values()).count(1) > len(split)
+    if is_value(element_of(kind), "int", "uint", "float") and (are_ids or any(name % 1 for name in number)):
+        return _tenths(rows)
+    return [()] * len(split) if are_ids else rows
+
+
+def _classes_of_vectors(values: list[list | None]) -> list[list | None]:
+    """Where every row is a vector of zeros and ones, the places of the ones; else the lists of classes as they are."""
+    present = [value for value in values if value is not None]
+    if len({len(value) for value in present}) != 1 or len(present[0]) == 1 or not all(map(is_multi_hot, present)):
+        return values
+    return [value and [place for place, hot in enumerate(value) if hot] for value in values]
+
+
+def _has_gap(cell, element) -> bool:
+    return any(is_missing(member, element) for member in (cell if isinstance(cell, list) else [cell]))
+
+
+def _tenths(scores: list[tuple]) -> list[tuple]:
+    """Which tenth of all scores, from the lowest, each row's is of."""
+    present = [row for row, score in enumerate(scores) if score]
+    by_score = sorted(present, key=lambda row: scores[row])
+    tenth = {row: (10 * rank // len(present),) for rank, row in enumerate(by_score)}
+    return [tenth.get(row, ()) for row in range(len(scores))]
+
+
+def _share_of_each(classes: list[tuple], number: int, seed: int) -> list[int]:
+    """So many rows, which lie evenly in a random order that goes class by class."""
+    evenly = (np.arange(number) + 0.5) * len(classes) / number
+    return _class_by_class(classes, seed)[evenly.astype(int)].tolist()
+
+
+def _class_by_class(classes: list[tuple], seed: int) -> np.ndarray:
+    """A random order of all rows in which those of a class, of several its rarest, stand together."""
+    number = Counter(name for row in classes for name in row)
+    several = any(len(row) > 1 for row in classes)
+
+    def place(name) -> tuple:
+        return (number[name] if several else 0, isinstance(name, str), name)
+
+    keys = [sorted(map(place, row)) for row in classes]
+    ranks = {tuple(key): rank for rank, key in enumerate(sorted(map(tuple, keys)))}
+    shuffled = np.random.default_rng(seed).permutation(len(classes))
+    rank_of_row = np.array([ranks[tuple(key)] for key in keys], dtype=int)
+    return shuffled[np.argsort(rank_of_row[shuffled], kind="stable")]
