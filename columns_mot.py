@@ -71,7 +71,7 @@ _SUFFIXES = {
     "audio": set(WebDataset.AUDIO_EXTENSIONS),
     "video": set(WebDataset.VIDEO_EXTENSIONS),
 }
-_LEFT_OUT = "none"
+LEFT_OUT = "none"
 _VIDEOS_LISTENED_TO = 20
 _ROWS_READ, _ROWS_OF_A_STREAM_READ = 10_000, 200  # to see what columns hold
 _CLASSES_REPEAT, _WORDS_OF_A_CLASS = 10, 5
@@ -125,7 +125,7 @@ class ModalityColumns:
                 meant; there is no modality at all.
         """
         named = {"text": text, "image": image, "audio": audio, "video": video, "label": label}
-        chosen = {role: None if name == _LEFT_OUT else name for role, name in named.items()}
+        chosen = {role: None if name == LEFT_OUT else name for role, name in named.items()}
         check_named(chosen, features)
         held = {} if rows is None else _what_strings_hold(rows, chosen["label"])
         # The text comes last: it may be any string column that is nothing else.

@@ -28,13 +28,37 @@ from .column_types_mot import (
     stored_type,
     undecoded_stream,
 )
-from .columns_mot import ModalityColumns, check_named, label_candidates
+from .columns_mot import LEFT_OUT, ModalityColumns, check_named, label_candidates
 from .digits_mot import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
 from .labels_mot import ADVICE, LabelColumn, LabelSpec, has_no_labels, learn_labels
 from .streams_mot import RowStream
 from .tokenizer_mot import train_tokenizer
 
 logger = logging.get_logger(__name__)
+
+
+def find_columns(split: Dataset | IterableDataset, **named: str | None) -> ModalityColumns:
+    """Which column of a training split is what (`ModalityColumns.guess`), the sound of its videos among them unless the
+    `audio` is named or "none"."""
+    columns = ModalityColumns.guess(split.features, **named, rows=split)
+    return columns if named.get("audio") else columns.with_video_sound(split)
+
+
+def read_rows(
+    split: Dataset, columns: ModalityColumns, on_bad_example: str = "skip", split_name: str | None = None
+) -> tuple[Dataset, dict[str, str]]:
+    """The good rows of a split with all their columns, those of media stored as files, as an index keeps them; and the
+    column of each kind ("text", "image", "audio", "video")."""
+    name = split_name or str(split.split or "unnamed")
+    prepared, _ = prepare_split(split, replace(columns, label=None), split_name=name)
+    rows, of_kind = split.with_format(None), {kind: getattr(columns, kind) for kind in columns.modalities}
+    for kind, column in of_kind.items():
+        if not (kind == "audio" and columns.has_video_sound):
+            rows = with_stored_cells(rows, kind, column)
+    if columns.has_video_sound:
+        rows, of_kind["audio"] = rows.add_column("audio", prepared["audio"][:], feature=Audio(decode=False)), "audio"
+    good = good_rows(prepared, on_bad_example, name)
+    return rows if len(good) == len(rows) else rows.select(good), of_kind
 
 
 def prepare_splits(
@@ -205,40 +229,47 @@ def drop_bad_examples(
     report = report and Path(report)
     if isinstance(split, RowStream):
         return split.checked(on_bad_example, report)
-    name = split_name or str(split.split or "unnamed")
+    good = good_rows(split, on_bad_example, split_name or str(split.split or "unnamed"), report)
+    return split if len(good) == len(split) else split.select(good)
+
+
+def good_rows(split: Dataset, on_bad_example: str, split_name: str, report: Path | None = None) -> list[int]:
+    """The numbers of the rows that `drop_bad_examples` keeps."""
     undecoded = split.with_format(None)
     for column in MEDIA:
         if isinstance(split.features.get(column), tuple(MEDIA.values())):
             undecoded = undecoded.cast_column(column, MEDIA[column](decode=False))
 
-    check, good, bad = ExampleCheck(split.features), [], BadRows(name, on_bad_example, report)
-    for row, example in enumerate(tqdm(undecoded, desc=f"Checking '{name}'", unit="row")):
+    check, good, bad = ExampleCheck(split.features), [], BadRows(split_name, on_bad_example, report)
+    for row, example in enumerate(tqdm(undecoded, desc=f"Checking '{split_name}'", unit="row")):
         problem = check(example)
         if problem is None:
             good.append(row)
         else:
             bad.add(row, problem)
-    if not bad.rows:
-        return split
-    summary = f"skipped {len(split) - len(good)} of {len(split)} rows of '{name}': {count_by_kind(bad.rows)}"
-    if not good:
-        raise ValueError(f"No row is left: {summary}.")
-    logger.warning(summary + (f"; {report} names each with its reason" if report else ""))
-    return split.select(good)
+    if bad.rows:
+        summary = f"skipped {len(split) - len(good)} of {len(split)} rows of '{split_name}': {count_by_kind(bad.rows)}"
+        if not good:
+            raise ValueError(f"No row is left: {summary}.")
+        logger.warning(summary + (f"; {report} names each with its reason" if report else ""))
+    return good
 
 
 __all__ = [
     "DIGITS_FEATURES",
     "DIGIT_NAMES",
+    "LEFT_OUT",
     "LabelSpec",
     "ModalityColumns",
     "RowStream",
     "drop_bad_examples",
+    "find_columns",
     "is_ready_features",
     "label_candidates",
     "load_digits_dataset",
     "prepare_split",
     "prepare_splits",
+    "read_rows",
     "stored_file",
     "train_tokenizer",
     "undecoded_stream",

@@ -49,6 +49,7 @@ from mot.data_mot import (
     ModalityColumns,
     RowStream,
     drop_bad_examples,
+    find_columns,
     is_ready_features,
     load_digits_dataset,
     prepare_splits,
@@ -107,10 +108,14 @@ class DataArguments:
     validation_split: str | None = field(
         default=None,
         metadata={
-            "help": "'validation', 'valid', 'val', 'dev' or 'eval' if not given, or a tenth of the training rows."
+            "help": "'validation', 'valid', 'val', 'dev' or 'eval' if not given, or a tenth of the training rows; 'none' "
+            "takes these though there is one."
         },
     )
-    test_split: str | None = field(default=None, metadata={"help": "'test' if not given, or the validation split."})
+    test_split: str | None = field(
+        default=None,
+        metadata={"help": "'test' if not given, or the validation split; 'none' leaves the test split out."},
+    )
     streaming: bool = field(
         default=False,
         metadata={
@@ -267,28 +272,24 @@ def load_data(
     data: DataArguments, seed: int, report: Path | None = None
 ) -> tuple[dict[str, datasets.Dataset | RowStream], LabelSpec | None]:
     """
-    The three splits with columns `text`, `image`, `audio`, `video`, `label`, without rows that cannot be read, which
-    `report` names; and what the labels mean. Sets `data.task` where it was not given, and says which columns it took.
+    The splits (no `test` under --test_split none) with columns `text`, `image`, `audio`, `video`, `label`, without rows
+    that cannot be read, which `report` names; and what the labels mean. A test split without labels has no `label`. Sets
+    `data.task` where it was not given, and says of every column what becomes of it.
     """
     splits = read_splits(data, seed)
     names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
     if data.task == "pretraining":
         names["label"] = "none"
-    features = splits["train"].features
-    columns = ModalityColumns.guess(features, **names, rows=splits["train"])
-    if data.audio_column is None:
-        columns = columns.with_video_sound(splits["train"])
+    columns = find_columns(splits["train"], **names)
+    lines = columns.lines(splits["train"].features)
     if report is not None:  # on one process of several
         report.unlink(missing_ok=True)
-        print("\n".join(columns.lines(features)))
+        print("\n".join(lines))
         print("Name another with --text_column, --image_column, ...; 'none' leaves one out.")
     if columns.label is None and data.task not in ("retrieval", "pretraining"):
-        raise ValueError(
-            f"No label column was found among {', '.join(splits['train'].column_names)}: name it with --label_column."
-        )
-    splits, labels = prepare_splits(
-        splits, columns, data.task if data.task in ("classification", "regression") else None
-    )
+        raise ValueError("\n".join(["No label column was found: name it with --label_column.", *lines]))
+    kind = data.task if data.task in ("classification", "regression") else None
+    splits, labels = prepare_splits(splits, columns, kind)
     check_task(data, columns, labels)
     if data.max_train_samples is not None:
         splits["train"] = draw_rows(splits["train"], data.max_train_samples, seed)
@@ -335,8 +336,6 @@ def check_task(data: DataArguments, columns: ModalityColumns, labels: LabelSpec 
     kind = None if labels is None else labels.problem_type
     if data.task is None:
         data.task = "regression" if kind == "regression" else "classification"
-    if data.task == "classification" and kind == "regression":
-        raise ValueError(f"Column '{columns.label}' holds floats, which is --task regression, not classification.")
     if data.sentiment_metrics and data.task != "regression":
         raise ValueError(f"--sentiment_metrics are for --task regression, not {data.task}.")
     if data.task == "retrieval" and kind not in (None, "single_label_classification"):

@@ -8,11 +8,14 @@ mot search outputs/index --audio bell.wav --modality image
 
 import argparse
 import sys
+from collections.abc import Sequence
 
+from datasets import Dataset
 from transformers import AutoModel, AutoProcessor
 
 import mot  # noqa: F401  (registers the classes)
-from mot.data_mot import load_digits_dataset
+from mot.configuration_mot import MODALITIES
+from mot.data_mot import LEFT_OUT, ModalityColumns, find_columns, load_digits_dataset, read_rows
 from mot.retrieval_mot import KINDS, Index, build_index
 from mot.sources_mot import load_split
 
@@ -36,11 +39,31 @@ def index(arguments: list[str]) -> None:
     parser.add_argument("--model", required=True, help="a retrieval checkpoint on the Hub or in a folder")
     parser.add_argument("--output_dir", required=True)
     parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--dataset_config", help="the dataset's configuration, if it has several")
+    parser.add_argument("--dataset_revision", help="a branch, tag or commit of a dataset on the Hub")
+    parser.add_argument("--on_bad_example", choices=("skip", "raise"), default="skip", help="rows that cannot be read")
+    for kind in (*MODALITIES, "video"):
+        parser.add_argument(f"--{kind}_column", help="found as in training if not given; 'none' leaves it out")
     options = parser.parse_args(arguments)
-    is_embedded = options.dataset == "digits"
-    rows = load_digits_dataset()[options.split] if is_embedded else load_split(options.dataset, options.split)
-    found = build_index(rows, *load(options.model), options.output_dir, batch_size=options.batch_size)
+    model, processor = load(options.model)
+    if options.dataset == "digits":
+        split = load_digits_dataset()[options.split]
+    else:
+        split = load_split(options.dataset, options.split, options.dataset_config, options.dataset_revision)
+    columns = columns_to_embed(split, options, model.config.modalities)
+    print("\n".join(columns.lines(split.features)))
+    rows, of_kind = read_rows(split, columns, options.on_bad_example, options.split)
+    found = build_index(rows, model, processor, options.output_dir, of_kind, options.batch_size)
     print(f"{len(found):,} rows in {options.output_dir}; search them with: mot search {options.output_dir} --text ...")
+
+
+def columns_to_embed(split: Dataset, options: argparse.Namespace, modalities: Sequence[str]) -> ModalityColumns:
+    """The columns that a training run would take, of the modalities that the model has."""
+    named = {kind: getattr(options, f"{kind}_column") for kind in (*MODALITIES, "video")}
+    for kind in named:
+        if named[kind] is None and ("image" if kind == "video" else kind) not in modalities:
+            named[kind] = LEFT_OUT
+    return find_columns(split, **named)
 
 
 def search(arguments: list[str]) -> None:

@@ -24,7 +24,7 @@ from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from huggingface_hub import snapshot_download
 from transformers.utils import logging
 
-from .data_mot import label_candidates, stored_file, undecoded_stream
+from .data_mot import LEFT_OUT, label_candidates, stored_file, undecoded_stream
 from .mmsa_mot import read_mmsa
 from .splits_mot import cut_validation
 
@@ -49,7 +49,7 @@ def load_splits(
     streaming: bool = False,
     max_eval_rows: int = 2000,
 ) -> DatasetDict | dict[str, Dataset | IterableDataset]:
-    """Load a dataset as exactly three splits: `train`, `validation` and `test`.
+    """Load a dataset as exactly three splits: `train`, `validation` and `test`, or without `test` where it is left out.
 
     Without a validation split, a tenth of the training rows becomes one, of each class its share.
     Without a test split, the validation split stands for it, with a warning.
@@ -63,7 +63,7 @@ def load_splits(
         label_column: the column to stratify by; by default the one `ModalityColumns.guess` would take.
         revision: a branch, tag or commit of a dataset on the Hub.
         split_names: what the dataset calls its splits, such as `{"train": "train_clean", "test": "test_other"}`,
-            where that is not train, validation (valid, val, dev, eval) and test.
+            where that is not train, validation (valid, val, dev, eval) and test; "none" leaves validation or test out.
         streaming: give `train` as an `IterableDataset`, which is read as it is trained on and never kept. It needs a
             validation split of the dataset's own.
         max_eval_rows: of a stream, validation and test are read into memory up to so many rows, the first ones.
@@ -73,25 +73,30 @@ def load_splits(
     """
     splits = _read_splits(os.path.expanduser(dataset_name), dataset_config, revision, streaming)
     splits = _with_usual_names(splits, split_names or {}, dataset_name)
+    is_tested = (split_names or {}).get("test") != LEFT_OUT
     if streaming:
-        return _stream_splits(splits, dataset_name, max_eval_rows)
+        return _stream_splits(splits, dataset_name, max_eval_rows, is_tested)
     train, validation, test = (splits.get(name) for name in ("train", "validation", "test"))
     if validation is None:
         column = label_column or next(iter(label_candidates(train.features)), None)
         train, validation = cut_validation(train, seed, column)
+    if not is_tested:
+        return DatasetDict(train=train, validation=validation)
     if test is None:
         test = validation
         logger.warning(f"Dataset '{dataset_name}' has no 'test' split: its validation split stands for it.")
     return DatasetDict(train=train, validation=validation, test=test)
 
 
-def load_split(dataset_name: str, split: str = "train") -> Dataset:
+def load_split(
+    dataset_name: str, split: str = "train", dataset_config: str | None = None, revision: str | None = None
+) -> Dataset:
     """One split of a dataset, with all its rows in their order.
 
     Raises:
         ValueError: there is no such split.
     """
-    splits = _read_splits(os.path.expanduser(dataset_name), None, None, streaming=False)
+    splits = _read_splits(os.path.expanduser(dataset_name), dataset_config, revision, streaming=False)
     if split not in splits:
         raise ValueError(f"Dataset '{dataset_name}' has no split '{split}'; it has {', '.join(sorted(splits))}.")
     return splits[split]
@@ -103,6 +108,8 @@ def _with_usual_names(splits: Mapping, names: Mapping[str, str | None], dataset_
     renamed = {}
     for role, candidates in usual.items():
         wanted = names.get(role)
+        if wanted == LEFT_OUT and role != "train":
+            continue
         if wanted is not None and wanted not in splits:
             raise ValueError(f"Dataset '{dataset_name}' has no split '{wanted}' for {role}; it has {sorted(splits)}.")
         found = wanted or next((name for name in candidates if name in splits), None)
@@ -116,14 +123,16 @@ def _with_usual_names(splits: Mapping, names: Mapping[str, str | None], dataset_
     return renamed
 
 
-def _stream_splits(splits: dict, dataset_name: str, max_eval_rows: int) -> dict[str, Dataset | IterableDataset]:
+def _stream_splits(
+    splits: dict, dataset_name: str, max_eval_rows: int, is_tested: bool
+) -> dict[str, Dataset | IterableDataset]:
     if "validation" not in splits:
         raise ValueError(
             f"Dataset '{dataset_name}' has no validation split, and a tenth of a stream cannot be drawn at random. Name "
             f"a split to validate on with --validation_split (there is {sorted(splits)}), or read it without --streaming."
         )
     held_out = {name: _first_rows(splits[name], max_eval_rows, name) for name in splits if name != "train"}
-    if "test" not in held_out:
+    if "test" not in held_out and is_tested:
         held_out["test"] = held_out["validation"]
         logger.warning(f"Dataset '{dataset_name}' has no 'test' split: its validation split stands for it.")
     return {"train": with_features(splits["train"]), **held_out}

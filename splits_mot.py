@@ -39,7 +39,7 @@ def cut_validation(train: Dataset, seed: int, label_column: str | None) -> tuple
             spared.append(row)
         else:
             left.update(classes[row])
-    if not spared:
+    if not spared or len(spared) == len(train):
         raise ValueError(
             f"Cannot cut a validation split from a training split of {len(train)} rows, of which none can be spared: give "
             "one of your own, named with --validation_split."
