@@ -1,19 +1,44 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The tokenizer that a run trains on its own texts."""
+"""The tokenizer that a run trains on its own texts: WordPiece as in BERT, for any language.
+
+A text is normalised (`_NORMALIZER`), cut at spaces and punctuation, then at characters that training never met, and each
+piece becomes the longest entries of the vocabulary that make it up.
+"""
 
 import string
 from collections.abc import Iterable
+from itertools import groupby
 
-from transformers import BertTokenizer
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import WordPiece
+from tokenizers.trainers import WordPieceTrainer
+from transformers import PreTrainedTokenizerFast
 
 from .checks_mot import is_absent
 
+_SPECIAL_TOKENS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+# A zero-width space separates words of Thai, Khmer and others. Marks stay, and letters with them are one character
+# however they were typed.
+_NORMALIZER = normalizers.Sequence(
+    [normalizers.Replace("\u200b", " "), normalizers.BertNormalizer(strip_accents=False), normalizers.NFC()]
+)
+_ALL_CHARACTERS = 0x110000  # of Unicode
+_LONGEST_PIECE = 100  # beyond which WordPiece gives up; a sentence of a language without spaces may be longer
 
-def train_tokenizer(texts: Iterable[str | None], vocab_size: int = 8000, model_max_length: int = 512) -> BertTokenizer:
+
+def train_tokenizer(
+    texts: Iterable[str | None], vocab_size: int = 8000, model_max_length: int = 512
+) -> PreTrainedTokenizerFast:
     """Train a lower-casing WordPiece tokenizer, as BERT's, with [PAD], [UNK], [CLS], [SEP] and [MASK] as ids 0 to 4.
 
-    English letters, digits and punctuation are always in the vocabulary, so a new word falls into pieces rather than
-    to [UNK].
+    Accents and other nonspacing marks are kept. Every character of the texts is in the vocabulary, and English letters,
+    digits and punctuation always are, so a new word falls into pieces, of which only characters never met are [UNK].
 
     Args:
         texts: the training texts; None (a row without text) is passed over.
@@ -30,21 +55,55 @@ def train_tokenizer(texts: Iterable[str | None], vocab_size: int = 8000, model_m
         )
     # Each letter once at the start of a word and once inside, which WordPiece counts as two entries.
     characters = " ".join(2 * character for character in string.ascii_lowercase + string.digits) + string.punctuation
-    settings = {"do_lower_case": True, "model_input_names": ["input_ids", "attention_mask"]}
-    tokenizer = BertTokenizer(**settings)
+    backend = _backend({token: i for i, token in enumerate(_SPECIAL_TOKENS.values())})
     # Named in advance, the inner letters get the same ids in every run, and so do the pieces that are merged from them.
-    letters = [f"##{letter}" for letter in sorted(_inner_letters([*texts, characters], tokenizer.backend_tokenizer))]
-    trained = tokenizer.train_new_from_iterator(
-        [texts, [characters]],
+    letters = [f"##{letter}" for letter in sorted(_inner_letters([*texts, characters], backend))]
+    trainer = WordPieceTrainer(
         vocab_size=vocab_size,
-        new_special_tokens=letters,
+        special_tokens=[*_SPECIAL_TOKENS.values(), *letters],
         min_frequency=2,
+        limit_alphabet=_ALL_CHARACTERS,
         show_progress=False,
     )
-    return BertTokenizer(vocab=trained.get_vocab(), model_max_length=model_max_length, **settings)
+    backend.train_from_iterator([*texts, characters], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_with_known_characters(backend.get_vocab()),
+        model_max_length=model_max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        **_SPECIAL_TOKENS,
+    )
 
 
-def _inner_letters(texts: Iterable[str], backend) -> set[str]:
+def _backend(vocab: dict[str, int]) -> Tokenizer:
+    backend = Tokenizer(WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=_LONGEST_PIECE))
+    backend.normalizer = _NORMALIZER
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(prefix="##")
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return backend
+
+
+def _with_known_characters(vocab: dict[str, int]) -> Tokenizer:
+    """A backend for which an unknown character is [UNK] by itself, not with all that no space parts from it."""
+    known = _ranges(entry for entry in vocab if len(entry) == 1)
+    pieces = Regex(f"[{known}]{{1,{_LONGEST_PIECE}}}|[^{known}]")
+    backend = _backend(vocab)
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Split(pieces, "isolated")]
+    )
+    return backend
+
+
+def _ranges(characters: Iterable[str]) -> str:
+    """A set of characters as a regular expression writes it."""
+    codes = sorted(map(ord, characters))
+    runs = (list(run) for _, run in groupby(enumerate(codes), lambda pair: pair[1] - pair[0]))
+    return "".join(f"\\x{{{run[0][1]:X}}}-\\x{{{run[-1][1]:X}}}" for run in runs)
+
+
+def _inner_letters(texts: Iterable[str], backend: Tokenizer) -> set[str]:
     """The characters that stand within a word of any text, not at its start, as the tokenizer sees it."""
     chunks = {chunk for text in texts for chunk in text.split()}
     normalized = (backend.normalizer.normalize_str(chunk) for chunk in chunks)
