@@ -74,7 +74,8 @@ _SUFFIXES = {
 LEFT_OUT = "none"
 _VIDEOS_LISTENED_TO = 20
 _ROWS_READ, _ROWS_OF_A_STREAM_READ = 10_000, 200  # to see what columns hold
-_CLASSES_REPEAT, _WORDS_OF_A_CLASS = 10, 5
+# Names of classes have few words and stand in many rows: of so many words, at least in so many rows each.
+_ROWS_OF_A_CLASS = {2: 2, 5: 5}
 
 
 @dataclass(frozen=True)
@@ -351,8 +352,8 @@ def _what_cells_hold(name: str, cells: list[str | None], labels: dict[str, list]
         pairs = {(repr(classes[i]), cells[i]) for i in present}
         if len(pairs) == len({repr(classes[i]) for i in present}) and len(present) >= 2 * len(pairs):
             return _Held(of_label=label, reason=f"one value for each class of '{label}'")
-    is_short = all(len(value.split()) <= _WORDS_OF_A_CLASS for value in values)
-    if is_short and len(present) >= _CLASSES_REPEAT * len(values):
+    words = max(len(value.split()) for value in values)
+    if any(words <= most and len(present) >= rows * len(values) for most, rows in _ROWS_OF_A_CLASS.items()):
         return _Held(reason=f"{len(values)} values in {len(present)} rows, as classes have")
     return _Held()
 

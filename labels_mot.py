@@ -80,9 +80,7 @@ class LabelColumn:
     def _class_name(self, row: int, class_id: int) -> str:
         names = self.element.names
         if not 0 <= class_id < len(names):
-            raise self.error(
-                row, f"is class {class_id}, but the column has the {len(names)} classes {shortened(names)}"
-            )
+            raise self.error(row, class_id, f"is not the id of one of the {len(names)} classes {shortened(names)}.")
         return names[class_id]
 
     def read_all(self, cells: list) -> list:
@@ -274,7 +272,7 @@ def _are_scores(labels: LabelColumn, is_flat: bool, values: list[tuple], task: s
     if task == "classification":
         if fraction is not None:
             raise labels.error(
-                fraction, f"is {dict(values)[fraction]}: floats are --task regression, not classification."
+                fraction, dict(values)[fraction], "is no class: floats are --task regression, not classification."
             )
         return False
     if fraction is not None:

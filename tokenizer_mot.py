@@ -104,8 +104,11 @@ def _ranges(characters: Iterable[str]) -> str:
 
 
 def _inner_letters(texts: Iterable[str], backend: Tokenizer) -> set[str]:
-    """The characters that stand within a word of any text, not at its start, as the tokenizer sees it."""
-    chunks = {chunk for text in texts for chunk in text.split()}
-    normalized = (backend.normalizer.normalize_str(chunk) for chunk in chunks)
-    words = (word for chunk in normalized for word, _ in backend.pre_tokenizer.pre_tokenize_str(chunk))
-    return {letter for word in words for letter in word[1:]}
+    """The characters of the texts that can stand within a word, as the tokenizer sees it."""
+    characters = {character for text in texts for character in backend.normalizer.normalize_str(text)}
+
+    def is_inner(character: str) -> bool:
+        word = backend.normalizer.normalize_str(f"a{character}a")
+        return len(backend.pre_tokenizer.pre_tokenize_str(word)) == 1
+
+    return {character for character in characters if not character.isspace() and is_inner(character)}

@@ -36,8 +36,10 @@ from mot.data_mot import (
     train_tokenizer,
 )
 from mot.decoding_mot import read_audio
-from mot.run_finetune import main
-from mot.sources_mot import load_splits
+from mot.labels_mot import LabelColumn
+from mot.run_finetune import DataArguments, load_data, main
+from mot.sources_mot import load_splits, with_features
+from mot.splits_mot import cut_validation, draw_rows
 from mot.training_mot import (
     EncodedDataset,
     EpochCallback,
@@ -318,6 +320,174 @@ def test_a_wrong_or_ambiguous_column_is_an_error_that_names_the_columns(named, m
         ModalityColumns.guess(features, **named)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "label",
+        "Class",
+        "emotion_label",
+        "target_text",
+        "categoryName",
+        "sentiment",
+        "json.category",
+        "gold",
+        "id",
+        "clip_id",
+        "videoId",
+        "image_name",
+        "speaker",
+        "split",
+        "fold",
+        "mode",
+        "set",
+        "Dialogue_ID",
+    ],
+)
+def test_a_column_named_like_a_label_an_id_or_a_split_is_no_input_unless_it_is_named(name):
+    features = Features({"photo": Image(), name: Value("string"), "age": Value("int64")})
+    assert ModalityColumns.guess(features).modalities == ("image",)
+    assert ModalityColumns.guess(features, label="none").text is None
+    assert ModalityColumns.guess(features, text=name).text == name
+
+
+def test_a_picture_named_like_a_label_is_no_input():
+    assert ModalityColumns.guess(Features({"photo": Image(), "target": Image()})).image == "photo"
+
+
+def test_known_names_match_in_any_case():
+    features = Features({"Utterance": Value("string"), "JPG": Image(), "Remark": Value("string"), "LABEL": CLASSES})
+    assert ModalityColumns.guess(features) == ModalityColumns("Utterance", "JPG", label="LABEL")
+
+
+def as_streams_too(split):
+    return split, split.to_iterable_dataset()
+
+
+def of_classes(**columns):
+    """30 rows of three classes with other columns: a list or, for a class each, a tuple."""
+    columns = {
+        name: [values[i % 3] if isinstance(values, tuple) else values[i] for i in range(30)]
+        for name, values in columns.items()
+    }
+    return Dataset.from_dict({"label": [i % 3 for i in range(30)], "voice": ["a.wav"] * 30} | columns)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (("glad", "sad", "sad"), "one value for each class of 'label'"),
+        (
+            ("It is a cat that I see here", "It is a dog that I see here", "a bird"),
+            "one value for each class of 'label'",
+        ),
+        (["en"] * 30, "the same in every row"),
+        (["north", "south"] * 15, "2 values in 30 rows, as classes have"),
+    ],
+)
+def test_strings_that_repeat_as_classes_do_are_no_text(values, reason):
+    for rows in as_streams_too(of_classes(remark=values)):
+        columns = ModalityColumns.guess(rows.features, rows=rows)
+        assert columns.text is None and columns.left_out["remark"] == reason
+        assert ModalityColumns.guess(rows.features, rows=rows, text="remark").text == "remark"
+
+
+def test_real_texts_of_any_name_are_taken_short_and_repeated_as_they_may_be(digits):
+    for rows in as_streams_too(digits["train"].rename_column("text", "remark")):
+        assert ModalityColumns.guess(rows.features, rows=rows).text == "remark"
+    rows = of_classes(remark=[f"take number {i % 12}" for i in range(30)])
+    assert ModalityColumns.guess(rows.features, rows=rows).text == "remark"
+
+
+def test_a_known_text_that_gives_the_class_away_is_taken_with_a_warning(caplog):
+    rows = of_classes(caption=("a cat", "a dog", "a bird"))
+    assert ModalityColumns.guess(rows.features, rows=rows).text == "caption"
+    assert "Column 'caption' has one value for each class of 'label'" in caplog.text
+
+
+@pytest.mark.parametrize("task", ["pretraining", "retrieval"])
+def test_pretraining_and_retrieval_read_no_label(task, tmp_path):
+    rows = [{"picture": "a.png", "sound": "a.wav", "mood": ["glad", "sad", "angry"][i % 3]} for i in range(30)]
+    (tmp_path / "a.png").write_bytes(GOOD_IMAGE), (tmp_path / "a.wav").write_bytes(GOOD_AUDIO)
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits, _ = load_data(DataArguments(task=task, dataset_name=str(tmp_path)), 0)
+    assert set(splits["train"].column_names) == {"image", "audio"}
+
+
+def test_every_column_is_listed_with_what_becomes_of_it():
+    kinds = {
+        "photo": Image(),
+        "emotion": CLASSES,
+        "label": CLASSES,
+        "clip_id": Value("string"),
+        "mode": Value("string"),
+        "text": Value("string"),
+        "notes": Value("string"),
+        "seconds": Value("float32"),
+        "pages": List(Image()),
+        "vector": List(Value("float32")),
+        "img": Image(),
+    }
+    columns = ModalityColumns.guess(Features(kinds))
+    assert set(columns.left_out) == set(kinds) - {"img", "label", "text"}
+    assert columns.lines(Features(kinds))[5:] == [
+        "left out: column 'photo' (Image), the image is column 'img'",
+        "left out: column 'emotion' (ClassLabel), named like a label: --label_column emotion would learn it",
+        "left out: column 'clip_id' (string), named like an id, a path or another record of the row",
+        "left out: column 'mode' (string), named like a split",
+        "left out: column 'notes' (string), the text is column 'text'",
+        "left out: column 'seconds' (float32), a type that is no input",
+        "left out: column 'pages' (list of Image), several files in each row: give each a column of its own, or store them "
+        "as a video",
+        "left out: column 'vector' (list of float32), --text_column, --image_column or --audio_column would take it as ready "
+        "features",
+    ]
+
+
+def test_an_error_that_finds_no_input_gives_the_reason_of_each_column():
+    with pytest.raises(ValueError, match=r"(?s)No column of text.*'clip_id' \(string\), named like an id"):
+        ModalityColumns.guess(Features({"clip_id": Value("string"), "label": CLASSES}))
+
+
+def test_paths_of_files_are_the_medium_that_their_suffixes_say():
+    paths = {
+        "image_path": ["a.PNG", None, "b.jpg"],
+        "file": ["a.wav", "b.flac", "c.txt"],
+        "url": ["http://x/a.mp4?s=1"] * 3,
+    }
+    for rows in as_streams_too(Dataset.from_dict(paths)):
+        columns = ModalityColumns.guess(rows.features, rows=rows)
+        assert columns == ModalityColumns(image="image_path", audio="file", video="url")
+    masks = Dataset.from_dict(paths | {"mask": ["a.png"] * 3})
+    assert ModalityColumns.guess(masks.features, rows=masks).image == "image_path"
+    with pytest.raises(ValueError, match=r"Several columns could be the image: \['left', 'right'\]"):
+        both = Dataset.from_dict({"left": ["a.png"], "right": ["b.png"]})
+        ModalityColumns.guess(both.features, rows=both)
+
+
+def test_samples_with_their_rate_are_sound_and_an_embedding_is_a_sequence_of_one():
+    samples = np.random.default_rng(0).uniform(-1, 1, 800).astype(np.float32)
+    rows = [
+        {"speech": {"array": samples, "sampling_rate": 8000}, "clip_image_embedding": [0.5, 1.5], "label": 0},
+        {"speech": None, "clip_image_embedding": [2.5, 3.5], "label": 1},
+    ]
+    for split in as_streams_too(Dataset.from_list(rows)):
+        columns = ModalityColumns.guess(split.features, rows=split)
+        assert columns == ModalityColumns(image="clip_image_embedding", audio="speech", label="label")
+        prepared, _ = prepare_split(split, columns)
+        first, second = drop_bad_examples(prepared)
+        read, rate = read_audio(first["audio"], "audio")
+        assert rate == 8000 and np.array_equal(read, samples) and second["audio"] is None
+        assert first["image"] == [[0.5, 1.5]] and second["image"] == [[2.5, 3.5]]
+
+
+def test_a_blank_path_is_a_modality_that_the_row_lacks(tmp_path):
+    (tmp_path / "a.png").write_bytes(GOOD_IMAGE)
+    path = str(tmp_path / "a.png")
+    for split in as_streams_too(Dataset.from_dict({"text": ["a", "b"], "image": [path, " "]})):
+        prepared, _ = prepare_split(split, ModalityColumns.guess(split.features))
+        assert [row["image"] for row in prepared] == [{"bytes": None, "path": path}, None]
+
+
 # ---- one form for every dataset ---------------------------------------------------------------------------------
 
 
@@ -362,6 +532,151 @@ def test_lists_of_classes_become_multi_hot(values, kind):
     assert train == [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
 
 
+GAP = float("nan")
+ARRAYS = {
+    "integers": [[1, 0, 1], [0, 0, 0], [0, 1, 0]],
+    "booleans": [[True, False, True], [False] * 3, [False, True, False]],
+    "floats": [[1.0, 0.0, 1.0], [0.0] * 3, [0.0, 1.0, 0.0]],
+}
+
+
+def encoded_whole_and_streamed(values, **options):
+    """The labels and the encoded rows, the same for a split that is kept and one that is streamed."""
+    split = Dataset.from_dict({"text": ["x"] * len(values), "target": values})
+    columns = ModalityColumns("text", label="target")
+    whole, labels = prepare_split(split, columns, **options)
+    stream, of_stream = prepare_split(split.to_iterable_dataset(), columns, **options)
+    assert of_stream == labels
+    assert [row["label"] for row in stream] == whole["label"][:]
+    return labels, whole["label"][:]
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_vectors_of_zeros_and_ones_are_multi_hot_of_any_type(kind):
+    labels, encoded = encoded_whole_and_streamed([*ARRAYS[kind], None])
+    assert labels == LabelSpec("multi_label_classification", ("0", "1", "2"), multi_hot=True)
+    assert encoded == [[float(member) for member in vector] for vector in ARRAYS["integers"]] + [None]
+
+
+def test_lists_of_whole_numbers_that_are_no_vectors_are_classes():
+    labels, encoded = encoded_whole_and_streamed([[0, 1], [1], []])
+    assert labels.names == ("0", "1") and encoded == [[1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("values", [[[0.3, 0.7], [1.0, 0.0]], [[0, 0, 2], [0, 1, 0]], [[True, False], [True]]])
+def test_vectors_of_anything_else_are_an_error_that_names_the_row(values):
+    with pytest.raises(
+        ValueError, match="of row 0 of split 'train', column 'target', is neither a vector of zeros and ones"
+    ):
+        encoded_whole_and_streamed(values)
+
+
+def test_a_vector_of_another_length_in_another_split_is_an_error_that_names_it():
+    with pytest.raises(
+        ValueError, match=r"Label \[1, 0\] of row 1 of split 'test', column 'target', is not a vector of 3 zeros"
+    ):
+        prepare_labels(ARRAYS["integers"], [[1, 0, 0], [1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "encoded"),
+    [
+        ([[3], [5], [3]], LabelSpec("single_label_classification", ("3", "5")), [0, 1, 0]),
+        ([[True], [False], [True]], LabelSpec("single_label_classification", ("False", "True")), [1, 0, 1]),
+    ],
+)
+def test_labels_of_shape_n_1_are_labels(values, expected, encoded):
+    assert encoded_whole_and_streamed(values) == (expected, encoded)
+
+
+def test_scores_of_shape_n_1_are_scores():
+    labels, encoded = encoded_whole_and_streamed([[0.5], [2.0], [1.25]])
+    assert labels.problem_type == "regression" and encoded == [0.5, 2.0, 1.25]
+
+
+def test_whole_numbers_that_a_gap_turned_into_floats_are_classes(caplog):
+    labels, encoded = encoded_whole_and_streamed([10.0, 9.0, GAP, 10.0])
+    assert labels == LabelSpec("single_label_classification", ("9", "10")) and encoded == [1, 0, None, 1]
+    assert "Column 'target' holds whole numbers" in caplog.text and "--task regression" in caplog.text
+
+
+def test_a_gap_in_any_split_or_a_task_says_what_whole_floats_are():
+    assert prepare_labels([1.0, 2.0], [1.0, GAP])[0].names == ("1", "2")
+    assert prepare_labels([1, 2], [2.0, GAP])[2] == [1, None]
+    assert prepare_labels([1.0, 2.0])[0].problem_type == "regression"
+    assert prepare_labels([1.0, GAP, 2.0], problem_type="regression")[0].problem_type == "regression"
+    assert prepare_labels([1.0, 2.0], problem_type="classification")[0].names == ("1", "2")
+    with pytest.raises(ValueError, match="Label 0.5 of row 1 of split 'train', column 'target', .*--task regression"):
+        prepare_labels([1.0, 0.5], problem_type="classification")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1, "a"], r"column 'label' of split 'train' mixes kinds of labels: 1 \(int, row 0\) and 'a' \(str, row 1\)"),
+        ([1, "1"], "column 'label' of split 'train' mixes kinds of labels: numbers and text, such as 1 and '1'"),
+        (["a", "1", "1.0"], "column 'label' of split 'train' mixes '1' and '1.0', which are one number"),
+    ],
+)
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+def test_mixed_kinds_of_labels_are_an_error_that_says_what_is_mixed(values, message, streaming, tmp_path):
+    lines = [json.dumps({"text": "x", "label": value}) + "\n" for value in values * 3]
+    (tmp_path / "train.jsonl").write_text("".join(lines))
+    split = datasets.load_dataset("json", data_files=str(tmp_path / "train.jsonl"), split="train", streaming=streaming)
+    with pytest.raises(ValueError, match=f"(?i){message}"):
+        prepare_split(with_features(split) if streaming else split, ModalityColumns.guess(split.features))
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "kind"),
+    [
+        (["a", "b"], ["b", "c"], None),
+        ([0, 1], [1, 2], ClassLabel(names=["a", "b", "c"])),
+        ([["a"], ["b"]], [["b"], ["a", "c"]], List(ClassLabel(names=["a", "b", "c"]))),
+    ],
+)
+def test_a_class_that_only_the_test_split_has_is_an_error_with_advice_however_it_is_typed(train, test, kind):
+    if isinstance(kind, List):
+        train, test = ([[kind.feature.str2int(name) for name in row] for row in rows] for rows in (train, test))
+    with pytest.raises(
+        ValueError, match="(?s)Label 'c' of row 1 of split 'test', column 'target', .*--test_split none"
+    ):
+        prepare_labels(train, test, kind)
+
+
+@pytest.mark.parametrize(
+    ("train", "unlabelled", "kind"),
+    [
+        ([0, 1], [-1, -1], CLASSES),
+        ([0, 1], [-1, -1], Value("int64")),
+        (["a", "b"], [None, " "], Value("string")),
+        ([0.5, 1.5], [GAP, None], Value("float32")),
+        (["a", "b"], None, Value("string")),
+    ],
+)
+def test_a_test_split_without_labels_is_kept_without_them(train, unlabelled, kind, caplog):
+    kinds = Features({"text": Value("string"), "target": kind})
+    splits = DatasetDict(train=Dataset.from_dict({"text": ["x", "y"], "target": train}, features=kinds))
+    splits["test"] = Dataset.from_dict({"text": ["z", "w"]})
+    if unlabelled is not None:
+        splits["test"] = Dataset.from_dict({"text": ["z", "w"], "target": unlabelled}, features=kinds)
+    prepared, labels = prepare_splits(splits, ModalityColumns("text", label="target"))
+    assert prepared["test"].column_names == ["text"] and prepared["train"].features["label"] == labels.feature
+    assert "Split 'test' has no labels in column 'target'" in caplog.text
+    with pytest.raises(ValueError, match="'validation'"):
+        prepare_splits(
+            DatasetDict(train=splits["train"], validation=splits["test"]), ModalityColumns("text", label="target")
+        )
+
+
+def test_an_id_beyond_the_names_of_a_class_label_is_an_error_that_names_the_row():
+    with pytest.raises(
+        ValueError, match="Label 7 of row 1 of split 'test', column 'label', is not the id of one of the 2"
+    ):
+        column = LabelColumn("label", CLASSES, "test")
+        [column.read(row, cell) for row, cell in enumerate([0, 7])]
+
+
 def test_floats_are_regression_and_whole_numbers_are_on_request():
     labels, train, _ = prepare_labels([0.5, 2.0])
     assert labels == LabelSpec("regression") and labels.num_labels == 1 and train == [0.5, 2.0]
@@ -399,6 +714,7 @@ def test_an_unknown_label_or_a_split_without_any_is_an_error_that_names_it(train
     ("values", "kind", "prepared"),
     [
         (["b", None, "a"], None, [1, None, 0]),
+        (["b", "  ", "a"], None, [1, None, 0]),
         ([0.5, float("nan"), 1.5], None, [0.5, None, 1.5]),
         ([1, -1, 0], CLASSES, [1, None, 0]),
         ([["a"], None, ["b"]], None, [[1.0, 0.0], None, [0.0, 1.0]]),
@@ -419,6 +735,95 @@ def test_ready_features_pass_as_they_are():
     split = Dataset.from_dict({"image_features": [[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]], "text": ["a", "b"]})
     prepared, labels = prepare_split(split, ModalityColumns.guess(split.features))
     assert labels is None and prepared["image"][:] == split["image_features"][:]
+
+
+# ---- parts of a split -------------------------------------------------------------------------------------------
+
+
+def share(rows, of_class):
+    return sum(of_class in label if isinstance(label, list) else label == of_class for label in rows["label"][:])
+
+
+COMMON_AND_RARE = {
+    "strings": (["a"] * 80 + ["b"] * 20, "b"),
+    "whole numbers": ([10] * 80 + [9] * 20, 9),
+    "booleans": ([True] * 80 + [False] * 20, False),
+    "floats": ([1.0] * 80 + [2.0] * 20, 2.0),
+    "classes": (Dataset.from_dict({"label": ["a"] * 80 + ["b"] * 20}).class_encode_column("label")["label"][:], 1),
+    "lists": ([["a"]] * 60 + [["a", "b"]] * 20 + [["c"]] * 20, "b"),
+    "labels that are missing": (["a"] * 70 + [None] * 10 + ["b"] * 20, "b"),
+}
+
+
+@pytest.mark.parametrize("kind", COMMON_AND_RARE)
+def test_a_cut_and_a_draw_keep_the_share_of_each_class_for_labels_of_every_type(kind):
+    values, rare = COMMON_AND_RARE[kind]
+    split = Dataset.from_dict({"label": values})
+    for seed in range(5):
+        train, validation = cut_validation(split, seed, "label")
+        assert (len(train), len(validation)) == (90, 10) and share(validation, rare) == 2
+        assert share(draw_rows(split, 50, seed), rare) == 10
+    assert (
+        len({tuple(cut_validation(split.add_column("row", range(100)), seed, "label")[1]["row"]) for seed in range(5)})
+        > 1
+    )
+
+
+def test_vectors_of_zeros_and_ones_keep_the_share_of_each_class():
+    vectors = [[1, 0, 0]] * 50 + [[0, 1, 1]] * 30 + [[0, 0, 1]] * 20
+    _, validation = cut_validation(Dataset.from_dict({"label": vectors}), 0, "label")
+    assert np.sum(validation["label"][:], axis=0).tolist() == [5, 3, 5]
+
+
+def test_scores_are_cut_and_drawn_by_quantile():
+    scores = np.random.default_rng(0).exponential(size=200)
+    split = Dataset.from_dict({"label": scores})
+    tenths = np.quantile(scores, np.linspace(0.1, 0.9, 9))
+    for part in (cut_validation(split, 1, "label")[1], draw_rows(split, 40, 1)):
+        counts = np.bincount(np.searchsorted(tenths, part["label"][:]), minlength=10)
+        assert counts.tolist() == [len(part) // 10] * 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_last_row_of_a_class_stays_in_the_training_split(seed):
+    rare = [f"rare {i}" for i in range(12)]
+    split = Dataset.from_dict({"label": rare + ["a"] * 10 + ["b", "b"] + [None] * 6})
+    train, validation = cut_validation(split, seed, "label")
+    assert set(rare) < set(train["label"]) and set(validation["label"]) <= {"a", "b", None}
+    assert len(draw_rows(split, 20, seed)) == 20
+
+
+def test_labels_that_no_two_rows_share_are_no_classes():
+    train, validation = cut_validation(Dataset.from_dict({"label": [f"row {i}" for i in range(20)]}), 0, "label")
+    assert (len(train), len(validation)) == (18, 2)
+
+
+def test_a_split_that_can_spare_no_row_is_an_error_that_says_what_to_give():
+    with pytest.raises(ValueError, match="of 1 rows, of which none can be spared: give one.*--validation_split"):
+        cut_validation(Dataset.from_dict({"label": ["a"]}), 0, "label")
+
+
+@pytest.mark.parametrize(("number", "message"), [(0, "is 0, expected a number of rows from 1"), (6, "has 5 rows")])
+def test_a_draw_of_rows_that_are_not_there_is_an_error_of_our_own(number, message):
+    with pytest.raises(ValueError, match=f"--max_train_samples is {number}|{message}"):
+        draw_rows(Dataset.from_dict({"label": list("aabbc")}), number, 0)
+
+
+def test_none_leaves_out_a_split_of_the_dataset(tmp_path):
+    rows = {"text": [f"row {i}" for i in range(20)], "label": list("ab") * 10}
+    folder = write_parquet_folder(
+        {name: Dataset.from_dict(rows) for name in ("train", "validation", "test")}, tmp_path
+    )
+    splits, _ = load_data(DataArguments(dataset_name=folder, test_split="none"), 0)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 20, "validation": 20}
+    splits, _ = load_data(DataArguments(dataset_name=folder, validation_split="none"), 0)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 18, "validation": 2, "test": 20}
+
+
+def test_no_label_column_is_an_error_that_lists_every_column(tmp_path):
+    Dataset.from_dict({"text": [f"row {i}" for i in range(20)], "n": list(range(20))}).to_csv(tmp_path / "train.csv")
+    with pytest.raises(ValueError, match=r"(?s)--label_column.*text: column 'text'.*left out: column 'n' \(int64\)"):
+        load_data(DataArguments(dataset_name=str(tmp_path / "train.csv")), 0)
 
 
 # ---- rows that would stop a training run ------------------------------------------------------------------------
@@ -750,3 +1155,48 @@ print(sorted(train_tokenizer({texts!r}).get_vocab().items()))
 def test_tokenizer_without_text_is_an_error():
     with pytest.raises(ValueError, match="every text is None or blank"):
         train_tokenizer([None, " "])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ma má mà mạ mả mã",  # Vietnamese
+        "कु के कै",  # Hindi
+        "มา ม้า",  # Thai
+        "كَتَبَ كُتُب",  # Arabic
+        "かき かぎ",  # Japanese
+        "ano año",  # Spanish
+        "schon schön",  # German
+        "가 각",  # Korean
+    ],
+)
+def test_the_tokenizer_keeps_words_apart_that_differ_in_marks(words):
+    tokenizer = train_tokenizer([words])
+    encoded = [tuple(tokenizer(word)["input_ids"]) for word in words.split()]
+    assert len(set(encoded)) == len(encoded) and tokenizer.unk_token_id not in sum(encoded, ())
+    assert [tokenizer.decode(ids, skip_special_tokens=True) for ids in encoded] == words.split()
+
+
+def test_a_letter_with_a_mark_is_one_however_it_was_typed():
+    tokenizer = train_tokenizer(["caf\u00e9 caf\u00e9"])
+    assert tokenizer.tokenize("CAFE\u0301") == tokenizer.tokenize("caf\u00e9") == ["caf\u00e9"]
+
+
+def test_a_sentence_without_spaces_falls_into_pieces_however_long_it_is():
+    sentence = "ผมชอบกินข้าวผัดมากเพราะอร่อย"
+    tokenizer = train_tokenizer([sentence, "แมวกินปลา"] * 3)
+    assert "[UNK]" not in tokenizer.tokenize("ปลากินแมว" + sentence * 10)
+    assert tokenizer.tokenize("แมวกิน\u200bปลา") == tokenizer.tokenize("แมวกิน ปลา")
+
+
+def test_a_character_never_met_is_unknown_by_itself(tmp_path):
+    tokenizer = train_tokenizer(["日本の猫", "great days"] * 2)
+    tokenizer.save_pretrained(tmp_path)
+    for found in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
+        assert found.tokenize("日犬の great😀days") == ["日", "[UNK]", "の", "great", "[UNK]", "days"]
+
+
+def test_every_character_of_the_texts_is_known():
+    characters = [chr(0x4E00 + i) for i in range(3000)]
+    tokenizer = train_tokenizer(["".join(characters)])
+    assert tokenizer.unk_token_id not in tokenizer("".join(characters))["input_ids"]
