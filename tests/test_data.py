@@ -19,10 +19,11 @@ import pytest
 import soundfile
 import torch
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
+from helpers import tiny_config
 from PIL import Image as PILImage
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, TrainerState
 
-from mot import MoTProcessor
+from mot import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_search
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.data_mot import (
     DIGIT_NAMES,
@@ -37,6 +38,7 @@ from mot.data_mot import (
 )
 from mot.decoding_mot import read_audio
 from mot.labels_mot import LabelColumn
+from mot.retrieval_mot import Index
 from mot.run_finetune import DataArguments, load_data, main
 from mot.sources_mot import load_splits, with_features
 from mot.splits_mot import cut_validation, draw_rows
@@ -974,6 +976,43 @@ def test_bad_rows_are_named_in_the_report_with_their_reason(tmp_path, caplog):
     assert [(line["split"], line["index"]) for line in lines] == [("train", 1), ("train", 2)]
     assert "corrupt image: cannot identify" in lines[0]["reason"] and "empty row" in lines[1]["reason"]
     assert str(tmp_path / "out" / "bad_rows.jsonl") in caplog.text
+
+
+def tiny_retrieval_checkpoint(folder):
+    processor = MoTProcessor(
+        tokenizer=train_tokenizer(["a red bicycle"], model_max_length=16),
+        image_processor=MoTImageProcessor(size={"height": 8, "width": 8}, do_convert_rgb=True),
+    )
+    config = tiny_config(audio_config=None, text_config={"vocab_size": len(processor.tokenizer)})
+    MoTForRetrieval(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
+
+
+def test_an_index_holds_the_rows_that_a_run_reads(tmp_path, capsys):
+    """By the same code: paths in a table, a caption, a bad row, a column that names the class."""
+    rows = [{"Caption": f"a red bicycle {i}", "photo_path": f"m/{i}.png", "emotion": "ab"[i % 2]} for i in range(6)]
+    (tmp_path / "data" / "m").mkdir(parents=True)
+    for i in range(5):  # the last file is missing
+        (tmp_path / "data" / "m" / f"{i}.png").write_bytes(png_bytes(i))
+    table = tmp_path / "data" / "train.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits, _ = load_data(DataArguments(dataset_name=str(table), task="retrieval", on_bad_example="skip"), 0)
+    read_by_run = {row["text"] for name in ("train", "validation") for row in splits[name]}
+
+    model = tiny_retrieval_checkpoint(tmp_path / "model")
+    run_search.index([str(table), "--model", model, "--output_dir", str(tmp_path / "index")])
+    index = Index.load(tmp_path / "index")
+    assert set(index.dataset["Caption"]) == read_by_run == {f"a red bicycle {i}" for i in range(5)}
+    assert json.loads((tmp_path / "index" / "index.json").read_text())["columns"] == {
+        "text": "Caption",
+        "image": "photo_path",
+    }
+    assert index.dataset["emotion"][:] == list("ababa")
+    assert "image: column 'photo_path' (string)" in capsys.readouterr().out
+
+    run_search.index([str(table), "--model", model, "--output_dir", str(tmp_path / "texts"), "--image_column", "none"])
+    assert json.loads((tmp_path / "texts" / "index.json").read_text())["columns"] == {"text": "Caption"}
 
 
 # ---- rows that are read as they come ----------------------------------------------------------------------------
