@@ -211,13 +211,17 @@ def learn_labels(splits: Mapping[str, Dataset | IterableDataset], column: str, t
     if isinstance(element, ClassLabel) and task != "regression":
         several = is_list(kind) and getattr(kind, "length", -1) != 1
         return _classes(element.names, several, labels)
-    values = [(row, value) for row, value in _read_rows(labels, train, task) if value is not None]
+    rows = list(_read_rows(labels, train, task))
+    values = [(row, value) for row, value in rows if value is not None]
     if not values and task != "regression":
         raise labels.no_labels()
     is_flat = not is_list(kind) or _has_one_each(kind, values)
     if is_flat and is_list(kind):
         values = [(row, value[0]) for row, value in values]
-    if _are_scores(labels, is_flat, values, task, splits):
+    has_gap = len(values) < len(rows) or any(
+        _has_gap(split, column) for name, split in splits.items() if name != split_name
+    )
+    if _are_scores(labels, is_flat, values, task, has_gap):
         return LabelSpec("regression")
     if not is_flat and not is_string(element) and (names := _names_of_vectors(labels, values)):
         return LabelSpec("multi_label_classification", names, multi_hot=True)
@@ -256,7 +260,7 @@ def _has_one_each(kind, values: list[tuple]) -> bool:
     )
 
 
-def _are_scores(labels: LabelColumn, is_flat: bool, values: list[tuple], task: str | None, splits: Mapping) -> bool:
+def _are_scores(labels: LabelColumn, is_flat: bool, values: list[tuple], task: str | None, has_gap: bool) -> bool:
     """Whether labels are numbers to be predicted rather than classes."""
     element, is_float = labels.element, is_value(labels.element, "float")
     if task == "regression":
@@ -277,7 +281,6 @@ def _are_scores(labels: LabelColumn, is_flat: bool, values: list[tuple], task: s
         return False
     if fraction is not None:
         return True
-    has_gap = any(_has_gap(split, labels.name) for split in splits.values())
     if has_gap:
         logger.warning(
             f"Column '{labels.name}' holds whole numbers, and floats only since labels are missing: they are taken as "
@@ -286,16 +289,15 @@ def _are_scores(labels: LabelColumn, is_flat: bool, values: list[tuple], task: s
     return not has_gap
 
 
-def _has_gap(split: Dataset | IterableDataset, column: str) -> bool:
+def _has_gap(split: Dataset, column: str) -> bool:
     if column not in split.features:
         return False
-    cells = split.select_columns(column)
-    rows = (row[column] for row in (cells if isinstance(split, IterableDataset) else cells.with_format(None)))
-    return any(is_missing(cell[0] if isinstance(cell, list) and cell else cell, None) for cell in rows)
+    cells = split.with_format(None)[column][:]
+    return any(is_missing(cell[0] if isinstance(cell, list) and cell else cell, None) for cell in cells)
 
 
 def _names_of_vectors(labels: LabelColumn, values: list[tuple]) -> tuple[str, ...] | None:
-    """ "0", "1", ... where every row is a vector of zeros and ones; None where rows are lists of classes."""
+    """The names "0", "1", ... where every row is a vector of zeros and ones; None where rows are lists of classes."""
     lengths = {len(value) for _, value in values}
     is_whole = len(lengths) == 1
     if is_whole and lengths != {1} and all(is_multi_hot(value) for _, value in values):
