@@ -558,6 +558,7 @@ def _with_sound_tracks(split: Dataset) -> Dataset:
     untyped = Image(decode=False)  # stored alike, while Audio asks for torchcodec
     return split.map(
         lambda row: {"audio": row["video"] if _has_sound(row["video"]) else None},
+        load_from_cache_file=False,  # a video may have changed under its name
         features=Features({**split.features, "audio": untyped}),
         desc="Looking for sound tracks",
     ).cast_column("audio", Audio(decode=False))
@@ -598,7 +599,7 @@ def _shortened(values: Sequence, most: int = 10) -> str:
 
 
 def _is_missing(label, kind) -> bool:
-    if label is None or (isinstance(label, float) and not math.isfinite(label)):
+    if _is_absent(label) or (isinstance(label, float) and not math.isfinite(label)):
         return True
     return isinstance(kind, ClassLabel) and label == -1  # what the Hub's unlabelled test splits hold
 
@@ -722,7 +723,7 @@ class RowStream:
             bad.add(index, problem)
 
     def _prepared(self, index: int, row: dict) -> dict:
-        prepared = {role: row[name] for role, name in self.columns.items()}
+        prepared = {role: None if _is_absent(row[name]) else row[name] for role, name in self.columns.items()}
         for role in _MEDIA:
             if role in prepared and not is_ready_features(self.features[role]):
                 prepared[role] = stored_file(prepared[role])

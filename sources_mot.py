@@ -30,7 +30,8 @@ from datasets.packaged_modules.folder_based_builder.folder_based_builder import 
 from datasets.packaged_modules.json.json import Json
 from datasets.packaged_modules.parquet.parquet import Parquet
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
-from huggingface_hub import snapshot_download
+from huggingface_hub import is_offline_mode, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
 from .archives_mot import ArchiveBuilder, archive_features
@@ -159,11 +160,19 @@ def _stream_splits(splits: dict, dataset_name: str, max_eval_rows: int) -> dict[
 def _first_rows(stream: IterableDataset, limit: int, name: str) -> Dataset:
     stream = with_features(stream)
     undecoded = undecoded_stream(stream)
-    media = [column for column, kind in undecoded.features.items() if isinstance(kind, Image)]
-    rows = [row | {column: stored_file(row[column]) for column in media} for row in islice(undecoded, limit + 1)]
+    rows = list(islice(undecoded, limit + 1))
     if len(rows) > limit:
         logger.warning(f"Split '{name}' has more rows: the first {limit} of its stream stand for it.")
-    return _without_blank_cells(Dataset(pa.Table.from_pylist(rows[:limit], schema=stream.features.arrow_schema)))
+    features = Features({column: _stored_kind(kind, column, rows) for column, kind in stream.features.items()})
+    media = [column for column, kind in features.items() if isinstance(kind, tuple(_MEDIA.values()))]
+    rows = [row | {column: stored_file(row[column]) for column in media} for row in rows[:limit]]
+    return _without_blank_cells(Dataset(pa.Table.from_pylist(rows, schema=features.arrow_schema)))
+
+
+def _stored_kind(kind, column: str, rows: list[dict]):
+    """The type of a column that is kept: files, where it names files of the Hub."""
+    names_files = any(isinstance(row[column], str) and row[column].startswith("hf://") for row in rows)
+    return Image() if names_files else kind
 
 
 def with_features(stream: IterableDataset) -> IterableDataset:
@@ -250,21 +259,38 @@ def _streamed(splits: Mapping[str, Dataset]) -> dict[str, IterableDataset]:
 def _read_from_hub(
     name: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str
 ) -> Mapping:
+    if is_offline_mode() and (folder := _downloaded(name, revision)):
+        return _read_folder(folder, dataset_config, streaming, train)
     builder = datasets.load_dataset_builder(name, dataset_config, revision=revision)
     files = builder.config.data_files
     if isinstance(builder, FolderBasedBuilder):
         # `datasets` would type, and download, all files as the medium that most of them are.
         if streaming:
-            return _read_folder(f"hf://datasets/{name}" + (f"@{revision}" if revision else ""), None, True, train)
+            address = f"hf://datasets/{name}" + (f"@{revision}" if revision else "")
+            return _read_folder(address, dataset_config, streaming, train)
         return _read_folder(
             snapshot_download(name, repo_type="dataset", revision=revision), dataset_config, False, train
         )
     if isinstance(builder, (Csv, Json)) and _is_plain(builder.config):
-        return _read_tables(files, f"hf://datasets/{name}", streaming, train)
+        if streaming:
+            return _read_tables(files, None, streaming, train)
+        names = {file: file.partition("@")[2].partition("/")[2] for part in files.values() for file in part}
+        folder = snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=list(names.values()))
+        files = {split: [os.path.join(folder, names[file]) for file in part] for split, part in files.items()}
+        return _read_tables(files, None, streaming, train)
     if isinstance(builder, WebDataset):
         return _read_archives(files, streaming)
     options = {"keep_default_na": False, "na_values": [""]} if isinstance(builder, Csv) else {}
     return datasets.load_dataset(name, dataset_config, revision=revision, streaming=streaming, **options)
+
+
+def _downloaded(name: str, revision: str | None) -> str | None:
+    """The folder of a dataset of the Hub that an earlier run downloaded."""
+    try:
+        folder = snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return None
+    return folder if any(os.path.basename(file) != "README.md" for file in list_files(folder)) else None
 
 
 def _is_plain(config: datasets.BuilderConfig) -> bool:
@@ -292,19 +318,24 @@ def _cache_of_folder(path: str) -> str | None:
 # ---- tables ------------------------------------------------------------------------------------------------------
 
 
-def _read_tables(files: Files, root: str, streaming: bool, train: str) -> dict[str, Dataset | IterableDataset]:
-    """Tables of any form, each split of one; the training split is read first and decides the types of the others."""
+def _read_tables(files: Files, root: str | None, streaming: bool, train: str) -> dict[str, Dataset | IterableDataset]:
+    """Tables of any form, each split of one; the training split is read first and decides the types of the others.
+
+    Paths in them are relative to `root` or to the table; where `root` is None, they are taken as they are.
+    """
     splits, features = {}, None
     for split in sorted(files, key=lambda name: name != train):
         is_parquet = table_suffix(files[split][0]) == ".parquet"
         if is_parquet:
             builder = _builder(Parquet, split, files[split], features=_parquet_features(files[split], streaming))
         else:
-            builder = _builder(TableBuilder, split, files[split], hash=TableBuilder.CODE, features=features)
+            builder = _builder(TableBuilder, split, files[split], features=features)
         found = _built(builder, split, streaming)
         if features is None and not is_parquet:
             features = found.features
-        splits[split] = _with_whole_paths(found, _folders_of_paths(files[split], root), root)
+        splits[split] = (
+            found if root is None else _with_whole_paths(found, _folders_of_paths(files[split], root), root)
+        )
     return splits
 
 
@@ -312,13 +343,15 @@ def _builder(kind: type, split: str, files: list[str], **options) -> datasets.Da
     """A builder of one split. Paths are plain, not patterns, and a file that changed is another one."""
     if not isinstance(files, DataFilesList):  # which `datasets` made, with the commits of the Hub
         files = DataFilesList(files, [(_state_of_file(name),) for name in files])
-    return kind(data_files=DataFilesDict({split: files}), **options)
+    return kind(data_files=DataFilesDict({split: files}), hash=getattr(kind, "CODE", None), **options)
 
 
 def _built(builder: datasets.DatasetBuilder, split: str, streaming: bool) -> Dataset | IterableDataset:
     if streaming:
         return builder.as_streaming_dataset(split)
     builder.download_and_prepare()
+    if builder.info.splits[split].num_examples == 0:
+        raise ValueError(f"Split '{split}' has no rows: {', '.join(map(repr, builder.config.data_files[split]))}.")
     return builder.as_dataset(split)
 
 
@@ -395,13 +428,15 @@ def _whole_path(path: str | None, folder: str) -> str | None:
 def _folder_of_paths(cells: pa.ChunkedArray, folders: list[str], exists: Callable[[str], bool]) -> str | None:
     """The folder that most cells are files of; beside the table, where none is there but all are called like media."""
     paths = [path for path in pc.unique(cells).to_pylist() if _is_relative(path) and len(path) < 1000]
-    suffixes = Counter(PurePath(path).suffix.lower() for path in paths)
-    media = sum(suffixes[kind] for kinds in MEDIA_SUFFIXES.values() for kind in kinds)
-    looks_like_media = paths and media > len(paths) / 2
-    sample = paths if looks_like_media else paths[:: max(1, len(paths) // _ROWS_FOR_TYPES)]
-    counts = {folder: sum(exists(os.path.join(folder, path)) for path in sample) for folder in folders}
+    suffixes = Counter(os.path.splitext(path)[1].lower() for path in paths)
+    are_media = sum(suffixes[kind] for kinds in MEDIA_SUFFIXES.values() for kind in kinds) > len(paths) / 2
+    few = paths[:: max(1, len(paths) // _ROWS_FOR_TYPES)]
+    for sample in (few, paths if are_media else []):
+        counts = {folder: sum(exists(os.path.join(folder, path)) for path in sample) for folder in folders}
+        if any(counts.values()):
+            break
     best = max(folders, key=counts.get)
-    if not counts[best] and not looks_like_media:
+    if not counts[best] and not are_media:
         return None
     return best if "://" in best else os.path.abspath(best)
 

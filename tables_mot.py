@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import io
 import json
+import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,8 +69,8 @@ def named(file: str):
     """Errors of the libraries that read files, with the file's name."""
     try:
         yield
-    except (pa.ArrowException, UnicodeError, csv.Error, gzip.BadGzipFile, EOFError) as error:
-        raise ValueError(f"Cannot read '{file}': {error}. Repair the file, or save it again as UTF-8.") from error
+    except (pa.ArrowException, UnicodeError, csv.Error, gzip.BadGzipFile, EOFError, tarfile.TarError) as error:
+        raise ValueError(f"Cannot read '{file}': {error}. Repair the file, or leave it out.") from error
 
 
 @contextmanager
@@ -120,7 +121,7 @@ def decode_text(content: bytes, name: str) -> str:
         raise ValueError(
             f"'{name}', line {line}, is not UTF-8: save the file as UTF-8 (`iconv -f ENCODING -t UTF-8`)."
         ) from None
-    logger.warning(
+    logger.warning_once(
         f"'{name}' is not UTF-8 and is read as cp1252 (Western European), by which line {line} is {shown!r}. If that is "
         "wrong, save the file as UTF-8."
     )
@@ -280,7 +281,7 @@ def rows_of_document(content, name: str) -> list[dict]:
     if len(lists) == 1:
         return next(iter(lists.values()))
     columns = [_cells(part) for part in parts.values()]
-    if columns and None not in columns and len({len(column) for column in columns}) == 1:
+    if columns and not lists and None not in columns and len({len(column) for column in columns}) == 1:
         return [dict(zip(parts, cells)) for cells in zip(*columns)]
     found = f"the keys {', '.join(map(repr, islice(parts, 10)))}" if parts else type(content).__name__
     several = f", of which {', '.join(map(repr, lists))} hold rows each" if lists else ""
@@ -328,7 +329,9 @@ def _as_text(cell) -> str | None:
 def _warn_of_mixture(column: str, cells: list, name: str, warned: set[str]) -> None:
     if column not in warned:
         examples = {type(cell): json.dumps(cell)[:40] for cell in reversed(cells) if cell is not None}
-        logger.warning(f"Column '{column}' of '{name}' mixes {' and '.join(examples.values())}: all are read as text.")
+        logger.warning_once(
+            f"Column '{column}' of '{name}' mixes {' and '.join(examples.values())}: all are read as text."
+        )
         warned.add(column)
 
 
@@ -381,7 +384,7 @@ def _common_kind(column: str, kinds: dict) -> pa.DataType:
         names = [name for name in kinds.values() if table_suffix(name) not in _CSV]
         if names:
             mixed = " and ".join(map(str, types))
-            logger.warning(f"Column '{column}' of '{names[-1]}' mixes {mixed}: all are read as text.")
+            logger.warning_once(f"Column '{column}' of '{names[-1]}' mixes {mixed}: all are read as text.")
         return pa.string()
 
 
@@ -398,6 +401,8 @@ def cast_cells(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """
     if cells.type == kind:
         return cells
+    if cells.null_count == len(cells):
+        return pa.chunked_array([pa.nulls(len(cells), kind)])
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if pa.types.is_floating(cells.type) and (is_text or pa.types.is_integer(kind)):
         cells = pc.if_else(pc.is_finite(cells), cells, pa.scalar(None, cells.type))
@@ -476,7 +481,7 @@ class TableBuilder(datasets.ArrowBasedBuilder):
                 columns[field.name] = cast(cells, field.type)
             except pa.ArrowException as error:
                 raise ValueError(
-                    f"Column '{field.name}' of '{name}' holds {cells.type} that cannot become {field.type}, its type in "
-                    f"the training rows: {error}. Write it alike in every file."
+                    f"Column '{field.name}' of split '{next(iter(self.config.data_files))}' ('{name}') holds {cells.type} that "
+                    f"cannot become {field.type}, its type in the training rows: {error}. Write it alike in every file."
                 ) from error
         return pa.table(columns, schema=schema)
