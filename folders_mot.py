@@ -100,7 +100,9 @@ def look_into(root: str, dataset_config: str | None = None) -> Folder:
         return chosen("archives", archives)
     if media and not zipped:
         medium = medium_of(media)
-        return chosen("media", [name for name in media if medium_of([name]) == medium])
+        of_medium = [name for name in media if medium_of([name]) == medium]
+        _say_left_out(set(media) - set(of_medium), f"most files of the folder are of another medium, {medium}")
+        return chosen("media", of_medium)
     return Folder(None, {})
 
 

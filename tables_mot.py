@@ -41,7 +41,7 @@ _DELIMITERS = ",;\t|"
 _SAMPLE_CHARACTERS, _SAMPLE_ROWS = 1 << 16, 50  # that a delimiter is found by
 _BLOCK_BYTES = 16 << 20  # of a CSV file; no row may be longer
 _CHUNK_CHARACTERS = 8 << 20  # of JSON that become a table at once
-_FIRST_TABLES = 1  # of a stream, that say what its columns are
+_FIRST_FILES = 10  # of a stream, whose first parts say what its columns are
 
 # What programs write for a missing number.
 _NOT_A_NUMBER = pa.array(
@@ -454,7 +454,7 @@ class TableBuilder(datasets.ArrowBasedBuilder):
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"files": files}))
             if self.info.features is None:
                 is_stream = isinstance(dl_manager, StreamingDownloadManager)
-                self.info.features = learn_types(files, _FIRST_TABLES if is_stream else None)
+                self.info.features = learn_types(files[:_FIRST_FILES], 1) if is_stream else learn_types(files)
         return generators
 
     def _generate_shards(self, files: list[tuple[str, str]]) -> Iterator[str]:

@@ -370,13 +370,13 @@ for name, folder in {chosen!r}.items():
             assert content(there[split]) == content(here[split]), (name, streaming, split)
 Path("texts").mkdir()
 for name in ("train", "validation"):
-    Path("texts", name + ".csv").write_text("text,label\\n" + "null,None\\n,happy\\n" * 5)
+    Path("texts", name + ".csv").write_text("text,label\\n" + "null,None\\nNA,happy\\n" * 5)
 HfApi().create_repo("user/texts", repo_type="dataset")
 HfApi().upload_folder(repo_id="user/texts", folder_path="texts", repo_type="dataset")
 for streaming in (False, True):
     there, labels = prepared("user/texts", streaming=streaming)
     assert labels.names == ("None", "happy"), labels
-    assert [row["text"] for row in there["train"]] == ["null", None] * 5
+    assert [row["text"] for row in there["train"]] == ["null", "NA"] * 5
 """
     run_beside_hub(script, hub, tmp_path)
 

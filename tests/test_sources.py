@@ -436,6 +436,23 @@ def test_rows_of_one_table_belong_to_the_split_of_the_folder_of_their_files(tmp_
         assert paths == [str(tmp_path / split / f"{i}.png") for i in range(3)]
 
 
+def test_metadata_may_be_parquet_and_lie_in_several_folders(tmp_path):
+    for folder, label in (("a", 1), ("b", None)):
+        write_png(tmp_path / "train" / folder / "0.png")
+        rows = pd.DataFrame([{"file_name": "0.png", "label": label, "text": folder}])
+        rows.to_parquet(tmp_path / "train" / folder / "metadata.parquet")
+    rows = rows_of(undecoded_rows(load_split(str(tmp_path))))
+    assert [(row["label"], row["text"]) for row in rows] == [(1, "a"), (None, "b")]
+    assert [row["image"]["path"] for row in rows] == [str(tmp_path / "train" / name / "0.png") for name in "ab"]
+
+
+def test_files_of_another_medium_among_classes_are_said_to_be_left_out(tmp_path, caplog):
+    for name in ("cat/0.wav", "dog/0.wav", "dog/1.wav", "dog/cover.png"):
+        write(tmp_path / name, "content")
+    assert load_split(str(tmp_path)).column_names == ["audio", "label"]
+    assert "cover.png" in caplog.text and "audio" in caplog.text
+
+
 def test_vectors_of_an_mmsa_pickle_are_sequences_of_one(tmp_path):
     rng = np.random.default_rng(0)
     vectors = {name: rng.normal(size=(4, 5)).astype(np.float32) for name in ("text", "vision", "audio")}
@@ -496,6 +513,20 @@ def test_an_impossible_type_is_an_error_that_names_split_column_and_types(form, 
     path = write_typed(form, tmp_path, {"train": [{"score": 1.5}, {"score": 2.5}], "test": wrong})
     with pytest.raises(ValueError, match=r"Column 'score' of split 'test'.*string.* cannot become (float64|double)"):
         load_splits(path)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_shards_that_disagree_have_the_type_that_holds_all(form, tmp_path):
+    empty = [{"text": None, "score": 1, "label": 1}] * 2
+    for number, rows in enumerate((empty, TRAIN)):
+        write_split(form, tmp_path, f"train-{number}", rows)
+    if form == "parquet":  # where a number and a string are two things
+        with pytest.raises(ValueError, match="train-1.parquet.*label has incompatible types"):
+            load_split(str(tmp_path))
+        write_split(form, tmp_path, "train-0", [row | {"label": None} for row in empty])
+    split = load_split(str(tmp_path))
+    assert rows_of(split)[2:] == TRAIN and split["score"][:2] == [1.0, 1.0] and split["text"][:2] == [None, None]
+    assert split["label"][0] == (None if form == "parquet" else "1")
 
 
 def test_a_column_that_a_split_lacks_is_empty_there(tmp_path, caplog):
