@@ -63,7 +63,8 @@ def read_mmsa(path: str) -> DatasetDict:
 
     `text`, `vision` and `audio` become ready features (length, size). Frames of zeros at their ends are padding and
     taken away, or all beyond `vision_lengths` and `audio_lengths` where the file has these; a row of nothing else lacks
-    the modality. Minus infinity, which COVAREP gives for the logarithm of silence, becomes 0, as in MMSA.
+    the modality. An array (N, size), as of sentence embeddings, is a sequence of one. Minus infinity, which COVAREP gives
+    for the logarithm of silence, becomes 0, as in MMSA.
 
     Raises:
         pickle.UnpicklingError: the file asks for anything but numpy arrays.
@@ -85,7 +86,8 @@ def _columns(columns: dict) -> Iterator[tuple[str, pa.ChunkedArray]]:
     for name, values in columns.items():
         if len(values) != rows:
             raise ValueError(f"Column '{name}' has {len(values)} rows, expected {rows} as in the others.")
-        if name in _FEATURES and np.ndim(values[0]) == 2:
+        if name in _FEATURES and np.ndim(values[0]) in (1, 2):
+            values = [np.atleast_2d(frames) for frames in values]  # (size,) is (1, size)
             yield name, _feature_column(values, columns.get(f"{name}_lengths", [None] * rows))
         elif np.ndim(values[0]) == 0 and not name.endswith("_lengths"):
             yield name, pa.chunked_array([pa.array(np.asarray(values).tolist())])

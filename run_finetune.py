@@ -116,6 +116,13 @@ class DataArguments:
         default=None,
         metadata={"help": "'test' if not given, or the validation split; 'none' leaves the test split out."},
     )
+    split_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "The column of a single table that says the split of each row; one called 'split', 'mode' or the like if "
+            "not given; 'none' keeps the rows together."
+        },
+    )
     streaming: bool = field(
         default=False,
         metadata={
@@ -315,6 +322,7 @@ def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | 
         split_names={name: getattr(data, f"{name}_split") for name in ("train", "validation", "test")},
         streaming=data.streaming,
         max_eval_rows=data.max_eval_samples,
+        split_column=data.split_column,
     )
 
 

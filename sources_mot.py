@@ -1,42 +1,62 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Where datasets come from: the Hub, folders and files of the usual formats, read whole or as a stream, as three splits.
 
-`load_splits` finds out what a name or path holds and hands it to `datasets`; what comes back has the dataset's own
-columns and is on its way to `data_mot.ModalityColumns.guess`. No media are decoded here, and none needs torchcodec.
+`load_splits` finds out what a name or path holds and hands it to a builder of `datasets`; what comes back has the
+dataset's own columns, of the types that `train` has, and is on its way to `data_mot.ModalityColumns.guess`. No media are
+decoded here, and none needs torchcodec.
 """
 
+import dataclasses
 import hashlib
 import os
 import re
-import tarfile
-from collections import defaultdict
-from collections.abc import Mapping
-from itertools import islice
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import PurePath
 
 import datasets
-import fsspec
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, Features, Image, IterableDataset, Value, Video
-from datasets.data_files import get_data_patterns
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, IterableDataset, Value, Video
+from datasets.data_files import DataFilesDict, DataFilesList
+from datasets.exceptions import DatasetGenerationError
+from datasets.fingerprint import Hasher
+from datasets.packaged_modules.csv.csv import Csv
 from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
+from datasets.packaged_modules.json.json import Json
+from datasets.packaged_modules.parquet.parquet import Parquet
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
-from huggingface_hub import snapshot_download
+from huggingface_hub import is_offline_mode, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
+from .archives_mot import ArchiveBuilder, archive_features
 from .data_mot import LEFT_OUT, label_candidates, stored_file, undecoded_stream
+from .folders_mot import (
+    MEDIA_SUFFIXES,
+    SPLIT_WORDS,
+    TABLES,
+    Files,
+    list_files,
+    look_into,
+    medium_of,
+    split_of_path,
+    split_of_word,
+)
 from .mmsa_mot import read_mmsa
 from .splits_mot import cut_validation
+from .tables_mot import TableBuilder, cast_cells, named, table_suffix, without_blanks
 
 logger = logging.get_logger(__name__)
 
-_BUILDER_OF_SUFFIX = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".tar": "webdataset"}
 _PICKLES = (".pkl", ".pickle")
-_TABLES = (".parquet", ".csv", ".json", ".jsonl")
-_VALIDATION_NAMES = ("validation", "valid", "val", "dev", "eval")
-_METADATA = ("metadata.jsonl", "metadata.csv")
-_PLAIN_KINDS = ("txt", "text", "transcript", "cls", "cls2", "index", "inx", "id", "json", "jsn")
-_ROWS_FOR_TYPES = 100  # of a stream or an archive that does not say what its columns are
+_VALIDATION_NAMES = SPLIT_WORDS["validation"]
+_ROWS_FOR_TYPES = 1000  # of a stream that does not say what its columns are, and to find the folder of its paths
+_MEDIA = {"image": Image, "audio": Audio, "video": Video}
+_SPLIT_COLUMN = re.compile(r"(data_?)?(split|subset|set|mode|partition|fold|phase|usage)", re.IGNORECASE)
 
 
 def load_splits(
@@ -48,6 +68,7 @@ def load_splits(
     split_names: Mapping[str, str | None] | None = None,
     streaming: bool = False,
     max_eval_rows: int = 2000,
+    split_column: str | None = None,
 ) -> DatasetDict | dict[str, Dataset | IterableDataset]:
     """Load a dataset as exactly three splits: `train`, `validation` and `test`, or without `test` where it is left out.
 
@@ -55,9 +76,9 @@ def load_splits(
     Without a test split, the validation split stands for it, with a warning.
 
     Args:
-        dataset_name: an id on the Hub; a folder of parquet, JSON, CSV or WebDataset files, an image folder, files
-            listed in `metadata.jsonl` as `image_file_name`, `audio_file_name`, ..., or what `save_to_disk` wrote; or
-            one such file, or a pickle of MMSA. Paths in a table are relative to the table.
+        dataset_name: an id on the Hub; a folder of parquet, JSON, CSV or WebDataset files, pictures, sounds or videos
+            in a folder for each class, files listed in `metadata.jsonl` as `image_file_name`, `audio_file_name`, ...,
+            or what `save_to_disk` wrote; or one such file, or a pickle of MMSA. Paths in a table are relative to it.
         dataset_config: the configuration, where the dataset has several.
         seed: decides which rows are cut from train.
         label_column: the column to stratify by; by default the one `ModalityColumns.guess` would take.
@@ -67,11 +88,16 @@ def load_splits(
         streaming: give `train` as an `IterableDataset`, which is read as it is trained on and never kept. It needs a
             validation split of the dataset's own.
         max_eval_rows: of a stream, validation and test are read into memory up to so many rows, the first ones.
+        split_column: the column of a single table that says which split a row belongs to; by default one that is
+            called `split`, `mode` or the like and holds such words; "none" keeps the rows together.
 
     Raises:
-        ValueError: there is no `train` split, or none of the name given.
+        ValueError: there is no `train` split, or none of the name given; a file cannot be read; a column of another
+            split cannot have the type that it has in the training split. The file or column is named.
     """
-    splits = _read_splits(os.path.expanduser(dataset_name), dataset_config, revision, streaming)
+    train_name = (split_names or {}).get("train")
+    path = os.path.expanduser(dataset_name)
+    splits = _read_splits(path, dataset_config, revision, streaming, train_name, split_column)
     splits = _with_usual_names(splits, split_names or {}, dataset_name)
     is_tested = (split_names or {}).get("test") != LEFT_OUT
     if streaming:
@@ -96,7 +122,7 @@ def load_split(
     Raises:
         ValueError: there is no such split.
     """
-    splits = _read_splits(os.path.expanduser(dataset_name), dataset_config, revision, streaming=False)
+    splits = _read_splits(os.path.expanduser(dataset_name), dataset_config, revision)
     if split not in splits:
         raise ValueError(f"Dataset '{dataset_name}' has no split '{split}'; it has {', '.join(sorted(splits))}.")
     return splits[split]
@@ -131,21 +157,31 @@ def _stream_splits(
             f"Dataset '{dataset_name}' has no validation split, and a tenth of a stream cannot be drawn at random. Name "
             f"a split to validate on with --validation_split (there is {sorted(splits)}), or read it without --streaming."
         )
+    splits["train"] = with_features(splits["train"])
     held_out = {name: _first_rows(splits[name], max_eval_rows, name) for name in splits if name != "train"}
+    held_out = {name: _with_types(splits["train"].features, split, name) for name, split in held_out.items()}
     if "test" not in held_out and is_tested:
         held_out["test"] = held_out["validation"]
         logger.warning(f"Dataset '{dataset_name}' has no 'test' split: its validation split stands for it.")
-    return {"train": with_features(splits["train"]), **held_out}
+    return {"train": splits["train"], **held_out}
 
 
 def _first_rows(stream: IterableDataset, limit: int, name: str) -> Dataset:
     stream = with_features(stream)
     undecoded = undecoded_stream(stream)
-    media = [column for column, kind in undecoded.features.items() if isinstance(kind, Image)]
-    rows = [row | {column: stored_file(row[column]) for column in media} for row in islice(undecoded, limit + 1)]
+    rows = list(islice(undecoded, limit + 1))
     if len(rows) > limit:
         logger.warning(f"Split '{name}' has more rows: the first {limit} of its stream stand for it.")
-    return Dataset(pa.Table.from_pylist(rows[:limit], schema=stream.features.arrow_schema))
+    features = Features({column: _stored_kind(kind, column, rows) for column, kind in stream.features.items()})
+    media = [column for column, kind in features.items() if isinstance(kind, tuple(_MEDIA.values()))]
+    rows = [row | {column: stored_file(row[column]) for column in media} for row in rows[:limit]]
+    return _without_blank_cells(Dataset(pa.Table.from_pylist(rows, schema=features.arrow_schema)))
+
+
+def _stored_kind(kind, column: str, rows: list[dict]):
+    """The type of a column that is kept: files, where it names files of the Hub."""
+    names_files = any(isinstance(row[column], str) and row[column].startswith("hf://") for row in rows)
+    return Image() if names_files else kind
 
 
 def with_features(stream: IterableDataset) -> IterableDataset:
@@ -159,96 +195,119 @@ def with_features(stream: IterableDataset) -> IterableDataset:
 # ---- which format ------------------------------------------------------------------------------------------------
 
 
-def _read_splits(path: str, dataset_config: str | None, revision: str | None, streaming: bool) -> Mapping:
-    if local := _read_local(path):
-        return {name: split.to_iterable_dataset() for name, split in local.items()} if streaming else local
-    if not os.path.exists(path):
-        path = _folder_of_files(path, dataset_config, revision, streaming)
-    arguments = _loading_arguments(path, dataset_config, revision)
-    splits = datasets.load_dataset(**arguments, streaming=streaming)
-    if os.path.exists(path) and arguments["path"] in ("json", "csv", "parquet", path):
-        folders = [path if os.path.isdir(path) else os.path.dirname(path)]
-        folders += [os.path.join(folders[0], "data")]
-        splits = {name: _with_whole_paths(split, folders) for name, split in splits.items()}
-    if "features" in arguments:  # of a WebDataset
-        splits = {name: _with_json_fields(split) for name, split in splits.items()}
-    if arguments["path"] == "imagefolder":
-        splits = {name: _with_named_medium(split) for name, split in splits.items()}
-    return splits
+def _read_splits(
+    path: str,
+    dataset_config: str | None = None,
+    revision: str | None = None,
+    streaming: bool = False,
+    train: str | None = None,
+    split_column: str | None = None,
+) -> dict[str, Dataset | IterableDataset]:
+    """The splits by their own names, with the types that the training split has."""
+    with _saying_what_failed(path):
+        splits = dict(_read(path, dataset_config, revision, streaming, train or "train"))
+    splits = {name: split if streaming else _without_blank_cells(split) for name, split in splits.items()}
+    splits = _split_by_column(splits, split_column, path)
+    return _with_types_of(train or "train", splits)
 
 
-def _folder_of_files(name: str, dataset_config: str | None, revision: str | None, streaming: bool) -> str:
-    """Where the Hub's dataset is a folder of pictures, sounds or videos: a copy of the folder, or its address to stream
-    from; else the name. `datasets` would type, and download, all files as the medium that most of them are."""
-    builder = datasets.load_dataset_builder(name, dataset_config, revision=revision)
-    if not isinstance(builder, FolderBasedBuilder):
-        return name
-    if streaming:
-        return f"hf://datasets/{name}" + (f"@{revision}" if revision else "")
-    return snapshot_download(name, repo_type="dataset", revision=revision)
+@contextmanager
+def _saying_what_failed(path: str) -> Iterator[None]:
+    """An error of a reader, with what was read in its last line."""
+    try:
+        yield
+    except (DatasetGenerationError, pa.ArrowException) as error:
+        cause = error.__cause__ or error
+        message = str(cause) if os.path.basename(path) in str(cause) else f"Cannot read '{path}': {cause}"
+        raise ValueError(message) from error
 
 
-def _read_local(path: str) -> DatasetDict | None:
-    """What `datasets.load_dataset` does not read: pickles, and what `save_to_disk` wrote."""
-    if os.path.isfile(path) and Path(path).suffix.lower() in _PICKLES:
-        return read_mmsa(path)
+def _read(path: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str) -> Mapping:
+    if os.path.isdir(path):
+        return _read_folder(path, dataset_config, streaming, train)
+    if os.path.isfile(path):
+        return _read_file(path, streaming)
+    if PurePath(path).suffix.lower() in (*TABLES, *_PICKLES, ".tar") or path.startswith((".", os.sep)):
+        raise FileNotFoundError(f"There is no file or folder '{path}'.")
+    return _read_from_hub(path, dataset_config, revision, streaming, train)
+
+
+def _read_file(path: str, streaming: bool) -> Mapping:
+    suffix, files = table_suffix(path), {"train": [path]}
+    if suffix in _PICKLES:
+        return _streamed(read_mmsa(path)) if streaming else read_mmsa(path)
+    if suffix in TABLES:
+        return _read_tables(files, os.path.dirname(path), streaming, "train")
+    if suffix == ".tar":
+        return _read_archives(files, streaming)
+    known = sorted((*TABLES, *_PICKLES, ".tar"))
+    raise ValueError(f"Cannot load '{path}': a file must end in one of {known}.")
+
+
+def _read_folder(path: str, dataset_config: str | None, streaming: bool, train: str) -> Mapping:
+    """A folder here, or at an address that begins with `hf://`."""
     if any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
         saved = datasets.load_from_disk(path)
-        return saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
-    return None
+        saved = saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
+        return _streamed(saved) if streaming else saved
+    kind, files = look_into(path, dataset_config)
+    if kind == "tables":
+        return _read_tables(files, path, streaming, train)
+    if kind == "archives":
+        return _read_archives(files, streaming)
+    if kind is None:  # text files, zipped pictures and others that `datasets` reads
+        return datasets.load_dataset(path, dataset_config, cache_dir=_cache_of_folder(path), streaming=streaming)
+    splits = _read_media(files) if kind == "media" else _read_metadata(files, path, train)
+    return _streamed(splits) if streaming else splits
 
 
-def _loading_arguments(path: str, dataset_config: str | None, revision: str | None) -> dict:
-    """What `datasets.load_dataset` needs to be told about a file, a folder or an id on the Hub."""
-    if os.path.isfile(path):
-        suffix = Path(path).suffix.lower()
-        if suffix not in _BUILDER_OF_SUFFIX:
-            known = sorted((*_BUILDER_OF_SUFFIX, *_PICKLES))
-            raise ValueError(f"Cannot load '{path}': a file must end in one of {known}.")
-        arguments = {"path": _BUILDER_OF_SUFFIX[suffix], "data_files": path}
-    elif path.startswith("hf://"):
-        patterns = {split: [f"{path}/{p}" for p in found] for split, found in get_data_patterns(path).items()}
-        return {"path": "imagefolder", "data_files": patterns}
-    elif not os.path.isdir(path):
-        arguments = {"path": path, "name": dataset_config, "revision": revision}
-    elif _has_metadata(path):
-        # `datasets` would take the folder for an audio folder as soon as it has as many sounds as pictures, and its
-        # Audio type then asks for torchcodec; as an image folder it needs nothing, and the column names say the rest.
-        return {"path": "imagefolder", "data_dir": path}
-    elif tables := _tables_beside_media(path):
-        return tables
-    else:
-        arguments = {"path": path, "name": dataset_config, "cache_dir": _cache_of_folder(path)}
-    if arguments["path"] in (path, "webdataset"):
-        builder = datasets.load_dataset_builder(**arguments)
-        if isinstance(builder, WebDataset):
-            shards = next(iter(builder.config.data_files.values()))
-            arguments["features"] = webdataset_features(str(shards[0]))
-    return arguments
+def _streamed(splits: Mapping[str, Dataset]) -> dict[str, IterableDataset]:
+    return {name: split.to_iterable_dataset() for name, split in splits.items()}
 
 
-def _has_metadata(path: str) -> bool:
-    """Whether a folder's metadata has a column `file_name`, or such as `image_file_name` and `audio_file_name`."""
-    for name in _METADATA:
-        for metadata in Path(path).rglob(name):
-            with open(metadata, encoding="utf-8") as lines:
-                return "file_name" in lines.readline()
-    return False
+def _read_from_hub(
+    name: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str
+) -> Mapping:
+    if is_offline_mode() and (folder := _downloaded(name, revision)):
+        return _read_folder(folder, dataset_config, streaming, train)
+    builder = datasets.load_dataset_builder(name, dataset_config, revision=revision)
+    files = builder.config.data_files
+    if isinstance(builder, FolderBasedBuilder):
+        # `datasets` would type, and download, all files as the medium that most of them are.
+        if streaming:
+            address = f"hf://datasets/{name}" + (f"@{revision}" if revision else "")
+            return _read_folder(address, dataset_config, streaming, train)
+        return _read_folder(
+            snapshot_download(name, repo_type="dataset", revision=revision), dataset_config, False, train
+        )
+    if isinstance(builder, (Csv, Json)) and _is_plain(builder.config):
+        if streaming:
+            return _read_tables(files, None, streaming, train)
+        names = {file: file.partition("@")[2].partition("/")[2] for part in files.values() for file in part}
+        folder = snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=list(names.values()))
+        files = {split: [os.path.join(folder, names[file]) for file in part] for split, part in files.items()}
+        return _read_tables(files, None, streaming, train)
+    if isinstance(builder, WebDataset):
+        return _read_archives(files, streaming)
+    options = {"keep_default_na": False, "na_values": [""]} if isinstance(builder, Csv) else {}
+    return datasets.load_dataset(name, dataset_config, revision=revision, streaming=streaming, **options)
 
 
-def _tables_beside_media(path: str) -> dict | None:
-    """Tables of a folder that also holds the files they list, by which `datasets` would judge the folder."""
-    files = [file for folder in (path, os.path.join(path, "data")) for file in sorted(Path(folder).glob("*.*"))]
-    tables = [file for file in files if file.suffix in _TABLES and file.name != "dataset_infos.json"]
-    suffixes = {file.suffix for file in Path(path).rglob("*") if file.is_file()} - {"", ".md", ".txt"}
-    if not tables or suffixes <= set(_TABLES):
+def _downloaded(name: str, revision: str | None) -> str | None:
+    """The folder of a dataset of the Hub that an earlier run downloaded."""
+    try:
+        folder = snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=True)
+    except LocalEntryNotFoundError:
         return None
-    data_files = defaultdict(list)
-    for table in tables:
-        words = re.split(r"[-._ 0-9]+", table.stem)
-        split = next((word for word in words if word in ("train", "test", *_VALIDATION_NAMES)), "train")
-        data_files[split].append(str(table))
-    return {"path": _BUILDER_OF_SUFFIX[tables[0].suffix], "data_files": dict(data_files)}
+    return folder if any(os.path.basename(file) != "README.md" for file in list_files(folder)) else None
+
+
+def _is_plain(config: datasets.BuilderConfig) -> bool:
+    """Whether a dataset's card says nothing of how its tables are written that they do not say themselves."""
+    usual = type(config)()
+    said = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter", "encoding"}
+    fields = {field.name for field in dataclasses.fields(config)} - said
+    return all(getattr(config, field) == getattr(usual, field) for field in fields)
 
 
 def _cache_of_folder(path: str) -> str | None:
@@ -260,39 +319,225 @@ def _cache_of_folder(path: str) -> str | None:
     if not any(os.path.isfile(os.path.join(path, name)) for name in ("README.md", ".huggingface.yaml")):
         return None
     state = hashlib.sha256(os.path.abspath(path).encode())
-    for file in sorted(file for file in Path(path).rglob("*") if file.is_file()):
-        status = file.stat()
-        state.update(f"{file.relative_to(path)}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+    for file in list_files(path):
+        state.update(f"{file}|{_state_of_file(file)}\n".encode())
     return os.path.join(datasets.config.HF_DATASETS_CACHE, "folders", state.hexdigest()[:16])
 
 
-# ---- what `datasets` would get wrong -----------------------------------------------------------------------------
+# ---- tables ------------------------------------------------------------------------------------------------------
 
 
-def webdataset_features(shard: str) -> Features:
-    """The types of a WebDataset's columns, from the first rows of a shard: a column for each extension.
+def _read_tables(files: Files, root: str | None, streaming: bool, train: str) -> dict[str, Dataset | IterableDataset]:
+    """Tables of any form, each split of one; the training split is read first and decides the types of the others.
 
-    The builder's own guess refuses rows that lack a file, and types sound as Audio, which asks for torchcodec to store
-    it. Here rows may be uneven, and sound is its bytes.
+    Paths in them are relative to `root` or to the table; where `root` is None, they are taken as they are.
     """
-    cells = defaultdict(list)
-    with fsspec.open(shard) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
-        for member in islice((member for member in archive if member.isfile()), 4 * _ROWS_FOR_TYPES):
-            name = os.path.basename(member.name).partition(".")[2]
-            kind = name.rpartition(".")[2].lower()
-            if name:
-                decode = WebDataset.DECODERS[kind] if kind in _PLAIN_KINDS else bytes
-                cells[name].append(decode(archive.extractfile(member).read()))
-    features = Features()
-    for name, values in cells.items():
-        kind = name.rpartition(".")[2].lower()
-        if kind in WebDataset.IMAGE_EXTENSIONS:
-            features[name] = Image()
-        elif kind in WebDataset.VIDEO_EXTENSIONS:
-            features[name] = Video()
+    splits, features = {}, None
+    for split in sorted(files, key=lambda name: name != train):
+        is_parquet = table_suffix(files[split][0]) == ".parquet"
+        if is_parquet:
+            builder = _builder(Parquet, split, files[split], features=_parquet_features(files[split], streaming))
         else:
-            features |= Features.from_arrow_schema(pa.schema({name: pa.array(values).type}))
-    return features
+            builder = _builder(TableBuilder, split, files[split], features=features)
+        found = _built(builder, split, streaming)
+        if features is None and not is_parquet:
+            features = found.features
+        splits[split] = (
+            found if root is None else _with_whole_paths(found, _folders_of_paths(files[split], root), root)
+        )
+    return splits
+
+
+def _builder(kind: type, split: str, files: list[str], **options) -> datasets.DatasetBuilder:
+    """A builder of one split. Paths are plain, not patterns, and a file that changed is another one."""
+    if not isinstance(files, DataFilesList):  # which `datasets` made, with the commits of the Hub
+        files = DataFilesList(files, [(_state_of_file(name),) for name in files])
+    return kind(data_files=DataFilesDict({split: files}), hash=getattr(kind, "CODE", None), **options)
+
+
+def _built(builder: datasets.DatasetBuilder, split: str, streaming: bool) -> Dataset | IterableDataset:
+    if streaming:
+        return builder.as_streaming_dataset(split)
+    builder.download_and_prepare()
+    if builder.info.splits[split].num_examples == 0:
+        raise ValueError(f"Split '{split}' has no rows: {', '.join(map(repr, builder.config.data_files[split]))}.")
+    return builder.as_dataset(split)
+
+
+def _parquet_features(files: list[str], streaming: bool) -> Features | None:
+    """The types that the cells of all files fit, where they differ; None leaves it to the first file."""
+    if streaming or any("://" in name for name in files):
+        return None
+    schemas = []
+    for name in files:
+        with named(name):
+            schemas.append(pq.read_schema(name))
+    first = schemas[0]
+    if all(schema.equals(first) for schema in schemas):
+        return None
+    with named(f"{files[0]}' and '{files[-1]}"):
+        unified = pa.unify_schemas([schema.remove_metadata() for schema in schemas], promote_options="permissive")
+    known = Features.from_arrow_schema(first)
+    kinds = Features.from_arrow_schema(unified)
+    # A type such as Image is known to the metadata alone.
+    return Features(
+        {
+            n: kind if n not in known or first.field(n).type != unified.field(n).type else known[n]
+            for n, kind in kinds.items()
+        }
+    )
+
+
+def _folders_of_paths(files: list[str], root: str) -> list[str]:
+    """Where the paths in a table may begin: beside it, at the top of the dataset, or in its `data`."""
+    beside = [os.path.dirname(name) for name in files]
+    return list(dict.fromkeys(folder or "." for folder in (*beside, root, os.path.join(root, "data"))))
+
+
+def _with_whole_paths(split: Dataset | IterableDataset, folders: list[str], root: str):
+    """Paths that a table gives relative to a folder, whole. The folder is the one that most of the files are in."""
+    strings = [name for name, kind in split.features.items() if kind in (Value("string"), Value("large_string"))]
+    if not strings:
+        return split
+    whole = split.select_columns(strings)
+    rows = whole.with_format("arrow")[:] if isinstance(split, Dataset) else _rows(whole, _ROWS_FOR_TYPES)
+    exists = set(list_files(root)).__contains__ if "://" in root else os.path.isfile
+    found = {name: _folder_of_paths(rows[name], folders, exists) for name in strings}
+    found = {name: folder for name, folder in found.items() if folder is not None}
+    if not found:
+        return split
+    if isinstance(split, IterableDataset):
+        names = list(found)
+        return split.map(
+            lambda *paths: {name: _whole_path(path, found[name]) for name, path in zip(names, paths)},
+            input_columns=names,
+            features=split.features,
+        )
+    return _with_columns(
+        split,
+        {
+            n: pa.array([_whole_path(path, folder) for path in rows[n].to_pylist()], rows[n].type)
+            for n, folder in found.items()
+        },
+    )
+
+
+def _rows(stream: IterableDataset, limit: int) -> pa.Table:
+    return pa.Table.from_pylist(list(stream.take(limit)), schema=stream.features.arrow_schema)
+
+
+def _is_relative(path: str | None) -> bool:
+    return bool(path) and not os.path.isabs(path) and "://" not in path and not path.startswith("data:")
+
+
+def _whole_path(path: str | None, folder: str) -> str | None:
+    return os.path.join(folder, path) if _is_relative(path) else path
+
+
+def _folder_of_paths(cells: pa.ChunkedArray, folders: list[str], exists: Callable[[str], bool]) -> str | None:
+    """The folder that most cells are files of; beside the table, where none is there but all are called like media."""
+    paths = [path for path in pc.unique(cells).to_pylist() if _is_relative(path) and len(path) < 1000]
+    suffixes = Counter(os.path.splitext(path)[1].lower() for path in paths)
+    are_media = sum(suffixes[kind] for kinds in MEDIA_SUFFIXES.values() for kind in kinds) > len(paths) / 2
+    few = paths[:: max(1, len(paths) // _ROWS_FOR_TYPES)]
+    for sample in (few, paths if are_media else []):
+        counts = {folder: sum(exists(os.path.join(folder, path)) for path in sample) for folder in folders}
+        if any(counts.values()):
+            break
+    best = max(folders, key=counts.get)
+    if not counts[best] and not are_media:
+        return None
+    return best if "://" in best else os.path.abspath(best)
+
+
+# ---- folders of media --------------------------------------------------------------------------------------------
+
+
+def _read_metadata(files: Files, root: str, train: str) -> dict[str, Dataset]:
+    """Tables called `metadata`, whose `file_name` or `image_file_name`, ... are relative to the table's own folder."""
+    splits = {}
+    for split in sorted(files, key=lambda name: name != train):
+        parts = []
+        for name in files[split]:
+            part = _read_tables({split: [name]}, os.path.dirname(name), False, split)[split]
+            parts.append(_with_files_beside(part, os.path.dirname(name)))
+        first, *others = parts
+        splits[split] = datasets.concatenate_datasets(
+            [first, *(_with_types(first.features, part, split) for part in others)]
+        )
+    splits = {name: _with_named_media(split) for name, split in splits.items()}
+    return _split_by_folder(splits, root)
+
+
+def _file_columns(split: Dataset) -> list[str]:
+    return [name for name in split.column_names if re.search(r"(^|_)file_name$", name)]
+
+
+def _with_files_beside(split: Dataset, folder: str) -> Dataset:
+    table = split.select_columns(_file_columns(split)).with_format("arrow")[:]
+    folder = folder if "://" in folder else os.path.abspath(folder)
+    whole = {name: [_whole_path(path, folder) for path in table[name].to_pylist()] for name in table.column_names}
+    return _with_columns(split, {name: pa.array(paths, pa.string()) for name, paths in whole.items()})
+
+
+def _with_named_media(split: Dataset) -> Dataset:
+    """The columns of files typed as the medium that most of them are, and `file_name` called so."""
+    for name in _file_columns(split):
+        medium = medium_of(filter(None, split[name][:])) or "image"
+        wanted = name.removesuffix("file_name").removesuffix("_") or medium
+        wanted = name if wanted in split.column_names else wanted
+        split = split.rename_column(name, wanted).cast_column(wanted, _MEDIA[medium]())
+    return split
+
+
+def _split_by_folder(splits: dict[str, Dataset], root: str) -> dict[str, Dataset]:
+    """One table at the top of folders called train, test, ...: its rows belong where their files lie."""
+    if list(splits) != ["train"]:
+        return splits
+    split = splits["train"]
+    media = [name for name, kind in split.features.items() if isinstance(kind, tuple(_MEDIA.values()))]
+    cells = split.select_columns(media).with_format("arrow")[:]
+    paths = [next((cell["path"] for cell in row.values() if cell is not None), "") for row in cells.to_pylist()]
+    prefix = root if "://" in root else os.path.abspath(root)
+    found = [
+        split_of_path(os.path.join(os.path.dirname(path.removeprefix(prefix).lstrip("/")), "_")) for path in paths
+    ]
+    return _select_by(split, found, "the folder of its files") if len(set(found)) > 1 else splits
+
+
+def _read_media(files: Files) -> dict[str, Dataset]:
+    """Files alone; where they lie in several folders at one depth, these are their classes."""
+    names = list(chain.from_iterable(files.values()))
+    medium = medium_of(names)
+    classes = sorted({os.path.basename(os.path.dirname(name)) for name in names})
+    depths = {name.count("/") for name in names}
+    features = Features({medium: _MEDIA[medium]()})
+    if len(classes) > 1 and len(depths) == 1:
+        features["label"] = ClassLabel(names=classes)
+    elif len(classes) > 1:
+        least, most = min(names, key=lambda name: name.count("/")), max(names, key=lambda name: name.count("/"))
+        logger.warning(f"The folders are not read as classes, since '{least}' and '{most}' lie at different depths.")
+    splits = {}
+    for split, part in files.items():
+        columns = {
+            medium: [{"bytes": None, "path": name if "://" in name else os.path.abspath(name)} for name in part]
+        }
+        if "label" in features:
+            columns["label"] = [classes.index(os.path.basename(os.path.dirname(name))) for name in part]
+        splits[split] = Dataset(pa.Table.from_pydict(columns, schema=features.arrow_schema))
+    return splits
+
+
+# ---- archives ----------------------------------------------------------------------------------------------------
+
+
+def _read_archives(files: Files, streaming: bool) -> dict[str, Dataset | IterableDataset]:
+    features = archive_features(str(next(iter(files.values()))[0]))
+    splits = {}
+    for split, names in files.items():
+        builder = _builder(ArchiveBuilder, split, names, features=features)
+        splits[split] = _with_json_fields(_built(builder, split, streaming))
+    return splits
 
 
 def _with_json_fields(split: Dataset | IterableDataset):
@@ -313,44 +558,175 @@ def _with_json_fields(split: Dataset | IterableDataset):
     )
 
 
-def _with_whole_paths(split: Dataset | IterableDataset, folders: list[str]):
-    """Paths that a table gives relative to its folder, from the root."""
-    if isinstance(split, IterableDataset):
-        split = with_features(split)
-    strings = [name for name, kind in split.features.items() if kind in (Value("string"), Value("large_string"))]
-    if not strings:
-        return split
-    first = list(islice(split.select_columns(strings), _ROWS_FOR_TYPES))
-    for name in strings:
-        cell = next((row[name] for row in first if row[name]), None)
-        folder = next((f for f in folders if cell and os.path.isfile(os.path.join(f, cell))), None)
-        if folder is not None and not os.path.isabs(cell):
-            split = _with_folder(split, name, os.path.abspath(folder))
-    return split
+# ---- the same data in every form ---------------------------------------------------------------------------------
 
 
-def _with_folder(split: Dataset | IterableDataset, name: str, folder: str):
-    def join(path: str | None) -> str | None:
-        return path and os.path.join(folder, path)
+def _with_columns(
+    split: Dataset, columns: Mapping[str, pa.Array | pa.ChunkedArray], features: Features | None = None
+) -> Dataset:
+    """The split with these columns in place of its own of the same names, or beside them."""
+    kinds = Features({**split.features, **(features or {})})
+    order = list(dict.fromkeys((*split.column_names, *columns)))
+    if len(split) == 0:  # which `concatenate_datasets` would drop
+        return Dataset(Features({name: kinds[name] for name in order}).arrow_schema.empty_table(), split=split.split)
+    schema = Features({name: kinds[name] for name in columns}).arrow_schema
+    new = Dataset(pa.table([columns[name].cast(schema.field(name).type) for name in columns], schema=schema))
+    kept = split.remove_columns([name for name in columns if name in split.column_names])
+    if not kept.column_names:
+        return new
+    return datasets.concatenate_datasets([kept, new], split=split.split, axis=1).select_columns(order)
 
-    if isinstance(split, IterableDataset):
-        return split.map(lambda path: {name: join(path)}, input_columns=name, features=split.features)
-    paths = [join(path) for path in split.with_format(None)[name]]
-    return split.remove_columns(name).add_column(name, paths)
+
+def _without_blank_cells(split: Dataset) -> Dataset:
+    """Strings of white space alone are empty cells, wherever they come from."""
+    changed = {}
+    for name, kind in split.features.items():
+        if isinstance(kind, Value) and kind.dtype in ("string", "large_string"):
+            cells = split.select_columns(name).with_format("arrow")[:][name]
+            if (cleaned := without_blanks(cells)) is not cells:
+                changed[name] = cleaned
+    return _with_columns(split, changed) if changed else split
 
 
-def _with_named_medium(split: Dataset | IterableDataset):
-    """The column of `file_name`, which an image folder calls `image`, under the name of what its files hold."""
-    if "audio" in split.features or "image" not in split.features:
-        return split
-    if isinstance(split, IterableDataset):
-        split = undecoded_stream(split)
-        cells = islice(split.select_columns("image"), _ROWS_FOR_TYPES)
-    else:
-        cells = split.select_columns("image").cast_column("image", Image(decode=False))
-    paths = (row["image"]["path"] for row in cells if row["image"] is not None)
-    suffix = Path(next(paths, "")).suffix.lower()
-    for medium, kinds in (("audio", WebDataset.AUDIO_EXTENSIONS), ("video", WebDataset.VIDEO_EXTENSIONS)):
-        if suffix.removeprefix(".") in kinds and medium not in split.features:
-            return split.rename_column("image", medium)
-    return split
+def _with_types_of(train: str, splits: dict[str, Dataset | IterableDataset]) -> dict:
+    """All splits with the columns and types of the training split."""
+    if not isinstance(splits.get(train), Dataset):
+        return splits
+    features = splits[train].features
+    return {name: split if name == train else _with_types(features, split, name) for name, split in splits.items()}
+
+
+def _with_types(features: Features, split: Dataset, name: str) -> Dataset:
+    """A split with the columns of the training split, each of its type there.
+
+    Class labels and media keep theirs: what they mean does not lie in how they are stored.
+
+    Raises:
+        ValueError: a cell cannot become one of that type.
+    """
+    columns = {}
+    for column, kind in features.items():
+        found = split.features.get(column)
+        if found == kind or kind == Value("null"):
+            continue
+        stored = Features({column: kind}).arrow_schema.field(column).type
+        if found is None:
+            logger.warning(f"Split '{name}' has no column '{column}': it is empty there.")
+        if found is None or found == Value("null"):
+            columns[column] = pa.nulls(len(split), stored)
+        elif _is_plain_type(kind) and _is_plain_type(found):
+            try:
+                columns[column] = cast_cells(split.select_columns(column).with_format("arrow")[:][column], stored)
+            except pa.ArrowException as error:
+                raise ValueError(
+                    f"Column '{column}' of split '{name}' holds {_name_of_type(found)} that cannot become "
+                    f"{_name_of_type(kind)}, its type in the training split: {error}. Write it alike in both."
+                ) from error
+    return _with_columns(split, columns, features) if columns else split
+
+
+def _is_plain_type(kind) -> bool:
+    if isinstance(kind, datasets.List | datasets.LargeList):
+        return _is_plain_type(kind.feature)
+    return isinstance(kind, Value)
+
+
+def _name_of_type(kind) -> str:
+    return kind.dtype if isinstance(kind, Value) else f"lists of {_name_of_type(kind.feature)}"
+
+
+# ---- a column that says the split --------------------------------------------------------------------------------
+
+
+def _split_by_column(splits: dict, column: str | None, path: str) -> dict:
+    """One table, cut by what its column `split`, `mode`, ... says of each row; others stay as they are.
+
+    Raises:
+        ValueError: there is no column of the name given, or the dataset has splits already.
+    """
+    if column == LEFT_OUT or (column is None and len(splits) != 1):
+        return splits
+    if len(splits) != 1:
+        raise ValueError(f"Dataset '{path}' has the splits {sorted(splits)}: --split_column is for a single table.")
+    (split,) = splits.values()
+    split = with_features(split) if isinstance(split, IterableDataset) else split
+    if column is not None:
+        if column not in split.features:
+            raise ValueError(f"There is no column '{column}' to split by; there are {', '.join(split.features)}.")
+        values = [_split_named(value) for value in _values(split, column)]
+        return _select_by(split, values, f"column '{column}'", column)
+    for name in filter(_SPLIT_COLUMN.fullmatch, split.features):
+        values = _values(split, name)
+        words = {value if value is None else split_of_word(str(value)) or "" for value in set(values)}
+        if "train" in words and "" not in words and len(words - {None}) > 1:
+            return _select_by(split, [_split_named(value) for value in values], f"column '{name}'", name)
+    return splits
+
+
+def _values(split: Dataset | IterableDataset, column: str) -> list:
+    kind, rows = split.features[column], split.select_columns(column)
+    values = rows[column][:] if isinstance(rows, Dataset) else [row[column] for row in rows]
+    return [kind.int2str(value) if isinstance(kind, ClassLabel) and value is not None else value for value in values]
+
+
+def _split_named(value) -> str | None:
+    return None if value is None or not str(value).strip() else split_of_word(str(value)) or str(value).strip()
+
+
+def _select_by(
+    split: Dataset | IterableDataset, names: list[str | None], reason: str, column: str | None = None
+) -> dict[str, Dataset | IterableDataset]:
+    """The rows of each name, without the column that said so, and a word on how many there are."""
+    counts = Counter(names)
+    lost = f"; {counts.pop(None)} rows are left out, for which it says nothing" if None in counts else ""
+    told = ", ".join(f"{count} {name}" for name, count in counts.items())
+    hint = " (--split_column none keeps them together)" if column else ""
+    logger.warning(f"The rows are split by {reason}: {told}{lost}{hint}.")
+    return {name: _rows_of(split, names, name, column) for name in counts}
+
+
+def _rows_of(split: Dataset | IterableDataset, names: list[str | None], name: str, column: str | None):
+    if isinstance(split, Dataset):
+        chosen = split.select([row for row, found in enumerate(names) if found == name])
+        return chosen.remove_columns(column) if column else chosen
+    kept = {k: kind for k, kind in split.features.items() if k != column}
+    chosen = undecoded_stream(split).filter(lambda value: _split_named(value) == name, input_columns=column)
+    return chosen.remove_columns(column).cast(Features(kept))
+
+
+# ---- the state of files ------------------------------------------------------------------------------------------
+
+
+def fingerprint_of_files(dataset: Dataset) -> str:
+    """A hash of the rows and of the state of every file that they name: path, size and time of change; not of URLs."""
+    hasher = Hasher()
+    hasher.update(dataset._fingerprint)
+    for cells in dataset.data.columns:
+        for path in dict.fromkeys(_paths(cells)):
+            hasher.update(f"{path}|{_state_of_file(path)}")
+    return hasher.hexdigest()
+
+
+def _paths(cells: pa.ChunkedArray) -> Iterator[str]:
+    """The files on this machine that cells name: strings that are whole paths, media without their bytes, lists of these."""
+    for chunk in cells.chunks:
+        yield from _paths_of(chunk)
+
+
+def _paths_of(cells: pa.Array) -> Iterator[str]:
+    kind = cells.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        yield from _paths_of(cells.flatten())
+    elif pa.types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}:
+        paths = cells.field("path").filter(pc.is_null(cells.field("bytes")))
+        yield from (path for path in paths.to_pylist() if path and "://" not in path)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        yield from cells.filter(pc.match_substring_regex(cells, r"^(/|[A-Za-z]:[\\/]).*\S$")).to_pylist()
+
+
+def _state_of_file(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return "missing"
+    return f"{status.st_size}|{status.st_mtime_ns}"

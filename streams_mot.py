@@ -10,7 +10,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, IterableDataset
 from transformers.utils import logging
 
-from .checks_mot import BadRows, ExampleCheck
+from .checks_mot import BadRows, ExampleCheck, is_absent
 from .column_types_mot import (
     cell_has_sound,
     is_string,
@@ -93,7 +93,7 @@ class RowStream:
             bad.add(index, problem)
 
     def _prepared(self, index: int, row: dict) -> dict:
-        cells = {role: row[name] for role, name in self.columns.items()}
+        cells = {role: None if is_absent(row[name]) else row[name] for role, name in self.columns.items()}
         prepared = {role: stored_cell(role, self.kinds[role], cell) for role, cell in cells.items() if role != "label"}
         if self.columns.get("audio") == self.columns.get("video", "") and not cell_has_sound(prepared["video"]):
             prepared["audio"] = None

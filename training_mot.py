@@ -45,6 +45,7 @@ from .loss_mot import IGNORED_LABEL
 from .metrics_mot import compute_metrics, pairwise_retrieval_metrics
 from .modeling_mot import MoTForRetrieval
 from .optimization_mot import WITHOUT_DECAY, freeze, split_by_learning_rate
+from .sources_mot import fingerprint_of_files
 
 logger = logging.get_logger(__name__)
 
@@ -254,9 +255,13 @@ def cache_features(dataset: EncodedDataset, num_proc: int | None = None, folder:
 
 
 def features_fingerprint(dataset: EncodedDataset) -> str:
-    """A hash of all that decides what a row is encoded to: the data, the options, and what the processor would save."""
+    """
+    A hash of all that decides what a row is encoded to: the data, the state of the files that they name, the options,
+    and what the processor would save.
+    """
     hasher = Hasher()
-    for part in (dataset.split._fingerprint, dataset.max_frames, dataset.text_options, dataset.argument_names):
+    data = fingerprint_of_files(dataset.split)
+    for part in (data, dataset.max_frames, dataset.text_options, dataset.argument_names):
         hasher.update(part)
     with tempfile.TemporaryDirectory() as folder:
         dataset.processor.save_pretrained(folder)

@@ -354,9 +354,10 @@ def run_beside_hub(script: str, hub: dict[str, str], folder: Path) -> None:
 
 @pytest.mark.training
 def test_folders_of_files_on_the_hub_give_the_same_rows(folders, hub, tmp_path):
-    chosen = {name: folders[name] for name in ("imagefolder", "webdataset")}
+    chosen = {name: folders[name] for name in ("imagefolder", "webdataset", "csv")}
     script = f"""
 import conftest
+from pathlib import Path
 from huggingface_hub import HfApi
 from test_formats import content, prepared
 for name, folder in {chosen!r}.items():
@@ -367,6 +368,15 @@ for name, folder in {chosen!r}.items():
         there, _ = prepared(f"user/{{name}}", streaming=streaming)
         for split in here:
             assert content(there[split]) == content(here[split]), (name, streaming, split)
+Path("texts").mkdir()
+for name in ("train", "validation"):
+    Path("texts", name + ".csv").write_text("text,label\\n" + "null,None\\nNA,happy\\n" * 5)
+HfApi().create_repo("user/texts", repo_type="dataset")
+HfApi().upload_folder(repo_id="user/texts", folder_path="texts", repo_type="dataset")
+for streaming in (False, True):
+    there, labels = prepared("user/texts", streaming=streaming)
+    assert labels.names == ("None", "happy"), labels
+    assert [row["text"] for row in there["train"]] == ["null", "NA"] * 5
 """
     run_beside_hub(script, hub, tmp_path)
 

@@ -1,0 +1,219 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Which files of a folder are its data, of what kind they are, and to which split each belongs.
+
+A folder is tables (with or without the media that they list), archives of WebDataset, media with a `metadata` table, or
+media in a folder for each class. Names alone decide, so the same rules hold for a folder on this disk and on the Hub; all
+characters of names are plain ones. What is left out is said.
+"""
+
+import glob
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import NamedTuple
+
+import fsspec
+from datasets.data_files import resolve_pattern, sanitize_patterns
+from datasets.packaged_modules.webdataset.webdataset import WebDataset
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard
+from transformers.utils import logging
+
+from .tables_mot import SUFFIXES, is_table_of_rows, table_suffix
+
+logger = logging.get_logger(__name__)
+
+Files = dict[str, list[str]]  # the files of each split
+
+SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev", "eval"),
+    "test": ("test", "testing"),
+}
+_SPLIT_OF_WORD = {word: split for split, words in SPLIT_WORDS.items() for word in words}
+_SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\.[^/]*$")
+
+_VIDEOS = {*WebDataset.VIDEO_EXTENSIONS, "mpg", "webm", "m4v", "wmv", "flv"}
+MEDIA_SUFFIXES = {
+    "image": {f".{kind}" for kind in WebDataset.IMAGE_EXTENSIONS} - {f".{kind}" for kind in (*_VIDEOS, "h5", "hdf")},
+    "audio": {f".{kind}" for kind in (*WebDataset.AUDIO_EXTENSIONS, "m4a", "aac", "wma", "aif")} - {".raw"},
+    "video": {f".{kind}" for kind in _VIDEOS},
+}
+# Where several forms of a table stand side by side, the first of these is read.
+TABLES = (".parquet", *SUFFIXES)
+_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
+# What the card's `configs:` may say; how a table is written is found out from the table.
+_CONFIG_FIELDS = {"data_files", "data_dir", "default", "description", "version", "sep", "delimiter", "encoding"}
+
+
+class Folder(NamedTuple):
+    """The kind of a folder's data ("tables", "archives", "metadata", "media", or None for another) and their files."""
+
+    kind: str | None
+    files: Files
+
+
+def is_litter(name: str) -> bool:
+    """Whether a path of a folder or an archive is a hidden file, or one of those that macOS adds."""
+    *folders, file = (part for part in PurePath(name).parts if part not in (".", ".."))
+    return file.startswith(".") or any(part.startswith((".", "__")) for part in folders)
+
+
+def medium_of(names: Iterable[str]) -> str | None:
+    """What most of these files are, by their extensions: "image", "audio", "video", or None."""
+    suffixes = Counter(PurePath(name).suffix.lower() for name in names)
+    counts = {medium: sum(suffixes[kind] for kind in kinds) for medium, kinds in MEDIA_SUFFIXES.items()}
+    medium = max(counts, key=counts.get)
+    return medium if counts[medium] else None
+
+
+def look_into(root: str, dataset_config: str | None = None) -> Folder:
+    """What a folder holds, here or at an address such as `hf://datasets/user/name`.
+
+    Raises:
+        ValueError: its card has no such configuration, or asks for what is not supported.
+    """
+    configured = None if "://" in root else _configured_files(root, dataset_config)
+    if configured is None and dataset_config is not None:
+        raise ValueError(f"'{root}' has no configuration '{dataset_config}': its README.md lists none.")
+    names = list_files(root) if configured is None else sorted(name for part in configured.values() for name in part)
+
+    def chosen(kind: str | None, data: list[str]) -> Folder:
+        if configured is None:
+            return Folder(kind, _by_split(root, data))
+        return Folder(
+            kind, {split: [name for name in part if name in set(data)] for split, part in configured.items()}
+        )
+
+    metadata = [name for name in names if PurePath(name).stem == "metadata" and table_suffix(name) in TABLES]
+    archives = [name for name in names if name.lower().endswith(".tar")]
+    media = [name for name in names if medium_of([name])]
+    zipped = any(name.lower().endswith(".zip") for name in names)  # which only `datasets` looks into
+    if metadata and (media or zipped):
+        return _of_one_form(chosen("metadata", metadata)) if media else Folder(None, {})
+    tables = _tables(root, names, beside_media=bool(media))
+    if tables and (not archives or _are_data_beside_archives(tables, archives)):
+        return _of_one_form(chosen("tables", tables))
+    if archives:
+        return chosen("archives", archives)
+    if media and not zipped:
+        medium = medium_of(media)
+        of_medium = [name for name in media if medium_of([name]) == medium]
+        _say_left_out(set(media) - set(of_medium), f"most files of the folder are of another medium, {medium}")
+        return chosen("media", of_medium)
+    return Folder(None, {})
+
+
+def list_files(root: str) -> list[str]:
+    """All files of a folder and its subfolders but hidden ones, sorted."""
+    if "://" in root:
+        system, path = fsspec.url_to_fs(root)
+        found = [root + name.removeprefix(path) for name in system.find(path)]
+    else:
+        found = [os.path.join(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names]
+    return sorted(name for name in found if not is_litter(_within(root, name)))
+
+
+def _within(root: str, name: str) -> str:
+    return name.removeprefix(root).replace(os.sep, "/").lstrip("/")
+
+
+def _tables(root: str, names: list[str], beside_media: bool) -> list[str]:
+    tables = [name for name in names if table_suffix(name) in TABLES and PurePath(name).name not in _DESCRIPTIONS]
+    if not beside_media:
+        return tables
+    # The media may have tables of their own, such as the words of each sound; and a file of settings is no table.
+    outer = [name for name in tables if _within(root, name).removeprefix("data/").count("/") == 0]
+    others = [name for name in outer or tables if table_suffix(name) != ".json"]
+    return others or [name for name in outer or tables if "://" not in name and is_table_of_rows(name)]
+
+
+def _are_data_beside_archives(tables: list[str], archives: list[str]) -> bool:
+    """Whether tables name a split, while not each of them describes an archive (`train-0000.tar`, `train-0000.json`)."""
+    stems = tuple(PurePath(name).stem for name in archives)
+    own = [PurePath(name).name for name in tables if not PurePath(name).name.startswith(stems)]
+    return any(_split_of_name(name) for name in own if table_suffix(name) != ".json")
+
+
+def _of_one_form(folder: Folder) -> Folder:
+    """One form of table for each split, where the same may be there in several."""
+    files = {}
+    for split, names in folder.files.items():
+        best = min((table_suffix(name) for name in names), key=TABLES.index)
+        files[split] = [name for name in names if table_suffix(name) == best]
+        _say_left_out(set(names) - set(files[split]), f"'{split}' is read from its {best} files")
+    return Folder(folder.kind, files)
+
+
+def _say_left_out(names: Iterable[str], reason: str) -> None:
+    if names := sorted(names):
+        shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+        logger.warning(f"Left out, since {reason}: {shown}")
+
+
+# ---- splits -----------------------------------------------------------------------------------------------------
+
+
+def split_of_word(word: str) -> str | None:
+    """The split that a word means: "validation" for "Dev"."""
+    return _SPLIT_OF_WORD.get(word.strip().lower())
+
+
+def _split_of_name(name: str) -> str | None:
+    return next(filter(None, map(split_of_word, re.split(r"[-._ 0-9]+", name))), None)
+
+
+def split_of_path(path: str) -> str | None:
+    """The split that a folder of a relative path says, or else the file's own name."""
+    *folders, name = PurePath(path).parts
+    return next(filter(None, map(_split_of_name, folders)), None) or _split_of_name(name)
+
+
+def _by_split(root: str, names: list[str]) -> Files:
+    """By shards called `data/SPLIT-00000-of-00001`, by folders, or by names; all are `train` where nothing says."""
+    within = {name: _within(root, name) for name in names}
+    rules = (
+        lambda path: (found := _SHARD.match(path)) and found[1],
+        lambda path: next(filter(None, map(_split_of_name, PurePath(path).parts[:-1])), None),
+        lambda path: _split_of_name(PurePath(path).name),
+    )
+    for rule in rules:
+        files = defaultdict(list)
+        for name, path in within.items():
+            files[rule(path) or ""].append(name)
+        if set(files) != {""} and files:
+            _say_left_out(files.pop("", []), "other files name the split that they belong to")
+            return {split: files[split] for split in sorted(files, key=_place_of_split)}
+    return {"train": names}
+
+
+def _place_of_split(split: str) -> tuple:
+    order = list(SPLIT_WORDS)
+    return (order.index(split) if split in order else len(order), split)
+
+
+def _configured_files(root: str, dataset_config: str | None) -> Files | None:
+    """What the `configs:` of a README.md list for each split."""
+    card = os.path.join(root, "README.md")
+    configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data) if os.path.isfile(card) else {}
+    if not configs:
+        return None
+    name = dataset_config or configs.get_default_config_name()
+    if name not in configs:
+        asked = f"no configuration '{name}'" if name else "several configurations"
+        raise ValueError(f"'{root}' has {asked}: name one of {sorted(configs)} with --dataset_config.")
+    if unknown := set(configs[name]) - _CONFIG_FIELDS:
+        raise ValueError(
+            f"README.md of '{root}' sets {sorted(unknown)} for '{name}', which is not supported for a local folder: take it "
+            "out, and let the first row of each table name its columns."
+        )
+    base = os.path.join(root, configs[name].get("data_dir") or "")
+    if "data_files" not in configs[name]:
+        return _by_split(base, list_files(base))
+    patterns = sanitize_patterns(configs[name]["data_files"])
+    return {
+        split: sorted({file for pattern in several for file in resolve_pattern(pattern, glob.escape(base))})
+        for split, several in patterns.items()
+    }

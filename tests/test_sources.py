@@ -1,0 +1,665 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""How tables, folders and archives are read: the same data mean the same in every form, and errors name the file."""
+
+import gzip
+import io
+import json
+import os
+import pickle
+import sys
+import tarfile
+import wave
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import Audio, Dataset, DatasetDict, Video
+from PIL import Image
+
+from mot import MoTImageProcessor, MoTProcessor
+from mot.data_mot import ModalityColumns, drop_bad_examples, prepare_splits, undecoded_stream
+from mot.run_finetune import DataArguments, read_splits
+from mot.sources_mot import fingerprint_of_files, load_split, load_splits
+from mot.training_mot import EncodedDataset, cache_features
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets_cache")))
+
+
+def write_png(path: Path, value: int = 100) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), (value,) * 3).save(path)
+    return path
+
+
+def write_wav(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(np.arange(3200, dtype="<i2").tobytes())
+    return path
+
+
+def write(path: Path, content: str, encoding: str = "utf-8") -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode(encoding))
+    return str(path)
+
+
+def as_lines(rows: list[dict]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def as_csv(rows: list[dict], delimiter: str = ",") -> str:
+    lines = [rows[0], *(row.values() for row in rows)]
+    return "".join(delimiter.join("" if cell is None else str(cell) for cell in line) + "\n" for line in lines)
+
+
+def add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def write_tar(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for index, row in enumerate(rows):
+            for suffix, content in row.items():
+                if content is not None:
+                    add_file(
+                        archive, f"{index:04d}.{suffix}", content if isinstance(content, bytes) else content.encode()
+                    )
+
+
+def rows_of(split) -> list[dict]:
+    return list(split.with_format(None)) if isinstance(split, Dataset) else list(split)
+
+
+def prepared(path, **options):
+    splits = load_splits(str(path), **options)
+    return prepare_splits(splits, ModalityColumns.guess(splits["train"].features))
+
+
+# ---- a changed file is read anew ----------------------------------------------------------------------------------
+
+
+def write_listed(kind: str, folder: Path) -> str:
+    """20 dark pictures, listed in a table of this kind."""
+    names = [f"m/{i}.png" for i in range(20)]
+    rows = [{"image": name, "label": "ab"[i % 2]} for i, name in enumerate(names)]
+    for name in names:
+        write_png(folder / name, 40)
+    if kind == "metadata":
+        return str(Path(write(folder / "metadata.csv", as_csv(rows).replace("image", "file_name", 1))).parent)
+    if kind == "classes":
+        for i, name in enumerate(names):
+            write_png(folder / "classes" / "ab"[i % 2] / Path(name).name, 40)
+        return str(folder / "classes")
+    if kind == "saved":
+        whole = [row | {"image": str(folder / row["image"])} for row in rows]
+        Dataset.from_list(whole).save_to_disk(folder / "saved")
+        return str(folder / "saved")
+    if kind == "parquet":
+        pd.DataFrame(rows).to_parquet(folder / "train.parquet")
+    else:
+        write(folder / f"train.{kind}", as_lines(rows) if kind == "jsonl" else as_csv(rows))
+    return str(folder / f"train.{kind}")
+
+
+def mean_pixel(path: str) -> float:
+    half = [0.5] * 3
+    processor = MoTProcessor(
+        image_processor=MoTImageProcessor(
+            size={"height": 8, "width": 8}, do_convert_rgb=True, image_mean=half, image_std=half
+        )
+    )
+    return cache_features(EncodedDataset(prepared(path)[0]["train"], processor))[0]["pixel_values"].mean().item()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "metadata", "classes", "saved"])
+def test_a_changed_picture_is_encoded_anew(kind, tmp_path):
+    path = write_listed(kind, tmp_path)
+    assert mean_pixel(path) == pytest.approx(2 * 40 / 255 - 1, abs=0.01)
+    for picture in tmp_path.rglob("*.png"):
+        write_png(picture, 220)
+    assert mean_pixel(path) == pytest.approx(2 * 220 / 255 - 1, abs=0.01)
+
+
+@pytest.mark.parametrize("column", ["image", "audio", "video"])
+@pytest.mark.parametrize("change", ["content", "time", "removal"])
+def test_the_fingerprint_knows_path_size_and_time_of_every_file(column, change, tmp_path):
+    files = [tmp_path / f"{i}.bin" for i in range(300)]
+    for file in files:
+        file.write_bytes(b"old")
+    rows = Dataset.from_dict({"text": ["x"] * 300, column: [str(file) for file in files]})
+    kinds = {"image": datasets.Image(decode=False), "audio": Audio(decode=False), "video": Video(decode=False)}
+    rows = rows.cast_column(column, kinds[column])
+    before = fingerprint_of_files(rows)
+    assert fingerprint_of_files(rows) == before
+    if change == "content":
+        status = files[-1].stat()
+        files[-1].write_bytes(b"newer")
+        os.utime(files[-1], ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif change == "time":
+        os.utime(files[-1], ns=(0, files[-1].stat().st_mtime_ns + 1_000_000))
+    else:
+        files[-1].unlink()
+    assert fingerprint_of_files(rows) != before
+
+
+def test_the_fingerprint_asks_for_no_url_and_no_file_whose_bytes_are_there(tmp_path):
+    file = tmp_path / "a.png"
+    cells = [{"bytes": b"here", "path": str(file)}, {"bytes": None, "path": "https://localhost:1/a.png"}, None]
+    rows = Dataset.from_dict({"image": cells}, features=datasets.Features(image=datasets.Image(decode=False)))
+    before = fingerprint_of_files(rows)
+    file.write_bytes(b"new")
+    assert fingerprint_of_files(rows) == before
+
+
+def test_a_changed_table_or_archive_is_read_anew(tmp_path):
+    card = "---\nconfigs:\n- config_name: default\n  data_files: rows.csv\n---\n"
+    write(tmp_path / "carded" / "README.md", card)
+    write_png(tmp_path / "folder" / "0.png")
+    write_png(tmp_path / "folder" / "1.png")
+    for word in ("first", "other"):
+        rows = [{"text": f"{word} {i}", "label": "ab"[i]} for i in range(2)]
+        write(tmp_path / "rows.csv", as_csv(rows))
+        write(tmp_path / "carded" / "rows.csv", as_csv(rows))
+        write(tmp_path / "rows.jsonl", as_lines(rows))
+        write(tmp_path / "folder" / "metadata.jsonl", as_lines([{"file_name": "0.png"} | row for row in rows]))
+        write_tar(tmp_path / "rows.tar", [{"txt": row["text"], "cls": row["label"]} for row in rows])
+        for name in ("rows.csv", "rows.jsonl", "carded", "folder", "rows.tar"):
+            row = rows_of(load_split(str(tmp_path / name)))[1]
+            assert word in (row.get("text"), row.get("txt"), "") or f"{word} 1" in row.values(), name
+
+
+def test_a_file_that_joins_a_class_folder_is_read(tmp_path):
+    for name in ("a/0.png", "b/0.png"):
+        write_png(tmp_path / name)
+    assert len(load_split(str(tmp_path))) == 2
+    write_png(tmp_path / "a" / "1.png")
+    assert len(load_split(str(tmp_path))) == 3
+
+
+# ---- words and empty cells ----------------------------------------------------------------------------------------
+
+WORDS = ["None", "NA", "null", "nan", "N/A", "NULL", "NaN", "n/a", "<NA>", "happy"]
+TEXTS = [*WORDS[:-2], None, "hello"]
+LABELS = [*WORDS[1:], None]
+
+
+def write_words(form: str, folder: Path, blank: str | None) -> str:
+    """A table of words, in which None is written as a blank, in every form."""
+    rows = [{"text": text or blank, "label": label or blank} for text, label in zip(TEXTS, LABELS)]
+    if form in ("csv", "tsv"):
+        return write(folder / f"train.{form}", as_csv(rows, "," if form == "csv" else "\t"))
+    if form == "jsonl":
+        return write(folder / "train.jsonl", as_lines(rows))
+    if form == "json":
+        return write(folder / "train.json", json.dumps(rows))
+    if form == "parquet":
+        folder.mkdir(exist_ok=True)
+        pd.DataFrame(rows).to_parquet(folder / "train.parquet")
+        return str(folder / "train.parquet")
+    if form == "saved":
+        Dataset.from_list(rows).save_to_disk(folder / "saved")
+        return str(folder / "saved")
+    if form == "tar":
+        write_tar(folder / "train.tar", [{"txt": row["text"], "cls": row["label"]} for row in rows])
+        return str(folder / "train.tar")
+    rows = [{"file_name": write_png(folder / f"{i}.png").name} | row for i, row in enumerate(rows)]
+    write(folder / form, as_csv(rows) if form.endswith("csv") else as_lines(rows))
+    return str(folder)
+
+
+FORMS = ["csv", "tsv", "jsonl", "json", "parquet", "saved", "tar", "metadata.csv", "metadata.jsonl"]
+
+
+@pytest.mark.parametrize("blank", [None, " \t "], ids=["empty", "blank"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_word_such_as_none_is_itself_and_only_an_empty_cell_is_missing(form, blank, tmp_path):
+    if form == "tsv" and blank:
+        blank = "  "
+    path = write_words(form, tmp_path, blank)
+    rows = [
+        {"text": row.get("text", row.get("txt")), "label": row.get("label", row.get("cls"))}
+        for row in rows_of(load_split(path).remove_columns([c for c in ("image",) if form.startswith("metadata")]))
+    ]
+    assert rows == [{"text": text, "label": label} for text, label in zip(TEXTS, LABELS)]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "tar"])
+def test_words_and_blanks_mean_the_same_in_a_stream(form, tmp_path):
+    path = write_words(form, tmp_path, "  ")
+    splits, labels = prepared(path, streaming=True, split_names={"validation": "train"})
+    assert set(labels.names) == {label for label in LABELS if label}
+    for split in (splits["train"], splits["validation"]):
+        rows = [row for row in split if row["text"] is not None]  # a stream passes over a row of nothing
+        shown = [(row["text"], None if row["label"] is None else labels.names[row["label"]]) for row in rows]
+        assert shown == [(text, label) for text, label in zip(TEXTS, LABELS) if text]
+
+
+def test_a_word_among_numbers_is_a_missing_number_and_whole_numbers_stay_whole(tmp_path):
+    content = "score,rating,votes,answer\n1.5,3,NA,true\nnan,,2,NA\n-2e3,5,None,false\n"
+    rows = load_split(write(tmp_path / "rows.csv", content))
+    assert {name: kind.dtype for name, kind in rows.features.items()} == {
+        "score": "float64", "rating": "int64", "votes": "int64", "answer": "string",
+    }  # fmt: skip
+    assert rows["score"][:] == [1.5, None, -2000.0] and rows["rating"][:] == [3, None, 5]
+    assert rows["votes"][:] == [None, 2, None] and rows["answer"][:] == ["true", "NA", "false"]
+
+
+def test_what_is_no_number_stays_as_it_is_written(tmp_path):
+    content = "zip,id,day,yes\n01234,12345678901234567890,2020-01-02,True\n56789,2,2021-01-02,FALSE\n"
+    rows = load_split(write(tmp_path / "rows.csv", content))
+    assert rows[0] == {"zip": "01234", "id": "12345678901234567890", "day": "2020-01-02", "yes": True}
+    assert rows[1] == {"zip": "56789", "id": "2", "day": "2021-01-02", "yes": False}
+
+
+def test_json_keeps_the_strings_that_look_like_numbers_and_says_what_is_mixed(tmp_path, caplog):
+    rows = [{"text": "007", "label": 1, "day": "2020-01-02"}, {"text": "8", "label": "1", "day": None}]
+    split = load_split(write(tmp_path / "rows.jsonl", as_lines(rows)))
+    assert split["text"][:] == ["007", "8"] and split["label"][:] == ["1", "1"] and split["day"][0] == "2020-01-02"
+    assert "Column 'label'" in caplog.text and 'mixes "1" and 1' in caplog.text
+
+
+# ---- paths --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("missing", [range(1), range(25), range(29, 30), range(0, 30, 2)])
+def test_one_missing_file_is_one_bad_row_wherever_it_stands(missing, streaming, tmp_path):
+    rows = [{"image": f"media/{i}.png", "text": f"row {i}", "label": "ab"[i // 2 % 2]} for i in range(30)]
+    for i in set(range(30)) - set(missing):
+        write_png(tmp_path / f"media/{i}.png")
+    path = write(tmp_path / "train.csv", as_csv(rows))
+    splits, _ = prepared(path, streaming=streaming, split_names={"validation": "train"})
+    for split in (splits["train"], splits["validation"]):
+        kept = [row["text"] for row in drop_bad_examples(split, split_name="x") if row["image"] is not None]
+        assert kept == [f"row {i}" for i in range(30) if i not in missing]
+
+
+def test_paths_are_relative_to_the_folder_that_most_of_them_are_in(tmp_path):
+    for i in range(9):
+        write_png(tmp_path / "data" / "media" / f"{i}.png")
+    write_png(tmp_path / "tables" / "media" / "0.png")
+    rows = [{"image": f"media/{i}.png", "text": "media", "label": i % 2} for i in range(9)]
+    write(tmp_path / "tables" / "train.jsonl", as_lines(rows))
+    split = load_split(str(tmp_path))
+    assert split["image"][:] == [str(tmp_path / "data" / "media" / f"{i}.png") for i in range(9)]
+    assert split["text"][:] == ["media"] * 9 and split.column_names == ["image", "text", "label"]
+
+
+def test_characters_of_patterns_in_paths_are_plain_characters(tmp_path):
+    root = tmp_path / "data [v1] *?"
+    names = [f"m [x]/a[{i}]*.png" for i in range(4)]
+    rows = [{"image": name, "label": "ab"[i % 2]} for i, name in enumerate(names)]
+    for name in names:
+        write_png(root / "table" / name)
+        write_png(root / "classes" / "c[1]" / Path(name).name)
+        write_png(root / "classes" / "c[2]" / Path(name).name)
+        write_png(root / "files" / name)
+    write(root / "table" / "train[0].jsonl", as_lines(rows))
+    write(root / "files" / "metadata.csv", as_csv([{"file_name": row["image"], "label": "a"} for row in rows]))
+    write(root / "carded" / "x[1]" / "rows.csv", as_csv([{"text": "t", "label": "a"}] * 4))
+    write(root / "carded" / "README.md", "---\nconfigs:\n- config_name: default\n  data_files: x*/*.csv\n---\n")
+    write_tar(root / "tars" / "train[0].tar", [{"txt": "t"}] * 4)
+    (root / "parquet").mkdir()
+    pd.DataFrame({"text": ["t"] * 4}).to_parquet(root / "parquet" / "train[0].parquet")
+    for place in ("table", "table/train[0].jsonl", "files", "carded", "tars", "tars/train[0].tar", "parquet"):
+        assert len(load_split(str(root / place))) == 4, place
+    classes = load_split(str(root / "classes"))
+    assert classes.features["label"].names == ["c[1]", "c[2]"] and len(classes) == 8
+    found = load_split(str(root / "table"))["image"][:]
+    assert [Path(path).is_file() for path in found] == [True] * 4
+
+
+# ---- which files are data -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beside_media", [False, True])
+def test_other_json_files_beside_a_table_are_no_data(beside_media, tmp_path):
+    for split in ("train", "test"):
+        image = "m/0.png" if beside_media else "none"
+        write(tmp_path / f"{split}.csv", as_csv([{"text": split, "image": image, "label": i % 2} for i in range(4)]))
+    if beside_media:
+        write_png(tmp_path / "m" / "0.png")
+        write(tmp_path / "m" / "0.json", '[{"box": 1}]')
+    write(tmp_path / "notes.json", '[{"note": "x"}]')
+    write(tmp_path / "dataset_infos.json", '{"default": {}}')
+    for split in ("train", "test"):
+        rows = load_split(str(tmp_path), split)
+        assert rows.column_names == ["text", "image", "label"] and rows["text"][:] == [split] * 4
+
+
+def test_each_table_is_read_by_its_own_extension(tmp_path, caplog):
+    rows = [{"text": "x", "score": i + 0.5} for i in range(3)]
+    write(tmp_path / "train.jsonl", as_lines(rows))
+    write(tmp_path / "train.csv", as_csv(rows[:1]))
+    write(tmp_path / "test.tsv", as_csv(rows, "\t"))
+    pd.DataFrame(rows).to_parquet(tmp_path / "validation.parquet")
+    splits = load_splits(str(tmp_path))
+    assert [rows_of(splits[name]) for name in ("train", "validation", "test")] == [rows] * 3
+    assert "'train' is read from its .jsonl files" in caplog.text and "train.csv" in caplog.text
+
+
+def test_settings_beside_folders_of_classes_are_no_table(tmp_path):
+    for name in ("cat/0.png", "dog/0.png"):
+        write_png(tmp_path / name)
+    write(tmp_path / "class_indices.json", '{"cat": 0, "dog": 1}')
+    assert load_split(str(tmp_path)).features["label"].names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("medium", "suffix"), [("audio", "wav"), ("audio", "M4A"), ("video", "mp4"), ("image", "png")]
+)
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+def test_folders_of_files_are_classes_of_any_medium_without_torchcodec(
+    medium, suffix, streaming, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "torchcodec", None)  # importing it fails
+    for split in ("train", "validation", "test"):
+        for name in ("cat/0", "dog/0", "dog/1"):
+            write(tmp_path / split / f"{name}.{suffix}", "content")
+    splits = load_splits(str(tmp_path), streaming=streaming)
+    for split in ("train", "validation", "test"):
+        assert splits[split].features["label"].names == ["cat", "dog"]
+        undecoded = undecoded_stream if split == "train" and streaming else undecoded_rows
+        rows = rows_of(undecoded(splits[split]))
+        assert [row["label"] for row in rows] == [0, 1, 1]
+        assert rows[2][medium]["path"] == str(tmp_path / split / f"dog/1.{suffix}")
+    _, labels = prepared(tmp_path, streaming=streaming)
+    assert labels.names == ("cat", "dog")
+
+
+def undecoded_rows(split: Dataset) -> Dataset:
+    for name, kind in split.features.items():
+        if isinstance(kind, datasets.Image | Audio | Video):
+            split = split.cast_column(name, type(kind)(decode=False))
+    return split
+
+
+def test_folders_at_different_depths_are_said_not_to_be_classes(tmp_path, caplog):
+    for name in ("cat/0.png", "dog/0.png", "dog/more/1.png"):
+        write_png(tmp_path / name)
+    assert load_split(str(tmp_path)).column_names == ["image"]
+    assert "not read as classes" in caplog.text and "dog/more/1.png" in caplog.text
+
+
+def test_files_that_macos_adds_are_none(tmp_path):
+    for name in ("cat/0.wav", "dog/0.wav"):
+        write_wav(tmp_path / "folder" / name)
+        for litter in (f"__MACOSX/{name}", f"{name[:4]}._0.wav", f"{name[:4]}.DS_Store"):
+            write(tmp_path / "folder" / litter, "no sound")
+    assert load_split(str(tmp_path / "folder")).features["label"].names == ["cat", "dog"]
+    assert len(load_split(str(tmp_path / "folder"))) == 2
+    write(tmp_path / "table" / "train.csv", "text,label\na,b\n")
+    write(tmp_path / "table" / "._train.csv", "no table")
+    assert len(load_split(str(tmp_path / "table"))) == 1
+    with tarfile.open(tmp_path / "train.tar", "w") as archive:
+        for i in range(3):
+            for folder in ("./", "__MACOSX/"):
+                add_file(archive, f"{folder}._{i}.png", b"no picture")
+            add_file(archive, f"./{i}.png", b"picture")
+            add_file(archive, f"./{i}.cls", b"1")
+    for streaming in (False, True):
+        splits = load_splits(str(tmp_path / "train.tar"), streaming=streaming, split_names={"validation": "train"})
+        rows = rows_of(splits["validation"].cast_column("png", datasets.Image(decode=False)))
+        assert [row["png"]["bytes"] for row in rows] == [b"picture"] * 3 and rows[0]["cls"] == 1
+
+
+def test_names_in_cls_files_are_classes_and_numbers_are_numbers(tmp_path):
+    for kind, cells in (("names", ["cat\n", "dog", "7"]), ("numbers", ["10\n", "2", "7"])):
+        write_tar(tmp_path / f"{kind}.tar", [{"txt": cell, "cls": cell} for cell in cells])
+        splits, labels = prepared(tmp_path / f"{kind}.tar", split_names={"validation": "train"})
+        assert labels.names == {"names": ("7", "cat", "dog"), "numbers": ("2", "7", "10")}[kind]
+        assert [labels.names[row["label"]] for row in splits["train"]] == [cell.strip() for cell in cells]
+
+
+def test_rows_of_one_table_belong_to_the_split_of_the_folder_of_their_files(tmp_path):
+    rows = [{"file_name": f"{split}/{i}.png", "label": "ab"[i % 2]} for split in ("train", "test") for i in range(3)]
+    for row in rows:
+        write_png(tmp_path / row["file_name"])
+    write(tmp_path / "metadata.csv", as_csv(rows))
+    for split in ("train", "test"):
+        paths = [
+            cell["path"]
+            for cell in load_split(str(tmp_path), split).cast_column("image", datasets.Image(decode=False))["image"]
+        ]
+        assert paths == [str(tmp_path / split / f"{i}.png") for i in range(3)]
+
+
+def test_metadata_may_be_parquet_and_lie_in_several_folders(tmp_path):
+    for folder, label in (("a", 1), ("b", None)):
+        write_png(tmp_path / "train" / folder / "0.png")
+        rows = pd.DataFrame([{"file_name": "0.png", "label": label, "text": folder}])
+        rows.to_parquet(tmp_path / "train" / folder / "metadata.parquet")
+    rows = rows_of(undecoded_rows(load_split(str(tmp_path))))
+    assert [(row["label"], row["text"]) for row in rows] == [(1, "a"), (None, "b")]
+    assert [row["image"]["path"] for row in rows] == [str(tmp_path / "train" / name / "0.png") for name in "ab"]
+
+
+def test_files_of_another_medium_among_classes_are_said_to_be_left_out(tmp_path, caplog):
+    for name in ("cat/0.wav", "dog/0.wav", "dog/1.wav", "dog/cover.png"):
+        write(tmp_path / name, "content")
+    assert load_split(str(tmp_path)).column_names == ["audio", "label"]
+    assert "cover.png" in caplog.text and "audio" in caplog.text
+
+
+def test_vectors_of_an_mmsa_pickle_are_sequences_of_one(tmp_path):
+    rng = np.random.default_rng(0)
+    vectors = {name: rng.normal(size=(4, 5)).astype(np.float32) for name in ("text", "vision", "audio")}
+    vectors["vision"][1] = 0
+    labels = {"regression_labels": np.arange(4, dtype=np.float32)}
+    (tmp_path / "rows.pkl").write_bytes(pickle.dumps(dict.fromkeys(("train", "valid", "test"), vectors | labels)))
+    splits, _ = prepared(tmp_path / "rows.pkl")
+    for i, row in enumerate(splits["train"]):
+        assert np.array_equal(np.float32(row["text"]), vectors["text"][i : i + 1])
+        assert (row["image"] is None) == (i == 1)
+
+
+# ---- types --------------------------------------------------------------------------------------------------------
+
+TRAIN = [{"text": "a", "score": 1.5, "label": "1"}, {"text": "b", "score": 2.5, "label": "x"}]
+OTHER = [{"text": None, "score": 1, "label": 1}, {"text": None, "score": 2, "label": 2}]
+CAST = [{"text": None, "score": 1.0, "label": "1"}, {"text": None, "score": 2.0, "label": "2"}]
+
+
+def write_split(form: str, folder: Path, split: str, rows: list[dict]) -> None:
+    if form == "parquet":
+        pd.DataFrame(rows).to_parquet(folder / f"{split}.parquet")
+    else:
+        write(folder / f"{split}.{form}", as_csv(rows) if form == "csv" else as_lines(rows))
+
+
+def write_typed(form: str, folder: Path, splits: dict[str, list[dict]]) -> str:
+    folder.mkdir(exist_ok=True)
+    if form == "saved":
+        DatasetDict({name: Dataset.from_list(rows) for name, rows in splits.items()}).save_to_disk(folder / "saved")
+        return str(folder / "saved")
+    for name, rows in splits.items():
+        write_split(form, folder, name, rows)
+    return str(folder)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "saved"])
+def test_the_training_split_decides_the_types(form, tmp_path):
+    path = write_typed(form, tmp_path, {"train": TRAIN, "dev": OTHER, "test": OTHER})
+    splits = load_splits(path)
+    assert rows_of(splits["train"]) == TRAIN
+    assert rows_of(splits["validation"]) == rows_of(splits["test"]) == CAST
+    if form != "saved":
+        write_png(tmp_path / "m" / "0.png")  # beside media
+        assert rows_of(load_splits(path)["test"]) == CAST
+        assert rows_of(load_splits(path, streaming=True)["test"]) == CAST
+
+
+def test_whole_numbers_with_a_gap_are_the_whole_numbers_of_train(tmp_path):
+    gap = [{"label": 1}, {"label": None}]
+    path = write_typed("parquet", tmp_path, {"train": [{"label": 0}, {"label": 1}], "test": gap})
+    assert load_splits(path)["test"]["label"][:] == [1, None]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "saved"])
+def test_an_impossible_type_is_an_error_that_names_split_column_and_types(form, tmp_path):
+    wrong = [{"score": "high"}, {"score": "low"}]
+    path = write_typed(form, tmp_path, {"train": [{"score": 1.5}, {"score": 2.5}], "test": wrong})
+    with pytest.raises(ValueError, match=r"Column 'score' of split 'test'.*string.* cannot become (float64|double)"):
+        load_splits(path)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_shards_that_disagree_have_the_type_that_holds_all(form, tmp_path):
+    empty = [{"text": None, "score": 1, "label": 1}] * 2
+    for number, rows in enumerate((empty, TRAIN)):
+        write_split(form, tmp_path, f"train-{number}", rows)
+    if form == "parquet":  # where a number and a string are two things
+        with pytest.raises(ValueError, match="train-1.parquet.*label has incompatible types"):
+            load_split(str(tmp_path))
+        write_split(form, tmp_path, "train-0", [row | {"label": None} for row in empty])
+    split = load_split(str(tmp_path))
+    assert rows_of(split)[2:] == TRAIN and split["score"][:2] == [1.0, 1.0] and split["text"][:2] == [None, None]
+    assert split["label"][0] == (None if form == "parquet" else "1")
+
+
+def test_a_column_that_a_split_lacks_is_empty_there(tmp_path, caplog):
+    write_typed("parquet", tmp_path, {"train": TRAIN, "test": [{"text": "c"}]})
+    assert load_split(str(tmp_path), "test")[0] == {"text": "c", "score": None, "label": None}
+    assert "Split 'test' has no column 'label'" in caplog.text
+
+
+# ---- a column that says the split ---------------------------------------------------------------------------------
+
+MODES = ["train", "train", "Valid", "test", None] * 4
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("name", ["split", "mode", "Set", "fold", "subset", "partition"])
+def test_a_column_of_splits_splits_the_rows_of_a_table_and_says_so(name, streaming, tmp_path, caplog):
+    rows = [{"text": f"t{i}", name: mode, "label": "ab"[i % 2]} for i, mode in enumerate(MODES)]
+    splits = load_splits(write(tmp_path / "rows.csv", as_csv(rows)), streaming=streaming)
+    for split, word in (("train", "train"), ("validation", "Valid"), ("test", "test")):
+        found = rows_of(splits[split])
+        assert [row["text"] for row in found] == [f"t{i}" for i, mode in enumerate(MODES) if mode == word]
+        assert set(found[0]) == {"text", "label"}
+    assert f"split by column '{name}': 8 train, 4 validation, 4 test; 4 rows are left out" in caplog.text
+
+
+def test_another_column_of_splits_is_named_and_none_keeps_the_rows_together(tmp_path):
+    rows = [{"text": f"t{i}", "mode": mode, "part": "xyz"[i % 3]} for i, mode in enumerate(MODES)]
+    path = write(tmp_path / "rows.csv", as_csv(rows))
+    together = read_splits(DataArguments(dataset_name=path, split_column="none"), seed=0)
+    assert len(together["train"]) + len(together["validation"]) == 20 and "mode" in together["train"].column_names
+    named = DataArguments(
+        dataset_name=path, split_column="part", train_split="x", validation_split="y", test_split="z"
+    )
+    assert [len(split) for split in read_splits(named, seed=0).values()] == [7, 7, 6]
+    with pytest.raises(ValueError, match="no column 'kind' to split by; there are text, mode, part"):
+        load_splits(path, split_column="kind")
+    write(tmp_path / "folder" / "train.csv", as_csv(rows))
+    write(tmp_path / "folder" / "test.csv", as_csv(rows))
+    assert len(load_splits(str(tmp_path / "folder"))["test"]) == 20
+    with pytest.raises(ValueError, match="--split_column is for a single table"):
+        load_splits(str(tmp_path / "folder"), split_column="mode")
+
+
+def test_a_column_of_other_words_splits_nothing(tmp_path):
+    rows = [{"text": f"t{i}", "mode": ("train", "test", "tram")[i % 3]} for i in range(20)]
+    assert "mode" in load_splits(write(tmp_path / "rows.csv", as_csv(rows)))["train"].column_names
+
+
+# ---- how a file is written ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_files_of_other_encodings_are_read_and_a_guess_is_said(encoding, tmp_path, caplog):
+    rows = [{"text": "café", "label": "ä"}, {"text": "plain", "label": "b"}]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    for name, content in (("rows.csv", as_csv(rows)), ("rows.jsonl", lines)):
+        assert rows_of(load_split(write(tmp_path / encoding / name, content, encoding))) == rows
+    assert ("read as cp1252 (Western European), by which line 2 is 'café,ä'" in caplog.text) == (encoding == "cp1252")
+
+
+def test_a_file_of_no_known_encoding_is_an_error_that_says_what_to_do(tmp_path):
+    (tmp_path / "rows.csv").write_bytes(b"text,label\na,b\n\x81\x8d,c\n")
+    with pytest.raises(ValueError, match=r"rows.csv', line 3, is not UTF-8: save the file as UTF-8"):
+        load_split(str(tmp_path / "rows.csv"))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_cells_are_separated_by_what_makes_even_rows(delimiter, tmp_path):
+    rows = [{"text": '"one, two; three"', "score": 1.5}, {"text": '"new\nline"', "score": 2.5}]
+    split = load_split(write(tmp_path / "rows.csv", as_csv(rows, delimiter)))
+    assert split["text"][:] == ["one, two; three", "new\nline"] and split["score"][:] == [1.5, 2.5]
+
+
+def test_a_decimal_comma_is_a_point_where_semicolons_separate(tmp_path):
+    split = load_split(write(tmp_path / "rows.csv", "text;score\nyes, well;1,5\n2,5 litres;2\n"))
+    assert split["score"][:] == [1.5, 2.0] and split["text"][:] == ["yes, well", "2,5 litres"]
+    assert load_split(write(tmp_path / "other.csv", 'a,b\n"1,000",x\n'))["a"][:] == ["1,000"]
+
+
+def test_a_compressed_table_is_unpacked(tmp_path):
+    (tmp_path / "train.csv.gz").write_bytes(gzip.compress(b"text,label\nNA,1\n"))
+    assert rows_of(load_split(str(tmp_path))) == [{"text": "NA", "label": 1}]
+
+
+ROWS = [{"text": "a", "label": 1}, {"text": "b", "label": None}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(ROWS),
+        json.dumps(ROWS, indent=2),
+        json.dumps({"version": "1", "data": ROWS}),
+        json.dumps({"version": {"major": 1}, "rows": ROWS}, indent=2),
+        pd.DataFrame(ROWS, dtype=object).to_json(),
+        json.dumps({"text": ["a", "b"], "label": [1, None]}),
+        as_lines(ROWS),
+    ],
+    ids=["list", "indented list", "nested", "indented nested", "pandas", "columns", "lines"],
+)
+def test_rows_are_found_in_any_usual_json(content, tmp_path):
+    assert rows_of(load_split(write(tmp_path / "rows.json", content))) == ROWS
+
+
+BROKEN = {
+    "row.csv": ("text,label\na,1\nb,2,3\n", r"row.csv': .*Row #3: Expected 2 columns, got 3"),
+    "twice.csv": ("text,text\na,1\n", r"twice.csv' has several columns called 'text'"),
+    "empty.csv": ("", r"empty.csv' is empty"),
+    "header.csv": ("text,label\n", r"has no rows: '.*header.csv'"),
+    "line.jsonl": ('{"text": "a"}\n{"text"\n', r"line.jsonl', line 2, is not JSON"),
+    "list.jsonl": ('{"text": "a"}\n["b"]\n', r"list.jsonl', line 2: expected an object"),
+    "whole.json": ('[{"text": "a"},\n', r"whole.json', line 2, is not JSON"),
+    "several.json": ('{"images": [{"id": 1}], "boxes": [{"id": 1}]}', r"'images', 'boxes' hold rows each\. Write"),
+    "settings.json": ('{"size": 3}', r"settings.json' has no single list of rows: it holds the keys 'size'\. Write"),
+    "file.parquet": ("no table", r"Cannot read '.*file.parquet'.*Repair the file"),
+    "file.tar": ("no archive", r"Cannot read '.*file.tar'.*Repair the file"),
+    "file.xlsx": ("", r"file.xlsx': a file must end in one of"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_error_of_a_file_names_it_and_says_what_is_wrong(name, tmp_path):
+    content, message = BROKEN[name]
+    with pytest.raises(ValueError, match=message):
+        load_split(write(tmp_path / name, content))
+
+
+def test_a_broken_file_of_an_archive_is_named(tmp_path):
+    write_tar(tmp_path / "rows.tar", [{"json": '{"caption": "a"}'}] * 500 + [{"json": '{"caption"'}])
+    with pytest.raises(ValueError, match=r"rows.tar: 0500.json', line 1, is not JSON"):
+        load_split(str(tmp_path / "rows.tar"))
+
+
+def test_a_path_that_is_not_there_is_said_to_be_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no file or folder"):
+        load_split(str(tmp_path / "none"))
