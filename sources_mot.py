@@ -34,7 +34,7 @@ from huggingface_hub import is_offline_mode, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
-from .archives_mot import ArchiveBuilder, archive_features
+from .archives_mot import ArchiveBuilder, webdataset_features
 from .data_mot import label_candidates, stored_file, undecoded_stream
 from .folders_mot import (
     MEDIA_SUFFIXES,
@@ -523,7 +523,7 @@ def _read_media(files: Files) -> dict[str, Dataset]:
 
 
 def _read_archives(files: Files, streaming: bool) -> dict[str, Dataset | IterableDataset]:
-    features = archive_features(str(next(iter(files.values()))[0]))
+    features = webdataset_features(str(next(iter(files.values()))[0]))
     splits = {}
     for split, names in files.items():
         builder = _builder(ArchiveBuilder, split, names, features=features)

@@ -637,6 +637,7 @@ BROKEN = {
     "empty.csv": ("", r"empty.csv' is empty"),
     "header.csv": ("text,label\n", r"has no rows: '.*header.csv'"),
     "line.jsonl": ('{"text": "a"}\n{"text"\n', r"line.jsonl', line 2, is not JSON"),
+    "empty.jsonl": ("", r"empty.jsonl"),
     "list.jsonl": ('{"text": "a"}\n["b"]\n', r"list.jsonl', line 2: expected an object"),
     "whole.json": ('[{"text": "a"},\n', r"whole.json', line 2, is not JSON"),
     "several.json": ('{"images": [{"id": 1}], "boxes": [{"id": 1}]}', r"'images', 'boxes' hold rows each\. Write"),
@@ -652,6 +653,13 @@ def test_an_error_of_a_file_names_it_and_says_what_is_wrong(name, tmp_path):
     content, message = BROKEN[name]
     with pytest.raises(ValueError, match=message):
         load_split(write(tmp_path / name, content))
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", pickle.dumps({"train": {}})[:-3]])
+def test_an_error_of_a_pickle_names_it(content, tmp_path):
+    (tmp_path / "rows.pkl").write_bytes(content)
+    with pytest.raises(pickle.UnpicklingError, match=r"Cannot read '.*rows.pkl': .*Give a file as MMSA writes it"):
+        load_split(str(tmp_path / "rows.pkl"))
 
 
 def test_a_broken_file_of_an_archive_is_named(tmp_path):
