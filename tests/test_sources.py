@@ -436,6 +436,12 @@ def test_rows_of_one_table_belong_to_the_split_of_the_folder_of_their_files(tmp_
         assert paths == [str(tmp_path / split / f"{i}.png") for i in range(3)]
 
 
+def test_metadata_without_file_names_is_a_table_of_paths(tmp_path):
+    write_png(tmp_path / "m" / "0.png")
+    write(tmp_path / "metadata.csv", "image,label\nm/0.png,NA\n")
+    assert rows_of(load_split(str(tmp_path))) == [{"image": str(tmp_path / "m" / "0.png"), "label": "NA"}]
+
+
 def test_metadata_may_be_parquet_and_lie_in_several_folders(tmp_path):
     for folder, label in (("a", 1), ("b", None)):
         write_png(tmp_path / "train" / folder / "0.png")
