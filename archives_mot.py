@@ -1,7 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Tar archives of WebDataset: files of one name are a row, each extension a column.
 
-`ArchiveBuilder` is the builder of `datasets` with types that `archive_features` finds out: rows may lack files, sound
+`ArchiveBuilder` is the builder of `datasets` with types that `webdataset_features` finds out: rows may lack files, sound
 stays bytes (the Audio type asks for torchcodec to store it), and a class is a number or a name.
 """
 
@@ -64,7 +64,7 @@ class ArchiveBuilder(WebDataset):
                 yield example
 
 
-def archive_features(shard: str) -> Features:
+def webdataset_features(shard: str) -> Features:
     """The types of the columns, from the first 400 files of a shard.
 
     Raises:

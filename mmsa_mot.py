@@ -67,11 +67,14 @@ def read_mmsa(path: str) -> DatasetDict:
     for the logarithm of silence, becomes 0, as in MMSA.
 
     Raises:
-        pickle.UnpicklingError: the file asks for anything but numpy arrays.
+        pickle.UnpicklingError: the file is no pickle, or asks for anything but numpy arrays.
         ValueError: it has another layout.
     """
-    with open(path, "rb") as file:
-        content = SafeUnpickler(file, encoding="latin1").load()
+    try:
+        with open(path, "rb") as file:
+            content = SafeUnpickler(file, encoding="latin1").load()
+    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError) as error:
+        raise pickle.UnpicklingError(f"Cannot read '{path}': {error} Give a file as MMSA writes it.") from error
     is_known = isinstance(content, dict) and all(isinstance(columns, dict) for columns in content.values())
     if not is_known or not any(name in columns for columns in content.values() for name in _FEATURES):
         raise ValueError(

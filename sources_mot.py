@@ -33,7 +33,7 @@ from huggingface_hub import is_offline_mode, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
-from .archives_mot import ArchiveBuilder, archive_features
+from .archives_mot import ArchiveBuilder, webdataset_features
 from .data_mot import LEFT_OUT, label_candidates, stored_file, undecoded_stream
 from .folders_mot import (
     MEDIA_SUFFIXES,
@@ -474,6 +474,8 @@ def _file_columns(split: Dataset) -> list[str]:
 
 
 def _with_files_beside(split: Dataset, folder: str) -> Dataset:
+    if not _file_columns(split):
+        return split
     table = split.select_columns(_file_columns(split)).with_format("arrow")[:]
     folder = folder if "://" in folder else os.path.abspath(folder)
     whole = {name: [_whole_path(path, folder) for path in table[name].to_pylist()] for name in table.column_names}
@@ -492,17 +494,21 @@ def _with_named_media(split: Dataset) -> Dataset:
 
 def _split_by_folder(splits: dict[str, Dataset], root: str) -> dict[str, Dataset]:
     """One table at the top of folders called train, test, ...: its rows belong where their files lie."""
-    if list(splits) != ["train"]:
+    split = splits.get("train")
+    if list(splits) != ["train"] or not (media := _media_columns(split)):
         return splits
-    split = splits["train"]
-    media = [name for name, kind in split.features.items() if isinstance(kind, tuple(_MEDIA.values()))]
     cells = split.select_columns(media).with_format("arrow")[:]
     paths = [next((cell["path"] for cell in row.values() if cell is not None), "") for row in cells.to_pylist()]
     prefix = root if "://" in root else os.path.abspath(root)
     found = [
         split_of_path(os.path.join(os.path.dirname(path.removeprefix(prefix).lstrip("/")), "_")) for path in paths
     ]
-    return _select_by(split, found, "the folder of its files") if len(set(found)) > 1 else splits
+    has_others = "train" in found and len(set(found) - {None}) > 1
+    return _select_by(split, found, "the folder of their files") if has_others else splits
+
+
+def _media_columns(split: Dataset) -> list[str]:
+    return [name for name, kind in split.features.items() if isinstance(kind, tuple(_MEDIA.values()))]
 
 
 def _read_media(files: Files) -> dict[str, Dataset]:
@@ -532,7 +538,7 @@ def _read_media(files: Files) -> dict[str, Dataset]:
 
 
 def _read_archives(files: Files, streaming: bool) -> dict[str, Dataset | IterableDataset]:
-    features = archive_features(str(next(iter(files.values()))[0]))
+    features = webdataset_features(str(next(iter(files.values()))[0]))
     splits = {}
     for split, names in files.items():
         builder = _builder(ArchiveBuilder, split, names, features=features)

@@ -436,6 +436,12 @@ def test_rows_of_one_table_belong_to_the_split_of_the_folder_of_their_files(tmp_
         assert paths == [str(tmp_path / split / f"{i}.png") for i in range(3)]
 
 
+def test_metadata_without_file_names_is_a_table_of_paths(tmp_path):
+    write_png(tmp_path / "m" / "0.png")
+    write(tmp_path / "metadata.csv", "image,label\nm/0.png,NA\n")
+    assert rows_of(load_split(str(tmp_path))) == [{"image": str(tmp_path / "m" / "0.png"), "label": "NA"}]
+
+
 def test_metadata_may_be_parquet_and_lie_in_several_folders(tmp_path):
     for folder, label in (("a", 1), ("b", None)):
         write_png(tmp_path / "train" / folder / "0.png")
@@ -637,6 +643,7 @@ BROKEN = {
     "empty.csv": ("", r"empty.csv' is empty"),
     "header.csv": ("text,label\n", r"has no rows: '.*header.csv'"),
     "line.jsonl": ('{"text": "a"}\n{"text"\n', r"line.jsonl', line 2, is not JSON"),
+    "empty.jsonl": ("", r"empty.jsonl"),
     "list.jsonl": ('{"text": "a"}\n["b"]\n', r"list.jsonl', line 2: expected an object"),
     "whole.json": ('[{"text": "a"},\n', r"whole.json', line 2, is not JSON"),
     "several.json": ('{"images": [{"id": 1}], "boxes": [{"id": 1}]}', r"'images', 'boxes' hold rows each\. Write"),
@@ -652,6 +659,13 @@ def test_an_error_of_a_file_names_it_and_says_what_is_wrong(name, tmp_path):
     content, message = BROKEN[name]
     with pytest.raises(ValueError, match=message):
         load_split(write(tmp_path / name, content))
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", pickle.dumps({"train": {}})[:-3]])
+def test_an_error_of_a_pickle_names_it(content, tmp_path):
+    (tmp_path / "rows.pkl").write_bytes(content)
+    with pytest.raises(pickle.UnpicklingError, match=r"Cannot read '.*rows.pkl': .*Give a file as MMSA writes it"):
+        load_split(str(tmp_path / "rows.pkl"))
 
 
 def test_a_broken_file_of_an_archive_is_named(tmp_path):
