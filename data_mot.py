@@ -196,6 +196,7 @@ def _with_sound_tracks(split: Dataset) -> Dataset:
     untyped = Image(decode=False)  # stored alike, while Audio asks for torchcodec
     return split.map(
         lambda row: {"audio": row["video"] if cell_has_sound(row["video"]) else None},
+        load_from_cache_file=False,  # a video may have changed under its name
         features=Features({**split.features, "audio": untyped}),
         desc="Looking for sound tracks",
     ).cast_column("audio", Audio(decode=False))
