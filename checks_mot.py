@@ -2,6 +2,9 @@
 """Rows that would stop a training run: what is wrong with one, and the report of all."""
 
 import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ from PIL import Image as PILImage
 
 from .column_types_mot import is_ready_features
 from .configuration_mot import MODALITIES
-from .decoding_mot import iterate_frames, load_image, open_source, read_audio
+from .decoding_mot import iterate_frames, load_image, open_source, read_timed_audio
 from .labels_mot import shortened
 
 _SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
@@ -57,34 +60,55 @@ def count_by_kind(bad: dict[str, list[int]]) -> str:
 class ExampleCheck:
     """Finds what is wrong with a row; remembers the width of each modality's ready features, (column: width)."""
 
-    def __init__(self, features: Features):
+    def __init__(
+        self,
+        features: Features,
+        feature_sizes: dict[str, int] | None = None,
+        max_lengths: dict[str, float] | None = None,
+    ):
         self.ready = [column for column in (*MODALITIES, "video") if is_ready_features(features.get(column))]
-        self.feature_sizes: dict[str, int] = {}
+        self.feature_sizes, self.max_lengths = dict(feature_sizes or {}), max_lengths or {}
 
     def __call__(self, example: dict) -> BadExample | None:
         try:
-            _check_example(example, self.ready, self.feature_sizes)
+            self._decode(example)
         except BadExample as problem:
             return problem
 
+    def encoded(self, example: dict, encode: Callable[[dict], dict]) -> tuple[dict | None, BadExample | None]:
+        """What `encode` makes of a good example, or what is wrong with it; its media are decoded once."""
+        try:
+            # A video is too long to be kept decoded: that it can be is seen when it is encoded.
+            decoded = self._decode(example, put_off=("video",))
+        except BadExample as problem:
+            return None, problem
+        try:
+            return encode(example | decoded), None
+        except Exception:
+            problem = self(example)
+            if problem is None:
+                raise
+            return None, problem
 
-def _check_example(example: dict, ready: list[str], feature_sizes: dict[str, int]) -> None:
-    """Raises `BadExample`."""
-    present = [name for name in (*MODALITIES, "video") if not is_absent(example.get(name))]
-    if not present:
-        raise BadExample("empty row", "every modality is None or blank.")
-    for name in present:
-        if name in ready:
-            _check_features(example[name], name, feature_sizes)
-        elif name in _CHECKS:
-            _check_file(example[name], name)
+    def _decode(self, example: dict, put_off: tuple[str, ...] = ()) -> dict:
+        """The pictures and sounds, decoded; those of `put_off` are not looked into. Raises `BadExample`."""
+        present = [name for name in (*MODALITIES, "video") if not is_absent(example.get(name))]
+        if not present:
+            raise BadExample("empty row", "every modality is None or blank.")
+        decoded = {}
+        for name in present:
+            if name in self.ready:
+                _check_features(example[name], name, self.feature_sizes, self.max_lengths.get(name, math.inf))
+            elif name in _CHECKS and name not in put_off:
+                decoded[name] = _check_file(example[name], name)
+        return decoded
 
 
 def is_absent(cell) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def _check_features(cell: list, name: str, feature_sizes: dict[str, int]) -> None:
+def _check_features(cell: list, name: str, feature_sizes: dict[str, int], max_length: float) -> None:
     try:
         vectors = np.asarray(cell, dtype=np.float32)  # (length, feature_size)
     except (TypeError, ValueError) as error:  # vectors of several widths, or None among the numbers
@@ -96,14 +120,18 @@ def _check_features(cell: list, name: str, feature_sizes: dict[str, int]) -> Non
         raise BadExample(
             f"mismatched {name} feature sequence", f"its width is {vectors.shape[1]}, others' {expected}."
         )
+    if len(vectors) > max_length:
+        raise BadExample(
+            f"too long {name} feature sequence", f"it has {len(vectors)} vectors, the model takes {max_length}."
+        )
     if not np.isfinite(vectors).all():
         raise BadExample(f"non-finite {name} feature sequence", "it holds NaN or infinite values.")
 
 
-def _check_file(cell: dict, name: str) -> None:
+def _check_file(cell: dict, name: str):
     noun = "audio clip" if name == "audio" else name
     try:
-        _CHECKS[name](cell, name)
+        return _CHECKS[name](cell, name)
     except (BadExample, ImportError):
         raise
     except FileNotFoundError as error:
@@ -112,20 +140,33 @@ def _check_file(cell: dict, name: str) -> None:
         raise BadExample(f"corrupt {noun}", error) from error
 
 
-def _check_image(cell: dict, name: str) -> None:
+def _check_image(cell: dict, name: str) -> PILImage.Image:
     with open_source(cell, name) as file, PILImage.open(file) as image:
         image.verify()  # checksums, which decoding does not look at
-    load_image(cell, name, convert_rgb=True)
+    return load_image(cell, name, convert_rgb=False)  # its colours are the processor's choice
 
 
-def _check_audio(cell: dict, name: str) -> None:
-    samples, rate = read_audio(cell, name)
+@dataclass
+class _Sound:
+    """Decoded sound as torchcodec's decoders give it, which the processor takes."""
+
+    data: np.ndarray
+    sample_rate: int
+    pts_seconds: float
+
+    def get_all_samples(self) -> "_Sound":
+        return self
+
+
+def _check_audio(cell: dict, name: str) -> _Sound:
+    samples, rate, start = read_timed_audio(cell, name)
     if len(samples) == 0:
         raise BadExample("empty audio clip", "it has no samples.")
     if len(samples) < _SHORTEST_AUDIO_SECONDS * rate:
         raise BadExample("too short audio clip", f"it lasts {1000 * len(samples) / rate:.1f} ms, a window is 25 ms.")
     if not np.isfinite(samples).all():
         raise BadExample("non-finite audio clip", "it holds NaN or infinite samples.")
+    return _Sound(samples, rate, start)
 
 
 def _check_video(cell: dict, name: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import datasets
+import numpy as np
 from datasets import ClassLabel, Dataset, IterableDataset, Json, Value
 from transformers.utils import logging
 
@@ -19,18 +20,23 @@ from .column_types_mot import element_of, is_list, is_string, is_value, kind_nam
 
 logger = logging.get_logger(__name__)
 
+_ROWS_FOR_THE_SCALE = 200  # of a stream of scores
+
 
 @dataclass(frozen=True)
 class LabelSpec:
     """What a dataset's labels mean, learned from its training split.
 
     `problem_type` is transformers' name of it: "single_label_classification", "multi_label_classification" or
-    "regression". `names` are the classes in the order of their ids, empty for regression. `multi_hot` says that the
-    dataset gives several classes as a vector of zeros and ones, not as a list of classes.
+    "regression". `names` are the classes in the order of their ids, empty for regression, which has the `mean` and the
+    standard deviation, `std`, of the numbers instead. `multi_hot` says that the dataset gives several classes as a vector
+    of zeros and ones, not as a list of classes.
     """
 
     problem_type: str
     names: tuple[str, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
     multi_hot: bool = False
 
     @property
@@ -222,7 +228,7 @@ def learn_labels(splits: Mapping[str, Dataset | IterableDataset], column: str, t
         _has_gap(split, column) for name, split in splits.items() if name != split_name
     )
     if _are_scores(labels, is_flat, values, task, has_gap):
-        return LabelSpec("regression")
+        return _scores([number for _, number in values])
     if not is_flat and not is_string(element) and (names := _names_of_vectors(labels, values)):
         return LabelSpec("multi_label_classification", names, multi_hot=True)
     members = {member for _, value in values for member in ([value] if is_flat else value)}
@@ -230,6 +236,12 @@ def learn_labels(splits: Mapping[str, Dataset | IterableDataset], column: str, t
     names = list(dict.fromkeys(_class_of(member) for member in sorted(members)))
     _check_spelling(names, labels)
     return _classes(names, not is_flat, labels)
+
+
+def _scores(numbers: list[float]) -> LabelSpec:
+    if not numbers or np.ptp(numbers) == 0:  # nothing to scale by
+        return LabelSpec("regression")
+    return LabelSpec("regression", mean=float(np.mean(numbers)), std=float(np.std(numbers)))
 
 
 def _classes(names: list[str], several: bool, labels: LabelColumn) -> LabelSpec:
@@ -242,14 +254,17 @@ def _classes(names: list[str], several: bool, labels: LabelColumn) -> LabelSpec:
 
 
 def _read_rows(labels: LabelColumn, train: Dataset | IterableDataset, task: str | None) -> Iterable[tuple]:
-    """(row, label) of as many rows as tell what the labels mean: of a stream of scores those up to the first fraction."""
+    """(row, label) of as many rows as tell what the labels mean: of a stream of scores those up to the first fraction,
+    and so many that they tell the scale."""
     is_stream = isinstance(train, IterableDataset)
     column = train.select_columns(labels.name)
     cells = (row[labels.name] for row in column) if is_stream else column.with_format(None)[labels.name][:]
+    are_scores = task == "regression"
     for row, cell in enumerate(cells):
         value = labels.read(row, cell)
         yield row, value
-        if is_stream and (task == "regression" or (isinstance(value, float) and not value.is_integer())):
+        are_scores |= isinstance(value, float) and not value.is_integer()
+        if is_stream and are_scores and row + 1 >= _ROWS_FOR_THE_SCALE:
             return
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Rows that are read as they come and never kept."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class RowStream:
             {role: labels.feature if role == "label" else stored_type(role, kind) for role, kind in self.kinds.items()}
         )
         self.on_bad_example, self.report = "skip", None
+        self.feature_sizes, self.max_lengths = {}, {}
         self.seed, self.buffer_size = 0, 0
 
     @property
@@ -65,6 +66,10 @@ class RowStream:
     def checked(self, on_bad_example: str, report: Path | None) -> "RowStream":
         return self._with(on_bad_example=on_bad_example, report=report)
 
+    def fitting(self, feature_sizes: dict[str, int], max_lengths: dict[str, float]) -> "RowStream":
+        """The same, where ready features (column: width, column: most of them) that a model cannot take are bad."""
+        return self._with(feature_sizes=feature_sizes, max_lengths=max_lengths)
+
     def _with(self, **changes) -> "RowStream":
         stream = object.__new__(RowStream)
         stream.__dict__.update(self.__dict__, **changes)
@@ -73,19 +78,21 @@ class RowStream:
     def __iter__(self) -> Iterator[dict]:
         return self.rows(epoch=0)
 
-    def rows(self, epoch: int) -> Iterator[dict]:
-        """The good rows, in the order of an epoch. Bad ones are reported in the first epoch."""
+    def rows(self, epoch: int, encode: Callable[[dict], dict] | None = None) -> Iterator[dict]:
+        """The good rows, in the order of an epoch, or what `encode` makes of them. Bad ones are reported in the first
+        epoch. What was decoded to check a row is what `encode` gets.
+        """
         source = self.source
         if self.buffer_size:
             order = np.random.default_rng([self.seed, epoch])
             source = source.shuffle(generator=order, buffer_size=self.buffer_size)
         bad = BadRows(self.split_name, self.on_bad_example, self.report, quiet=epoch > 0)
-        check = ExampleCheck(self.features)
+        check = ExampleCheck(self.features, self.feature_sizes, self.max_lengths)
         for index, row in enumerate(source):
             row = self._prepared(index, row)
-            problem = check(row)
+            encoded, problem = (row, check(row)) if encode is None else check.encoded(row, encode)
             if problem is None:
-                yield row
+                yield encoded
                 continue
             if not bad.rows and epoch == 0:
                 place = f"; {self.report} names it and every further one" if self.report else ""

@@ -681,7 +681,7 @@ def test_an_id_beyond_the_names_of_a_class_label_is_an_error_that_names_the_row(
 
 def test_floats_are_regression_and_whole_numbers_are_on_request():
     labels, train, _ = prepare_labels([0.5, 2.0])
-    assert labels == LabelSpec("regression") and labels.num_labels == 1 and train == [0.5, 2.0]
+    assert labels == LabelSpec("regression", mean=1.25, std=0.75) and labels.num_labels == 1 and train == [0.5, 2.0]
     labels, train, _ = prepare_labels([1, 5], problem_type="regression")
     assert labels.problem_type == "regression" and train == [1.0, 5.0]
 
