@@ -30,15 +30,9 @@ def cut_validation(train: Dataset, seed: int, label_column: str | None) -> tuple
     Raises:
         ValueError: there is no row to be spared.
     """
-    classes = _classes_of_rows(train, label_column)
-    held_out = _share_of_each(classes, math.ceil(_HELD_OUT * len(train)), seed)
-    left = Counter(name for row in set(range(len(train))) - set(held_out) for name in classes[row])
-    spared = []
-    for row in held_out:
-        if all(left[name] for name in classes[row]):
-            spared.append(row)
-        else:
-            left.update(classes[row])
+    groups, are_classes = _groups_of_rows(train, label_column)
+    held_out = _share_of_each(groups, math.ceil(_HELD_OUT * len(train)), seed)
+    spared = _without_last_of_a_class(groups, held_out) if are_classes else held_out
     if not spared or len(spared) == len(train):
         raise ValueError(
             f"Cannot cut a validation split from a training split of {len(train)} rows, of which none can be spared: give "
@@ -59,14 +53,30 @@ def draw_rows(train: Dataset | RowStream, number: int, seed: int) -> Dataset | R
         return train.take(number)
     if number > len(train):
         raise ValueError(f"--max_train_samples is {number}, but the training split has {len(train)} rows.")
-    return train.select(sorted(_share_of_each(_classes_of_rows(train, "label"), number, seed)))
+    groups, _ = _groups_of_rows(train, "label")
+    return train.select(sorted(_share_of_each(groups, number, seed)))
 
 
-def _classes_of_rows(split: Dataset, column: str | None) -> list[tuple]:
-    """The classes of each row, none where its label is missing; of scores their tenth; none of labels that are ids."""
+def _without_last_of_a_class(classes: list[tuple], rows: list[int]) -> list[int]:
+    """Those of the rows that leave each of their classes another row."""
+    left = Counter(name for row in set(range(len(classes))) - set(rows) for name in classes[row])
+    spared = []
+    for row in rows:
+        if all(left[name] for name in classes[row]):
+            spared.append(row)
+        else:
+            left.update(classes[row])
+    return spared
+
+
+def _groups_of_rows(split: Dataset, column: str | None) -> tuple[list[tuple], bool]:
+    """The classes of each row, none where its label is missing; of scores their tenth; none of labels that are ids.
+
+    Whether the groups are classes comes second: of a class every split needs a row, of a tenth none does.
+    """
     kind = split.features.get(column)
     if not is_label(kind) or isinstance(kind, Json):
-        return [()] * len(split)
+        return [()] * len(split), False
     cells = split.with_format(None)[column][:]
     values = [None if _has_gap(cell, element_of(kind)) else cell for cell in cells]
     if is_list(kind) and not isinstance(kind.feature, ClassLabel):
@@ -75,8 +85,8 @@ def _classes_of_rows(split: Dataset, column: str | None) -> list[tuple]:
     number = Counter(name for row in rows for name in row)
     are_ids = 2 * list(number.values()).count(1) > len(split)
     if is_value(element_of(kind), "int", "uint", "float") and (are_ids or any(name % 1 for name in number)):
-        return _tenths(rows)
-    return [()] * len(split) if are_ids else rows
+        return _tenths(rows), False
+    return ([()] * len(split), False) if are_ids else (rows, True)
 
 
 def _classes_of_vectors(values: list[list | None]) -> list[list | None]:

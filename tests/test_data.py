@@ -786,6 +786,12 @@ def test_scores_are_cut_and_drawn_by_quantile():
         assert counts.tolist() == [len(part) // 10] * 10
 
 
+@pytest.mark.parametrize("number", (2, 5, 12))
+def test_a_few_scores_are_cut_too(number):
+    train, validation = cut_validation(Dataset.from_dict({"label": np.arange(number) / 7}), 0, "label")
+    assert len(validation) == -(-number // 10) and len(train) == number - len(validation)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_last_row_of_a_class_stays_in_the_training_split(seed):
     rare = [f"rare {i}" for i in range(12)]
