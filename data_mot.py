@@ -13,7 +13,7 @@ import math
 import re
 import string
 import wave
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,7 @@ from transformers import BertTokenizer
 from transformers.utils import logging
 
 from .configuration_mot import MODALITIES
-from .decoding_mot import has_sound, iterate_frames, load_image, open_source, read_audio
+from .decoding_mot import has_sound, iterate_frames, load_image, open_source, read_timed_audio
 
 logger = logging.get_logger(__name__)
 
@@ -459,11 +459,14 @@ class LabelSpec:
     """What a dataset's labels mean, learned from its training split.
 
     `problem_type` is transformers' name of it: "single_label_classification", "multi_label_classification" or
-    "regression". `names` are the classes in the order of their ids, empty for regression.
+    "regression". `names` are the classes in the order of their ids, empty for regression, which has the `mean` and the
+    standard deviation, `std`, of the numbers instead.
     """
 
     problem_type: str
     names: tuple[str, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
 
     @property
     def num_labels(self) -> int:
@@ -565,8 +568,10 @@ def _with_sound_tracks(split: Dataset) -> Dataset:
 
 def _learn_stream_labels(stream: IterableDataset, column: str, split_name: str, problem_type: str | None) -> LabelSpec:
     kind = stream.features[column]
-    is_known = problem_type == "regression" or isinstance(_element(kind), ClassLabel) or _is_value(kind, "float")
-    values = [] if is_known else [row[column] for row in stream.select_columns(column)]
+    rows = stream.select_columns(column)
+    if problem_type == "regression" or _is_value(kind, "float"):
+        rows = rows.take(_SAMPLE_MEDIA)  # enough for their scale
+    values = [] if isinstance(_element(kind), ClassLabel) else [row[column] for row in rows]
     return _learn_labels(kind, _readable_labels(kind, values, split_name), problem_type)
 
 
@@ -614,7 +619,10 @@ def _learn_labels(kind, readable: list, problem_type: str | None) -> LabelSpec:
             raise ValueError(
                 f"Regression needs one number for each row, got a label column of type {_kind_name(kind)}."
             )
-        return LabelSpec("regression")
+        numbers = np.array(readable, dtype=np.float64)
+        if not len(numbers) or np.ptp(numbers) == 0:  # nothing to scale by
+            return LabelSpec("regression")
+        return LabelSpec("regression", mean=float(numbers.mean()), std=float(numbers.std()))
     if isinstance(element, ClassLabel):
         names = element.names
     else:
@@ -702,8 +710,10 @@ class RowStream:
     def __iter__(self) -> Iterator[dict]:
         return self.rows(epoch=0)
 
-    def rows(self, epoch: int) -> Iterator[dict]:
-        """The good rows, in the order of an epoch. Bad ones are reported in the first epoch."""
+    def rows(self, epoch: int, encode: Callable[[dict], dict] | None = None) -> Iterator[dict]:
+        """The good rows, in the order of an epoch, or what `encode` makes of them. Bad ones are reported in the first
+        epoch. What was decoded to check a row is what `encode` gets.
+        """
         source = self.source
         if self.buffer_size:
             order = np.random.default_rng([self.seed, epoch])
@@ -712,9 +722,9 @@ class RowStream:
         check = _ExampleCheck(self.features)
         for index, row in enumerate(source):
             row = self._prepared(index, row)
-            problem = check(row)
+            encoded, problem = (row, check(row)) if encode is None else check.encoded(row, encode)
             if problem is None:
-                yield row
+                yield encoded
                 continue
             if not bad.rows and epoch == 0:
                 place = f"; {self.report} names it and every further one" if self.report else ""
@@ -873,17 +883,36 @@ class _ExampleCheck:
         except _BadExample as problem:
             return problem
 
+    def encoded(self, example: dict, encode: Callable[[dict], dict]) -> tuple[dict | None, _BadExample | None]:
+        """What `encode` makes of a good example, or what is wrong with it; its media are decoded once."""
+        try:
+            # A video is too long to be kept decoded: that it can be is seen when it is encoded.
+            decoded = _check_example(example, self.ready, self.feature_sizes, put_off=("video",))
+        except _BadExample as problem:
+            return None, problem
+        try:
+            return encode(example | decoded), None
+        except Exception:
+            problem = self(example)
+            if problem is None:
+                raise
+            return None, problem
 
-def _check_example(example: dict, ready: list[str], feature_sizes: dict[str, int]) -> None:
-    """Raises `_BadExample`."""
+
+def _check_example(
+    example: dict, ready: list[str], feature_sizes: dict[str, int], put_off: tuple[str, ...] = ()
+) -> dict:
+    """The pictures and sounds, decoded; those of `put_off` are not looked into. Raises `_BadExample`."""
     present = [name for name in (*MODALITIES, "video") if not _is_absent(example.get(name))]
     if not present:
         raise _BadExample("empty row", "every modality is None or blank.")
+    decoded = {}
     for name in present:
         if name in ready:
             _check_features(example[name], name, feature_sizes)
-        elif name in _CHECKS:
-            _check_file(example[name], name)
+        elif name in _CHECKS and name not in put_off:
+            decoded[name] = _check_file(example[name], name)
+    return decoded
 
 
 def _is_absent(cell) -> bool:
@@ -906,10 +935,10 @@ def _check_features(cell: list, name: str, feature_sizes: dict[str, int]) -> Non
         raise _BadExample(f"non-finite {name} feature sequence", "it holds NaN or infinite values.")
 
 
-def _check_file(cell: dict, name: str) -> None:
+def _check_file(cell: dict, name: str):
     noun = "audio clip" if name == "audio" else name
     try:
-        _CHECKS[name](cell, name)
+        return _CHECKS[name](cell, name)
     except (_BadExample, ImportError):
         raise
     except FileNotFoundError as error:
@@ -918,20 +947,33 @@ def _check_file(cell: dict, name: str) -> None:
         raise _BadExample(f"corrupt {noun}", error) from error
 
 
-def _check_image(cell: dict, name: str) -> None:
+def _check_image(cell: dict, name: str) -> PILImage.Image:
     with open_source(cell, name) as file, PILImage.open(file) as image:
         image.verify()  # checksums, which decoding does not look at
-    load_image(cell, name, convert_rgb=True)
+    return load_image(cell, name, convert_rgb=False)  # its colours are the processor's choice
 
 
-def _check_audio(cell: dict, name: str) -> None:
-    samples, rate = read_audio(cell, name)
+@dataclass
+class _Sound:
+    """Decoded sound as torchcodec's decoders give it, which the processor takes."""
+
+    data: np.ndarray
+    sample_rate: int
+    pts_seconds: float
+
+    def get_all_samples(self) -> "_Sound":
+        return self
+
+
+def _check_audio(cell: dict, name: str) -> _Sound:
+    samples, rate, start = read_timed_audio(cell, name)
     if len(samples) == 0:
         raise _BadExample("empty audio clip", "it has no samples.")
     if len(samples) < _SHORTEST_AUDIO_SECONDS * rate:
         raise _BadExample("too short audio clip", f"it lasts {1000 * len(samples) / rate:.1f} ms, a window is 25 ms.")
     if not np.isfinite(samples).all():
         raise _BadExample("non-finite audio clip", "it holds NaN or infinite samples.")
+    return _Sound(samples, rate, start)
 
 
 def _check_video(cell: dict, name: str) -> None:
