@@ -498,11 +498,16 @@ class MoTTrainingArguments(TrainingArguments):
             )
 
 
-class RunCallback(TrainerCallback):
-    """
-    Hands a resumed run what its checkpoint holds beyond the library's own state, and tells the training rows their
-    epoch, which accelerate does not where several processes share the batches.
-    """
+class EpochCallback(TrainerCallback):
+    """Tells the training rows their epoch, which accelerate does not where several processes share the batches."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        if isinstance(train_dataloader.dataset, EpochDataset):
+            train_dataloader.dataset.set_epoch(epoch_of(state))
+
+
+class ResumeCallback(TrainerCallback):
+    """Gives a trainer back what a checkpoint holds of it beyond the library's own state; nothing in a new run."""
 
     def __init__(self, trainer: "MoTTrainer"):
         self.trainer = trainer
@@ -510,10 +515,6 @@ class RunCallback(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         self.trainer.restore_losses(state)
         self.trainer.restore_patience(state)
-
-    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
-        if isinstance(train_dataloader.dataset, EpochDataset):
-            train_dataloader.dataset.set_epoch(epoch_of(state))
 
 
 def epoch_of(state: TrainerState) -> int:
@@ -592,7 +593,8 @@ class MoTTrainer(Trainer):
         check_engine(self.accelerator)
         check_one_device(self.args.n_gpu)
         self.train_collator = train_collator or self.data_collator
-        self.add_callback(RunCallback(self))
+        self.add_callback(EpochCallback)
+        self.add_callback(ResumeCallback(self))
         self.stop = StopOnSignal(self.accelerator)
         self.add_callback(self.stop)
         if self.args.freeze:
