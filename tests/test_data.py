@@ -364,7 +364,7 @@ def test_lists_of_classes_become_multi_hot(values, kind):
 
 def test_floats_are_regression_and_whole_numbers_are_on_request():
     labels, train, _ = prepare_labels([0.5, 2.0])
-    assert labels == LabelSpec("regression") and labels.num_labels == 1 and train == [0.5, 2.0]
+    assert labels == LabelSpec("regression", mean=1.25, std=0.75) and labels.num_labels == 1 and train == [0.5, 2.0]
     labels, train, _ = prepare_labels([1, 5], problem_type="regression")
     assert labels.problem_type == "regression" and train == [1.0, 5.0]
 

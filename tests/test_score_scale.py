@@ -6,7 +6,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, Value
 from helpers import MODALITIES, build, make_inputs, tiny_config
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from peft import PeftModel
@@ -128,9 +128,17 @@ def test_the_scale_is_that_of_the_training_labels():
         assert (spec.mean, spec.std) == pytest.approx((200_000.0, np.std([1e5, 2e5, 3e5])))
         fields = task_fields("regression", spec)
         assert fields["regression_mean"] == spec.mean and fields["regression_std"] == spec.std
-    constant = Dataset.from_dict({"text": list("ab"), "label": [7.0, 7.0]})
-    _, spec = prepare_split(constant, ModalityColumns.guess(constant.features))
-    assert (spec.mean, spec.std) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("labels", [[7.0, 7.0, 7.0], [None, None, None]])
+def test_labels_that_do_not_vary_or_come_late_give_no_scale(labels):
+    """A stream's first rows may have none, which is no error of the stream."""
+    split = Dataset.from_dict({"text": list("abc"), "label": labels}).cast_column("label", Value("float32"))
+    columns = ModalityColumns.guess(split.features)
+    sources = [split.to_iterable_dataset()] + [split] * (labels[0] is not None)
+    for source in sources:
+        _, spec = prepare_split(source, columns)
+        assert (spec.mean, spec.std) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, float("inf"), float("nan")])
