@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import TrainerCallback, TrainerState
-from transformers.trainer_utils import sort_checkpoints
+from transformers.trainer_utils import get_last_checkpoint, sort_checkpoints
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
@@ -67,9 +67,14 @@ def damages(checkpoint: Path) -> Iterator[str]:
 
 
 def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | bool | None:
-    """What `resume_from_checkpoint` means: for "auto" the newest whole checkpoint, or None where there is none."""
+    """
+    What `resume_from_checkpoint` means: for "auto" the newest whole checkpoint, or None where there is none; for True
+    the newest that there is.
+    """
+    if choice is True:
+        return get_last_checkpoint(str(folder)) or True  # of which the Trainer says that it found none
     if choice != "auto":
-        return choice
+        return choice or None
     found = newest_whole_checkpoint(folder) if folder.is_dir() else None
     logger.warning(f"Going on from {found}." if found else f"{folder} has no whole checkpoint: training starts anew.")
     return found and str(found)

@@ -570,9 +570,8 @@ def _learn_stream_labels(stream: IterableDataset, column: str, split_name: str, 
     kind = stream.features[column]
     rows = stream.select_columns(column)
     if problem_type == "regression" or _is_value(kind, "float"):
-        rows = [
-            row for row in rows.take(_SAMPLE_MEDIA) if not _is_missing(row[column], kind)
-        ]  # enough for their scale
+        first = rows.take(_SAMPLE_MEDIA)  # enough for their scale
+        rows = [row for row in first if not _is_missing(row[column], kind)]
     values = [] if isinstance(_element(kind), ClassLabel) else [row[column] for row in rows]
     return _learn_labels(kind, _readable_labels(kind, values, split_name), problem_type)
 

@@ -717,11 +717,8 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
 
     def answer(self, pooled: torch.Tensor) -> torch.Tensor:
         """Fused vectors (B, d) to logits (B, num_labels), those of a regression in the unit of its labels."""
-        logits, mean, std = (
-            self.classifier(self.dropout(pooled)),
-            self.config.regression_mean,
-            self.config.regression_std,
-        )
+        logits = self.classifier(self.dropout(pooled))
+        mean, std = self.config.regression_mean, self.config.regression_std
         if self.config.problem_type not in (None, "regression") or (mean, std) == (0, 1):
             return logits
         return logits.float() * std + mean  # half precision ends at 65504, and counts in steps of 32 before that

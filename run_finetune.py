@@ -468,10 +468,8 @@ def build_model(
         built, loading = model_class.from_pretrained(
             model.model_name_or_path, **fields, ignore_mismatched_sizes=True, output_loading_info=True
         )
-        if scale and "classifier.weight" in {
-            *loading["missing_keys"],
-            *(key[0] for key in loading["mismatched_keys"]),
-        }:
+        fresh = {*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}
+        if scale and "classifier.weight" in fresh:
             built.config.regression_mean, built.config.regression_std = scale
         elif scale:
             built.set_scale(*scale)

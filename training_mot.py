@@ -721,7 +721,7 @@ class MoTTrainer(Trainer):
                 return self.take_finished(folder, state)
             check_can_go_on(folder, state, steps)
         checkpoint = checkpoint_to_resume(resume_from_checkpoint, folder)
-        if checkpoint is not None and (Path(checkpoint) / STATE).is_file():
+        if isinstance(checkpoint, str) and (Path(checkpoint) / STATE).is_file():
             state = TrainerState.load_from_json(str(Path(checkpoint) / STATE))
             if self.is_done(state, steps):
                 return self.take_finished(Path(checkpoint), state)

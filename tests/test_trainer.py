@@ -265,6 +265,14 @@ def test_a_finished_run_has_nothing_to_do(steps, saved, finished, tmp_path, capl
     assert_same_weights(weights_of(again), weights_of(finished))
 
 
+@pytest.mark.parametrize("choice", [True, "checkpoint-6"])
+def test_a_finished_run_has_nothing_to_do_however_its_checkpoint_is_named(choice, finished, tmp_path):
+    again = trainer_of(tmp_path, max_steps=5, **SAVING)
+    again.train(choice if choice is True else str(tmp_path / choice))
+    assert again.state.global_step == 6
+    assert_same_weights(weights_of(again), weights_of(finished))
+
+
 def test_a_finished_run_keeps_its_best_weights(tmp_path):
     options = SAVING | {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True}
     options |= {"max_steps": 6, "greater_is_better": True}  # the loss, which falls: the first is the best
