@@ -154,7 +154,7 @@ def read_answers(model: nn.Module, encoded, subset: tuple[str, ...], output: str
         fused = model.mot.join(encoded, subset).pooler_output
     else:
         fused = next(iter(encoded.hidden_states.values())).new_zeros(encoded.batch_size, model.config.hidden_size)
-    logits = model.classifier(fused).float()
+    logits = model.answer(fused).float()
     if output == "logit" or is_regression(model):
         return logits
     return logits.sigmoid() if model.config.problem_type == "multi_label_classification" else logits.softmax(dim=-1)

@@ -16,14 +16,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import TrainerCallback
-from transformers.trainer_utils import sort_checkpoints
+from transformers import TrainerCallback, TrainerState
+from transformers.trainer_utils import get_last_checkpoint, sort_checkpoints
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
 STATE, INDEX = "trainer_state.json", "model.safetensors.index.json"
-WEIGHTS = ("model.safetensors", "adapter_model.safetensors", INDEX)
+ADAPTER = "adapter_model.safetensors"
+WEIGHTS = ("model.safetensors", ADAPTER, INDEX)
 TRAINING = ("optimizer.pt", "scheduler.pt")  # zip archives, as all that torch saves
 # Bytes of a parameter in float32, and of AdamW's two averages beside it.
 WEIGHT_BYTES, OPTIMIZER_BYTES = 4, 8
@@ -66,12 +67,44 @@ def damages(checkpoint: Path) -> Iterator[str]:
 
 
 def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | bool | None:
-    """What `resume_from_checkpoint` means: for "auto" the newest whole checkpoint, or None where there is none."""
+    """
+    What `resume_from_checkpoint` means: for "auto" the newest whole checkpoint, or None where there is none; for True
+    the newest that there is.
+    """
+    if choice is True:
+        return get_last_checkpoint(str(folder)) or True  # of which the Trainer says that it found none
     if choice != "auto":
-        return choice
+        return choice or None
     found = newest_whole_checkpoint(folder) if folder.is_dir() else None
     logger.warning(f"Going on from {found}." if found else f"{folder} has no whole checkpoint: training starts anew.")
     return found and str(found)
+
+
+def weights_file(folder: Path, is_adapter: bool) -> Path | None:
+    """The file with the weights, or with the names of their shards, of a whole model or of an adapter; or None."""
+    names = [ADAPTER] if is_adapter else [name for name in WEIGHTS if name != ADAPTER]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def finished_state(folder: Path) -> TrainerState | None:
+    """The state of a run that has ended and left its model in the folder itself, or None."""
+    has_weights = any((folder / name).is_file() for name in WEIGHTS)
+    if not has_weights or not (folder / STATE).is_file():
+        return None
+    return TrainerState.load_from_json(str(folder / STATE))
+
+
+def check_can_go_on(folder: Path, state: TrainerState, steps: int) -> None:
+    """
+    Raises:
+        ValueError: the folder holds a run that is finished, and not what training on to so many steps would need.
+    """
+    if newest_whole_checkpoint(folder) is None:
+        raise ValueError(
+            f"{folder} holds a run that ended after {state.global_step} steps and kept no checkpoint from which to go on "
+            f"to {steps}. Begin with its weights, --model_name_or_path {folder}, in another --output_dir; or leave out "
+            "--resume_from_checkpoint to train anew, which replaces it."
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

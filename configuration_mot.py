@@ -6,6 +6,7 @@ modality. What a modality leaves at None is filled in with the joint value.
 """
 
 import difflib
+import math
 from dataclasses import field, fields
 from typing import Literal
 
@@ -341,6 +342,10 @@ class MoTConfig(PreTrainedConfig):
             Whether the last projections of every joint and global layer begin at zero, so that a fresh model gives what
             its encoders give: the start of a model whose encoders were trained before.
         regression_loss (`str`, *optional*, defaults to `"mse"`): `"mse"` or `"l1"`, for `problem_type="regression"`.
+        regression_mean (`float`, *optional*, defaults to 0.0):
+            The mean of the training labels of a regression. A head learns and its loss is measured on the scale where
+            they have mean 0 and standard deviation 1; its answers are in the labels' own unit.
+        regression_std (`float`, *optional*, defaults to 1.0): Their standard deviation.
         contrastive_loss (`str`, *optional*, defaults to `"infonce"`):
             What draws the modalities of a row together: `"infonce"` as in CLIP (arXiv 2103.00020), or `"sigmoid"` as in
             SigLIP (arXiv 2303.15343).
@@ -405,6 +410,8 @@ class MoTConfig(PreTrainedConfig):
     initializer_range: float | int = 0.02
     zero_init_new_layers: bool = False
     regression_loss: Literal["mse", "l1"] = "mse"
+    regression_mean: float | int = 0.0
+    regression_std: float | int = 1.0
     contrastive_loss: Literal["infonce", "sigmoid"] = "infonce"
     contrastive_positives: Literal["row", "label"] = "row"
     temperature: float | int = 0.07
@@ -487,6 +494,11 @@ class MoTConfig(PreTrainedConfig):
                 )
 
     def validate_losses(self):
+        if not (math.isfinite(self.regression_mean) and 0 < self.regression_std < math.inf):
+            raise ValueError(
+                "`regression_mean` and `regression_std` are the mean and standard deviation of finite numbers that differ, "
+                f"got {self.regression_mean} and {self.regression_std}."
+            )
         if not 0.01 <= self.temperature <= 1:
             raise ValueError(f"`temperature` starts between 0.01 and 1, got {self.temperature}.")
         terms = (*MODALITIES, "contrastive")

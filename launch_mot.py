@@ -7,6 +7,8 @@ batch, or overwrites its own checkpoints.
 """
 
 import os
+import shlex
+import sys
 from pathlib import Path
 
 import psutil
@@ -32,6 +34,24 @@ def check_processes(number: int) -> None:
     if number == 1 < asked:
         raise RuntimeError(
             f"{asked} processes were asked for, but this one runs alone: start it with {TORCHRUN.format(asked)}."
+        )
+
+
+def check_one_device(number: int) -> None:
+    """
+    Args:
+        number: of the devices that this process would spread each batch over, in threads (`nn.DataParallel`).
+
+    Raises:
+        RuntimeError: there are several. Rows of one batch have different modalities, and contrastive losses compare
+            all of them, so that its parts do not add up to the batch.
+    """
+    if number > 1:
+        script = ["--no-python"] * (not sys.argv[0].endswith(".py")) + sys.argv  # a script, or the command `mot`
+        raise RuntimeError(
+            f"This one process sees {number} GPUs, and it cannot split a batch over them. Train on all of them with\n\n"
+            f"    {shlex.join(['torchrun', '--nproc_per_node', str(number), *script])}\n\n"
+            "or on one of them with CUDA_VISIBLE_DEVICES=0 before the command."
         )
 
 

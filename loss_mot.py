@@ -63,7 +63,8 @@ def classification_loss(
         logits: (B, num_labels).
         labels: (B,) class ids; (B, num_labels) zeros and ones; or (B,) or (B, num_labels) numbers. -100 and NaN are
             left out.
-        config: has `problem_type` and `regression_loss`.
+        config: has `problem_type`, `regression_loss` and `regression_std`, the unit that the loss of a regression counts
+            in.
         rows: (B,) bool, the rows that count; all by default.
 
     Returns:
@@ -83,7 +84,10 @@ def classification_loss(
         loss = regression if problem_type == "regression" else F.binary_cross_entropy_with_logits
         labels = labels.reshape(logits.shape).float()
         given = labels.isfinite() & (labels != IGNORED_LABEL)  # (B, num_labels)
-        losses = loss(logits, labels.masked_fill(~given, 0), reduction="none").masked_fill(~given, 0)
+        labels = labels.masked_fill(~given, 0)
+        if problem_type == "regression":  # of standardised numbers, whose mean cancels out
+            logits, labels = logits / config.regression_std, labels / config.regression_std
+        losses = loss(logits, labels, reduction="none").masked_fill(~given, 0)
         losses = losses.sum(dim=1) / given.sum(dim=1).clamp(min=1)  # (B,)
         counted = given.any(dim=1)
     counted = counted if rows is None else counted & rows

@@ -9,6 +9,7 @@ Shapes: N rows, C classes, M items, d width.
 """
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 
 import datasets
@@ -20,6 +21,49 @@ from sklearn import metrics as sklearn_metrics
 from .loss_mot import IGNORED_LABEL
 
 SENTIMENT_LIMIT = 3  # CMU-MOSI and CMU-MOSEI score from -3, highly negative, to 3, highly positive
+
+# Whether more is better, for every metric that a run reports.
+GREATER_IS_BETTER = {
+    "accuracy": True,
+    "f1_macro": True,
+    "f1_weighted": True,
+    "f1_micro": True,
+    "mae": False,
+    "mse": False,
+    "pearson": True,
+    "accuracy_7": True,
+    "accuracy_2": True,
+    "f1_2": True,
+    "accuracy_2_nonzero": True,
+    "f1_2_nonzero": True,
+    "recall_at_{k}": True,
+    "precision_at_1": True,
+    "median_rank": False,
+    "loss": False,
+    "loss/{term}": False,
+}
+# What some answers or labels leave undefined, where the other numbers of regression are defined.
+NOT_ALWAYS_DEFINED = ("pearson", "accuracy_2_nonzero", "f1_2_nonzero")
+
+
+def greater_is_better(metric: str) -> bool:
+    """
+    Args:
+        metric: a name of `GREATER_IS_BETTER`, with or without `eval_` before it; or any that ends in `_loss`.
+
+    Raises:
+        ValueError: no such metric is known.
+    """
+    name = metric.removeprefix("eval_")
+    name = "loss" if name.endswith("_loss") else name
+    name = re.sub(r"^recall_at_[1-9]\d*$", "recall_at_{k}", re.sub("^loss/.+$", "loss/{term}", name))
+    if name not in GREATER_IS_BETTER:
+        raise ValueError(
+            f"metric_for_best_model is {metric!r}, of which it is not known whether more is better: set "
+            f"greater_is_better, or take one of {', '.join(GREATER_IS_BETTER)}."
+        )
+    return GREATER_IS_BETTER[name]
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Arrays
@@ -104,7 +148,8 @@ def multi_label_metrics(logits, labels) -> dict[str, float]:
         labels: (N, C) zeros and ones. A row with one label missing is left out whole.
 
     Returns:
-        `accuracy`: the share of rows answered exactly, and `f1_micro`, `f1_macro`. `{}` if no row has labels.
+        `accuracy`: the share of rows answered exactly; `f1_micro`; and `f1_macro`, over the classes that occur among
+        labels or answers. Both F1 are left out where no class occurs, and all where no row has labels.
 
     Raises:
         ValueError: shapes that do not fit, or a logit that is not a number.
@@ -118,11 +163,14 @@ def multi_label_metrics(logits, labels) -> dict[str, float]:
     if not rows.any():
         return {}
     predicted, labels = logits[rows] > 0, labels[rows] > 0.5
-    return {
-        "accuracy": float((predicted == labels).all(axis=1).mean()),
-        "f1_micro": float(sklearn_metrics.f1_score(labels, predicted, average="micro", zero_division=0)),
-        "f1_macro": float(sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
-    }
+    numbers = {"accuracy": float((predicted == labels).all(axis=1).mean())}
+    occur = (predicted | labels).any(axis=0)
+    if occur.any():
+        # One by one, for a single class would be taken as classes 0 and 1 of a problem with one label.
+        scores = [sklearn_metrics.f1_score(labels[:, i], predicted[:, i], zero_division=0) for i in occur.nonzero()[0]]
+        micro = sklearn_metrics.f1_score(labels.ravel(), predicted.ravel(), zero_division=0)
+        numbers |= {"f1_micro": float(micro), "f1_macro": float(np.mean(scores))}
+    return numbers
 
 
 def labelled_numbers(predictions, labels) -> tuple[np.ndarray, np.ndarray]:
@@ -139,8 +187,11 @@ def labelled_numbers(predictions, labels) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Pearson's correlation of (N,) and (N,) as `pearson`; nothing where either is constant."""
-    if np.ptp(predictions) == 0 or np.ptp(labels) == 0:
+    """Pearson's correlation of (N,) and (N,) as `pearson`; nothing where either is constant but for rounding."""
+    rounding = (
+        4 * np.finfo(np.float32).eps
+    )  # models answer in float32, so equal answers may differ by a few of its steps
+    if any(np.ptp(values) <= rounding * np.abs(values).max() for values in (predictions, labels)):
         return {}
     return {"pearson": float(np.corrcoef(predictions, labels)[0, 1])}
 

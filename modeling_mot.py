@@ -705,7 +705,7 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         if modality_subsets is not None:
             return self.forward_subsets(inputs, labels, modality_subsets, **kwargs)
         outputs = self.mot(**inputs, **kwargs)
-        logits = self.classifier(self.dropout(outputs.pooler_output))
+        logits = self.answer(outputs.pooler_output)
         return MoTClassifierOutput(
             loss=None if labels is None else classification_loss(logits, labels, self.config),
             logits=logits,
@@ -714,6 +714,27 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
             encoder_hidden_states=outputs.encoder_hidden_states,
             encoder_attentions=outputs.encoder_attentions,
         )
+
+    def answer(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Fused vectors (B, d) to logits (B, num_labels), those of a regression in the unit of its labels."""
+        logits = self.classifier(self.dropout(pooled))
+        mean, std = self.config.regression_mean, self.config.regression_std
+        if self.config.problem_type not in (None, "regression") or (mean, std) == (0, 1):
+            return logits
+        return logits.float() * std + mean  # half precision ends at 65504, and counts in steps of 32 before that
+
+    @torch.no_grad()
+    def set_scale(self, mean: float, std: float) -> None:
+        """
+        Have a regression learn on another scale and answer as before.
+
+        Args:
+            mean, std: of the numbers to learn.
+        """
+        config, weight, bias = self.config, self.classifier.weight, self.classifier.bias
+        weight.mul_(config.regression_std / std)
+        bias.mul_(config.regression_std / std).add_((config.regression_mean - mean) / std)
+        config.regression_mean, config.regression_std = mean, std
 
     def forward_subsets(
         self, inputs: dict[str, torch.Tensor], labels: torch.Tensor | None, subsets: list[tuple[str, ...]], **kwargs
@@ -725,7 +746,7 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         logits, losses = [], {}
         for subset in subsets:
             outputs = self.mot.join(encoded, subset)
-            logits.append(self.classifier(self.dropout(outputs.pooler_output)))
+            logits.append(self.answer(outputs.pooler_output))
             if labels is not None:
                 has_any = outputs.attention_mask.any(dim=1)
                 losses["+".join(subset)] = classification_loss(logits[-1], labels, self.config, rows=has_any)

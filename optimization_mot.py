@@ -10,8 +10,11 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
+from transformers.utils import logging
 
 from .configuration_mot import MODALITIES, MoTConfig
+
+logger = logging.get_logger(__name__)
 
 PARTS = ("embeddings", "encoders", "joint_layers", "global_layers", "fusion", "heads")
 # Of one number or vector each, which decay would only draw to zero.
@@ -125,7 +128,7 @@ def split_by_learning_rate(
     optimizer.param_groups = groups
 
 
-def add_lora(model: nn.Module, rank: int = 8) -> nn.Module:
+def add_lora(model: nn.Module, rank: int = 8, train_words: bool | None = None) -> nn.Module:
     """
     A model whose layers learn through low-rank adapters (LoRA, arXiv 2106.09685; `peft`) on all their projections, and
     whose head learns as it is. `save_pretrained` writes the adapter and the head alone, `merge_and_unload` gives the
@@ -133,6 +136,9 @@ def add_lora(model: nn.Module, rank: int = 8) -> nn.Module:
 
     Args:
         rank: of the adapters; they are scaled by 2.
+        train_words: whether the word embeddings learn as they are and are saved with the adapter, as words need that
+            the model under it does not have; by default if there are more or fewer than in the checkpoint that the
+            model was loaded from.
 
     Raises:
         ImportError: `peft` is not installed.
@@ -143,7 +149,25 @@ def add_lora(model: nn.Module, rank: int = 8) -> nn.Module:
         raise ImportError("Adapters need peft: pip install 'mixture-of-transformers[peft]'.") from error
     others = (name.partition(".")[0] for name, _ in model.named_parameters())
     heads = list(dict.fromkeys(name for name in others if name != model.base_model_prefix))
+    if has_other_words(model) if train_words is None else train_words:
+        heads.append("word_embeddings")
     projections = ["q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"]
     return get_peft_model(
         model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=projections, modules_to_save=heads)
     )
+
+
+def has_other_words(model: nn.Module) -> bool:
+    """Whether the vocabulary has another size than in the checkpoint that the model was loaded from, if from any."""
+    words = model.config.text_config
+    if not model.name_or_path or not any(name.endswith("word_embeddings") for name, _ in model.named_modules()):
+        return False
+    try:
+        saved = type(model.config).from_pretrained(model.name_or_path).text_config
+    except OSError:
+        logger.warning(
+            f"{model.name_or_path}, where this model comes from, cannot be read: in case words were added since, the word "
+            "embeddings learn too and are saved with the adapter (train_words=False leaves them as they are)."
+        )
+        return True
+    return saved is None or saved.vocab_size != words.vocab_size

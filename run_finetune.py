@@ -56,6 +56,7 @@ from mot.data_mot import (
     train_tokenizer,
 )
 from mot.decoding_mot import load_image
+from mot.launch_mot import check_one_device
 from mot.metrics_mot import compute_metrics, sentiment_metrics
 from mot.optimization_mot import add_lora
 from mot.report_mot import Run, print_table, save_examples, usage_lines, write_card
@@ -83,7 +84,7 @@ MODEL_CLASSES = {
 }
 AUDIO_AUGMENTATIONS = {"speech": AudioAugmentation(), "sound": AudioAugmentation(tract=0.0)}
 # Of a run's folder: the state of its training, and a report that may hold paths of this machine.
-NOT_PUSHED = ["checkpoint-*", "bad_rows.jsonl"]
+NOT_PUSHED = ["checkpoint-*", "trainer_state.json", "bad_rows.jsonl"]
 SMALL_IMAGE = 64  # pictures up to this side keep their size and get small patches
 
 
@@ -399,6 +400,8 @@ def task_fields(task: str, labels: LabelSpec | None) -> dict:
     if labels is None:
         return {}
     fields = {"problem_type": labels.problem_type, "num_labels": labels.num_labels}
+    if task == "regression":
+        fields |= {"regression_mean": labels.mean, "regression_std": labels.std}
     return fields | ({"id2label": labels.id2label, "label2id": labels.label2id} if labels.names else {})
 
 
@@ -458,7 +461,16 @@ def build_model(
     model_class = MODEL_CLASSES[data.task]
     if model.model_name_or_path:
         fields = task_fields(data.task, labels)
-        return model_class.from_pretrained(model.model_name_or_path, **fields, ignore_mismatched_sizes=True)
+        scale = [fields.pop(name) for name in ("regression_mean", "regression_std") if name in fields]
+        built, loading = model_class.from_pretrained(
+            model.model_name_or_path, **fields, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+        fresh = {*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}
+        if scale and "classifier.weight" in fresh:
+            built.config.regression_mean, built.config.regression_std = scale
+        elif scale:
+            built.set_scale(*scale)
+        return built
     if not model.towers:
         return model_class(MoTConfig.of_size(model.size, **fields))
     fresh = {f"{m}_config": {"num_hidden_layers": SIZES[model.size]["num_encoder_layers"]} for m in MODALITIES}
@@ -564,6 +576,7 @@ def main(arguments: list[str] | None = None) -> dict:
     arguments = sys.argv[1:] if arguments is None else arguments
     data, model_arguments, training = parser.parse_args_into_dataclasses(with_defaults(arguments, parser))
     set_seed(training.seed)
+    check_one_device(training.n_gpu)
     if training.process_index == 0:
         check_folder(Path(training.output_dir))  # before the data are read, which may take long
         if training.push_to_hub:
@@ -606,6 +619,8 @@ def main(arguments: list[str] | None = None) -> dict:
     )
     start = time.time()
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    if trainer.is_finished and (results := Path(training.output_dir) / "results.json").exists():
+        return json.loads(results.read_text(encoding="utf-8"))
     seconds = time.time() - start
     if trainer.stop.received:
         stop_well(trainer, arguments)

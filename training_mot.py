@@ -6,13 +6,15 @@ Rows pass through the processor once (`EncodedDataset`; `cache_features` keeps t
 modalities at once (the objective of `MoTTrainer`).
 """
 
+import contextlib
 import inspect
 import itertools
 import json
+import math
 import tempfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -30,19 +32,32 @@ from transformers import (
     EvalPrediction,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_pt_utils import BatchRebalanceSampler, LengthGroupedSampler
+from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
 from .augmentation_mot import AudioAugmentation, ImageAugmentation
-from .checkpoints_mot import StopOnSignal, check_folder, check_room, checkpoint_to_resume, checkpoints_at_once
+from .checkpoints_mot import (
+    STATE,
+    StopOnSignal,
+    check_can_go_on,
+    check_folder,
+    check_room,
+    checkpoint_to_resume,
+    checkpoints_at_once,
+    finished_state,
+    newest_whole_checkpoint,
+    weights_file,
+)
 from .configuration_mot import MODALITIES
 from .data_mot import RowStream, is_ready_features
 from .gradient_cache_mot import cached_step
-from .launch_mot import check_engine, check_processes
-from .loss_mot import IGNORED_LABEL
-from .metrics_mot import compute_metrics, pairwise_retrieval_metrics
+from .launch_mot import check_engine, check_one_device, check_processes
+from .loss_mot import IGNORED_LABEL, problem_type_of
+from .metrics_mot import NOT_ALWAYS_DEFINED, compute_metrics, greater_is_better, pairwise_retrieval_metrics
 from .modeling_mot import MoTForRetrieval
 from .optimization_mot import WITHOUT_DECAY, freeze, split_by_learning_rate
 from .sources_mot import fingerprint_of_files
@@ -173,6 +188,27 @@ class EncodedDataset(EpochDataset):
         return example
 
 
+class EvaluatedRows(torch.utils.data.Dataset):
+    """
+    The rows of an `EpochDataset` as evaluation reads them: always those of epoch 0, so that every evaluation sees the
+    same, and the epoch that they train in stays as it is.
+    """
+
+    def __init__(self, rows: EpochDataset):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return self.rows[index] | {"epoch": torch.tensor(0)}
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
+        """A batch at once, where the rows can be read so."""
+        read = getattr(self.rows, "__getitems__", lambda indices: [self.rows[index] for index in indices])
+        return [row | {"epoch": torch.tensor(0)} for row in read(indices)]
+
+
 class StreamedDataset(torch.utils.data.IterableDataset):
     """
     Rows of a stream, encoded as they come, one epoch after another without end: how many steps to train is
@@ -189,9 +225,9 @@ class StreamedDataset(torch.utils.data.IterableDataset):
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         for epoch in itertools.count():
             is_empty = True
-            for row in self.stream.rows(epoch):
+            for row in self.stream.rows(epoch, self.encoder.encode):
                 is_empty = False
-                yield self.encoder.encode(row) | {"epoch": torch.tensor(epoch)}
+                yield row | {"epoch": torch.tensor(epoch)}
             if is_empty and torch.utils.data.get_worker_info() is None:
                 raise ValueError(f"The stream of split '{self.stream.split_name}' has no row that can be read.")
             if is_empty:  # there are more workers than shards
@@ -454,7 +490,12 @@ class MoTTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if self.early_stopping_patience is not None:
             self.load_best_model_at_end = True
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = greater_is_better(self.metric_for_best_model)
         super().__post_init__()
+        if self.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):  # which go by the same metric
+            mode = "max" if self.greater_is_better else "min"
+            self.lr_scheduler_kwargs = {"mode": mode} | (self.lr_scheduler_kwargs or {})
         check_processes(self.world_size)
         if self.early_stopping_patience is not None and self.eval_strategy == "no":
             raise ValueError(
@@ -467,7 +508,56 @@ class EpochCallback(TrainerCallback):
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
         if isinstance(train_dataloader.dataset, EpochDataset):
-            train_dataloader.dataset.set_epoch(int(round(state.epoch or 0, 6)))
+            train_dataloader.dataset.set_epoch(epoch_of(state))
+
+
+class ResumeCallback(TrainerCallback):
+    """Gives a trainer back what a checkpoint holds of it beyond the library's own state; nothing in a new run."""
+
+    def __init__(self, trainer: "MoTTrainer"):
+        self.trainer = trainer
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.trainer.restore_losses(state)
+        self.trainer.restore_patience(state)
+
+
+def epoch_of(state: TrainerState) -> int:
+    """The number of the epoch that a run is in, from 0."""
+    return int(round(state.epoch or 0, 6))
+
+
+class LengthSampler(LengthGroupedSampler):
+    """
+    Rows of like length together, in an order that seed and epoch decide, so that a resumed run has the same.
+
+    Args:
+        rows_of_a_step: among how many of these batches' rows the order is drawn.
+        lengths: of each row.
+        seed: of the order.
+        epoch: gives the number of the epoch when it begins.
+    """
+
+    def __init__(self, rows_of_a_step: int, lengths: list[int], seed: int, epoch: Callable[[], int]):
+        super().__init__(rows_of_a_step, lengths=lengths)
+        self.seed, self.epoch = seed, epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch())
+        return super().__iter__()
+
+
+@contextlib.contextmanager
+def random_numbers_of_its_own(seed: int):
+    """Random numbers that begin at `seed` and leave those outside as they are."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        torch.random.default_generator.manual_seed(seed)
+        torch.cuda.manual_seed(seed)
+        yield
+
+
+SINCE_LOG = "losses_since_log"  # where a checkpoint's state keeps them
 
 
 class MoTTrainer(Trainer):
@@ -478,32 +568,59 @@ class MoTTrainer(Trainer):
     modality and one random larger subset, the encoders run once. That teaches each modality to answer alone, slow ones
     too, better than modality dropout (see `docs/training.md`). Heads that retrieve or pretrain have losses over
     several modalities of their own. `evaluate` of a model that retrieves also ranks the whole evaluation set:
-    `eval_recall_at_1` and its like are means over all pairs of `evaluate_retrieval`, fit for `metric_for_best_model`.
+    `eval_recall_at_1` and its like are means over all pairs of `evaluate_retrieval`, fit for `metric_for_best_model`;
+    that of a model with several losses reports each as `eval_loss/text` and its like.
+
+    An evaluation leaves the training that it interrupts as it is: neither the epoch of the rows nor a random number
+    changes.
 
     Args:
         train_collator: makes the batches of training, where `data_collator` makes those of evaluation.
+
+    Raises:
+        TypeError: `args` are not `MoTTrainingArguments`.
+        ValueError: label smoothing is asked for without classes, or chunks without retrieval, or freezing leaves
+            nothing to train.
+        RuntimeError: one process would train on several devices, or the engine asked for is not there.
     """
 
-    def __init__(self, *args, train_collator: MoTCollator | None = None, **kwargs):
-        super().__init__(*args, **kwargs)
-        if not isinstance(self.args, MoTTrainingArguments):
-            raise TypeError(f"`args` are {type(self.args).__name__}; MoTTrainer takes MoTTrainingArguments.")
+    def __init__(
+        self,
+        model: torch.nn.Module | None = None,
+        args: MoTTrainingArguments | None = None,
+        *others,
+        train_collator: MoTCollator | None = None,
+        **kwargs,
+    ):
+        if not isinstance(args, MoTTrainingArguments):
+            raise TypeError(f"`args` are {type(args).__name__}; MoTTrainer takes MoTTrainingArguments.")
+        super().__init__(model, args, *others, **kwargs)
         check_engine(self.accelerator)
+        check_one_device(self.args.n_gpu)
         self.train_collator = train_collator or self.data_collator
         self.add_callback(EpochCallback)
+        self.add_callback(ResumeCallback(self))
         self.stop = StopOnSignal(self.accelerator)
         self.add_callback(self.stop)
         if self.args.freeze:
             freeze(self.model, self.args.freeze)
+        self.early_stopping = None
         if self.args.early_stopping_patience is not None:
-            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+            self.early_stopping = EarlyStoppingCallback(self.args.early_stopping_patience)
+            self.add_callback(self.early_stopping)
         accepted = inspect.signature(self.head.forward).parameters
         self.takes_subsets, self.retrieves = "modality_subsets" in accepted, isinstance(self.head, MoTForRetrieval)
         if self.args.contrastive_chunk_size is not None:
             self.check_chunks()
         if "return_loss" in accepted:  # a loss that needs no labels, also in evaluation
             self.can_return_loss, self.label_names = True, []
-        self.loss_terms: dict[str, list[torch.Tensor]] = defaultdict(list)
+        if self.args.label_smoothing_factor:
+            self.check_label_smoothing()
+        self.is_finished = False  # whether `train` found its run finished, and left the folder as it is
+        # The sum of each loss term since the last log, or over an evaluation, and of how many batches.
+        self.loss_terms: dict[str, tuple[torch.Tensor | float, int]] = {}
+        self.evaluated_terms: dict[str, tuple[torch.Tensor | float, int]] = {}
+        self.measured: tuple = (None, [])  # a dataset and the lengths of its rows
 
     def get_train_dataloader(self):
         evaluation_collator, self.data_collator = self.data_collator, self.train_collator
@@ -511,8 +628,15 @@ class MoTTrainer(Trainer):
             dataloader = super().get_train_dataloader()
         finally:
             self.data_collator = evaluation_collator
+        return dataloader
+
+    def _get_dataloader(self, dataset, *args, is_training: bool = False, **kwargs):
+        if isinstance(dataset, EpochDataset) and not is_training:
+            dataset = EvaluatedRows(dataset)
+        dataloader = super()._get_dataloader(dataset, *args, is_training=is_training, **kwargs)
         # Every pass over the data draws a seed for its workers: not from the numbers that dropout draws from, so that
-        # a stream, which is one pass, trains as rows that are read again in each epoch.
+        # a stream, which is one pass, trains as rows that are read again in each epoch, and evaluations in between
+        # change nothing.
         dataloader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
         return dataloader
 
@@ -522,12 +646,35 @@ class MoTTrainer(Trainer):
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     def _get_train_sampler(self, train_dataset=None):
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        if self.args.train_sampling_strategy != "group_by_length" or not hasattr(dataset, "__len__"):
+        dataset, args = self.train_dataset if train_dataset is None else train_dataset, self.args
+        if args.train_sampling_strategy not in ("group_by_length", "batch_rebalance") or not hasattr(
+            dataset, "__len__"
+        ):
             return super()._get_train_sampler(train_dataset)
         # The library's own lengths are those of one input, which a row may lack.
-        rows_of_a_step = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(rows_of_a_step, lengths=[length_of(row) for row in dataset])
+        lengths, rows_of_a_step = self.lengths_of(dataset), args.train_batch_size * args.gradient_accumulation_steps
+        if args.train_sampling_strategy == "group_by_length":
+            return LengthSampler(rows_of_a_step, lengths, args.seed, epoch=lambda: epoch_of(self.state))
+        return BatchRebalanceSampler(
+            lengths,
+            effective_batch_size=rows_of_a_step * args.world_size,
+            dp_size=args.world_size,
+            grad_accum=args.gradient_accumulation_steps,
+            rank=args.process_index,
+            drop_last=args.dataloader_drop_last,
+        )
+
+    def _get_eval_sampler(self, eval_dataset):
+        """Rows in their own order, whatever that of training: the predictions stand as the rows do."""
+        if not hasattr(eval_dataset, "__len__") or self.args.world_size > 1:  # accelerate shares them out in order
+            return None
+        return torch.utils.data.SequentialSampler(eval_dataset)
+
+    def lengths_of(self, dataset) -> list[int]:
+        """The length of each row, which takes reading them all, once."""
+        if self.measured[0] is not dataset:
+            self.measured = (dataset, [length_of(dataset[i]) for i in range(len(dataset))])
+        return self.measured[1]
 
     def get_decay_parameter_names(self, model) -> list[str]:
         """Weight decay is for matrices; not for norms, biases and scales, nor for embeddings and learned tokens."""
@@ -548,35 +695,154 @@ class MoTTrainer(Trainer):
         if model.training and self.takes_subsets and self.args.objective == "subsets":
             inputs = self.with_subsets(inputs)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        if model.training:
-            for name, term in (outputs.get("losses") or {}).items():
-                self.loss_terms[name].append(term.detach())
+        self.add_terms(self.loss_terms if model.training else self.evaluated_terms, outputs.get("losses") or {})
         return (loss, outputs) if return_outputs else loss
+
+    @staticmethod
+    def add_terms(sums: dict, terms: dict[str, torch.Tensor]) -> None:
+        for name, term in terms.items():
+            total, number = sums.get(name, (0.0, 0))
+            sums[name] = (total + term.detach(), number + 1)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
         """
         As `Trainer.train`, and `resume_from_checkpoint` may be "auto": the newest checkpoint that is whole, if there is
         any. Ctrl-C and SIGTERM end it with a checkpoint; `stop.received` then has the signal's number.
 
+        A run that has done all steps that are asked for is not trained any further: its state and its weights (the
+        best, if those were to be kept) are loaded. Where the output folder holds the finished model itself,
+        `is_finished` says so.
+
         Raises:
             OSError: the checkpoints cannot be written to `output_dir`, or would not fit.
+            ValueError: "auto" finds a finished run that is to go on, and no checkpoint to go on from.
+            FloatingPointError: the training diverged: the loss, the gradients or the weights are not finite.
         """
-        folder = Path(self.args.output_dir)
+        folder, steps = Path(self.args.output_dir), self.number_of_steps()
+        self.is_finished = False
+        if resume_from_checkpoint == "auto" and (state := finished_state(folder)):
+            if self.is_done(state, steps):
+                self.is_finished = True
+                return self.take_finished(folder, state)
+            check_can_go_on(folder, state, steps)
+        checkpoint = checkpoint_to_resume(resume_from_checkpoint, folder)
+        if isinstance(checkpoint, str) and (Path(checkpoint) / STATE).is_file():
+            state = TrainerState.load_from_json(str(Path(checkpoint) / STATE))
+            if self.is_done(state, steps):
+                return self.take_finished(Path(checkpoint), state)
         if self.args.should_save:
             check_folder(folder)
-            steps = 0 if self.args.save_strategy == "no" else self.number_of_steps()
-            check_room(folder, self.model, checkpoints_at_once(self.args, steps))
-        return super().train(checkpoint_to_resume(resume_from_checkpoint, folder), **kwargs)
+            (folder / STATE).unlink(missing_ok=True)  # of an earlier run: this one is not finished
+            number = 0 if self.args.save_strategy == "no" else steps
+            check_room(folder, self.model, checkpoints_at_once(self.args, number))
+        return super().train(checkpoint, **kwargs)
 
     def number_of_steps(self) -> int:
         if self.args.max_steps > 0:
             return self.args.max_steps
-        batches = len(self.get_train_dataloader())
-        return int(self.args.num_train_epochs * max(batches // self.args.gradient_accumulation_steps, 1))
+        return self.set_initial_training_values(self.args, self.get_train_dataloader())[-1]
+
+    def is_done(self, state: TrainerState, steps: int) -> bool:
+        """Whether a run in this state has done so many steps, or has stopped early."""
+        if state.global_step >= steps:
+            return True
+        patience, saved = self.args.early_stopping_patience, state.stateful_callbacks.get("EarlyStoppingCallback")
+        waited = saved["attributes"]["early_stopping_patience_counter"] if isinstance(saved, dict) else 0
+        return patience is not None and waited >= patience and steps <= state.max_steps
+
+    def take_finished(self, folder: Path, state: TrainerState) -> TrainOutput:
+        """Make the state and the weights of a run that is done, in `folder`, those of this trainer."""
+        logger.warning(
+            f"Nothing to do: {folder} holds a run that ended after {state.global_step} steps, which are all that are "
+            "asked for. Ask for more with --num_train_epochs or --max_steps, or train anew in another --output_dir."
+        )
+        self.state = state
+        is_adapter, best = self.head is not self.model, Path(state.best_model_checkpoint or folder)
+        places = [folder] if self.is_finished or not self.args.load_best_model_at_end else [best, folder]
+        places += [newest] if (newest := newest_whole_checkpoint(Path(self.args.output_dir))) else []
+        place = next((place for place in places if weights_file(place, is_adapter)), None)
+        if place is None or self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            logger.warning("Its weights, which are merged or sharded, are not loaded into this model.")
+        else:
+            self._load_from_checkpoint(str(place))
+        losses = [entry["train_loss"] for entry in state.log_history if "train_loss" in entry]
+        return TrainOutput(state.global_step, losses[-1] if losses else math.nan, {})
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """
+        As `Trainer.save_model`. Beside an adapter stands the config of the model that it makes. What a finished run
+        leaves in its folder has its state, by which "auto" knows it.
+
+        Raises:
+            FloatingPointError: the weights are not finite; what lies in the folder stays.
+        """
+        self.check_weights()
+        super().save_model(output_dir, _internal_call)
+        if not self.args.should_save:
+            return
+        if self.head is not self.model:
+            self.head.config.save_pretrained(output_dir or self.args.output_dir)
+        if output_dir is None and self.state.global_step and not self.is_in_train and not self.stop.received:
+            self.state.save_to_json(str(Path(self.args.output_dir) / STATE))
+
+    def _save_checkpoint(self, model, trial) -> None:
+        self.state.stateful_callbacks[SINCE_LOG] = self.losses_since_log()
+        super()._save_checkpoint(model, trial)
+
+    def losses_since_log(self) -> dict:
+        """What the next log will take its means of, as JSON."""
+        return {
+            "step": self._globalstep_last_logged,
+            "loss": self.accelerator.reduce(self._tr_loss, reduction="mean").item(),
+            "terms": {name: (float(total), number) for name, (total, number) in self.loss_terms.items()},
+        }
+
+    def restore_losses(self, state: TrainerState) -> None:
+        """Go on with the means of the next log where the checkpoint's run was."""
+        self.loss_terms = {}
+        if state.global_step and (saved := state.stateful_callbacks.get(SINCE_LOG)):
+            self._globalstep_last_logged = saved["step"]
+            self._tr_loss += saved["loss"]
+            self._total_loss_scalar -= saved["loss"]  # `train_loss` is of this process' own steps
+            self.loss_terms = {
+                name: (torch.tensor(total, device=self.args.device), number)
+                for name, (total, number) in saved["terms"].items()
+            }
+
+    def restore_patience(self, state: TrainerState) -> None:
+        """Early stopping goes on counting in a resumed run, and counts from 0 in another one of the same trainer."""
+        if self.early_stopping is None:
+            return
+        self.early_stopping.early_stopping_patience = self.args.early_stopping_patience
+        saved = state.stateful_callbacks.get("EarlyStoppingCallback") if state.global_step else None
+        attributes = saved["attributes"] if isinstance(saved, dict) else {"early_stopping_patience_counter": 0}
+        vars(self.early_stopping).update(attributes)
+        state.stateful_callbacks["EarlyStoppingCallback"] = self.early_stopping.state()
+
+    def _hp_search_setup(self, trial) -> None:
+        """Every `train` comes by here, when `model_init` has made its model and a trial has set its arguments."""
+        super()._hp_search_setup(trial)
+        if self.args.freeze and self.model_init is not None:
+            freeze(self.model, self.args.freeze)
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial) -> bool:
+        """A metric that these answers leave undefined, such as a correlation with a constant, is no better."""
+        name = (self.args.metric_for_best_model or "").removeprefix("eval_")
+        if name in NOT_ALWAYS_DEFINED and "eval_mae" in metrics and f"eval_{name}" not in metrics:
+            logger.warning(f"{name} is not defined for these answers, which do not count as the best.")
+            return False
+        return super()._determine_best_metric(metrics, trial)
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         if self.args.contrastive_chunk_size is None:
-            return super().training_step(model, inputs, num_items_in_batch)
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        else:
+            loss = self.chunked_step(model, inputs)
+        if not torch.isfinite(loss):
+            raise self.divergence(f"the loss is {loss.item()}{not_finite(inputs)}")
+        return loss
+
+    def chunked_step(self, model, inputs) -> torch.Tensor:
         model.train()
         inputs = self._prepare_inputs(inputs)
 
@@ -592,9 +858,54 @@ class MoTTrainer(Trainer):
                 backward,
                 no_sync=lambda: self.accelerator.no_sync(model),
             )
-        for name, term in terms.items():
-            self.loss_terms[name].append(term.detach())
+        self.add_terms(self.loss_terms, terms)
         return loss / self.current_gradient_accumulation_steps
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        norm = super()._get_grad_norm(model, grad_norm)
+        number = norm.item() if torch.is_tensor(norm) else norm
+        # Float16 has a scaler, here or in DeepSpeed, which leaves such a step out and goes on with smaller gradients.
+        has_scaler = self.accelerator.scaler is not None or self.is_deepspeed_enabled
+        if number is not None and not math.isfinite(number) and not has_scaler:
+            raise self.divergence(f"the norm of the gradients is {number}")
+        return norm
+
+    def check_weights(self) -> None:
+        """Raises FloatingPointError if a weight that learns is not finite."""
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and not torch.isfinite(parameter.detach()).all():
+                raise self.divergence(f"{name} is not finite")
+
+    def divergence(self, what: str) -> FloatingPointError:
+        args, folder = self.args, Path(self.args.output_dir)
+        good = newest_whole_checkpoint(folder) if folder.is_dir() else None
+        precision = "".join(f", float32 in place of --{name}" for name in ("bf16", "fp16") if getattr(args, name))
+        return FloatingPointError(
+            f"The training diverged near step {self.state.global_step + 1}: {what}. "
+            + (f"{good} is whole and stays as it is. " if good else "No checkpoint was saved before. ")
+            + f"Try a lower --learning_rate (now {args.learning_rate:g}), a longer warm-up (--warmup_steps, now "
+            f"{args.warmup_steps:g}), --max_grad_norm 1 or less (now {args.max_grad_norm:g}){precision}."
+        )
+
+    def check_label_smoothing(self) -> None:
+        if self.can_return_loss:
+            raise ValueError(
+                f"label_smoothing_factor is for classes, and {type(self.head).__name__} learns without: leave it out."
+            )
+        problem = self.problem_type()
+        if self.takes_subsets and problem != "single_label_classification":
+            raise ValueError(
+                "label_smoothing_factor spreads a label over the classes of single_label_classification; this model's "
+                f"problem_type is {problem}: leave it out."
+            )
+
+    def problem_type(self) -> str:
+        """That of the config, or what the labels say where it is silent; the first row must do."""
+        config, rows = self.head.config, self.train_dataset
+        if config.problem_type is not None:
+            return config.problem_type
+        row = rows[0] if hasattr(rows, "__getitem__") and len(rows) else {}
+        return problem_type_of(torch.as_tensor(row.get("labels", 0)), config.num_labels)
 
     def check_chunks(self) -> None:
         if not self.retrieves:
@@ -620,16 +931,30 @@ class MoTTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         if "loss" in logs:
-            logs |= {f"loss/{name}": torch.stack(terms).mean().item() for name, terms in self.loss_terms.items()}
-            self.loss_terms.clear()
+            logs |= {f"loss/{name}": float(total / number) for name, (total, number) in self.loss_terms.items()}
+            self.loss_terms = {}
         super().log(logs, *args, **kwargs)
 
     def evaluation_loop(self, dataloader, *args, metric_key_prefix: str = "eval", **kwargs):
-        output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        if self.is_in_train:
+            self.check_weights()  # before metrics complain of answers that are not numbers
+        self.evaluated_terms = {}
+        with random_numbers_of_its_own(self.args.seed):
+            output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        numbers = {f"loss/{name}": loss for name, loss in self.means_of_terms().items()}
         if self.retrieves:
-            means = mean_over_pairs(self.evaluate_retrieval(dataloader.dataset))
-            output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in means.items()})
+            numbers |= mean_over_pairs(self.evaluate_retrieval(dataloader.dataset))
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in numbers.items()})
         return output
+
+    def means_of_terms(self) -> dict[str, float]:
+        """Each loss term over an evaluation's batches, of all processes."""
+        # As objects: processes whose batches lack a modality have no such term.
+        sums = {name: (float(total), number) for name, (total, number) in self.evaluated_terms.items()}
+        found = gather_object([sums])
+        names = dict.fromkeys(name for sums in found for name in sums)
+        pairs = {name: [sums[name] for sums in found if name in sums] for name in names}
+        return {n: sum(total for total, _ in p) / sum(number for _, number in p) for n, p in pairs.items()}
 
     def batches(self, dataset):
         """The model ready to evaluate, with each batch of a dataset on its device."""
@@ -645,10 +970,14 @@ class MoTTrainer(Trainer):
         those of the trainer's own `compute_metrics`, if it has one. Encoders run once.
         """
         subsets = all_subsets(self.model.config.modalities)
+        if not len(dataset):
+            return {subset_name(subset): {"rows": 0} for subset in subsets}
         logits, labels, complete = [], [], []
         for model, inputs in self.batches(dataset):
-            batch_labels = inputs.pop("labels")
+            batch_labels = inputs.pop("labels", None)
             batch_logits = model(**inputs, modality_subsets=subsets).logits  # (B, S, num_labels)
+            if batch_labels is None:
+                batch_labels = self.no_labels(batch_logits[:, 0])
             batch_complete = torch.stack([row_has(inputs, subset, all) for subset in subsets], dim=1)  # (B, S)
             gathered = self.accelerator.gather_for_metrics((batch_logits, batch_labels, batch_complete))
             for tensors, tensor in zip((logits, labels, complete), gathered):
@@ -658,6 +987,12 @@ class MoTTrainer(Trainer):
             subset_name(subset): self.subset_metrics(logits[:, i], labels, complete[:, i] > 0)
             for i, subset in enumerate(subsets)
         }
+
+    def no_labels(self, logits: torch.Tensor) -> torch.Tensor:
+        """Labels none of which counts, for logits (B, num_labels) of a batch whose rows have none."""
+        problem = self.head.config.problem_type
+        shape = logits.shape if problem == "multi_label_classification" else logits.shape[:1]
+        return logits.new_full(shape, IGNORED_LABEL, dtype=torch.float32)
 
     def subset_metrics(self, logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         has_label = np.isfinite(labels) & (labels != IGNORED_LABEL)
@@ -694,6 +1029,9 @@ class MoTTrainer(Trainer):
         modalities = self.model.config.modalities
         subsets = [subset for subset in all_subsets(modalities) if len(subset) in (1, len(modalities) - 1)]
         vectors, labels = defaultdict(list), []
+        if not len(dataset):
+            width = self.model.config.projection_dim
+            return {subset_name(subset): np.zeros((0, width)) for subset in subsets}, None
         for model, inputs in self.batches(dataset):
             found = {"labels": inputs.pop("labels")} if "labels" in inputs else {}
             encoded = model.mot.encode(**inputs)
@@ -712,8 +1050,7 @@ class MoTTrainer(Trainer):
     def evaluate_terms(self, dataset) -> dict[str, dict[str, float]]:
         """The mean of each loss term over a dataset's batches, always with the same hidden tokens."""
         terms = defaultdict(list)
-        with torch.random.fork_rng():
-            torch.manual_seed(self.args.seed)
+        with random_numbers_of_its_own(self.args.seed):
             for model, inputs in self.batches(dataset):
                 losses = model(**inputs, return_loss=True).losses
                 # As objects: processes whose batches lack a modality have no such term.
@@ -735,6 +1072,13 @@ def mean_over_pairs(pairs: dict[str, dict[str, float]]) -> dict[str, float]:
 def length_of(row: dict[str, torch.Tensor]) -> int:
     """How much of an encoded row is padded in a batch: its tokens, frames and ready features."""
     return sum(len(value) for name, value in row.items() if name in INPUTS and not is_picture(name, value))
+
+
+def not_finite(inputs: dict[str, torch.Tensor]) -> str:
+    """Which inputs of a batch hold NaN or infinity, as the end of a sentence; labels may."""
+    names = [n for n, v in inputs.items() if n != "labels" and torch.is_tensor(v) and v.is_floating_point()]
+    names = [f"`{name}`" for name in names if not torch.isfinite(inputs[name]).all()]
+    return f", for {' and '.join(names)} of the batch hold NaN or infinity" if names else ""
 
 
 def is_picture(name: str, value: torch.Tensor) -> bool:

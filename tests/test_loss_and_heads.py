@@ -55,7 +55,8 @@ every_number_of_labels = pytest.mark.parametrize("num_labels", [1, 3])
 
 
 def loss_config(problem_type=None, num_labels=3, regression_loss="mse"):
-    return SimpleNamespace(problem_type=problem_type, num_labels=num_labels, regression_loss=regression_loss)
+    fields = {"problem_type": problem_type, "num_labels": num_labels, "regression_loss": regression_loss}
+    return SimpleNamespace(**fields, regression_std=1.0)
 
 
 def logits_and_labels(problem, num_labels, flat=False):

@@ -20,12 +20,14 @@ from mot.metrics_mot import (
     SentimentMetric,
     classification_metrics,
     compute_metrics,
+    greater_is_better,
     multi_label_metrics,
     pairwise_retrieval_metrics,
     regression_metrics,
     retrieval_metrics,
     sentiment_metrics,
 )
+from mot.training_mot import MoTTrainingArguments
 
 NAN, INF = float("nan"), float("inf")
 
@@ -512,3 +514,97 @@ def test_the_retrieval_module_takes_labels_and_ranks(tmp_path):
     numbers = RetrievalMetric(cache_dir=str(tmp_path)).compute(predictions=queries, references=items, **options)
     assert numbers == retrieval_metrics(queries, items, **options)
     assert set(numbers) == {"recall_at_2", "median_rank", "rows", "precision_at_1"}
+
+
+# ----------------------------------------- which way is better, and small sets ----------------------------------------
+
+
+def reported() -> dict[str, dict]:
+    """What each function reports, of answers that are right, and of some that are wrong."""
+    eye, wrong = np.eye(4), np.roll(np.eye(4), 1, axis=1)
+    numbers = np.array([-2.0, -1.0, 1.0, 2.5])
+    return {
+        "right": classification_metrics(eye, range(4))
+        | multi_label_metrics(eye - 0.5, eye)
+        | regression_metrics(numbers, numbers)
+        | sentiment_metrics(numbers, numbers)
+        | retrieval_metrics(eye, eye, query_labels=range(4), item_labels=range(4)),
+        "wrong": classification_metrics(wrong, range(4))
+        | multi_label_metrics(wrong - 0.5, eye)
+        | regression_metrics(-numbers, numbers)
+        | sentiment_metrics(-numbers, numbers)
+        | retrieval_metrics(eye, wrong, query_labels=range(4), item_labels=[3, 0, 1, 2]),
+    }
+
+
+def test_it_is_known_of_every_metric_whether_more_is_better():
+    found = reported()
+    names = set(found["right"]) - {"per_class", "rows", "recall_at_5", "recall_at_10"}  # 4 items are always among 5
+    assert len(names) == 15
+    for name in names:
+        more = found["right"][name] > found["wrong"][name]
+        assert greater_is_better(name) is greater_is_better(f"eval_{name}") is more, name
+    for name in ("loss", "eval_loss", "loss/text", "eval_loss/contrastive/text-image", "eval_mine_loss"):
+        assert greater_is_better(name) is False
+    assert greater_is_better("recall_at_5") and greater_is_better("eval_recall_at_100")
+
+
+@pytest.mark.parametrize("name", ["rmse", "eval_f1", "recall_at_0", "recall_at_k", "neg_mae", "runtime", "rows"])
+def test_a_metric_of_which_it_is_not_known_needs_the_direction(name, tmp_path):
+    options = {"metric_for_best_model": name, "report_to": "none"}
+    with pytest.raises(ValueError, match=f"metric_for_best_model is '{name}'.*greater_is_better.*mae.*median_rank"):
+        MoTTrainingArguments(str(tmp_path), **options)
+    for direction in (True, False):
+        arguments = MoTTrainingArguments(str(tmp_path), greater_is_better=direction, **options)
+        assert arguments.greater_is_better is direction
+
+
+def test_the_best_checkpoint_and_the_learning_rate_go_the_same_way(tmp_path):
+    for metric, mode in (("eval_mae", "min"), ("accuracy", "max"), (None, "min")):
+        options = {"metric_for_best_model": metric, "eval_strategy": "epoch", "save_strategy": "epoch"}
+        options |= {"early_stopping_patience": 3, "lr_scheduler_type": "reduce_lr_on_plateau", "report_to": "none"}
+        arguments = MoTTrainingArguments(str(tmp_path), **options)
+        assert arguments.greater_is_better is (mode == "max")
+        assert arguments.lr_scheduler_kwargs == {"mode": mode}
+    kept = MoTTrainingArguments(str(tmp_path), lr_scheduler_kwargs={"mode": "max", "patience": 2}, **options)
+    assert kept.lr_scheduler_kwargs == {"mode": "max", "patience": 2}
+
+
+def test_of_one_class_alone_every_number_is_that_of_its_rows():
+    numbers = classification_metrics([[3, 1, 0]] * 5, [0] * 5)
+    assert (numbers["accuracy"], numbers["f1_macro"], numbers["f1_weighted"]) == (1, 1, 1)
+    half = classification_metrics([[3, 1, 0], [0, 1, 0]], [0, 0])  # class 1 is answered and never true
+    assert (half["accuracy"], half["f1_macro"]) == (0.5, pytest.approx((2 / 3 + 0) / 2))
+
+
+def test_labels_that_nobody_has_or_answers_do_not_lower_the_mean():
+    """Of four labels one is never true, one never true and never answered right."""
+    labels, answers = np.array([[1, 0, 0, 0], [1, 1, 0, 0]]), np.array([[1, 0, 0, 1], [1, 1, 0, 0]])
+    numbers = multi_label_metrics(answers - 0.5, labels)
+    assert numbers == pytest.approx({"accuracy": 0.5, "f1_micro": 6 / 7, "f1_macro": (1 + 1 + 0) / 3})
+    assert multi_label_metrics(labels - 0.5, labels)["f1_macro"] == 1
+    assert multi_label_metrics(-np.ones((2, 4)), np.zeros((2, 4))) == {"accuracy": 1.0}
+
+
+def test_a_single_label_of_several_is_counted_as_that_label():
+    labels, answers = np.array([[1], [0], [1]]), np.array([[1], [1], [0]])
+    numbers = multi_label_metrics(answers - 0.5, labels)
+    assert numbers == pytest.approx({"accuracy": 1 / 3, "f1_micro": 0.5, "f1_macro": 0.5})
+
+
+@pytest.mark.parametrize("scale", [1.0, 250_000.0])
+def test_answers_that_differ_by_rounding_alone_have_no_correlation(scale):
+    steps = np.arange(8) % 3
+    constant = np.float32(scale) * (1 + steps * np.finfo(np.float32).eps).astype(np.float32)
+    assert set(regression_metrics(constant, range(8))) == {"mae", "mse"}
+    varied = np.float32(scale) * (1 + steps * np.float32(1e-4)).astype(np.float32)
+    assert regression_metrics(varied, varied)["pearson"] == pytest.approx(1)
+
+
+def test_no_rows_give_no_numbers():
+    assert classification_metrics(np.zeros((0, 3)), []) == {}
+    assert multi_label_metrics(np.zeros((0, 3)), np.zeros((0, 3))) == {}
+    assert regression_metrics([], []) == sentiment_metrics([], []) == {}
+    nobody = {"text": np.zeros((0, 4)), "image": np.zeros((0, 4))}
+    found = pairwise_retrieval_metrics(nobody, {name: np.zeros(0, bool) for name in nobody})
+    assert found == {"text->image": {"rows": 0}, "image->text": {"rows": 0}}

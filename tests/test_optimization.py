@@ -4,14 +4,15 @@
 """
 
 import copy
+import shutil
 
 import pytest
 import torch
-from helpers import ARCHITECTURES, MODALITIES, build, is_key_bias, make_inputs, tiny_config
+from helpers import ARCHITECTURES, MODALITIES, VOCAB_SIZE, build, is_key_bias, make_inputs, tiny_config
 from peft import PeftModel
 from transformers import Trainer, TrainingArguments
 
-from mot import MoTForMaskedLM, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
+from mot import MoTConfig, MoTForMaskedLM, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
 from mot.optimization_mot import PARTS, add_lora, freeze, is_selected, learning_rate_of, place_of
 from mot.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments, mean_over_pairs
 
@@ -184,6 +185,54 @@ def test_adapters_and_the_head_learn_alone_and_merge(head, tmp_path):
     name = "logits" if head is MoTForSequenceClassification else "text_embeds"
     torch.testing.assert_close(found[1][name], found[0][name], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found[2][name], found[0][name], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("head", [MoTForSequenceClassification, MoTForRetrieval])
+def test_words_that_were_added_learn_and_are_saved_with_the_adapter(head, tmp_path):
+    model_of(head).save_pretrained(tmp_path / "base")
+    model = head.from_pretrained(tmp_path / "base")
+    model.resize_token_embeddings(VOCAB_SIZE + 3)
+    rows = rows_of()
+    rows[0]["input_ids"] = torch.tensor([3, VOCAB_SIZE, VOCAB_SIZE + 2])
+    trainer = trainer_of(tmp_path, add_lora(model, rank=2), rows)
+    fresh = model.get_input_embeddings().weight.detach().clone()
+    trainer.train()
+    learnt = model.get_input_embeddings().weight.detach()
+    assert not torch.equal(learnt[VOCAB_SIZE], fresh[VOCAB_SIZE])
+    trainer.save_model(tmp_path / "adapter")
+
+    inputs = {"input_ids": torch.tensor([[VOCAB_SIZE, 5, VOCAB_SIZE + 2]])}
+    name = "logits" if head is MoTForSequenceClassification else "text_embeds"
+    with torch.no_grad():
+        expected = trainer.model.eval()(**inputs)[name]
+    config = MoTConfig.from_pretrained(tmp_path / "adapter")
+    resized = head.from_pretrained(tmp_path / "base")
+    resized.resize_token_embeddings(VOCAB_SIZE + 3)
+    by_config = head.from_pretrained(tmp_path / "base", config=config, ignore_mismatched_sizes=True)
+    for base in (resized, by_config):
+        loaded = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+        merged = copy.deepcopy(loaded).merge_and_unload()
+        with torch.no_grad():
+            torch.testing.assert_close(loaded(**inputs)[name], expected)
+            torch.testing.assert_close(merged(**inputs)[name], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_words_are_trained_where_it_is_asked_or_the_checkpoint_is_gone(tmp_path):
+    def trains_words(model, **options) -> bool:
+        names = [name for name, p in add_lora(model, rank=2, **options).named_parameters() if p.requires_grad]
+        return any("word_embeddings" in name for name in names)
+
+    model_of(MoTForSequenceClassification).save_pretrained(tmp_path / "base")
+
+    def loaded():
+        return MoTForSequenceClassification.from_pretrained(tmp_path / "base")
+
+    model, lost = loaded(), loaded()
+    assert not trains_words(loaded()) and trains_words(loaded(), train_words=True)
+    model.resize_token_embeddings(VOCAB_SIZE + 3)
+    assert not trains_words(model, train_words=False)
+    shutil.rmtree(tmp_path / "base")
+    assert trains_words(lost)
 
 
 # A plain Trainer

@@ -707,7 +707,8 @@ def test_finetune_pushes_the_finished_folder(tmp_path, hub):
     api = HfApi(endpoint=hub["HF_ENDPOINT"], token=hub["HF_TOKEN"])
     local = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
     assert {"model.safetensors", "README.md", "results.json", "modeling_mot.py"} <= local
-    assert local <= set(api.list_repo_files("user/digits"))
+    # The state of the training holds paths of this machine.
+    assert local - {"trainer_state.json"} == set(api.list_repo_files("user/digits")) & local
     assert "training_args.bin" not in api.list_repo_files("user/digits")
     card = api.hf_hub_download("user/digits", "README.md", local_dir=tmp_path / "pulled")
     assert Path(card).read_text() == (tmp_path / "out" / "README.md").read_text()
