@@ -672,6 +672,7 @@ class RowStream:
         self.label_element = _element(source.features[columns["label"]]) if "label" in columns else None
         self.features = Features({role: self._feature(role, source.features[name]) for role, name in columns.items()})
         self.on_bad_example, self.report = "skip", None
+        self.feature_sizes, self.max_lengths = {}, {}
         self.seed, self.buffer_size = 0, 0
 
     def _feature(self, role: str, kind):
@@ -694,6 +695,10 @@ class RowStream:
     def checked(self, on_bad_example: str, report: Path | None) -> "RowStream":
         return self._with(on_bad_example=on_bad_example, report=report)
 
+    def fitting(self, feature_sizes: dict[str, int], max_lengths: dict[str, float]) -> "RowStream":
+        """The same, where ready features (column: width, column: most of them) that a model cannot take are bad."""
+        return self._with(feature_sizes=feature_sizes, max_lengths=max_lengths)
+
     def _with(self, **changes) -> "RowStream":
         stream = object.__new__(RowStream)
         stream.__dict__.update(self.__dict__, **changes)
@@ -709,7 +714,7 @@ class RowStream:
             order = np.random.default_rng([self.seed, epoch])
             source = source.shuffle(generator=order, buffer_size=self.buffer_size)
         bad = _BadRows(self.split_name, self.on_bad_example, self.report, quiet=epoch > 0)
-        check = _ExampleCheck(self.features)
+        check = _ExampleCheck(self.features, self.feature_sizes, self.max_lengths)
         for index, row in enumerate(source):
             row = self._prepared(index, row)
             problem = check(row)
@@ -863,25 +868,32 @@ def _count(bad: dict[str, list[int]]) -> str:
 class _ExampleCheck:
     """Finds what is wrong with a row; remembers the width of each modality's ready features, (column: width)."""
 
-    def __init__(self, features: Features):
+    def __init__(
+        self,
+        features: Features,
+        feature_sizes: dict[str, int] | None = None,
+        max_lengths: dict[str, float] | None = None,
+    ):
         self.ready = [column for column in (*MODALITIES, "video") if is_ready_features(features.get(column))]
-        self.feature_sizes: dict[str, int] = {}
+        self.feature_sizes, self.max_lengths = dict(feature_sizes or {}), max_lengths or {}
 
     def __call__(self, example: dict) -> _BadExample | None:
         try:
-            _check_example(example, self.ready, self.feature_sizes)
+            _check_example(example, self.ready, self.feature_sizes, self.max_lengths)
         except _BadExample as problem:
             return problem
 
 
-def _check_example(example: dict, ready: list[str], feature_sizes: dict[str, int]) -> None:
+def _check_example(
+    example: dict, ready: list[str], feature_sizes: dict[str, int], max_lengths: dict[str, float]
+) -> None:
     """Raises `_BadExample`."""
     present = [name for name in (*MODALITIES, "video") if not _is_absent(example.get(name))]
     if not present:
         raise _BadExample("empty row", "every modality is None or blank.")
     for name in present:
         if name in ready:
-            _check_features(example[name], name, feature_sizes)
+            _check_features(example[name], name, feature_sizes, max_lengths.get(name, math.inf))
         elif name in _CHECKS:
             _check_file(example[name], name)
 
@@ -890,7 +902,7 @@ def _is_absent(cell) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def _check_features(cell: list, name: str, feature_sizes: dict[str, int]) -> None:
+def _check_features(cell: list, name: str, feature_sizes: dict[str, int], max_length: float) -> None:
     try:
         vectors = np.asarray(cell, dtype=np.float32)  # (length, feature_size)
     except (TypeError, ValueError) as error:  # vectors of several widths, or None among the numbers
@@ -901,6 +913,10 @@ def _check_features(cell: list, name: str, feature_sizes: dict[str, int]) -> Non
     if vectors.shape[1] != expected:
         raise _BadExample(
             f"mismatched {name} feature sequence", f"its width is {vectors.shape[1]}, others' {expected}."
+        )
+    if len(vectors) > max_length:
+        raise _BadExample(
+            f"too long {name} feature sequence", f"it has {len(vectors)} vectors, the model takes {max_length}."
         )
     if not np.isfinite(vectors).all():
         raise _BadExample(f"non-finite {name} feature sequence", "it holds NaN or infinite values.")

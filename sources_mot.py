@@ -84,13 +84,15 @@ def load_splits(
     return DatasetDict(train=train, validation=validation, test=test)
 
 
-def load_split(dataset_name: str, split: str = "train") -> Dataset:
+def load_split(
+    dataset_name: str, split: str = "train", dataset_config: str | None = None, revision: str | None = None
+) -> Dataset:
     """One split of a dataset, with all its rows in their order.
 
     Raises:
         ValueError: there is no such split.
     """
-    splits = _read_splits(os.path.expanduser(dataset_name), None, None, streaming=False)
+    splits = _read_splits(os.path.expanduser(dataset_name), dataset_config, revision, streaming=False)
     if split not in splits:
         raise ValueError(f"Dataset '{dataset_name}' has no split '{split}'; it has {', '.join(sorted(splits))}.")
     return splits[split]
