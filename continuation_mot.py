@@ -130,10 +130,11 @@ def fit_classifier(model: PreTrainedModel, labels: LabelSpec, is_new: bool = Fal
         is_new: whether the classifier has not learned, so that there is nothing to keep.
     """
     before = labels_of(model.config)
-    if before == labels and not is_new:
+    is_kept = not is_new and before.problem_type == labels.problem_type
+    if is_kept and before.names == labels.names:
         set_labels(model.config, labels)
         return
-    kept = {} if is_new or before.problem_type != labels.problem_type else matching_rows(before, labels)
+    kept = matching_rows(before, labels) if is_kept else {}
     old, new = model.classifier, nn.Linear(model.config.hidden_size, labels.num_labels)
     model._init_weights(new)
     with torch.no_grad():
@@ -146,8 +147,6 @@ def fit_classifier(model: PreTrainedModel, labels: LabelSpec, is_new: bool = Fal
 
 def matching_rows(before: LabelSpec, after: LabelSpec) -> dict[int, int]:
     """Row of the classifier -> the row that it had."""
-    if after.problem_type == "regression":
-        return {0: 0}
     return {row: before.label2id[name] for row, name in enumerate(after.names) if name in before.label2id}
 
 

@@ -1,9 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What a run does once its checkpoint is safe, and what `mot evaluate` does again: results, predictions and the card.
 
-`save_checkpoint` writes all that the rest needs: weights, processor, config, and in run.json which data the run was
-trained on and how. Whatever fails after it (`rest_of_the_run`) is an error that says where the checkpoint lies and how to
-do the rest again.
+`save_checkpoint` writes weights, processor and config, `keep_record` writes run.json: which data the run was trained on and
+how. Whatever fails once the weights are saved (`rest_of_the_run`) is an error that says where they lie and how to do the
+rest again.
 """
 
 import json
@@ -33,7 +33,7 @@ logger = logging.get_logger(__name__)
 
 RECORD, RESULTS, CARD, PREDICTIONS = "run.json", "results.json", "README.md", "predictions.jsonl"
 # Of a run's folder: the state of its training, and reports that may hold paths of this machine or rows of the data.
-NOT_PUSHED = ["checkpoint-*", "bad_rows*.jsonl", PREDICTIONS]
+NOT_PUSHED = ["checkpoint-*", "trainer_state.json", "bad_rows*.jsonl", PREDICTIONS]
 WHOLE_MODEL = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 # What of the training's arguments decides the numbers of an evaluation.
@@ -77,22 +77,25 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def save_checkpoint(trainer: MoTTrainer, record: Record) -> None:
-    """The weights, the processor, the config and run.json; what an earlier run left of its own in the folder goes."""
-    folder = Path(trainer.args.output_dir)
+def save_checkpoint(trainer: MoTTrainer) -> None:
+    """The weights, the processor and the config."""
     # Cutting the training texts has set the tokenizer to cut every text, which the processor leaves to its caller.
     if backend := getattr(trainer.processing_class.tokenizer, "backend_tokenizer", None):
         backend.no_truncation()
     trainer.save_model(_internal_call=True)  # a push comes later, when the folder is complete
+    if trainer.is_world_process_zero() and trainer.head is not trainer.model:
+        trainer.model.config.save_pretrained(trainer.args.output_dir)  # an adapter has a head and limits of its own
+
+
+def keep_record(trainer: MoTTrainer, record: Record) -> None:
+    """Write run.json beside a saved checkpoint, and take away what would speak of other weights than these."""
     if not trainer.is_world_process_zero():
         return
-    is_adapter = trainer.head is not trainer.model
-    if is_adapter:  # which has a head and limits of its own
-        trainer.model.config.save_pretrained(folder)
-    # A pickle, which a checkpoint must not need; and what an earlier run says of other weights than these.
-    stale = ["training_args.bin", PREDICTIONS, *(WHOLE_MODEL if is_adapter else ADAPTER)]
+    folder = Path(trainer.args.output_dir)
+    stale = [RECORD, PREDICTIONS, *(ADAPTER if trainer.head is trainer.model else WHOLE_MODEL)]
     stale += [RESULTS, CARD] if (folder / RESULTS).exists() else []
-    for path in (path for pattern in stale for path in folder.glob(pattern)):
+    stale += ["training_args.bin"]  # a pickle, which a checkpoint must not need
+    for path in (path for pattern in stale for path in folder.glob(pattern) if path.is_file()):
         path.unlink()
     record.write(folder)
 
@@ -100,7 +103,8 @@ def save_checkpoint(trainer: MoTTrainer, record: Record) -> None:
 def merge_adapter(trainer: MoTTrainer, record: Record) -> None:
     """Save the model with its adapter merged, in place of the adapter."""
     trainer.model = trainer.model.merge_and_unload()
-    save_checkpoint(trainer, record)
+    save_checkpoint(trainer)
+    keep_record(trainer, record)
 
 
 def weights_kept(trainer: MoTTrainer) -> str:

@@ -227,9 +227,9 @@ def write_card(
     The checkpoint's model card: what it is and takes, numbers, how to load it, how it was trained, and its limits.
     `evaluated` is the dataset of the numbers, where it is not that of the run.
     """
-    section = next(name for name in SECTIONS if name in results)
+    section, title = next(name for name in SECTIONS if name in results), run.name.rpartition("/")[2]
     data = ModelCardData(
-        model_name=folder.name,
+        model_name=title,
         library_name="transformers",
         license="apache-2.0",
         datasets=run.hub_dataset and [run.hub_dataset],
@@ -258,7 +258,7 @@ def write_card(
 {data.to_yaml()}
 ---
 
-# {folder.name}
+# {title}
 
 A [Mixture-of-Transformers](https://arxiv.org/abs/2411.04996) of {parameters:,} parameters {DESCRIPTIONS[results["task"]]}.
 

@@ -60,6 +60,7 @@ from mot.evaluate_mot import (
     Record,
     build_metrics,
     finish,
+    keep_record,
     merge_adapter,
     mot_command,
     print_usage,
@@ -704,9 +705,10 @@ def main(arguments: list[str] | None = None) -> dict:
     if trainer.stop.received:
         stop_well(trainer, arguments)
 
-    record = Record.of(data, training, describe_run(trainer, data, splits, arguments, seconds))
-    save_checkpoint(trainer, record)
+    save_checkpoint(trainer)
     with rest_of_the_run(trainer, model_arguments.merge_lora):
+        record = Record.of(data, training, describe_run(trainer, data, splits, arguments, seconds))
+        keep_record(trainer, record)
         if model_arguments.merge_lora:
             merge_adapter(trainer, record)
         results = finish(trainer, splits, encoded.__getitem__, record, example_row(data, splits), bad)
