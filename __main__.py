@@ -20,7 +20,7 @@ def main() -> None:
         from .run_evaluate import main as evaluate
 
         evaluate(arguments)
-    elif command == "predict" and any(argument.split("=")[0] == "--dataset_name" for argument in arguments):
+    elif command == "predict" and any(a.split("=")[0].replace("-", "_") == "__dataset_name" for a in arguments):
         from .run_evaluate import predict_dataset
 
         predict_dataset(arguments)

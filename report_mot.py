@@ -247,7 +247,7 @@ def write_card(
             )
             for name, numbers in results[section].items()
             for metric, number in numbers.items()
-            if metric not in COUNTS
+            if metric not in COUNTS and math.isfinite(number)  # of which the Hub takes no other
         ],
     )
     first, headings, rows = table_of(results)

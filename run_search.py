@@ -7,6 +7,7 @@ mot search outputs/index --audio bell.wav --modality image
 """
 
 import argparse
+import shlex
 import sys
 
 from transformers import AutoModel, AutoProcessor
@@ -40,7 +41,8 @@ def index(arguments: list[str]) -> None:
     is_embedded = options.dataset == "digits"
     rows = load_digits_dataset()[options.split] if is_embedded else load_split(options.dataset, options.split)
     found = build_index(rows, *load(options.model), options.output_dir, batch_size=options.batch_size)
-    print(f"{len(found):,} rows in {options.output_dir}; search them with: mot search {options.output_dir} --text ...")
+    folder = shlex.quote(options.output_dir)
+    print(f"{len(found):,} rows in {options.output_dir}; search them with: mot search {folder} --text ...")
 
 
 def search(arguments: list[str]) -> None:

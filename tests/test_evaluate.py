@@ -443,6 +443,12 @@ def test_the_printed_usage_of_ready_features_runs(tmp_path, capsys):
     assert "np.ones((8, 4))" in inputs and inputs.split("  #")[0] in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_rows_that_do_not_fit_end_the_run_before_its_training(tmp_path, capsys):
+    with pytest.raises(ValueError, match="Row 0 of split 'test' has 600 text features, but the model takes 512"):
+        train(data=write_features(tmp_path / "data", text=(600, 6)), out=tmp_path / "out")
+    assert "train_loss" not in capsys.readouterr().out and not (tmp_path / "out/model.safetensors").exists()
+
+
 @pytest.mark.parametrize("model_class, task", [(MoTForRetrieval, "retrieval"), (MoTForPreTraining, "pretraining")])
 def test_the_usage_of_ready_features_runs_for_heads_without_labels(model_class, task, tmp_path):
     towers = {f"{m}_config": {"feature_size": size} for m, size in (("text", 6), ("image", 3), ("audio", 4))}
