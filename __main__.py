@@ -1,10 +1,10 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The `mot` command: `finetune` is `run_finetune.py`, `predict` answers for one row, `index` and `search` find rows,
-`demo` is a page for both."""
+"""The `mot` command: `finetune` is `run_finetune.py`, `evaluate` measures its checkpoint again, `predict` answers for one
+row or for all of a dataset, `index` and `search` find rows, `demo` is a page for both."""
 
 import sys
 
-COMMANDS = ("finetune", "predict", "index", "search", "demo")
+COMMANDS = ("finetune", "evaluate", "predict", "index", "search", "demo")
 
 
 def main() -> None:
@@ -16,6 +16,14 @@ def main() -> None:
         from .run_finetune import main as finetune
 
         finetune(arguments)
+    elif command == "evaluate":
+        from .run_evaluate import main as evaluate
+
+        evaluate(arguments)
+    elif command == "predict" and any(a.split("=")[0].replace("-", "_") == "__dataset_name" for a in arguments):
+        from .run_evaluate import predict_dataset
+
+        predict_dataset(arguments)
     elif command == "predict":
         from .pipeline_mot import main as predict
 

@@ -5,13 +5,17 @@
 numbers: `subsets` of modalities, `pairs` of a search, or `terms` of a loss.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from .limits_mot import length_limit
+
+EXAMPLE = {"text": "a sentence", "image": "picture.png", "video": "clip.mp4", "audio": "sound.wav"}
 SECTIONS = {"subsets": "modalities", "pairs": "search", "terms": "loss term"}
 COUNTS = ("rows", "batches")
 DESCRIPTIONS = {
@@ -30,40 +34,68 @@ def table_of(results: dict) -> tuple[str, list[str], list[list[str]]]:
     metrics = [name for name in dict.fromkeys(n for numbers in rows.values() for n in numbers) if name not in counts]
     cells = [
         [name]
-        + [f"{numbers.get(metric, float('nan')):.4f}" for metric in metrics]
-        + [str(numbers[count]) for count in counts]
+        + [written(numbers.get(metric, math.nan)) for metric in metrics]
+        + [str(numbers.get(count, 0)) for count in counts]
         for name, numbers in rows.items()
     ]
     return SECTIONS[section], [*metrics, *counts], cells
+
+
+def written(number: float) -> str:
+    """To four decimals, or with an exponent where these would show nothing or run on."""
+    is_plain = number == 0 or not math.isfinite(number) or 5e-5 <= abs(number) < 1e7
+    return f"{number:.4f}" if is_plain else f"{number:.4e}"
 
 
 def print_table(results: dict) -> None:
     """The numbers of every row of the results, one line each."""
     first, headings, rows = table_of(results)
     print(f"\n{results['split']} split, one checkpoint:")
-    widths = [max(len(heading), 8) + 2 for heading in headings]
-    for name, *cells in [[first, *headings], *rows]:
-        print(f"{name:<24}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths)))
+    lines = [[first, *headings], *rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines)]
+    for name, *cells in lines:
+        padded = [f"{cell:>{max(width, 8)}}" for cell, width in zip(cells, widths[1:])]
+        print("  ".join([f"{name:<{widths[0]}}", *padded]))
 
 
-def usage_lines(task: str, folder: str, config, example: dict[str, str], base: str | None = None) -> str:
+def usage_lines(task: str, folder: str, config, example: dict[str, str] | None = None, base: str | None = None) -> str:
     """
-    The lines of Python that load a checkpoint and use it; `example` has a text and the paths of files. `base` is the
-    checkpoint under an adapter, where the folder holds one.
+    The lines of Python that load a checkpoint and use it. `example` has a text and the paths of files where there are
+    any, a `video` in place of an `image` where the model has learned from videos. `base` is the checkpoint under an
+    adapter, where the folder holds one.
     """
-    names = {"text": "text", "image": "images", "audio": "audio"}
-    arguments = {m: f"{names[m]}={example[m]!r}" for m in config.modalities}
+    arguments = example_arguments(config, example or {})
+    lines = usage_of_task(task, folder, config, arguments, base)
+    return ("import numpy as np\n" if "np." in "".join(arguments.values()) else "") + lines
+
+
+def example_arguments(config, example: dict[str, str]) -> dict[str, str]:
+    """modality -> the argument of a processor with an example of it: a sentence, a file, or vectors of the right width."""
+    arguments = {}
+    for modality in config.modalities:
+        tower = config.modality_config(modality)
+        kind = "video" if modality == "image" and example.get("video") else modality
+        name = {"text": "text", "image": "images", "video": "videos", "audio": "audio"}[kind]
+        arguments[modality] = f"{name}={example.get(kind) or EXAMPLE[kind]!r}"
+        if not tower.takes_raw_input:
+            length = min(8, length_limit(config, modality) or 8)
+            arguments[modality] = f"{modality}_features=np.ones(({length}, {tower.feature_size}))"
+    return arguments
+
+
+def usage_of_task(task: str, folder: str, config, arguments: dict[str, str], base: str | None) -> str:
     if task == "retrieval":
         return usage_of_retrieval(folder, arguments, base)
     if task == "pretraining":
         return usage_of_pretraining(folder, arguments, config)
+    vectors = ", with your own vectors" if "np.ones" in "".join(arguments.values()) else ""
     answer = {
         "regression": "print(logits.tolist())",
         "multi_label_classification": "print([model.config.id2label[i] for i in (logits[0] > 0).nonzero().flatten().tolist()])",
     }.get(config.problem_type, "print(model.config.id2label[logits.argmax(-1).item()])")
     return f"""\
 {loading_lines("AutoModelForSequenceClassification", folder, base)}
-inputs = processor({", ".join(arguments.values())}, return_tensors="pt")  # or any subset of these
+inputs = processor({", ".join(arguments.values())}, return_tensors="pt")  # or any subset of these{vectors}
 logits = model(**inputs).logits
 {answer}
 """
@@ -115,10 +147,10 @@ model = {auto_class}.from_pretrained({folder!r}, trust_remote_code=True)"""
 
 
 def save_examples(folder: Path, row: dict) -> dict[str, str]:
-    """The first test row of the embedded data as files, so that the printed lines run as they are."""
-    example = {"text": row.get("text")}
+    """A row of the embedded data as files, so that the printed lines run as they are; what it lacks stays unnamed."""
+    example = {"text": row["text"]} if row.get("text") else {}
     for modality, name in (("image", "example.png"), ("audio", "example.wav")):
-        if modality in row:
+        if row.get(modality) is not None:
             (folder / name).write_bytes(row[modality]["bytes"])
             example[modality] = str(folder / name)
     return example
@@ -133,13 +165,21 @@ def pipeline_tag(results: dict, usage: str) -> str | None:
 
 @dataclass
 class Run:
-    """How a model came to be, for its card: `hub_dataset` is the dataset's id, None for one that is not on the Hub."""
+    """
+    How a model came to be, for its card: `name` is what it is loaded by, `hub_dataset` the dataset's id, None for one that
+    is not on the Hub.
+    """
 
+    name: str
     dataset: str
-    hub_dataset: str | None
-    rows: dict[str, int]  # split -> rows that were used
-    command: str
-    parameters: int
+    hub_dataset: str | None = None
+    rows: dict[str, int] = field(default_factory=dict)  # split -> rows that were used
+    columns: list[str] = field(default_factory=list)  # "text", "image", "video", ...
+    seed: int = 0
+    command: str | None = None  # None where it is not known how the model was trained
+    seconds: float = 0.0  # of training
+    versions: str = f"torch {torch.__version__} and\ntransformers {transformers.__version__}"
+    weights: str = ""  # of which step
 
 
 def input_lines(config) -> list[str]:
@@ -170,11 +210,26 @@ def label_lines(results: dict, config) -> str:
     )
 
 
-def write_card(folder: Path, results: dict, usage: str, run: Run, config) -> None:
-    """The checkpoint's model card: what it is and takes, numbers, how to load it, how it was trained, and its limits."""
-    section = next(name for name in SECTIONS if name in results)
+def training_lines(run: Run) -> str:
+    """What the card says of how the model came to be, as far as it is known."""
+    sizes = ", ".join(f"{number:,} rows of {split}" for split, number in run.rows.items())
+    lines = [f"Data: {run.dataset}{f' ({sizes})' if sizes else ''}."]
+    if run.command is not None:
+        lines.append(f"`{run.command}`, seed {run.seed}, {run.seconds:.0f} seconds of training with {run.versions}.")
+        lines.append(f"The weights are those {run.weights}.")
+    return "\n\n".join(lines)
+
+
+def write_card(
+    folder: Path, results: dict, usage: str, run: Run, config, parameters: int, evaluated: str | None = None
+) -> None:
+    """
+    The checkpoint's model card: what it is and takes, numbers, how to load it, how it was trained, and its limits.
+    `evaluated` is the dataset of the numbers, where it is not that of the run.
+    """
+    section, title = next(name for name in SECTIONS if name in results), run.name.rpartition("/")[2]
     data = ModelCardData(
-        model_name=folder.name,
+        model_name=title,
         library_name="transformers",
         license="apache-2.0",
         datasets=run.hub_dataset and [run.hub_dataset],
@@ -183,8 +238,8 @@ def write_card(folder: Path, results: dict, usage: str, run: Run, config) -> Non
         eval_results=[
             EvalResult(
                 task_type=results["task"],
-                dataset_type=run.dataset,
-                dataset_name=run.dataset,
+                dataset_type=evaluated or run.dataset,
+                dataset_name=evaluated or run.dataset,
                 dataset_split=results["split"],
                 metric_type=metric,
                 metric_name=f"{metric} ({name})",
@@ -192,21 +247,20 @@ def write_card(folder: Path, results: dict, usage: str, run: Run, config) -> Non
             )
             for name, numbers in results[section].items()
             for metric, number in numbers.items()
-            if metric not in COUNTS
+            if metric not in COUNTS and math.isfinite(number)  # of which the Hub takes no other
         ],
     )
     first, headings, rows = table_of(results)
     lines = [f"| {' | '.join([first, *headings])} |", f"|{'---|' * (len(headings) + 1)}"]
     lines += [f"| {' | '.join(cells)} |" for cells in rows]
-    table, inputs, nothing = "\n".join(lines), "\n".join(input_lines(config)), ""
-    sizes = ", ".join(f"{number:,} rows of {split}" for split, number in run.rows.items())
+    table, inputs = "\n".join(lines), "\n".join(input_lines(config))
     text = f"""---
 {data.to_yaml()}
 ---
 
-# {folder.name}
+# {title}
 
-A [Mixture-of-Transformers](https://arxiv.org/abs/2411.04996) of {run.parameters:,} parameters {DESCRIPTIONS[results["task"]]}.
+A [Mixture-of-Transformers](https://arxiv.org/abs/2411.04996) of {parameters:,} parameters {DESCRIPTIONS[results["task"]]}.
 
 ## Inputs
 
@@ -220,7 +274,7 @@ Any subset of these, another one in each row:
 
 ## Results
 
-On the {results["split"]} split of {run.dataset}, from this one checkpoint:
+On the {results["split"]} split of {evaluated or run.dataset}, from this one checkpoint:
 
 {table}
 
@@ -231,10 +285,7 @@ On the {results["split"]} split of {run.dataset}, from this one checkpoint:
 
 ## Training
 
-Data: {run.dataset}{f" ({sizes})" if sizes else nothing}.
-
-`{run.command}`, seed {results["seed"]}, {results["seconds"]:.0f} seconds of training with torch {torch.__version__} and
-transformers {transformers.__version__}.
+{training_lines(run)}
 
 ## Limits
 

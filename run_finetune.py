@@ -21,7 +21,7 @@ from typing import Literal
 
 import datasets
 import numpy as np
-from huggingface_hub import create_repo, upload_folder
+from huggingface_hub import create_repo
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from transformers import (
     AutoProcessor,
@@ -44,6 +44,7 @@ from mot import (
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.checkpoints_mot import check_folder
 from mot.configuration_mot import MODALITIES, SIZES
+from mot.continuation_mot import fit_classifier, is_adapter, load_model, read_config
 from mot.data_mot import (
     LabelSpec,
     ModalityColumns,
@@ -56,10 +57,31 @@ from mot.data_mot import (
     train_tokenizer,
 )
 from mot.decoding_mot import load_image
+from mot.evaluate_mot import (
+    Record,
+    build_metrics,
+    finish,
+    keep_record,
+    merge_adapter,
+    mot_command,
+    print_usage,
+    push,
+    python_command,
+    rest_of_the_run,
+    save_checkpoint,
+    weights_kept,
+)
 from mot.launch_mot import check_one_device
-from mot.metrics_mot import compute_metrics, sentiment_metrics
+from mot.limits_mot import (
+    MAX_AUDIO_SECONDS,
+    MAX_TEXT_TOKENS,
+    check_splits,
+    encoding_limits,
+    fit_processor,
+    set_limits,
+)
 from mot.optimization_mot import add_lora
-from mot.report_mot import Run, print_table, save_examples, usage_lines, write_card
+from mot.report_mot import Run
 from mot.sources_mot import load_splits
 from mot.splits_mot import draw_rows
 from mot.training_mot import (
@@ -83,8 +105,6 @@ MODEL_CLASSES = {
     "pretraining": MoTForPreTraining,
 }
 AUDIO_AUGMENTATIONS = {"speech": AudioAugmentation(), "sound": AudioAugmentation(tract=0.0)}
-# Of a run's folder: the state of its training, and a report that may hold paths of this machine.
-NOT_PUSHED = ["checkpoint-*", "trainer_state.json", "bad_rows.jsonl"]
 SMALL_IMAGE = 64  # pictures up to this side keep their size and get small patches
 
 
@@ -164,8 +184,11 @@ class DataArguments:
     evaluate_on: Literal["test", "validation"] = field(
         default="test", metadata={"help": "The split of the final table; `validation` while you choose settings."}
     )
-    max_audio_seconds: float = field(default=30.0, metadata={"help": "Longer audio is cut."})
-    max_text_tokens: int = field(default=128, metadata={"help": "Longer text is cut."})
+    max_audio_seconds: float | None = field(
+        default=None,
+        metadata={"help": "Longer audio is cut; 30 if not given, or what the checkpoint to continue from takes."},
+    )
+    max_text_tokens: int | None = field(default=None, metadata={"help": "Likewise text; 128."})
     cache_gigabytes: float = field(
         default=4.0,
         metadata={
@@ -196,9 +219,15 @@ class ModelArguments:
     audio_model: str | None = field(
         default=None, metadata={"help": "Likewise of audio: Whisper; with its feature extractor."}
     )
-    size: str = field(default="tiny", metadata={"help": "tiny, small or base (docs/architecture.md)."})
+    size: str | None = field(
+        default=None,
+        metadata={"help": "Of a new model: tiny, small or base (docs/architecture.md); tiny if not given."},
+    )
     config_overrides: str | None = field(
-        default=None, metadata={"help": "JSON of `MoTConfig` fields, such as '{\"num_joint_layers\": 2}'."}
+        default=None,
+        metadata={
+            "help": "JSON of `MoTConfig` fields, such as '{\"num_joint_layers\": 2}', also of a checkpoint to continue from."
+        },
     )
     tokenizer_name: str | None = field(
         default=None,
@@ -209,11 +238,11 @@ class ModelArguments:
     )
     patch_size: int | None = field(default=None, metadata={"help": "4 for small images, else 16, if not given."})
     image_augmentation: bool = field(default=True, metadata={"help": "Small random rotations, scalings and shifts."})
-    audio_kind: Literal["speech", "sound"] = field(
-        default="speech",
+    audio_kind: Literal["speech", "sound"] | None = field(
+        default=None,
         metadata={
             "help": "`speech` is mean-normalised and may change its pitch; `sound` keeps what is constant in a clip and "
-            "its pitch, which tell sounds apart."
+            "its pitch, which tell sounds apart. `speech` if not given, or that of the checkpoint to continue from."
         },
     )
     audio_augmentation: bool = field(default=True, metadata={"help": "Random tempo, noise and, in speech, pitch."})
@@ -270,8 +299,9 @@ def with_defaults(arguments: list[str], parser: HfArgumentParser) -> list[str]:
     suffix = "" if known.task in (None, "classification") else f"-{known.task}"
     defaults = {"--output_dir": f"outputs/{folder}{suffix}"}
     if known.dataset_name is None:
-        # The keys of a telephone are told apart by their pitch.
-        defaults |= {"--num_train_epochs": "25", "--audio_kind": "sound"}
+        defaults["--num_train_epochs"] = "25"
+        if known.model_name_or_path is None:  # the keys of a telephone are told apart by their pitch
+            defaults["--audio_kind"] = "sound"
     given = {argument.split("=")[0] for argument in arguments}
     return arguments + [part for name, value in defaults.items() if name not in given for part in (name, value)]
 
@@ -418,14 +448,14 @@ def config_fields(
         "text": {
             "vocab_size": len(processor.tokenizer),
             "pad_token_id": processor.tokenizer.pad_token_id,
-            "max_position_embeddings": data.max_text_tokens,
+            "max_position_embeddings": data.max_text_tokens or MAX_TEXT_TOKENS,
         },
         "image": {"image_size": size, "patch_size": patch_size},
         "audio": {
             "num_mel_bins": MEL_BINS,
-            "max_frames": int(data.max_audio_seconds * 100),
+            "max_frames": round((data.max_audio_seconds or MAX_AUDIO_SECONDS) * 100),
             "stem_stride": 4,
-            "mean_normalization": model.audio_kind == "speech",
+            "mean_normalization": model.audio_kind != "sound",
         },
     }
     for modality in model.towers:  # their sources say what they are
@@ -450,30 +480,74 @@ def feature_size(column) -> int:
     return len(next(cell for cell in column if cell is not None)[0])
 
 
+def checkpoint_config(model: ModelArguments, data: DataArguments) -> MoTConfig:
+    """
+    The config of the checkpoint to go on from, changed as --config_overrides asks. What it fixes is taken from it: the
+    modalities, of which the data's others are left out, and the kind of audio.
+
+    Raises:
+        ValueError: an option asks for something else.
+    """
+    name = model.model_name_or_path
+    if given := [o for o in ("size", "tokenizer_name", "image_size", "patch_size") if getattr(model, o) is not None]:
+        raise ValueError(f"--{given[0]} is for a new model; --model_name_or_path goes on with what {name} has.")
+    config = read_config(name, json.loads(model.config_overrides or "{}"))
+    leave_out_columns(data, config, name)
+    if config.audio_config:
+        kind = "speech" if config.audio_config.mean_normalization else "sound"
+        if model.audio_kind not in (None, kind):
+            raise ValueError(
+                f"--audio_kind is {model.audio_kind}, but {name} is one for {kind} (its `audio_config.mean_normalization` "
+                f"is {config.audio_config.mean_normalization}): leave it out."
+            )
+        model.audio_kind = kind
+    return config
+
+
+def leave_out_columns(data: DataArguments, config: MoTConfig, name: str) -> None:
+    """Take no columns of modalities that the checkpoint `name` lacks; a ValueError where one was given."""
+    for column in (*MODALITIES, "video"):
+        if ("image" if column == "video" else column) in config.modalities:
+            continue
+        if getattr(data, f"{column}_column") not in (None, "none"):
+            raise ValueError(f"--{column}_column is given, but {name} takes {', '.join(config.modalities)} alone.")
+        setattr(data, f"{column}_column", "none")
+    if len(config.modalities) < len(MODALITIES):
+        logger.warning(f"{name} takes {', '.join(config.modalities)}: columns of other kinds are left out.")
+
+
+def go_on(data: DataArguments, labels: LabelSpec | None, model: ModelArguments, config: MoTConfig | None = None):
+    """The model of a checkpoint of any task, with a head for this task: its own, as far as it has one."""
+    name, model_class = model.model_name_or_path, MODEL_CLASSES[data.task]
+    config = config or read_config(name, json.loads(model.config_overrides or "{}"))
+    if data.task == "retrieval":
+        config.contrastive_positives = "row" if labels is None else "label"
+    found, fresh = load_model(model_class, name, config)
+    if is_adapter(name):
+        found = found.merge_and_unload()
+    if labels is not None and model_class is MoTForSequenceClassification:
+        fit_classifier(found, labels, is_new=bool(fresh))
+    elif fresh:
+        parts = sorted({weight.partition(".")[0] for weight in fresh})
+        logger.warning(f"What {name} lacks for this task begins anew: {', '.join(parts)}.")
+    return found
+
+
 def build_model(
     fields: dict | None,
     data: DataArguments,
     labels: LabelSpec | None,
     model: ModelArguments,
     number_of_words: int = 0,
+    config: MoTConfig | None = None,
 ):
-    """A new model, one whose towers begin as others, or one that goes on from a checkpoint of any task."""
-    model_class = MODEL_CLASSES[data.task]
+    """A new model, one whose towers begin as others, or one that goes on from a checkpoint (of `config`) of any task."""
+    model_class, size = MODEL_CLASSES[data.task], model.size or "tiny"
     if model.model_name_or_path:
-        fields = task_fields(data.task, labels)
-        scale = [fields.pop(name) for name in ("regression_mean", "regression_std") if name in fields]
-        built, loading = model_class.from_pretrained(
-            model.model_name_or_path, **fields, ignore_mismatched_sizes=True, output_loading_info=True
-        )
-        fresh = {*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}
-        if scale and "classifier.weight" in fresh:
-            built.config.regression_mean, built.config.regression_std = scale
-        elif scale:
-            built.set_scale(*scale)
-        return built
+        return go_on(data, labels, model, config)
     if not model.towers:
-        return model_class(MoTConfig.of_size(model.size, **fields))
-    fresh = {f"{m}_config": {"num_hidden_layers": SIZES[model.size]["num_encoder_layers"]} for m in MODALITIES}
+        return model_class(MoTConfig.of_size(size, **fields))
+    fresh = {f"{m}_config": {"num_hidden_layers": SIZES[size]["num_encoder_layers"]} for m in MODALITIES}
     for name in fresh.keys() - {f"{m}_config" for m in model.towers}:
         fields[name] = None if fields[name] is None else fresh[name] | fields[name]
     built = model_class.from_unimodal_pretrained(**model.towers, **fields)
@@ -505,13 +579,30 @@ def check_lora(model: ModelArguments, task: str) -> None:
         )
     if model.merge_lora and not model.lora:
         raise ValueError("--merge_lora merges what --lora trains: give both.")
+    if model.lora and not model.merge_lora and is_adapter(model.model_name_or_path):
+        raise ValueError(
+            f"{model.model_name_or_path} is an adapter, on which another cannot stand: train all parameters, or save "
+            "both merged with --merge_lora."
+        )
+
+
+def check_base(model: ModelArguments, output_dir: str) -> None:
+    if model.model_name_or_path and Path(model.model_name_or_path).resolve() == Path(output_dir).resolve():
+        raise ValueError(
+            f"This run would overwrite {output_dir}, the checkpoint that it goes on from: name another --output_dir."
+        )
 
 
 def encode_split(
-    name: str, split: datasets.Dataset | RowStream, processor: MoTProcessor, data: DataArguments, num_proc: int
+    name: str,
+    split: datasets.Dataset | RowStream,
+    processor: MoTProcessor,
+    config: MoTConfig,
+    data: DataArguments,
+    num_proc: int,
 ) -> EncodedDataset | CachedDataset | StreamedDataset:
     """The rows of a split as tensors: from the disk if they fit there, else encoded whenever they are read."""
-    limits = {"max_audio_seconds": data.max_audio_seconds, "max_text_tokens": data.max_text_tokens}
+    limits = encoding_limits(config, data, processor.feature_extractor)
     if isinstance(split, RowStream):
         return StreamedDataset(split, processor, **limits)
     encoded = EncodedDataset(split, processor, **limits)
@@ -537,7 +628,9 @@ def build_collators(
         word_masking = DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=share)
     augmentation = None
     if model.audio_augmentation and config.audio_config and config.audio_config.feature_size is None:
-        augmentation = replace(AUDIO_AUGMENTATIONS[model.audio_kind], max_frames=config.audio_config.max_frames)
+        augmentation = replace(
+            AUDIO_AUGMENTATIONS[model.audio_kind or "speech"], max_frames=config.audio_config.max_frames
+        )
     return {
         "data_collator": MoTCollator(pad_token_id, word_masking=word_masking, seed=seed),
         "train_collator": MoTCollator(
@@ -552,24 +645,6 @@ def build_collators(
     }
 
 
-def build_metrics(data: DataArguments, labels: LabelSpec | None):
-    """What the trainer computes from logits and labels; None where there is neither."""
-    if data.task not in ("classification", "regression"):
-        return None
-    if data.sentiment_metrics:
-        return lambda p: sentiment_metrics(p.predictions[:, 0], p.label_ids)
-    return lambda p: compute_metrics(p.predictions, p.label_ids, labels.problem_type)
-
-
-def evaluate(trainer: MoTTrainer, dataset: EncodedDataset | CachedDataset, task: str) -> dict:
-    """The part of the results that the table shows."""
-    if task == "retrieval":
-        return {"pairs": trainer.evaluate_retrieval(dataset)}
-    if task == "pretraining":
-        return {"terms": trainer.evaluate_terms(dataset)}
-    return {"subsets": trainer.evaluate_subsets(dataset)}
-
-
 def main(arguments: list[str] | None = None) -> dict:
     """Train, evaluate, save; returns what `results.json` holds."""
     parser = HfArgumentParser((DataArguments, ModelArguments, RunArguments), description=__doc__)
@@ -577,23 +652,31 @@ def main(arguments: list[str] | None = None) -> dict:
     data, model_arguments, training = parser.parse_args_into_dataclasses(with_defaults(arguments, parser))
     set_seed(training.seed)
     check_one_device(training.n_gpu)
+    check_base(model_arguments, training.output_dir)
     if training.process_index == 0:
         check_folder(Path(training.output_dir))  # before the data are read, which may take long
         if training.push_to_hub:
             check_push(training)
     if data.streaming:
         prepare_to_stream(data, training)
+    is_new = not model_arguments.model_name_or_path
+    config = None if is_new else checkpoint_config(model_arguments, data)
 
-    report = Path(training.output_dir) / "bad_rows.jsonl" if training.process_index == 0 else None
+    bad = Path(training.output_dir) / "bad_rows.jsonl"
     with training.main_process_first():
-        splits, labels = load_data(data, training.seed, report)
+        splits, labels = load_data(data, training.seed, bad if training.process_index == 0 else None)
     train_sample = splits["train"].sample() if data.streaming else splits["train"]
     check_lora(model_arguments, data.task)
     check_towers(model_arguments, train_sample.column_names)
+    if is_new:
+        set_limits(data)
     processor = build_processor(train_sample, model_arguments, data.max_text_tokens)
-    is_new = not model_arguments.model_name_or_path
+    if not is_new:
+        set_limits(data, config, processor.feature_extractor)
     fields = config_fields(train_sample, labels, processor, data, model_arguments) if is_new else None
-    model = build_model(fields, data, labels, model_arguments, len(processor.tokenizer))
+    model = build_model(fields, data, labels, model_arguments, len(processor.tokenizer), config)
+    fit_processor(processor, model.config)
+    splits = check_splits(splits, model.config, bad)
     if model_arguments.lora:
         model = add_lora(model, model_arguments.lora_rank)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -605,7 +688,7 @@ def main(arguments: list[str] | None = None) -> dict:
 
     with training.main_process_first():
         encoded = {
-            name: encode_split(name, split, processor, data, training.dataloader_num_workers)
+            name: encode_split(name, split, processor, model.config, data, training.dataloader_num_workers)
             for name, split in splits.items()
         }
     trainer = MoTTrainer(
@@ -615,7 +698,7 @@ def main(arguments: list[str] | None = None) -> dict:
         eval_dataset=encoded["validation"],
         processing_class=processor,
         **build_collators(processor, model.config, data, model_arguments, training.seed),
-        compute_metrics=build_metrics(data, labels),
+        compute_metrics=build_metrics(data, labels and labels.problem_type),
     )
     start = time.time()
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
@@ -625,16 +708,32 @@ def main(arguments: list[str] | None = None) -> dict:
     if trainer.stop.received:
         stop_well(trainer, arguments)
 
-    results = {"task": data.task, "split": data.evaluate_on, "seed": training.seed, "seconds": round(seconds, 1)}
-    results |= evaluate(trainer, encoded[data.evaluate_on], data.task)
-    if model_arguments.merge_lora:
-        trainer.model = trainer.model.merge_and_unload()
-    finish(trainer, results, splits, data, arguments)
+    save_checkpoint(trainer)
+    with rest_of_the_run(trainer, model_arguments.merge_lora):
+        record = Record.of(data, training, describe_run(trainer, data, splits, arguments, seconds))
+        keep_record(trainer, record)
+        if model_arguments.merge_lora:
+            merge_adapter(trainer, record)
+        results = finish(trainer, splits, encoded.__getitem__, record, example_row(data, splits), bad)
+    if trainer.is_world_process_zero():
+        folder = Path(training.output_dir).resolve()
+        if training.push_to_hub:
+            push(folder, trainer)
+        print_usage(trainer, folder, record, example_row(data, splits))
     return results
 
 
-def command_line(arguments: list[str]) -> str:
-    return shlex.join(["python", "run_finetune.py", *arguments])
+def example_row(data: DataArguments, splits: dict) -> dict | None:
+    """A row of the embedded data."""
+    held_out = [splits[name] for name in ("test", "validation", "train") if name in splits]
+    return held_out[0][0] if data.dataset_name is None else None
+
+
+def command_line(start: list[str], arguments: list[str]) -> str:
+    """A run as a line for the shell, without the secret that it was given."""
+    is_token = [argument.replace("-", "_").startswith("__hub_to") for argument in arguments]
+    follows = [i > 0 and is_token[i - 1] and "=" not in arguments[i - 1] for i in range(len(arguments))]
+    return shlex.join([*start, *(a for a, *secret in zip(arguments, is_token, follows) if not any(secret))])
 
 
 def check_push(training: RunArguments) -> None:
@@ -649,79 +748,35 @@ def check_push(training: RunArguments) -> None:
         ) from error
 
 
-def push(folder: Path, trainer: MoTTrainer) -> None:
-    """Upload the finished folder; where that fails, nothing is lost."""
-    try:
-        upload_folder(
-            repo_id=trainer.hub_model_id,
-            folder_path=folder,
-            token=trainer.args.hub_token,
-            ignore_patterns=NOT_PUSHED,
-        )
-    except Exception as error:  # whatever it was, the run must not look lost
-        again = ["hf", "upload", trainer.hub_model_id, str(folder), "."]
-        again += [part for pattern in NOT_PUSHED for part in ("--exclude", pattern)]
-        raise RuntimeError(
-            f"The push to {trainer.hub_model_id} failed ({error}). The finished run is in {folder}; push it again with\n\n"
-            f"    {shlex.join(again)}\n"
-        ) from error
-
-
 def stop_well(trainer: MoTTrainer, arguments: list[str]) -> None:
     """Say how to go on after a signal, and end as it asked."""
-    command = command_line([*arguments, "--resume_from_checkpoint", "auto"])
+    is_script = Path(sys.argv[0]).name == Path(__file__).name
+    start = [*python_command(), sys.argv[0]] if is_script else [*mot_command(), "finetune"]
+    command = command_line(start, [*arguments, "--resume_from_checkpoint", "auto"])
     if trainer.is_world_process_zero():
-        step, folder = trainer.state.global_step, trainer.args.output_dir
-        print(f"\nStopped after step {step}, which is saved in {folder}/checkpoint-{step}. To go on:\n\n{command}")
+        step, folder, processes = trainer.state.global_step, trainer.args.output_dir, trainer.args.world_size
+        how = f", by what started these {processes} processes" if processes > 1 else ""
+        print(
+            f"\nStopped after step {step}, which is saved in {folder}/checkpoint-{step}. To go on{how}:\n\n{command}"
+        )
     sys.exit(128 + trainer.stop.received)
 
 
-def describe_run(trainer: MoTTrainer, data: DataArguments, splits: dict, arguments: list[str]) -> Run:
+def describe_run(trainer: MoTTrainer, data: DataArguments, splits: dict, arguments: list[str], seconds: float) -> Run:
     """What the card says of the data and of how the model came to be."""
     name = data.dataset_name or "embedded digits"
     is_path = data.dataset_name is None or Path(data.dataset_name).expanduser().exists()
-    rows = {split: len(part) for split, part in splits.items() if isinstance(part, datasets.Dataset)}
     return Run(
+        name=trainer.args.hub_model_id or Path(trainer.args.output_dir).resolve().name,
         dataset=Path(name).name if is_path else name,
         hub_dataset=None if is_path else name,
-        rows=rows,
-        command=command_line(arguments),
-        parameters=sum(parameter.numel() for parameter in trainer.head.parameters()),
+        rows={split: len(part) for split, part in splits.items() if isinstance(part, datasets.Dataset)},
+        columns=splits["train"].column_names,
+        seed=trainer.args.seed,
+        command=command_line(["python", "run_finetune.py"], arguments),
+        seconds=round(seconds, 1),
+        weights=weights_kept(trainer),
     )
-
-
-def finish(trainer: MoTTrainer, results: dict, splits: dict, data: DataArguments, arguments: list[str]) -> None:
-    """Save the checkpoint with its card and results, push it if asked, and say where it is and how to use it."""
-    folder = Path(trainer.args.output_dir).resolve()
-    # Cutting the training texts has set the tokenizer to cut every text, which the processor leaves to its caller.
-    if backend := getattr(trainer.processing_class.tokenizer, "backend_tokenizer", None):
-        backend.no_truncation()
-    trainer.save_model(_internal_call=True)  # the push comes below, when the folder is complete
-    if not trainer.is_world_process_zero():
-        return
-    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, which a checkpoint must not need
-    example = {"text": "a sentence", "image": "picture.png", "audio": "sound.wav"}
-    if data.dataset_name is None:
-        example = save_examples(folder, splits["test"][0])
-    config, hub_name = trainer.model.config, trainer.args.hub_model_id or folder.name
-    base = None
-    if trainer.head is not trainer.model:  # an adapter, which needs the checkpoint that it was trained on
-        base = trainer.head.name_or_path
-        config.save_pretrained(folder)
-    own_files = {m: Path(value).name if m != "text" else value for m, value in example.items()}
-    write_card(
-        folder,
-        results,
-        usage_lines(data.task, hub_name, config, own_files, base),
-        describe_run(trainer, data, splits, arguments),
-        config,
-    )
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    print_table(results)
-    if trainer.args.push_to_hub:
-        push(folder, trainer)
-    print(f"\nThe checkpoint is in {folder}. To use it, without this package:\n")
-    print(usage_lines(data.task, str(folder), config, example, base))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ mot search outputs/index --audio bell.wav --modality image
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -54,7 +55,8 @@ def index(arguments: list[str]) -> None:
     print("\n".join(columns.lines(split.features)))
     rows, of_kind = read_rows(split, columns, options.on_bad_example, options.split)
     found = build_index(rows, model, processor, options.output_dir, of_kind, options.batch_size)
-    print(f"{len(found):,} rows in {options.output_dir}; search them with: mot search {options.output_dir} --text ...")
+    folder = shlex.quote(options.output_dir)
+    print(f"{len(found):,} rows in {options.output_dir}; search them with: mot search {folder} --text ...")
 
 
 def columns_to_embed(split: Dataset, options: argparse.Namespace, modalities: Sequence[str]) -> ModalityColumns:

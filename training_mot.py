@@ -56,6 +56,7 @@ from .configuration_mot import MODALITIES
 from .data_mot import RowStream, is_ready_features
 from .gradient_cache_mot import cached_step
 from .launch_mot import check_engine, check_one_device, check_processes
+from .limits_mot import frames_per_second
 from .loss_mot import IGNORED_LABEL, problem_type_of
 from .metrics_mot import NOT_ALWAYS_DEFINED, compute_metrics, greater_is_better, pairwise_retrieval_metrics
 from .modeling_mot import MoTForRetrieval
@@ -145,7 +146,8 @@ class EncodedDataset(EpochDataset):
                 split = split.cast_column(column, type(kind)(decode=False))  # decoding is the processor's work
         self.split, self.processor = split, processor
         self.free_bytes = cache_bytes
-        self.max_frames = None if max_audio_seconds is None else int(max_audio_seconds * 100)
+        rate = frames_per_second(processor.feature_extractor)
+        self.max_frames = None if max_audio_seconds is None else round(max_audio_seconds * rate)
         self.text_options = {"truncation": True, "max_length": max_text_tokens} if max_text_tokens else {}
         self.cache: dict[int, dict] = {}
         self.missing_label = missing_label(features.get("label"))
@@ -154,7 +156,7 @@ class EncodedDataset(EpochDataset):
             "text": "text_features" if is_ready_features(features.get("text")) else "text",
             "image": "image_features" if is_ready_features(features.get("image")) else "images",
             "audio": "audio_features" if is_ready_features(features.get("audio")) else "audio",
-            "video": "videos",
+            "video": "image_features" if is_ready_features(features.get("video")) else "videos",
         }
 
     def __len__(self) -> int:

@@ -249,6 +249,7 @@ def save_untrained(outputs, *tasks):
     """What `run_finetune.py` leaves of each task on the embedded digits, in the folders that it names, of a model that
     has not learned: outputs/digits, outputs/digits-retrieval, ..."""
     from mot.data_mot import DIGIT_NAMES, LabelSpec, ModalityColumns, load_digits_dataset, prepare_splits
+    from mot.limits_mot import set_limits
     from mot.report_mot import save_examples
     from mot.run_finetune import DataArguments, ModelArguments, build_model, build_processor, config_fields
 
@@ -260,6 +261,7 @@ def save_untrained(outputs, *tasks):
         folder = outputs / ("digits" if task == "classification" else f"digits-{task}")
         folder.mkdir(parents=True)
         data = DataArguments(task=task)
+        set_limits(data)
         processor = build_processor(splits["train"], model, data.max_text_tokens)
         fields = config_fields(splits["train"], labels, processor, data, model)
         build_model(fields, data, labels, model).save_pretrained(folder)

@@ -17,6 +17,7 @@ import pytest
 from helpers import save_untrained
 from transformers import HfArgumentParser
 
+from mot.run_evaluate import EvaluateArguments, PredictArguments
 from mot.run_finetune import DataArguments, ModelArguments, RunArguments
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -76,9 +77,9 @@ def test_python_blocks_run_in_order(page, workplace, tmp_path):
 # ---------------------------------------------------- the commands ---------------------------------------------------
 
 
-def command_lines(page: Path) -> list[str]:
+def command_lines(page: Path, start: str = "python run_finetune.py") -> list[str]:
     lines = [line for _, code in blocks(page, "bash") for line in code.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if line.startswith("python run_finetune.py")]
+    return [line for line in lines if line.startswith(start)]
 
 
 def test_the_readme_shows_the_commands():
@@ -92,6 +93,21 @@ def test_commands_have_the_options_that_are_named(page):
         arguments = shlex.split(line, comments=True)[2:]
         *_, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
         assert not unknown, line
+
+
+@every_page
+def test_commands_that_evaluate_have_the_options_that_are_named(page):
+    for start, options in (("mot evaluate", EvaluateArguments), ("mot predict", PredictArguments)):
+        parser = HfArgumentParser((options, DataArguments))
+        if options is EvaluateArguments:
+            parser.add_argument("checkpoint")
+        for line in command_lines(page, start):
+            if start == "mot predict" and "--dataset_name" not in line:
+                continue  # of one row, which docs/clips.md has
+            *_, unknown = parser.parse_args_into_dataclasses(
+                shlex.split(line, comments=True)[2:], return_remaining_strings=True
+            )
+            assert not unknown, line
 
 
 @every_page

@@ -1,0 +1,185 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Going on from a checkpoint: its config, all of its weights, and its classifier matched to new classes by their names.
+
+`read_config`, then `load_model`, which lets no missing or ill-fitting weight pass, then `fit_classifier`. An adapter
+(LoRA) is a checkpoint, too: it is put onto the model that it was trained on.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.utils import logging
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from .configuration_mot import MoTConfig
+from .data_mot import LabelSpec
+
+logger = logging.get_logger(__name__)
+
+
+def is_adapter(name: str | Path) -> bool:
+    """Whether a folder or a repository of the Hub holds an adapter, not a whole model."""
+    return find_adapter_config_file(str(name)) is not None
+
+
+def read_config(name: str | Path, overrides: dict | None = None) -> MoTConfig:
+    """
+    The config of a checkpoint, with some of its fields changed; those of a modality are given in a dict of its own.
+
+    Raises:
+        ValueError: the checkpoint is another model's.
+    """
+    fields, _ = MoTConfig.get_config_dict(name)
+    if (kind := fields.get("model_type")) != MoTConfig.model_type:
+        raise ValueError(
+            f"{name} holds a model of type {kind!r}, not a Mixture-of-Transformers. A tower can begin as another model: "
+            "--text_model, --image_model, --audio_model (docs/warm_starts.md)."
+        )
+    config = MoTConfig.from_pretrained(name)
+    if not overrides:
+        return config
+    fields = config.to_dict()
+    for field, value in overrides.items():
+        is_part = isinstance(value, dict) and isinstance(fields.get(field), dict)
+        fields[field] = fields[field] | value if is_part else value
+    return MoTConfig.from_dict(fields)
+
+
+def load_model(
+    model_class: type[PreTrainedModel], name: str | Path, config: MoTConfig, whole: bool = False
+) -> tuple[nn.Module, set[str]]:
+    """
+    The model of a checkpoint, by transformers' own loading, under a head of any class.
+
+    Args:
+        whole: whether its head must be there, too.
+
+    Returns:
+        The model, a `PeftModel` where the checkpoint is an adapter; and the names of the weights that begin anew.
+
+    Raises:
+        ValueError: a weight is missing, or has another shape than the config says.
+        OSError: there is no such checkpoint, or not the model under an adapter.
+    """
+    if is_adapter(name):
+        return load_adapter(model_class, name, config), set()
+    model, found = model_class.from_pretrained(
+        name, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    shapes = {weight: f" of shape {tuple(old)}, not {tuple(new)}" for weight, old, new in found["mismatched_keys"]}
+    absent = {weight: shapes.get(weight, " missing") for weight in found["missing_keys"] | shapes.keys()}
+    body = {weight: problem for weight, problem in absent.items() if whole or weight.startswith("mot.")}
+    if body:
+        some = ", ".join(weight + problem for weight, problem in sorted(body.items())[:3])
+        raise ValueError(
+            f"{len(body)} weights of {name} do not fit its config ({some}): the checkpoint is damaged, or was changed, "
+            "or --config_overrides asks for other layers than it has."
+        )
+    if found["unexpected_keys"]:
+        parts = sorted({".".join(weight.split(".")[:2]) for weight in found["unexpected_keys"]})
+        logger.warning(f"Of {name} this run takes no {', '.join(parts)}.")
+    return model, set(absent)
+
+
+def load_adapter(model_class: type[PreTrainedModel], name: str | Path, config: MoTConfig) -> nn.Module:
+    """The adapter of a folder on its model, under the adapter's own head and config."""
+    try:
+        from peft import PeftConfig, PeftModel
+        from peft.utils import get_peft_model_state_dict, load_peft_weights
+    except ImportError as error:
+        raise ImportError("Adapters need peft: pip install 'mixture-of-transformers[peft]'.") from error
+    base = PeftConfig.from_pretrained(name).base_model_name_or_path
+    try:
+        MoTConfig.get_config_dict(base)
+    except OSError as error:
+        raise OSError(
+            f"{name} is an adapter of {base}, which is not there: run this from the folder that holds it."
+        ) from error
+    model, _ = load_model(model_class, base, config)
+    model = PeftModel.from_pretrained(model, name)
+    if missing := get_peft_model_state_dict(model).keys() - load_peft_weights(str(name), device="cpu").keys():
+        raise ValueError(f"The adapter in {name} lacks {len(missing)} weights, such as {min(missing)}.")
+    return model
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Classes, by name
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def kind_of_labels(config: MoTConfig) -> str:
+    """A config's `problem_type`, where it says none that of its number of labels."""
+    return config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
+
+
+def labels_of(config: MoTConfig) -> LabelSpec:
+    """What the labels of a checkpoint mean."""
+    kind = kind_of_labels(config)
+    return LabelSpec(kind) if kind == "regression" else LabelSpec(kind, tuple(config.id2label.values()))
+
+
+def fit_classifier(model: PreTrainedModel, labels: LabelSpec, is_new: bool = False) -> None:
+    """
+    Have a model that classifies or regresses answer with `labels`. A class that it knows by its name keeps its row of
+    the classifier, wherever it stands now; a new one begins anew; one that `labels` lack is left out. What becomes of
+    them is said.
+
+    Args:
+        is_new: whether the classifier has not learned, so that there is nothing to keep.
+    """
+    before = labels_of(model.config)
+    is_kept = not is_new and before.problem_type == labels.problem_type
+    if is_kept and before.names == labels.names:
+        if labels.problem_type == "regression":
+            model.set_scale(labels.mean, labels.std)
+        set_labels(model.config, labels)
+        return
+    kept = matching_rows(before, labels) if is_kept else {}
+    old, new = model.classifier, nn.Linear(model.config.hidden_size, labels.num_labels)
+    model._init_weights(new)
+    with torch.no_grad():
+        for row, source in kept.items():
+            new.weight[row], new.bias[row] = old.weight[source], old.bias[source]
+    model.classifier, model.num_labels = new.to(old.weight), labels.num_labels
+    set_labels(model.config, labels)
+    logger.warning(what_became(before, labels, kept, is_new))
+
+
+def matching_rows(before: LabelSpec, after: LabelSpec) -> dict[int, int]:
+    """Row of the classifier -> the row that it had."""
+    return {row: before.label2id[name] for row, name in enumerate(after.names) if name in before.label2id}
+
+
+def set_labels(config: MoTConfig, labels: LabelSpec) -> None:
+    config.problem_type, config.num_labels = labels.problem_type, labels.num_labels
+    config.regression_mean, config.regression_std = labels.mean, labels.std
+    if labels.names:
+        config.id2label, config.label2id = labels.id2label, labels.label2id
+
+
+def what_became(before: LabelSpec, after: LabelSpec, kept: dict[int, int], is_new: bool) -> str:
+    """Of a checkpoint's classes."""
+    if is_new:
+        return f"The checkpoint has no classifier: one for {described(after)} begins anew."
+    if before.problem_type != after.problem_type:
+        return (
+            f"The checkpoint answers by {before.problem_type}, this run by {after.problem_type}: a classifier for "
+            f"{described(after)} begins anew."
+        )
+    parts = {
+        "go on": [name for row, name in enumerate(after.names) if row in kept],
+        "are new": [name for row, name in enumerate(after.names) if row not in kept],
+        "are left out, since the data have none of them": [name for name in before.names if name not in after.names],
+    }
+    said = [f"{len(names)} {what} ({shortened(names)})" for what, names in parts.items() if names]
+    return f"Of the classes of the checkpoint and the data, {'; '.join(said)}."
+
+
+def shortened(names: list[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def described(labels: LabelSpec) -> str:
+    return f"{labels.num_labels} classes" if labels.names else "one number"

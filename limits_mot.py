@@ -1,0 +1,201 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""How long and how wide the rows may be that a model takes, and which rows of a dataset are not.
+
+Text and sound are cut to these limits (`encoding_limits`). Ready features are not, since a part of a sequence is not what
+its maker measured: those that do not fit are an error before the training (`check_splits`), and in a stream bad rows.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+from transformers.utils import logging
+
+from .configuration_mot import MoTConfig, MoTModalityConfig
+from .data_mot import RowStream, is_ready_features
+from .embeddings_mot import EMBEDDINGS
+
+logger = logging.get_logger(__name__)
+
+# Of a new model.
+MAX_TEXT_TOKENS, MAX_AUDIO_SECONDS = 128, 30.0
+MODALITY_OF_COLUMN = {"text": "text", "image": "image", "video": "image", "audio": "audio"}
+
+
+def frames_per_second(extractor) -> float:
+    """Of what a feature extractor gives: mel frames, 100 unless it says otherwise, or the samples themselves."""
+    if hop_length := getattr(extractor, "hop_length", None):
+        return extractor.sampling_rate / hop_length
+    gives_samples = getattr(extractor, "feature_size", 80) == 1 and not hasattr(extractor, "num_mel_bins")
+    return extractor.sampling_rate if gives_samples else 100.0
+
+
+def length_limit(config: MoTConfig, modality: str) -> int | None:
+    """How many tokens, frames or ready features of a modality the model takes; None where nothing limits them."""
+    tower = config.modality_config(modality)
+    if modality == "image" and tower.position_embedding_type != "learned":
+        return None
+    return getattr(tower, EMBEDDINGS[modality].length_field)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Text and sound, which are cut
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def set_limits(data, config: MoTConfig | None = None, extractor=None) -> None:
+    """
+    Fill in `data.max_text_tokens` and `data.max_audio_seconds` where they were not given: with what the checkpoint of
+    `config` takes, or with the limits of a new model. A checkpoint whose positions are sinusoids is extended to what
+    was given.
+
+    Raises:
+        ValueError: more was given than the checkpoint can take, or nothing.
+    """
+    for name in ("max_text_tokens", "max_audio_seconds"):
+        if getattr(data, name) is not None and getattr(data, name) <= 0:
+            raise ValueError(f"--{name} is {getattr(data, name)}; expected more than 0.")
+    if config is not None and config.text_config and config.text_config.takes_raw_input:
+        tokens = extended(config.text_config, "max_position_embeddings", data.max_text_tokens, "--max_text_tokens")
+        data.max_text_tokens = tokens
+    if config is not None and config.audio_config and config.audio_config.feature_size is None:
+        rate, seconds = frames_per_second(extractor), data.max_audio_seconds
+        frames = None if seconds is None else round(seconds * rate)
+        data.max_audio_seconds = extended(config.audio_config, "max_frames", frames, "--max_audio_seconds") / rate
+    if data.max_text_tokens is None:
+        data.max_text_tokens = MAX_TEXT_TOKENS
+    if data.max_audio_seconds is None:
+        data.max_audio_seconds = MAX_AUDIO_SECONDS
+
+
+def extended(tower: MoTModalityConfig, field: str, asked: int | None, option: str) -> int:
+    """The length that was asked for, by default what the tower takes; the tower is extended to more where it can be."""
+    limit = getattr(tower, field)
+    if asked is None or asked <= limit:
+        return limit if asked is None else asked
+    if tower.position_embedding_type == "learned" or tower.backbone_config is not None:
+        raise ValueError(
+            f"{option} asks for a `{field}` of {asked}, but the checkpoint was built for {limit} and cannot take more: "
+            f"give {option} at most that, or leave it out."
+        )
+    logger.warning(f"{option} extends the checkpoint's `{field}` from {limit} to {asked}.")
+    setattr(tower, field, asked)
+    return asked
+
+
+def encoding_limits(config: MoTConfig, data, extractor) -> dict[str, float]:
+    """Where longer text and sound are cut: at what was asked for, and never beyond what the model takes."""
+    text, audio = config.text_config, config.audio_config
+    tokens, seconds = data.max_text_tokens, data.max_audio_seconds
+    if text and text.takes_raw_input:
+        tokens = min(tokens, text.max_position_embeddings)
+    if audio and audio.feature_size is None:
+        seconds = min(seconds, audio.max_frames / frames_per_second(extractor))
+    return {"max_text_tokens": tokens, "max_audio_seconds": seconds}
+
+
+def fit_processor(processor, config: MoTConfig) -> None:
+    """Have the processor give no more frames of a video, and cut text at no more tokens, than the model takes."""
+    if config.image_config and (limit := length_limit(config, "image")):
+        processor.num_frames = min(processor.num_frames, limit)
+    if config.text_config and config.text_config.takes_raw_input:
+        processor.tokenizer.model_max_length = config.text_config.max_position_embeddings
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Ready features, which are not
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def check_splits(splits: Mapping[str, Dataset | RowStream], config: MoTConfig, report: Path | None = None) -> dict:
+    """
+    The splits, after comparing every modality of every row with what the model takes. A stream is given the limits, by
+    which a row that breaks them is a bad one.
+
+    Args:
+        report: the `bad_rows.jsonl` of `drop_bad_examples`, so that rows are counted as in the dataset.
+
+    Raises:
+        ValueError: naming the split, the row and both numbers.
+    """
+    checked = {}
+    for name, split in splits.items():
+        ready = [column for column in MODALITY_OF_COLUMN if column in split.column_names]
+        ready = [column for column in ready if check_kind(name, column, split.features[column], config)]
+        sizes = {c: config.modality_config(MODALITY_OF_COLUMN[c]).feature_size for c in ready}
+        lengths = {c: length_limit(config, MODALITY_OF_COLUMN[c]) or math.inf for c in ready}
+        if isinstance(split, RowStream):
+            split = split.fitting(sizes, lengths)
+        else:
+            for column in ready:
+                check_column(name, split, column, sizes[column], lengths[column], config, report)
+        checked[name] = split
+    return checked
+
+
+def check_kind(split_name: str, column: str, kind, config: MoTConfig) -> bool:
+    """Whether a column holds ready features; a ValueError where the model does not take what it holds."""
+    tower, is_ready = config.modality_config(MODALITY_OF_COLUMN[column]), is_ready_features(kind)
+    if tower is None:
+        taken = ", ".join(config.modalities)
+        raise ValueError(f"The model takes {taken}, and no {column}: leave it out with --{column}_column none.")
+    if is_ready == tower.takes_raw_input:
+        found, expected = ("ready features", f"raw {column}") if is_ready else (f"raw {column}", "ready features")
+        raise ValueError(
+            f"The {column} column of split '{split_name}' holds {found}, but the model takes {expected}: name another with "
+            f"--{column}_column, or leave it out with 'none'."
+        )
+    return is_ready
+
+
+def check_column(
+    split_name: str, split: Dataset, column: str, size: int, longest: float, config: MoTConfig, report: Path | None
+) -> None:
+    lengths, widths = feature_shapes(split, column)
+    modality = MODALITY_OF_COLUMN[column]
+    for row in np.flatnonzero((lengths > longest) | ((lengths > 0) & (widths != size)))[:1].tolist():
+        place = f"Row {row_numbers(len(split), bad_rows(report, split_name))[row]} of split '{split_name}'"
+        if widths[row] != size:
+            raise ValueError(
+                f"{place} has {column} features of width {widths[row]}, but the model takes a width of {size} "
+                f"(`{modality}_config.feature_size`): make all splits by the same extractor."
+            )
+        field = EMBEDDINGS[modality].length_field
+        override = json.dumps({f"{modality}_config": {field: int(lengths.max())}})
+        raise ValueError(
+            f"{place} has {lengths[row]} {column} features, but the model takes {longest} (`{modality}_config.{field}`): "
+            f"shorten the row, or build the model for more with --config_overrides '{override}'."
+        )
+
+
+def feature_shapes(split: Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row, how many ready features it has and how wide the first is; 0 and 0 where it has none."""
+    lengths, widths = [], []
+    for batch in split.select_columns(column).with_format("arrow").iter(1000):
+        vectors = batch[column].combine_chunks()
+        vectors = vectors.combine_chunks() if isinstance(vectors, pa.ChunkedArray) else vectors
+        vectors = vectors.storage if isinstance(vectors, pa.ExtensionArray) else vectors
+        length = pc.fill_null(pc.list_value_length(vectors), 0).to_numpy(zero_copy_only=False)
+        width = pc.fill_null(pc.list_value_length(pc.list_flatten(vectors)), 0).to_numpy(zero_copy_only=False)
+        first = np.cumsum(length) - length
+        lengths.append(length)
+        widths.append(np.where(length > 0, np.append(width, 0)[np.minimum(first, len(width))], 0))
+    return np.concatenate(lengths or [[]]), np.concatenate(widths or [[]])
+
+
+def bad_rows(report: Path | None, split_name: str) -> dict[int, str]:
+    """The rows of a split that `drop_bad_examples` left out, each with its reason, from its report."""
+    if report is None or not report.exists():
+        return {}
+    lines = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+    return {line["index"]: line["reason"] for line in lines if line["split"] == split_name}
+
+
+def row_numbers(number: int, bad: Mapping[int, str]) -> list[int]:
+    """The places that the `number` rows left have in their split, counted with the bad ones."""
+    return [row for row in range(number + len(bad)) if row not in bad]

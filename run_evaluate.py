@@ -1,0 +1,327 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Evaluate a checkpoint, or have it answer every row of a dataset.
+
+    mot evaluate outputs/clips
+    mot evaluate outputs/clips --dataset_name user/others --split test
+    mot predict --model outputs/clips --dataset_name user/others --split train --output predictions.jsonl
+
+The data are read as `run_finetune.py` reads them; what a run was given, its folder remembers, and every option stands
+above that. Labels are matched to the checkpoint's classes by their names.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from datasets import Dataset, IterableDataset
+from huggingface_hub import snapshot_download
+from transformers import AutoProcessor, HfArgumentParser
+
+from mot.configuration_mot import MODALITIES, MoTConfig
+from mot.continuation_mot import labels_of, load_model, read_config
+from mot.data_mot import ModalityColumns, drop_bad_examples, find_columns, prepare_split
+from mot.evaluate_mot import (
+    RESULTS,
+    SETTINGS,
+    Record,
+    build_metrics,
+    finish,
+    merge_adapter,
+    needs_labels,
+    predict,
+    print_usage,
+    write_predictions,
+)
+from mot.labels_mot import LabelSpec, has_no_labels
+from mot.limits_mot import bad_rows, check_splits, fit_processor, set_limits
+from mot.report_mot import Run
+from mot.run_finetune import (
+    MODEL_CLASSES,
+    DataArguments,
+    ModelArguments,
+    build_collators,
+    encode_split,
+    example_row,
+    leave_out_columns,
+    read_splits,
+)
+from mot.sources_mot import load_split
+from mot.training_mot import MoTTrainer, MoTTrainingArguments
+
+EMBEDDED, ROLES, BAD_ROWS = "digits", ("train", "validation", "test"), "bad_rows_evaluated.jsonl"
+# Of a run's data arguments, those that hold for other data, too.
+OF_THE_MODEL = ("task", "sentiment_metrics", "on_bad_example", "max_audio_seconds", "max_text_tokens")
+TASK_OF_CLASS = {"MoTForRetrieval": "retrieval", "MoTForPreTraining": "pretraining"}
+
+
+@dataclass
+class ComputeArguments:
+    """How to compute; what is not given is as in the run."""
+
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows at once."})
+    dataloader_num_workers: int = field(default=0, metadata={"help": "Processes that decode."})
+    seed: int = field(
+        default=0, metadata={"help": "Of what pretraining hides, and of a validation split that is cut."}
+    )
+    bf16: bool = field(default=False, metadata={"help": "Mixed precision."})
+    fp16: bool = field(default=False, metadata={"help": "Likewise."})
+    bf16_full_eval: bool = field(default=False, metadata={"help": "The whole model in this precision."})
+    fp16_full_eval: bool = field(default=False, metadata={"help": "Likewise."})
+
+
+@dataclass
+class EvaluateArguments(ComputeArguments):
+    """What to evaluate."""
+
+    split: str | None = field(
+        default=None,
+        metadata={
+            "help": "A split of the dataset by its own name, or 'train', 'validation' or 'test' as the run took them; that "
+            "of the run's own results, or 'test', if not given."
+        },
+    )
+    output_dir: str | None = field(default=None, metadata={"help": "The checkpoint's own folder if not given."})
+    merge_lora: bool = field(default=False, metadata={"help": "First save the model with its adapter merged."})
+
+
+@dataclass
+class PredictArguments(ComputeArguments):
+    """What to answer."""
+
+    model: str | None = field(default=None, metadata={"help": "A checkpoint on the Hub or in a folder."})
+    split: str = field(default="test", metadata={"help": "As for `mot evaluate`."})
+    output: str = field(default="predictions.jsonl", metadata={"help": "The file to write: a line for each row."})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The checkpoint, and what it remembers
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def local_folder(name: str) -> Path:
+    """The folder of a checkpoint, for one of the Hub its copy."""
+    return Path(name) if Path(name).is_dir() else Path(snapshot_download(name))
+
+
+def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
+    """The parsed dataclasses, whose defaults are what the run remembers, and its record, if there is one."""
+    record = Record.read(folder)
+    if record is not None:
+        name = parser.parse_known_args(arguments)[0].dataset_name
+        is_own = name in (None, record.data["dataset_name"])
+        remembered = record.data if is_own else {option: record.data[option] for option in OF_THE_MODEL}
+        parser.set_defaults(**remembered, **record.settings)
+    options, data, *_ = parser.parse_args_into_dataclasses(arguments)
+    if record is None and data.dataset_name is None:
+        raise ValueError(
+            f"{folder} has no run.json, which says what it was trained on: name the data with --dataset_name ('digits' for "
+            "the embedded ones)."
+        )
+    if data.dataset_name == EMBEDDED and not Path(EMBEDDED).exists():
+        data.dataset_name = None
+    return options, data, record
+
+
+def check_data(data: DataArguments, record: Record | None) -> bool:
+    """Whether the data are the run's own; an OSError where these lie in a folder that is not there."""
+    is_own = record is not None and data.dataset_name == record.data["dataset_name"]
+    if (
+        is_own
+        and data.dataset_name
+        and record.run.hub_dataset is None
+        and not Path(data.dataset_name).expanduser().exists()
+    ):
+        raise OSError(
+            f"The run was trained on {data.dataset_name}, which is not there: start this where the run was started, or say "
+            "where the data are with --dataset_name."
+        )
+    return is_own
+
+
+def complete(data: DataArguments, config: MoTConfig, name: str) -> None:
+    """Fill in what the checkpoint says itself: its task, and its modalities."""
+    if data.task is None:
+        architecture = next(iter(config.architectures or []), "")
+        kind = "regression" if labels_of(config).problem_type == "regression" else "classification"
+        data.task = TASK_OF_CLASS.get(architecture, kind)
+    leave_out_columns(data, config, name)
+
+
+def build_trainer(
+    folder: Path, output_dir: Path, config: MoTConfig, data: DataArguments, options: ComputeArguments
+) -> MoTTrainer:
+    """What a run has after its training."""
+    processor = AutoProcessor.from_pretrained(folder)
+    set_limits(data, config, processor.feature_extractor)
+    fit_processor(processor, config)
+    model, _ = load_model(MODEL_CLASSES[data.task], folder, config, whole=True)
+    settings = {name: getattr(options, name) for name in (*SETTINGS, "dataloader_num_workers")}
+    training = MoTTrainingArguments(str(output_dir), report_to="none", **settings)
+    collators = build_collators(processor, config, data, ModelArguments(), options.seed)
+    return MoTTrainer(
+        model=model,
+        args=training,
+        processing_class=processor,
+        data_collator=collators["data_collator"],
+        compute_metrics=build_metrics(data, labels_of(config).problem_type),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The data
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def read(
+    data: DataArguments, config: MoTConfig, seed: int, split: str | None, is_own: bool, bad: Path, with_labels: bool
+) -> dict[str, Dataset]:
+    """
+    The splits that are asked for, in one form and without bad rows, by the names that the results give them.
+
+    Args:
+        split: see `EvaluateArguments`.
+        is_own: whether the data are those of the run, whose splits have the names that it gave them.
+        bad: the file for the bad rows.
+        with_labels: whether to read labels, too.
+    """
+    bad.unlink(missing_ok=True)
+    labels = labels_of(config) if needs_labels(data.task) else None
+    if data.dataset_name is None or (is_own and split in (None, *ROLES)):
+        raw = read_splits(data, seed)
+        columns = columns_of(data, raw["train"], with_labels)
+        chosen = [split] if split else held_out(raw, columns, data, labels)
+    else:
+        split = split or "test"
+        raw = {split: load_split(data.dataset_name, split, data.dataset_config, data.dataset_revision)}
+        columns, chosen = columns_of(data, raw[split], with_labels), [split]
+    if isinstance(raw[chosen[0]], IterableDataset):
+        raise ValueError(f"The rows of '{chosen[0]}' are a stream: leave out --streaming (--streaming false).")
+    prepared = {name: prepare(raw[name], columns, labels, name) for name in chosen}
+    return {name: drop_bad_examples(part, data.on_bad_example, name, bad) for name, part in prepared.items()}
+
+
+def columns_of(data: DataArguments, split: Dataset, with_labels: bool) -> ModalityColumns:
+    names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
+    if not with_labels or data.task == "pretraining":
+        names["label"] = "none"
+    columns = find_columns(split, **names)
+    if with_labels and needs_labels(data.task) and columns.label is None:
+        raise ValueError(
+            f"No label column was found among {', '.join(split.column_names)}: name it with --label_column. (`mot predict` "
+            "answers rows without labels.)"
+        )
+    return columns
+
+
+def held_out(
+    raw: Mapping[str, Dataset], columns: ModalityColumns, data: DataArguments, labels: LabelSpec | None
+) -> list[str]:
+    """The splits that a run evaluates and answers after its training."""
+    if needs_labels(data.task) and "test" in raw and has_no_labels(raw["test"], columns.label, labels):
+        return ["validation", "test"]
+    return [data.evaluate_on if data.evaluate_on in raw else "validation"]
+
+
+def prepare(split: Dataset, columns: ModalityColumns, labels: LabelSpec | None, name: str) -> Dataset:
+    if labels is not None and columns.label is not None and has_no_labels(split, columns.label, labels):
+        columns = replace(columns, label=None)
+    return prepare_split(split, columns, labels, name)[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The commands
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def evaluate(arguments: list[str]) -> dict:
+    """Evaluate a checkpoint and write results.json and the card; returns the results."""
+    parser = HfArgumentParser((EvaluateArguments, DataArguments), prog="mot evaluate", description=__doc__)
+    parser.add_argument("checkpoint", help="on the Hub or in a folder")
+    name = parser.parse_known_args(arguments)[0].checkpoint
+    folder = local_folder(name)
+    options, data, record = parse(parser, arguments, folder)
+    config = read_config(folder)
+    complete(data, config, name)
+    is_own = check_data(data, record)
+    is_other = record is not None and (not is_own or options.split not in (None, data.evaluate_on))
+    out = Path(options.output_dir or (folder if folder == Path(name) else Path("outputs") / Path(name).name))
+    out.mkdir(parents=True, exist_ok=True)
+
+    trainer = build_trainer(folder, out, config, data, options)
+    dataset = data.dataset_name or EMBEDDED
+    run = record.run if record else Run(Path(name).resolve().name, Path(dataset).name)
+    record = Record.of(data, trainer.args, run)
+    if options.merge_lora:
+        if trainer.model is trainer.head:
+            raise ValueError(f"{name} is no adapter: leave out --merge_lora.")
+        merge_adapter(trainer, record)
+    splits = read(data, config, options.seed, options.split, is_own, out / BAD_ROWS, with_labels=True)
+    if len(splits) == 1:  # which stands for itself
+        record.data["evaluate_on"] = data.evaluate_on = next(iter(splits))
+    check_labels(splits, data)
+    splits = check_splits(splits, config, out / BAD_ROWS)
+
+    def encode(split: str):
+        return encode_split(
+            split, splits[split], trainer.processing_class, config, data, options.dataloader_num_workers
+        )
+
+    file = RESULTS
+    if is_other and (out / RESULTS).exists():  # which speaks of the run's own data
+        file = f"results-{Path(dataset).name}-{data.evaluate_on}.json"
+    row = example_row(data, splits)
+    found = finish(trainer, splits, encode, record, row, out / BAD_ROWS, file, None if is_own else Path(dataset).name)
+    print_usage(trainer, out.resolve(), record, row)
+    return found
+
+
+def check_labels(splits: Mapping[str, Dataset], data: DataArguments) -> None:
+    if len(splits) == 1 and needs_labels(data.task) and "label" not in next(iter(splits.values())).column_names:
+        raise ValueError(
+            f"No row of split '{data.evaluate_on}' has a label, so there is nothing to compare with: `mot predict` answers "
+            "its rows."
+        )
+
+
+def predict_rows(arguments: list[str]) -> None:
+    """Answer every row of a split, into a file."""
+    parser = HfArgumentParser((PredictArguments, DataArguments), prog="mot predict", description=__doc__)
+    name = parser.parse_known_args(arguments)[0].model
+    if name is None:
+        parser.error("--model is required")
+    folder = local_folder(name)
+    options, data, record = parse(parser, arguments, folder)
+    config, output = read_config(folder), Path(options.output)
+    complete(data, config, name)
+    if not needs_labels(data.task):
+        raise ValueError(f"{name} is for {data.task}, and has no answer to a row: search with it by `mot index`.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    trainer = build_trainer(folder, output.parent, config, data, options)
+    bad = output.with_name(f".{output.name}.bad_rows.jsonl")
+    try:
+        splits = read(data, config, options.seed, options.split, check_data(data, record), bad, with_labels=False)
+        split, rows = next(iter(check_splits(splits, config, bad).items()))
+        encoded = encode_split(split, rows, trainer.processing_class, config, data, options.dataloader_num_workers)
+        write_predictions(output, predict(trainer, encoded), config, bad_rows(bad, split))
+    finally:
+        bad.unlink(missing_ok=True)
+    labels = labels_of(config) if needs_labels(data.task) else None
+
+
+def one_line(command, arguments: list[str]):
+    """Run a command; what is wrong with its arguments is one line."""
+    try:
+        return command(arguments)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def main(arguments: list[str]) -> dict:
+    """`mot evaluate`."""
+    return one_line(evaluate, arguments)
+
+
+def predict_dataset(arguments: list[str]) -> None:
+    """`mot predict` of a dataset."""
+    one_line(predict_rows, arguments)

@@ -1,0 +1,268 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Going on from a checkpoint: its classes keep their weights by name, its limits and kind hold, and nothing of it is lost
+or replaced without a word."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig
+
+from mot import MoTConfig, MoTForPreTraining, MoTForSequenceClassification, run_finetune
+from mot.continuation_mot import load_model, read_config
+from mot.data_mot import LabelSpec
+from mot.limits_mot import set_limits
+from mot.optimization_mot import add_lora
+from mot.run_finetune import DataArguments, ModelArguments, build_model, checkpoint_config
+
+NAMES = ("neg", "neu", "pos")
+IDS = torch.arange(5, 15)[None]
+
+
+def save_checkpoint(folder, names=NAMES, model_class=MoTForSequenceClassification, **fields):
+    labels = {"num_labels": len(names), "id2label": dict(enumerate(names))} if names else {}
+    labels |= {"label2id": {name: i for i, name in enumerate(names)}} if names else {}
+    fields = {"problem_type": "single_label_classification", "image_config": None, "audio_config": None} | fields
+    text = {"vocab_size": 100, "num_hidden_layers": 1} | fields.pop("text_config", {})
+    config = MoTConfig(
+        hidden_size=16, num_attention_heads=2, intermediate_size=16, text_config=text, **labels, **fields
+    )
+    model = model_class(config).eval()
+    if hasattr(model, "classifier"):
+        torch.nn.init.normal_(model.classifier.weight)
+        torch.nn.init.normal_(model.classifier.bias)
+    model.save_pretrained(folder)
+    return model
+
+
+def go_on(folder, labels, task="classification"):
+    return build_model(None, DataArguments(task=task), labels, ModelArguments(model_name_or_path=str(folder))).eval()
+
+
+def logits_by_name(model) -> dict[str, float]:
+    with torch.no_grad():
+        values = model(input_ids=IDS).logits[0].tolist()
+    return {model.config.id2label[i]: value for i, value in enumerate(values)}
+
+
+# ------------------------------------------------- classes, by name -------------------------------------------------
+
+
+@pytest.mark.parametrize("fusion_type", ["late", "early", "hierarchical", "attention"])
+@pytest.mark.parametrize("kind", ["single_label_classification", "multi_label_classification"])
+def test_known_classes_keep_their_weights_in_any_order_and_the_run_says_which_are_new_or_gone(
+    fusion_type, kind, tmp_path, caplog
+):
+    before = logits_by_name(save_checkpoint(tmp_path, fusion_type=fusion_type, problem_type=kind))
+    model = go_on(tmp_path, LabelSpec(kind, ("pos", "mixed", "neg")))
+    after = logits_by_name(model)
+    assert list(after) == ["pos", "mixed", "neg"] and model.config.label2id == {"pos": 0, "mixed": 1, "neg": 2}
+    assert {name: after[name] for name in ("pos", "neg")} == pytest.approx({n: before[n] for n in ("pos", "neg")})
+    assert model.classifier.bias[1] == 0 and model.classifier.weight[1].abs().max() < 0.2
+    said = caplog.text
+    assert "2 go on (pos, neg); 1 are new (mixed); 1 are left out, since the data have none of them (neu)" in said
+
+
+def test_the_same_classes_go_on_as_they_are_and_nothing_is_said(tmp_path, caplog):
+    old = save_checkpoint(tmp_path)
+    new = go_on(tmp_path, LabelSpec("single_label_classification", NAMES))
+    assert torch.equal(new.classifier.weight, old.classifier.weight) and "classes" not in caplog.text
+
+
+def test_an_adapter_trains_on_the_matched_classes(tmp_path):
+    before = logits_by_name(save_checkpoint(tmp_path))
+    model = add_lora(go_on(tmp_path, LabelSpec("single_label_classification", NAMES[::-1])), 2)
+    assert logits_by_name(model.eval()) == pytest.approx(before)
+
+
+@pytest.mark.parametrize(
+    "labels, said",
+    [
+        (LabelSpec("regression"), "by single_label_classification, this run by regression"),
+        (LabelSpec("multi_label_classification", NAMES), "a classifier for 3 classes begins anew"),
+    ],
+)
+def test_another_kind_of_labels_begins_with_a_new_classifier_and_the_run_says_so(labels, said, tmp_path, caplog):
+    old = save_checkpoint(tmp_path)
+    new = go_on(tmp_path, labels, "regression" if labels.problem_type == "regression" else "classification")
+    assert said in caplog.text and new.config.problem_type == labels.problem_type
+    assert new.classifier.weight.shape == (labels.num_labels, 16) and new.classifier.weight.abs().max() < 0.2
+    assert torch.equal(
+        new.mot.embeddings["text"].word_embeddings.weight, old.mot.embeddings["text"].word_embeddings.weight
+    )
+
+
+def test_scores_go_on_with_their_regressor(tmp_path):
+    old = save_checkpoint(tmp_path, names=(), num_labels=1, problem_type="regression")
+    new = go_on(tmp_path, LabelSpec("regression"), "regression")
+    assert torch.equal(new(input_ids=IDS).logits, old(input_ids=IDS).logits)
+
+
+def test_a_checkpoint_without_a_classifier_gets_one_and_the_run_says_so(tmp_path, caplog):
+    save_checkpoint(tmp_path, names=(), model_class=MoTForPreTraining)
+    model = go_on(tmp_path, LabelSpec("single_label_classification", NAMES))
+    assert "has no classifier: one for 3 classes begins anew" in caplog.text
+    assert model.config.id2label == dict(enumerate(NAMES))
+
+
+# ------------------------------------------------- all of its weights ----------------------------------------------
+
+
+def without(weights: dict) -> None:
+    del weights["mot.encoders.text.layers.0.mlp.fc1.weight"]
+
+
+def narrower(weights: dict) -> None:
+    weights["mot.encoders.text.layers.0.mlp.fc1.weight"] = torch.zeros(8, 16)
+
+
+@pytest.mark.parametrize("change, problem", [(without, "missing"), (narrower, r"of shape \(8, 16\), not \(16, 16\)")])
+def test_a_missing_or_misshapen_weight_is_an_error_that_names_it(change, problem, tmp_path):
+    save_checkpoint(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    change(weights)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"mlp.fc1.weight {problem}"):
+        go_on(tmp_path, LabelSpec("single_label_classification", NAMES))
+
+
+def test_a_head_that_is_evaluated_must_be_whole(tmp_path):
+    save_checkpoint(tmp_path, names=(), model_class=MoTForPreTraining)
+    with pytest.raises(ValueError, match="classifier.bias missing"):
+        load_model(MoTForSequenceClassification, tmp_path, read_config(tmp_path), whole=True)
+
+
+def test_another_model_is_an_error_that_says_how_to_begin_with_it(tmp_path):
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="of type 'bert'.*--text_model"):
+        read_config(tmp_path)
+
+
+def save_adapter(base, folder):
+    model = add_lora(go_on(base, LabelSpec("single_label_classification", NAMES)), 2)
+    for name, parameter in model.named_parameters():
+        if "lora" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(folder)
+    model.config.save_pretrained(folder)
+    return model.eval()
+
+
+def test_an_adapter_goes_on_merged_with_its_model(tmp_path):
+    save_checkpoint(tmp_path / "base")
+    adapter = logits_by_name(save_adapter(tmp_path / "base", tmp_path / "adapter"))
+    model = go_on(tmp_path / "adapter", LabelSpec("single_label_classification", NAMES))
+    assert isinstance(model, MoTForSequenceClassification)
+    assert logits_by_name(model) == pytest.approx(adapter, abs=1e-5)
+
+
+def test_an_adapter_whose_model_is_gone_or_that_lacks_weights_is_an_error(tmp_path):
+    save_checkpoint(tmp_path / "base")
+    save_adapter(tmp_path / "base", tmp_path / "adapter")
+    weights = load_file(tmp_path / "adapter/adapter_model.safetensors")
+    whole = dict(weights)
+    weights.pop(next(name for name in weights if "fc1.lora_A" in name))
+    save_file(weights, tmp_path / "adapter/adapter_model.safetensors")
+    labels = LabelSpec("single_label_classification", NAMES)
+    with pytest.raises(ValueError, match="lacks 1 weights, such as .*fc1.lora_A"):
+        go_on(tmp_path / "adapter", labels)
+    save_file(whole, tmp_path / "adapter/adapter_model.safetensors")
+    (tmp_path / "base").rename(tmp_path / "moved")
+    with pytest.raises(OSError, match="is an adapter of .*base, which is not there"):
+        go_on(tmp_path / "adapter", labels)
+
+
+# ------------------------------------------------- its limits and kind ---------------------------------------------
+
+
+def test_limits_are_those_of_the_checkpoint_unless_more_or_less_is_asked_for(tmp_path, caplog):
+    audio = {"num_hidden_layers": 1, "max_frames": 115}
+    save_checkpoint(tmp_path, text_config={"max_position_embeddings": 20}, audio_config=audio)
+    config, data = read_config(tmp_path), DataArguments()
+    set_limits(data, config)
+    assert (data.max_text_tokens, data.max_audio_seconds) == (20, 1.15)
+    data = DataArguments(max_text_tokens=8, max_audio_seconds=0.5)
+    set_limits(data, config)
+    assert (data.max_text_tokens, config.text_config.max_position_embeddings) == (8, 20)
+    data = DataArguments(max_text_tokens=64, max_audio_seconds=2.0)
+    set_limits(data, config)
+    assert (config.text_config.max_position_embeddings, config.audio_config.max_frames) == (64, 200)
+    assert "--max_text_tokens extends the checkpoint's `max_position_embeddings` from 20 to 64" in caplog.text
+    model, _ = load_model(MoTForSequenceClassification, tmp_path, config)
+    model(input_ids=torch.ones(1, 60, dtype=torch.long), input_features=torch.zeros(1, 190, 80))
+
+
+def test_a_table_of_positions_cannot_be_extended(tmp_path):
+    text = {"max_position_embeddings": 20, "position_embedding_type": "learned"}
+    save_checkpoint(tmp_path, text_config=text)
+    with pytest.raises(
+        ValueError, match="--max_text_tokens asks for a `max_position_embeddings` of 64, .* built for 20"
+    ):
+        set_limits(DataArguments(max_text_tokens=64), read_config(tmp_path))
+
+
+@pytest.mark.parametrize("option", ["max_text_tokens", "max_audio_seconds"])
+def test_limits_of_nothing_are_an_error_and_those_of_a_new_model_are_documented(option):
+    with pytest.raises(ValueError, match=f"--{option} is 0"):
+        set_limits(DataArguments(**{option: 0}))
+    data = DataArguments()
+    set_limits(data)
+    assert (data.max_text_tokens, data.max_audio_seconds) == (128, 30.0)
+
+
+@pytest.mark.parametrize("is_speech", [True, False])
+def test_the_kind_of_audio_is_that_of_the_checkpoint(is_speech, tmp_path):
+    own, other = ("speech", "sound") if is_speech else ("sound", "speech")
+    save_checkpoint(tmp_path, audio_config={"num_hidden_layers": 1, "mean_normalization": is_speech})
+    model = ModelArguments(model_name_or_path=str(tmp_path))
+    checkpoint_config(model, DataArguments())
+    assert model.audio_kind == own
+    with pytest.raises(ValueError, match=f"--audio_kind is {other}, but .* is one for {own}"):
+        checkpoint_config(ModelArguments(model_name_or_path=str(tmp_path), audio_kind=other), DataArguments())
+
+
+@pytest.mark.parametrize(
+    "option, value", [("size", "small"), ("tokenizer_name", "x"), ("image_size", 32), ("patch_size", 4)]
+)
+def test_options_of_a_new_model_are_refused_beside_a_checkpoint(option, value, tmp_path):
+    save_checkpoint(tmp_path)
+    model = ModelArguments(model_name_or_path=str(tmp_path), **{option: value})
+    with pytest.raises(ValueError, match=f"--{option} is for a new model"):
+        checkpoint_config(model, DataArguments())
+
+
+def test_overrides_change_the_config_of_a_checkpoint_and_ask_for_no_weights_that_it_lacks(tmp_path):
+    old = save_checkpoint(tmp_path)
+    overrides = {"drop_path_rate": 0.3, "text_config": {"max_position_embeddings": 700}}
+    config = read_config(tmp_path, overrides)
+    assert config.drop_path_rate == 0.3 and config.text_config.max_position_embeddings == 700
+    assert (
+        config.text_config.vocab_size == old.config.text_config.vocab_size and config.id2label == old.config.id2label
+    )
+    model = ModelArguments(model_name_or_path=str(tmp_path), config_overrides=json.dumps({"num_joint_layers": 1}))
+    with pytest.raises(ValueError, match="--config_overrides asks for other layers"):
+        build_model(None, DataArguments(task="classification"), LabelSpec("regression"), model)
+
+
+def test_columns_that_the_checkpoint_cannot_take_are_left_out_and_an_error_where_they_are_named(tmp_path, caplog):
+    save_checkpoint(tmp_path)
+    model, data = ModelArguments(model_name_or_path=str(tmp_path)), DataArguments()
+    checkpoint_config(model, data)
+    assert (data.text_column, data.image_column, data.video_column, data.audio_column) == (
+        None,
+        "none",
+        "none",
+        "none",
+    )
+    assert "takes text: columns of other kinds are left out" in caplog.text
+    with pytest.raises(ValueError, match="--audio_column is given, but .* takes text alone"):
+        checkpoint_config(model, DataArguments(audio_column="speech"))
+
+
+def test_a_run_does_not_overwrite_the_checkpoint_that_it_goes_on_from(tmp_path):
+    save_checkpoint(tmp_path / "first")
+    before = (tmp_path / "first/model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="would overwrite"):
+        run_finetune.main(["--model_name_or_path", str(tmp_path / "first"), "--output_dir", f"{tmp_path}/./first/"])
+    assert (tmp_path / "first/model.safetensors").read_bytes() == before
