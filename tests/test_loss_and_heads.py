@@ -47,8 +47,12 @@ HEADS = (MoTForSequenceClassification, MoTForImageClassification, MoTForAudioCla
 PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
 ARCHITECTURE_PAGE = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
 
+# One class is no problem of classes.
+CASES = [(problem, n) for problem in PROBLEMS for n in (1, 3) if (problem, n) != ("single_label_classification", 1)]
+
 every_problem = pytest.mark.parametrize("problem", PROBLEMS)
 every_number_of_labels = pytest.mark.parametrize("num_labels", [1, 3])
+every_case = pytest.mark.parametrize("problem, num_labels", CASES)
 
 
 # The loss alone
@@ -88,8 +92,7 @@ def assert_same_loss(loss, expected, logits):
     assert max_difference(gradient(loss, logits), gradient(expected, logits)) < EXACT
 
 
-@every_number_of_labels
-@every_problem
+@every_case
 def test_plain_batches_give_the_losses_of_torch_and_of_transformers(problem, num_labels):
     logits, labels = logits_and_labels(problem, num_labels)
     config = loss_config(problem, num_labels)
@@ -162,8 +165,7 @@ def test_ignored_labels_are_left_out_of_the_mean():
     assert gradient(loss, logits)[[0, 2, 3, 5]].ne(0).all()
 
 
-@every_number_of_labels
-@every_problem
+@every_case
 def test_rows_that_do_not_count_are_left_out_of_the_mean(problem, num_labels):
     logits, labels = logits_and_labels(problem, num_labels)
     rows = torch.tensor([True, False, True, True, False, True])
@@ -206,9 +208,8 @@ def test_no_row_at_all_gives_zero_and_zero_gradients(problem):
 
 
 def labels_with_gaps(problem, num_labels, gap):
-    """Labels as floating-point numbers: row 1 has none, and of several numbers row 4 has only some."""
+    """Row 1 has no label, and of several numbers row 4 has only some."""
     logits, labels = logits_and_labels(problem, num_labels)
-    labels = labels.float()
     labels[1] = gap
     if labels.dim() == 2 and num_labels > 1:
         labels[4, 0] = gap
@@ -233,13 +234,22 @@ def loss_of_rows(problem, logits, labels, regression_loss="mse"):
     return torch.stack(rows).mean()
 
 
+def gaps(cases):
+    """Each case with what stands for a missing label; among whole numbers there is no NaN."""
+    return [
+        (*case, gap)
+        for case in cases
+        for gap in (math.nan, IGNORED_LABEL)
+        if case[0] != "single_label_classification" or gap == IGNORED_LABEL
+    ]
+
+
 every_gap = pytest.mark.parametrize("gap", [math.nan, IGNORED_LABEL])
+every_case_and_gap = pytest.mark.parametrize("problem, num_labels, gap", gaps(CASES))
 
 
-@every_gap
 @pytest.mark.parametrize("regression_loss", ["mse", "l1"])
-@every_number_of_labels
-@every_problem
+@every_case_and_gap
 def test_labels_that_are_missing_are_left_out(problem, num_labels, regression_loss, gap):
     logits, labels = labels_with_gaps(problem, num_labels, gap)
     loss = classification_loss(logits, labels, loss_config(problem, num_labels, regression_loss))
@@ -259,8 +269,7 @@ def test_one_number_per_row_may_be_missing(problem, gap):
     assert_same_loss(loss, loss_of_torch(problem, logits[counted], labels[counted]), logits)
 
 
-@every_gap
-@every_problem
+@pytest.mark.parametrize("problem, gap", gaps([(problem,) for problem in PROBLEMS]))
 def test_missing_labels_and_rows_that_do_not_count_combine(problem, gap):
     logits, labels = labels_with_gaps(problem, 3, gap)
     rows = torch.tensor([True, True, False, True, True, False])
@@ -268,12 +277,10 @@ def test_missing_labels_and_rows_that_do_not_count_combine(problem, gap):
     assert_same_loss(loss, loss_of_rows(problem, logits[rows], labels[rows]), logits)
 
 
-@every_gap
-@every_number_of_labels
-@every_problem
+@every_case_and_gap
 def test_no_label_at_all_gives_zero_and_zero_gradients(problem, num_labels, gap):
     logits, labels = logits_and_labels(problem, num_labels)
-    loss = classification_loss(logits, torch.full_like(labels, gap, dtype=torch.float), loss_config(problem, 3))
+    loss = classification_loss(logits, torch.full_like(labels, gap), loss_config(problem, 3))
     assert loss.item() == 0
     assert gradient(loss, logits).eq(0).all()
 
@@ -309,10 +316,7 @@ def test_heads_share_their_parameters_and_so_their_logits(architecture):
 
 
 @pytest.mark.parametrize("head_class", HEADS)
-@pytest.mark.parametrize(
-    "problem, num_labels",
-    [(problem, n) for problem in PROBLEMS for n in (1, 3) if (problem, n) != ("single_label_classification", 1)],
-)
+@every_case
 def test_every_head_has_the_loss_of_its_problem(head_class, problem, num_labels):
     model = head(head_class, problem_type=problem, num_labels=num_labels)
     inputs = make_inputs(MODALITIES)
