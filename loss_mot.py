@@ -72,11 +72,6 @@ def check_shares(labels: torch.Tensor) -> None:
 
 def check_classes(labels: torch.Tensor, num_labels: int) -> None:
     """Raise a ValueError for labels of one class each that are no class ids."""
-    if num_labels == 1:
-        raise ValueError(
-            "single_label_classification with one output always answers the same: set `num_labels=2` for two classes, or "
-            '`problem_type="regression"` for a number.'
-        )
     if labels.is_floating_point():
         raise ValueError(
             f"`labels` has type {labels.dtype}, but classes are whole numbers: pass `labels.long()`, with {IGNORED_LABEL} "
@@ -87,7 +82,8 @@ def check_classes(labels: torch.Tensor, num_labels: int) -> None:
     if can_look_at(labels) and outside.any():
         raise ValueError(
             f"`labels` holds {labels[outside][0].item()}, but the model has {num_labels} classes: "
-            f"expected 0 to {num_labels - 1}, or {IGNORED_LABEL} for a row without a label."
+            f"expected 0 to {num_labels - 1}, or {IGNORED_LABEL} for a row without a label. (`num_labels` in the config is "
+            "the number of classes: 2 for yes and no.)"
         )
 
 

@@ -89,15 +89,16 @@ def warn_of_slow_precision(parameter: torch.Tensor) -> None:
 # What every model takes beside the arguments of its `forward`: options of the library, those of attention among them,
 # and the marks of segments that tokenizers of BERT's kind always give, of which a MoT has none.
 OPTIONS = {*TransformersKwargs.__annotations__, "use_cache", "token_type_ids"} - {"position_ids"}
-OPTIONS |= {"output_encoder_hidden_states", "output_encoder_attentions"}
+OPTIONS |= {"inputs_embeds", "output_encoder_hidden_states", "output_encoder_attentions"}
 
 
 def split_options(kwargs: dict) -> tuple[dict, dict]:
     """Keyword arguments of a forward for `encode` and for `join`; those of the attention implementation are in both."""
     for_join = ("output_hidden_states", "output_attentions")
+    for_encoders = ("inputs_embeds", "output_encoder_hidden_states", "output_encoder_attentions")
     return (
         {name: value for name, value in kwargs.items() if name not in for_join},
-        {name: value for name, value in kwargs.items() if not name.startswith("output_encoder_")},
+        {name: value for name, value in kwargs.items() if name not in for_encoders},
     )
 
 
@@ -176,14 +177,16 @@ class MoTPreTrainedModel(PreTrainedModel):
         super().__init__(config)
         if hasattr(config, "modalities"):  # that of a whole model, not of an encoder
             first = config.modalities[0]
-            self.main_input_name = EMBEDDINGS[first].input_names_of(config.modality_config(first))[0]
+            name = EMBEDDINGS[first].input_names_of(config.modality_config(first))[0]
+            if name != "input_ids":
+                self.main_input_name = name
 
     @classmethod
     def check_arguments(cls, arguments: dict) -> None:
         """Raise a ValueError for a keyword that nothing reads."""
         for name, value in arguments.items():
             if value is not None and name not in OPTIONS:
-                known = list(inspect.signature(cls.forward).parameters)[1:-1]  # without self and kwargs
+                known = [*inspect.signature(cls.forward).parameters][1:-1] + ["inputs_embeds"]  # no self, no kwargs
                 match = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean `{match[0]}`?" if match else "."
                 raise ValueError(
@@ -403,7 +406,6 @@ class MoTModel(MoTPreTrainedModel):
         image_features: torch.FloatTensor | None = None,
         pixel_times: torch.FloatTensor | None = None,
         input_features_times: torch.FloatTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTModelOutput:
         r"""
@@ -419,7 +421,7 @@ class MoTModel(MoTPreTrainedModel):
             pixel_times: with `config.time_positions`, the seconds of video frames (B, F) or features (B, L_image).
             input_features_times: likewise of audio, (B, T); mel frames without are taken to be 10 ms apart.
             inputs_embeds: (B, L_text, d of the text) in place of `input_ids`, what the word embeddings would make of
-                them; prompt tuning puts learned vectors in front.
+                them; prompt tuning puts learned vectors in front. (By keyword, as are the following.)
             output_hidden_states, output_attentions: also return those of the joint and global layers.
             output_encoder_hidden_states, output_encoder_attentions: also return those of each modality's encoder.
             kwargs: handed to the attention implementation.
@@ -442,7 +444,6 @@ class MoTModel(MoTPreTrainedModel):
             image_features=image_features,
             pixel_times=pixel_times,
             input_features_times=input_features_times,
-            inputs_embeds=inputs_embeds,
             **for_encoders,
         )
         return self.join(encoded, **for_join)
@@ -728,7 +729,6 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         input_features_times: torch.FloatTensor | None = None,
         labels: torch.Tensor | None = None,
         modality_subsets: list[tuple[str, ...]] | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTClassifierOutput:
         r"""
@@ -753,7 +753,7 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
             "image_features": image_features,
             "pixel_times": pixel_times,
             "input_features_times": input_features_times,
-            "inputs_embeds": inputs_embeds,
+            "inputs_embeds": kwargs.pop("inputs_embeds", None),
         }
         self.check_arguments(kwargs)
         if modality_subsets is not None:
@@ -853,7 +853,6 @@ class MoTForRetrieval(MoTPreTrainedModel):
         input_features_times: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         return_loss: bool | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTRetrievalOutput:
         r"""
@@ -876,7 +875,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
             "image_features": image_features,
             "pixel_times": pixel_times,
             "input_features_times": input_features_times,
-            "inputs_embeds": inputs_embeds,
+            "inputs_embeds": kwargs.pop("inputs_embeds", None),
         }
         self.check_arguments(kwargs)
         wants_loss = (self.training or labels is not None) if return_loss is None else return_loss
@@ -928,17 +927,12 @@ class MoTForRetrieval(MoTPreTrainedModel):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         text_features: torch.FloatTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTModelOutput:
         """What [`MoTModel`] says of texts, with their embeddings (B, projection_dim) as `pooler_output`."""
         self.check_alone("text", kwargs)
         return self.get_fused_features(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            text_features=text_features,
-            inputs_embeds=inputs_embeds,
-            **kwargs,
+            input_ids=input_ids, attention_mask=attention_mask, text_features=text_features, **kwargs
         )
 
     def get_image_features(
@@ -978,7 +972,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
     @staticmethod
     def check_alone(modality: str, kwargs: dict) -> None:
         """Raise a ValueError if there is an input of another modality."""
-        names = [name for e in EMBEDDINGS.values() for name in e.all_input_names()]
+        names = [name for m, e in EMBEDDINGS.items() if m != modality for name in e.all_input_names()]
         if others := [name for name in names if kwargs.get(name) is not None]:
             raise ValueError(
                 f"`get_{modality}_features` encodes {modality} alone, got `{others[0]}` too: leave it out, or mix them "
@@ -998,7 +992,6 @@ class MoTForRetrieval(MoTPreTrainedModel):
         image_features: torch.FloatTensor | None = None,
         pixel_times: torch.FloatTensor | None = None,
         input_features_times: torch.FloatTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTModelOutput:
         """
@@ -1018,7 +1011,6 @@ class MoTForRetrieval(MoTPreTrainedModel):
             image_features=image_features,
             pixel_times=pixel_times,
             input_features_times=input_features_times,
-            inputs_embeds=inputs_embeds,
             **for_encoders,
         )
         output = self.mot.join(encoded, **for_join)
@@ -1139,7 +1131,6 @@ class MoTForPreTraining(MoTPreTrainedModel):
         image_labels: torch.FloatTensor | None = None,
         audio_labels: torch.FloatTensor | None = None,
         return_loss: bool | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTPreTrainingOutput:
         r"""
@@ -1167,7 +1158,7 @@ class MoTForPreTraining(MoTPreTrainedModel):
             "image_features": image_features,
             "pixel_times": pixel_times,
             "input_features_times": input_features_times,
-            "inputs_embeds": inputs_embeds,
+            "inputs_embeds": kwargs.pop("inputs_embeds", None),
         }
         self.check_arguments(kwargs)
         labels = {"text": text_labels, "image": image_labels, "audio": audio_labels}
@@ -1298,7 +1289,6 @@ class MoTForMaskedLM(MoTPreTrainedModel):
         pixel_times: torch.FloatTensor | None = None,
         input_features_times: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTMaskedLMOutput:
         r"""
@@ -1308,7 +1298,7 @@ class MoTForMaskedLM(MoTPreTrainedModel):
             labels: (B, L_text) the words to predict, -100 for none.
         """
         self.check_arguments(kwargs)
-        if input_ids is None and inputs_embeds is None:
+        if input_ids is None and kwargs.get("inputs_embeds") is None:
             raise ValueError("`MoTForMaskedLM` predicts words, so it needs `input_ids`.")
         output = self.mot(
             input_ids=input_ids,
@@ -1320,7 +1310,6 @@ class MoTForMaskedLM(MoTPreTrainedModel):
             image_features=image_features,
             pixel_times=pixel_times,
             input_features_times=input_features_times,
-            inputs_embeds=inputs_embeds,
             **kwargs,
         )
         logits = self.prediction_heads["text"](own_tokens(self.config, output, "text"))

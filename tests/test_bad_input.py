@@ -392,10 +392,11 @@ def test_multi_label_labels_beyond_zero_and_one():
 
 
 def test_classes_of_one_output():
+    with pytest.raises(CONFIG_ERRORS, match="num_labels=2"):
+        tiny_config(num_labels=1, problem_type="single_label_classification")
     classifier = build(MoTForSequenceClassification, tiny_config(num_labels=1))
-    classifier.config.problem_type = "single_label_classification"
-    call = lambda: classifier(**inputs_for(("text",)), labels=torch.tensor([0, 0, 0]))  # noqa: E731
-    assert_refused(call, "single_label_classification", "num_labels=2", "regression")
+    classifier.config.problem_type = "single_label_classification"  # too late for the config to refuse
+    assert_refused(lambda: classifier(**inputs_for(("text",)), labels=torch.tensor([0, 1, 0])), "labels", "num_labels")
 
 
 def test_one_output_is_a_number_before_any_label_was_seen():

@@ -34,6 +34,8 @@ from mot import (
     MoTConfig,
     MoTForAudioClassification,
     MoTForImageClassification,
+    MoTForPreTraining,
+    MoTForRetrieval,
     MoTForSequenceClassification,
     MoTModel,
 )
@@ -554,3 +556,27 @@ def test_documented_sizes_are_the_real_ones(size):
     assert len(layers) == 1
     widths = [config.hidden_size, config.num_attention_heads, config.intermediate_size, *layers]
     assert documented_sizes().get(size) == [*widths, sum(parameter.numel() for parameter in model.parameters())]
+
+
+# What generic code reads of a model
+
+
+@pytest.mark.parametrize(
+    "fields, name",
+    [
+        ({}, "input_ids"),
+        ({"image_config": None}, "input_ids"),
+        ({"text_config": None}, "pixel_values"),
+        ({"text_config": None, "image_config": None}, "input_features"),
+        ({"features": True}, "text_features"),
+        ({"features": True, "text_config": None}, "image_features"),
+    ],
+)
+@pytest.mark.parametrize("head_class", [MoTModel, MoTForSequenceClassification, MoTForRetrieval, MoTForPreTraining])
+def test_the_main_input_is_one_that_the_model_takes(head_class, fields, name):
+    """By it the Trainer counts tokens and floating-point operations."""
+    model = head_class(tiny_config(**fields))
+    assert model.main_input_name == name
+    inputs = make_inputs(model.config.modalities, features="features" in fields)
+    assert model.estimate_tokens(inputs) == inputs[name].numel()
+    assert model.floating_point_ops(inputs) > 0

@@ -322,6 +322,16 @@ def test_embedded_words_say_what_their_ids_say(head_class):
         assert max_difference(answer_of(model, embedded), answer_of(model, inputs)) < EXACT
 
 
+def test_embedded_words_are_text_alone_in_retrieval():
+    model, inputs = model_of(MoTForRetrieval), make_inputs(("text",))
+    with torch.no_grad():
+        embeds = model.get_input_embeddings()(inputs["input_ids"])
+        found = model.get_text_features(inputs_embeds=embeds, attention_mask=inputs["attention_mask"])
+        assert max_difference(found.pooler_output, model.get_text_features(**inputs).pooler_output) < EXACT
+        with pytest.raises(ValueError, match="inputs_embeds"):
+            model.get_image_features(**make_inputs(("image",)), inputs_embeds=embeds)
+
+
 def test_prompts_in_front_of_the_text_are_tuned():
     model = build(MoTForSequenceClassification, tiny_config(num_labels=3))
     sizes = {"num_layers": 2, "num_attention_heads": 4, "token_dim": 32, "num_virtual_tokens": 2}
