@@ -578,5 +578,4 @@ def test_the_main_input_is_one_that_the_model_takes(head_class, fields, name):
     model = head_class(tiny_config(**fields))
     assert model.main_input_name == name
     inputs = make_inputs(model.config.modalities, features="features" in fields)
-    assert model.estimate_tokens(inputs) == inputs[name].numel()
-    assert model.floating_point_ops(inputs) > 0
+    assert Trainer.floating_point_ops(SimpleNamespace(model=model), inputs) > 0

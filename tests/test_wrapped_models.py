@@ -128,6 +128,19 @@ def test_any_part_may_lie_on_disk(head_class, tmp_path):
             assert max_difference(answer_of(moved, inputs), expected) < EXACT
 
 
+def test_times_stay_precise_in_half_precision():
+    """In bfloat16 neighbouring moments of a long clip would fall together."""
+    model = model_of(MoTModel, "early fusion", time_positions=True, audio_config={"max_frames": 3000}).to(
+        torch.bfloat16
+    )
+    embeddings = model.embeddings["audio"]
+    frames = torch.randn(1, 2900, 6, dtype=torch.bfloat16)
+    times = embeddings.fill_times(frames, None, torch.arange(2900)[None] * 0.01)
+    positions = embeddings.positions(1450, None, frames.device, times[:, ::2])
+    assert times.dtype == torch.float32 and positions.dtype == torch.float32
+    assert torch.unique(positions[0], dim=0).shape[0] == 1450
+
+
 def test_a_model_on_the_meta_device_says_what_shapes_it_gives():
     config = tiny_config(num_labels=3)
     with torch.device("meta"):
