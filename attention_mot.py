@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import logging
 from transformers.utils.generic import is_flash_attention_requested
 from transformers.utils.import_utils import is_tracing
 
@@ -28,6 +29,8 @@ from .sparse_attention_mot import (
     block_sparse_mask,
     send,
 )
+
+logger = logging.get_logger(__name__)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Attention of equally long rows
@@ -59,6 +62,7 @@ def multi_head_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None = None,
+    implementation: str | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
@@ -67,13 +71,15 @@ def multi_head_attention(
     Args:
         query, key, value: (B, L, d).
         attention_mask: what that implementation takes.
+        implementation: another one, for this call.
         kwargs: handed to it.
 
     Returns:
         (B, L, d), and the weights (B, H, L, L) if the implementation forms them.
     """
     config = module.config
-    interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager_attention_forward)
+    implementation = implementation or config._attn_implementation
+    interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
     heads = (config.num_attention_heads, query.shape[-1] // config.num_attention_heads)
     query, key, value = (tokens.unflatten(-1, heads).transpose(1, 2) for tokens in (query, key, value))
     dropout = config.attention_dropout if module.training else 0.0
@@ -83,13 +89,26 @@ def multi_head_attention(
     return output.flatten(2), weights  # (B, L, H, D) -> (B, L, d)
 
 
+def seen_by_all(mask: torch.Tensor) -> torch.Tensor:
+    """A softmax over nothing is NaN: in a row without any token, whose output nobody reads, all may attend to all."""
+    return mask | ~mask.any(dim=1, keepdim=True)
+
+
 def attention_mask_for(config, hidden_states: torch.Tensor, mask: torch.Tensor | None):
     """The mask that the config's attention implementation takes: every token may attend to every real token."""
     if mask is None:
         return None
-    # A softmax over nothing is NaN: in a row without any token, whose output nobody reads, all may attend to all.
-    mask = mask | ~mask.any(dim=1, keepdim=True)
-    return create_bidirectional_mask(config=config, inputs_embeds=hidden_states, attention_mask=mask)
+    return create_bidirectional_mask(config=config, inputs_embeds=hidden_states, attention_mask=seen_by_all(mask))
+
+
+def warn_of_weights(config) -> None:
+    """Warn, once, of attention weights under an implementation that is fast because it never forms them."""
+    if config._attn_implementation not in (None, "eager") and not torch.compiler.is_compiling():
+        logger.warning_once(
+            f'`attn_implementation="{config._attn_implementation}"` never forms attention weights: calls that ask for '
+            "them are computed with padding and their softmax written out, which takes more time, and memory that "
+            "grows with the square of the length."
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -186,6 +205,22 @@ class PaddedTokens(Movable):
         """(B, L, d) -> parts (B, L_m, d)."""
         parts = hidden_states.split(self.lengths, dim=1)
         return [part.contiguous() for part in parts]  # which is how linear layers are fastest
+
+
+class WrittenOut(PaddedTokens):
+    """Padded tokens whose attention is written out, and so forms its weights, whatever the model's implementation."""
+
+    @classmethod
+    def of(cls, mask: torch.Tensor | None, hidden_states: torch.Tensor, lengths: tuple[int, ...] = ()) -> "WrittenOut":
+        """The layout of tokens with `mask` (B, L), to be added to scores of the type of `hidden_states`."""
+        if mask is None:
+            return cls(lengths=lengths)
+        hidden = ~seen_by_all(mask)[:, None, None]  # (B, 1, 1, L)
+        scores = hidden_states.new_zeros(hidden.shape).masked_fill(hidden, torch.finfo(hidden_states.dtype).min)
+        return cls(mask, scores, lengths)
+
+    def attend(self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **kwargs):
+        return super().attend(module, query, key, value, **(kwargs | {"implementation": "eager"}))
 
 
 class PackedTokens(Movable):

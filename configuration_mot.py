@@ -39,6 +39,20 @@ def _warn_of_near_misses(config: PreTrainedConfig, unknown: dict) -> None:
             )
 
 
+# What the library keeps in a config under names of this kind; any other `..._config` would be that of a modality.
+LIBRARY_CONFIGS = ("quantization_config", "compression_config", "generation_config")
+
+
+def _check_modality_names(unknown: dict) -> None:
+    """A config of a modality that the model does not have would be lost, and with it the modality."""
+    known = [f"{m}_config" for m in MODALITIES]
+    for key in unknown:
+        if key.endswith("_config") and key not in LIBRARY_CONFIGS:
+            match = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
+            hint = f"; did you mean `{match[0]}`?" if match else ""
+            raise ValueError(f"MoTConfig has no `{key}`{hint} Its modalities are those of {', '.join(known)}.")
+
+
 def _check_heads(owner: str, hidden_size: int | None, num_attention_heads: int | None) -> None:
     if hidden_size and num_attention_heads and hidden_size % num_attention_heads:
         raise ValueError(
@@ -422,6 +436,7 @@ class MoTConfig(PreTrainedConfig):
     audio_config: MoTAudioConfig | dict | None = field(default_factory=dict)
 
     def __post_init__(self, **kwargs):
+        _check_modality_names(kwargs)
         _warn_of_near_misses(self, kwargs)
         if self.sparse_attention is not None:
             self.sparse_attention = _complete_sparse_attention(self.sparse_attention)
@@ -456,6 +471,33 @@ class MoTConfig(PreTrainedConfig):
     def modality_config(self, modality: str) -> MoTModalityConfig | None:
         """The sub-config of `"text"`, `"image"` or `"audio"`; None where the model lacks it."""
         return getattr(self, f"{modality}_config")
+
+    @property
+    def vocab_size(self) -> int:
+        """That of the text, under the name by which peft sees that words were added."""
+        if self.text_config is None:
+            raise AttributeError("A model without text has no `vocab_size`.")
+        return self.text_config.vocab_size
+
+    @vocab_size.setter
+    def vocab_size(self, value: int):
+        if self.text_config is None:
+            raise AttributeError("A model without text has no `vocab_size`.")
+        self.text_config.vocab_size = value
+
+    # The library allows `output_attentions` with eager attention alone; here any implementation gives weights.
+
+    @property
+    def output_attentions(self) -> bool:
+        """Whether every call returns the attention weights of the joint and global layers."""
+        return self._output_attentions
+
+    @output_attentions.setter
+    def output_attentions(self, value: bool):
+        self._output_attentions = value
+
+    def validate_output_attentions(self):
+        pass
 
     @property
     def num_hidden_layers(self) -> int:

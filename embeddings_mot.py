@@ -127,6 +127,7 @@ class MoTEmbeddings(nn.Module):
     features_name: str
     mask_name: str
     times_name: str | None = None
+    embeds_name: str | None = None  # what takes the place of raw input once it is embedded
     length_field: str  # the config field that limits a sequence
 
     def __init__(self, config: MoTModalityConfig, max_length: int):
@@ -150,10 +151,23 @@ class MoTEmbeddings(nn.Module):
     def has_grid(self) -> bool:
         return False
 
+    @classmethod
+    def all_input_names(cls) -> tuple[str, ...]:
+        """The arguments through which models take the modality, each of them another form of it."""
+        return tuple(dict.fromkeys(name for name in (cls.raw_name, cls.features_name, cls.embeds_name) if name))
+
+    @classmethod
+    def input_names_of(cls, config: MoTModalityConfig) -> tuple[str, ...]:
+        """Those of a model with this config, one of which a batch may have; the usual one first."""
+        if not config.takes_raw_input:
+            return (cls.features_name,)
+        has_embeds = cls.embeds_name is not None and config.backbone_config is None
+        return (cls.raw_name, cls.embeds_name) if has_embeds else (cls.raw_name,)
+
     @property
     def input_name(self) -> str:
         """The argument through which this model takes the modality."""
-        return self.raw_name if self.config.takes_raw_input else self.features_name
+        return self.input_names_of(self.config)[0]
 
     def set_backbone(self, backbone: nn.Module) -> None:
         """Put a model in front, frozen if the config says so."""
@@ -174,11 +188,13 @@ class MoTEmbeddings(nn.Module):
         return self
 
     def through_backbone(
-        self, inputs: torch.Tensor, mask: torch.Tensor | None
+        self, inputs: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Raw input as ready features: the last hidden state of the backbone, (B, N, feature_size), and its mask (B, N).
+        Raw input as ready features: the last hidden state of the backbone, (B, N, feature_size), and its mask (B, N);
+        `dtype` is what the model computes in.
         """
+        inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_backbone):
             return self.run_backbone(inputs, mask)
 
@@ -195,7 +211,8 @@ class MoTEmbeddings(nn.Module):
         Args:
             inputs: raw input, or ready features (B, N, feature_size).
             mask: which inputs are real; None means all.
-            modality_embedding: E_mod, (1, d).
+            modality_embedding: E_mod, (1, d). Its type is what the model computes in, and what inputs are cast to: that
+                of a layer's own weights may be the bytes into which a quantisation packs them.
             times: what `fill_times` returned; positions are then seconds, not counts.
             hidden: (B, N) bool, tokens of which nothing may be seen, and
             mask_token: (d,) what takes their place.
@@ -204,7 +221,7 @@ class MoTEmbeddings(nn.Module):
             The tokens (B, L, d), of which `token_mask` says which are real; L is N and the cls and register tokens.
         """
         embed = self.embed_raw if self.config.feature_size is None else self.embed_features
-        tokens, positions = embed(inputs, mask, times, hidden)
+        tokens, positions = embed(inputs, mask, modality_embedding.dtype, times, hidden)
         if hidden is not None:
             tokens = torch.where(hidden[..., None], mask_token.to(tokens.dtype), tokens)
         hidden_states = tokens + (positions.to(tokens.dtype) + modality_embedding)
@@ -225,9 +242,11 @@ class MoTEmbeddings(nn.Module):
             return mask
         return torch.cat([mask.any(dim=1, keepdim=True).expand(-1, number), mask], dim=1)
 
-    def embed_features(self, features: torch.Tensor, mask: torch.Tensor | None, times=None, hidden=None):
+    def embed_features(
+        self, features: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None
+    ):
         mask = self.check_features(features, mask)
-        tokens = self.projection(blank(features, mask).to(self.projection.weight.dtype))
+        tokens = self.projection(blank(features, mask).to(dtype))
         return tokens, self.positions(features.shape[1], mask, features.device, times)
 
     def check_features(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
@@ -246,11 +265,11 @@ class MoTEmbeddings(nn.Module):
         self.check_length(length)
         if times is not None:
             return sinusoids_at(blank(times, mask) * POSITIONS_PER_SECOND, self.config.hidden_size)
+        counts = torch.arange(length, device=device)[None] if mask is None else count_before(mask)
         if self.config.position_embedding_type == "learned":
-            table = self.position_embeddings.weight[:length]
-        else:
-            table = sinusoids(length, self.config.hidden_size, device).to(next(self.parameters()).dtype)
-        return table[None] if mask is None else F.embedding(count_before(mask), table)
+            return self.position_embeddings(counts)
+        table = sinusoids(length, self.config.hidden_size, device)
+        return table[None] if mask is None else F.embedding(counts, table)
 
     def check_length(self, length: int) -> None:
         limit = getattr(self.config, self.length_field)
@@ -289,20 +308,20 @@ class MoTEmbeddings(nn.Module):
         mask = self.check_features(inputs, mask)
         return inputs.float() if mask is None else inputs.float().masked_fill(~mask[..., None], torch.nan)
 
-    def stand_in(self) -> torch.Tensor:
+    def stand_in(self, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
         """An input of one row that becomes one token: what a batch without this modality trains on (see `encode`)."""
-        reference = next(self.parameters())
         if hasattr(self, "backbone") and not self.config.freeze_backbone:
-            return self.through_backbone(self.raw_stand_in(reference), None)[0][:, :1]
+            return self.through_backbone(self.raw_stand_in(device), None, dtype)[0][:, :1]
         if self.config.feature_size is not None:
-            return reference.new_zeros(1, 1, self.config.feature_size)
-        return self.raw_stand_in(reference)
+            return torch.zeros(1, 1, self.config.feature_size, device=device)
+        return self.raw_stand_in(device)
 
 
 class MoTTextEmbeddings(MoTEmbeddings):
-    """Token ids (B, L) or text features (B, L, feature_size)."""
+    """Token ids (B, L), what the word embeddings make of them (B, L, d), or text features (B, L, feature_size)."""
 
     raw_name, features_name, mask_name = "input_ids", "text_features", "attention_mask"
+    embeds_name = "inputs_embeds"
     length_field = "max_position_embeddings"
 
     def __init__(self, config: MoTTextConfig):
@@ -311,6 +330,8 @@ class MoTTextEmbeddings(MoTEmbeddings):
             self.word_embeddings = unit_scale(nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id))
 
     def raw_mask(self, input_ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        if self.is_embedded(input_ids):
+            return as_mask(mask, tuple(input_ids.shape[:2]), self.mask_name)
         if input_ids.ndim != 2 or input_ids.is_floating_point():
             raise ValueError(
                 f"`input_ids` has shape {tuple(input_ids.shape)} and type {input_ids.dtype}, "
@@ -318,12 +339,27 @@ class MoTTextEmbeddings(MoTEmbeddings):
             )
         return as_mask(mask, tuple(input_ids.shape), self.mask_name)
 
-    def embed_raw(self, input_ids: torch.Tensor, mask: torch.Tensor | None, times=None, hidden=None):
+    def embed_raw(
+        self, input_ids: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None
+    ):
         mask = self.raw_mask(input_ids, mask)
+        positions = self.positions(input_ids.shape[1], mask, input_ids.device)
+        if self.is_embedded(input_ids):
+            return blank(input_ids, mask).to(dtype), positions
         if mask is not None:
             input_ids = input_ids.masked_fill(~mask, self.config.pad_token_id or 0)
         self.check_ids(input_ids)
-        return self.word_embeddings(input_ids), self.positions(input_ids.shape[1], mask, input_ids.device)
+        return self.word_embeddings(input_ids), positions
+
+    def is_embedded(self, values: torch.Tensor) -> bool:
+        return values.is_floating_point() and values.ndim == 3 and values.shape[-1] == self.config.hidden_size
+
+    def check_embeds(self, values: torch.Tensor) -> None:
+        if not self.is_embedded(values):
+            raise ValueError(
+                f"`{self.embeds_name}` has shape {tuple(values.shape)} and type {values.dtype}, expected floats of shape "
+                f"(batch, length, {self.config.hidden_size})."
+            )
 
     def run_backbone(self, input_ids: torch.Tensor, mask: torch.Tensor | None):
         mask = self.raw_mask(input_ids, mask)
@@ -337,7 +373,7 @@ class MoTTextEmbeddings(MoTEmbeddings):
         # Looking at values waits for an accelerator, so there the embedding's own assertion must do.
         if input_ids.device.type != "cpu" or torch.compiler.is_compiling():
             return
-        vocab_size = self.word_embeddings.num_embeddings
+        vocab_size = self.config.vocab_size
         outside = input_ids[(input_ids < 0) | (input_ids >= vocab_size)]
         if len(outside):
             raise ValueError(
@@ -345,8 +381,8 @@ class MoTTextEmbeddings(MoTEmbeddings):
                 "is this the model's own tokenizer?"
             )
 
-    def raw_stand_in(self, reference: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(1, 1, dtype=torch.long, device=reference.device)
+    def raw_stand_in(self, device: torch.device) -> torch.Tensor:
+        return torch.zeros(1, 1, dtype=torch.long, device=device)
 
 
 class MoTImageEmbeddings(MoTEmbeddings):
@@ -386,9 +422,11 @@ class MoTImageEmbeddings(MoTEmbeddings):
         if self.config.position_embedding_type == "learned":
             super().check_length(length)
 
-    def embed_raw(self, pixel_values: torch.Tensor, mask: torch.Tensor | None, times=None, hidden=None):
+    def embed_raw(
+        self, pixel_values: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None
+    ):
         pixels, mask = self.as_frames(pixel_values, mask)
-        pixels = pixels.to(self.projection.weight.dtype)
+        pixels = pixels.to(dtype)
         if hidden is not None:
             pixels = self.hide_patches(pixels, hidden)
         batch_size, num_frames = pixels.shape[:2]
@@ -494,11 +532,11 @@ class MoTImageEmbeddings(MoTEmbeddings):
             return self.position_embeddings[0]
         return resize_grid(self.position_embeddings, rows, columns, self.config.position_interpolation)
 
-    def raw_stand_in(self, reference: torch.Tensor) -> torch.Tensor:
+    def raw_stand_in(self, device: torch.device) -> torch.Tensor:
         side = self.config.patch_size
         if self.config.backbone_config is not None:
             side = getattr(self.config.backbone_config, "image_size", 64)
-        return reference.new_zeros(1, self.config.num_channels, side, side)
+        return torch.zeros(1, self.config.num_channels, side, side, device=device)
 
 
 class MoTAudioEmbeddings(MoTEmbeddings):
@@ -520,12 +558,12 @@ class MoTAudioEmbeddings(MoTEmbeddings):
             width, padding = config.hidden_size, (kernel_size - 1) // 2
             self.conv2 = unit_scale(nn.Conv1d(width, width, kernel_size, stride, padding))
 
-    def embed_raw(self, frames: torch.Tensor, mask: torch.Tensor | None, times=None, hidden=None):
+    def embed_raw(self, frames: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None):
         stride = self.config.stem_stride
         if hidden is not None:
             hidden = hidden.repeat_interleave(stride, dim=1)[:, : frames.shape[1]]  # (B, T)
         frames, mask, times = self.as_clip(frames, mask, times, hidden)
-        frames = frames.to(next(self.parameters()).dtype)
+        frames = frames.to(dtype)
         tokens = self.embed_linear(frames) if self.config.stem == "linear" else self.embed_conv(frames, mask)
         times = None if times is None else times[:, ::stride]  # a token has the time of its first frame
         return tokens, self.positions(tokens.shape[1], self.first_frames(mask), tokens.device, times)
@@ -642,15 +680,15 @@ class MoTAudioEmbeddings(MoTEmbeddings):
             return count_before(mask) * SECONDS_PER_FRAME
         return (torch.arange(frames.shape[1], device=frames.device) * SECONDS_PER_FRAME).expand(frames.shape[0], -1)
 
-    def raw_stand_in(self, reference: torch.Tensor) -> torch.Tensor:
+    def raw_stand_in(self, device: torch.device) -> torch.Tensor:
         if self.config.backbone_config is None:
-            return reference.new_zeros(1, 1, self.config.num_mel_bins)
+            return torch.zeros(1, 1, self.config.num_mel_bins, device=device)
         backbone = self.config.backbone_config
         bins = getattr(backbone, "num_mel_bins", 1)  # none: it reads waveforms
         frames = getattr(backbone, "max_length", None) if bins > 1 else 16_000
         if backbone.model_type in CHANNELS_FIRST:
             frames = 2 * backbone.max_source_positions
-        return reference.new_zeros(1, frames, bins)
+        return torch.zeros(1, frames, bins, device=device)
 
 
 EMBEDDINGS = {"text": MoTTextEmbeddings, "image": MoTImageEmbeddings, "audio": MoTAudioEmbeddings}

@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.activations import ACT2FN
 
+from .layers_mot import MoTVectors
+
 
 def pool(hidden_states: torch.Tensor, mask: torch.Tensor, use_cls_token: bool, num_registers: int = 0) -> torch.Tensor:
     """
@@ -137,7 +139,7 @@ class MoTEarlyFusion(MoTFusion):
     def __init__(self, config):
         super().__init__(config)
         width = config.hidden_size
-        self.missing = nn.ParameterDict({m: nn.Parameter(torch.zeros(1, width)) for m in config.modalities})
+        self.missing = MoTVectors(dict.fromkeys(config.modalities, (1, width)))
         self.projection = nn.Linear(len(config.modalities) * width, width)
         self.layernorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.activation = ACT2FN[config.hidden_act]
@@ -146,9 +148,9 @@ class MoTEarlyFusion(MoTFusion):
         pooled = self.pooled(hidden_states, masks)
         batch_size = next(iter(pooled.values())).shape[0]
         vectors = [
-            torch.where(masks[m].any(dim=1, keepdim=True), pooled[m], self.missing[m].to(pooled[m].dtype))
+            torch.where(masks[m].any(dim=1, keepdim=True), pooled[m], self.missing(m).to(pooled[m].dtype))
             if m in pooled
-            else self.missing[m].expand(batch_size, -1)
+            else self.missing(m).expand(batch_size, -1)
             for m in self.modalities
         ]
         return self.activation(self.layernorm(self.projection(torch.cat(vectors, dim=1))))

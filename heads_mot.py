@@ -54,6 +54,10 @@ class MoTContrastive(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(self.pairs)))  # of the sigmoid loss
         self.stand_in = None  # what cached gradients compute in place of the losses, see `gradient_cache_mot.py`
 
+    def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The log scale and the bias of each pair; the methods below read them through here."""
+        return self.log_scale, self.bias
+
     def embed(self, pooled: torch.Tensor, has: dict[str, torch.Tensor]) -> Embeddings:
         """
         Fused vectors (B, d) to embeddings (B, projection_dim) of length 1: by the head of the only modality that a row
@@ -70,8 +74,9 @@ class MoTContrastive(nn.Module):
 
     def logits(self, first: torch.Tensor, second: torch.Tensor, pair: int) -> torch.Tensor:
         """Scaled similarities (N, M) of embeddings (N, d) and (M, d)."""
-        logits = clamped(self.log_scale[pair]).exp() * (first @ second.T)
-        return logits + self.bias[pair] if self.config.contrastive_loss == "sigmoid" else logits
+        log_scale, bias = self()
+        logits = clamped(log_scale[pair]).exp() * (first @ second.T)
+        return logits + bias[pair] if self.config.contrastive_loss == "sigmoid" else logits
 
     def losses(
         self,
@@ -89,7 +94,7 @@ class MoTContrastive(nn.Module):
             flags = [m in given for m in self.config.modalities]
             embeddings, flags, labels = gather_batch(embeddings, flags, labels)
             given = tuple(m for m, flag in zip(self.config.modalities, flags) if flag)
-        losses = {}
+        losses, (log_scale, bias) = {}, self()
         for i, (first, second) in enumerate(self.pairs):
             same = first == second
             if same and self.config.contrastive_positives != "label":
@@ -99,15 +104,16 @@ class MoTContrastive(nn.Module):
             arguments = (labels, self.config.contrastive_positives, same)
             sides = (embeddings[first], embeddings[second])
             if self.config.contrastive_loss == "sigmoid":
-                loss = sigmoid_loss(*sides, self.log_scale[i], self.bias[i], *arguments)
+                loss = sigmoid_loss(*sides, log_scale[i], bias[i], *arguments)
             else:
-                loss = contrastive_loss(*sides, self.log_scale[i], *arguments)
+                loss = contrastive_loss(*sides, log_scale[i], *arguments)
             losses[pair_name(first, second)] = loss
         return losses
 
     def mean(self, losses: dict[str, torch.Tensor], embeddings: dict[tuple[str, ...], Embeddings]) -> torch.Tensor:
         """The mean loss, 0 if there is none; all embeddings, scales and biases take part, some of them times zero."""
-        zero = 0.0 * (self.log_scale.sum() + self.bias.sum() + sum(side.vectors.sum() for side in embeddings.values()))
+        log_scale, bias = self()
+        zero = 0.0 * (log_scale.sum() + bias.sum() + sum(side.vectors.sum() for side in embeddings.values()))
         return sum(losses.values()) / max(len(losses), 1) + zero
 
 

@@ -19,6 +19,22 @@ from .sparse_attention_mot import BlockSparsity
 Layout = PaddedTokens | PackedTokens
 
 
+class MoTVectors(nn.Module):
+    """
+    Learned vectors, one for each modality, of `shapes`. As every parameter they are read in the `forward` of the module
+    that owns them and nowhere else, for there it is that whatever moves, splits or adapts a model puts them in place.
+    (torch's own ParameterDict has none.)
+    """
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]]):
+        super().__init__()
+        for modality, shape in sorted(shapes.items()):  # by name, an order that saved optimizers rely on
+            self.register_parameter(modality, nn.Parameter(torch.zeros(shape)))
+
+    def forward(self, modality: str) -> torch.Tensor:
+        return getattr(self, modality)
+
+
 class MoTAttention(nn.Module):
     """The four projections of a multi-head attention; who attends to whom is the layer's business."""
 

@@ -26,10 +26,14 @@ UNCOUNTED = torch.finfo(torch.float32).min  # the logit of a pair that does not 
 
 
 def problem_type_of(labels: torch.Tensor, num_labels: int) -> str:
-    """The kind of problem that labels speak of, by transformers' rule: one output regresses, integers classify."""
+    """
+    The kind of problem that labels speak of, by transformers' rule: one output regresses, whole numbers are classes; a
+    number for each output, or any float, marks several classes at once.
+    """
     if num_labels == 1:
         return "regression"
-    return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+    is_multi_label = labels.is_floating_point() or labels.shape[1:] == (num_labels,)
+    return "multi_label_classification" if is_multi_label else "single_label_classification"
 
 
 def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str) -> None:
@@ -40,15 +44,46 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str) 
     else:
         expected = ((batch_size, num_labels),)
     if tuple(labels.shape) not in expected:
-        raise ValueError(f"`labels` has shape {tuple(labels.shape)}; {problem_type} expects {expected[0]}.")
-    # Looking at values waits for an accelerator, so there the loss' own assertion must do.
-    if problem_type != "single_label_classification" or labels.device.type != "cpu" or torch.compiler.is_compiling():
-        return
+        raise ValueError(
+            f"`labels` has shape {tuple(labels.shape)} and type {labels.dtype}; {problem_type} with {num_labels} outputs "
+            f"expects {expected[0]}. (Classes are whole numbers ({batch_size},); numbers to be predicted need "
+            '`problem_type="regression"` in the config.)'
+        )
+    if problem_type == "single_label_classification":
+        check_classes(labels, num_labels)
+    elif problem_type == "multi_label_classification":
+        check_shares(labels)
+
+
+def can_look_at(labels: torch.Tensor) -> bool:
+    """Looking at values waits for an accelerator, so there the loss' own assertion must do."""
+    return labels.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def check_shares(labels: torch.Tensor) -> None:
+    """Raise a ValueError for labels of many classes that are no zeros, ones or shares of one."""
+    outside = ((labels < 0) | (labels > 1)) & (labels != IGNORED_LABEL)  # NaN is on neither side
+    if can_look_at(labels) and outside.any():
+        raise ValueError(
+            f"`labels` holds {labels[outside][0].item()}; multi_label_classification expects numbers from 0 to 1, or "
+            f'{IGNORED_LABEL} where a label is missing. Numbers to be predicted need `problem_type="regression"`.'
+        )
+
+
+def check_classes(labels: torch.Tensor, num_labels: int) -> None:
+    """Raise a ValueError for labels of one class each that are no class ids."""
+    if labels.is_floating_point():
+        raise ValueError(
+            f"`labels` has type {labels.dtype}, but classes are whole numbers: pass `labels.long()`, with {IGNORED_LABEL} "
+            'for a row without a label, or set `problem_type="regression"` in the config if they are numbers to be '
+            "predicted."
+        )
     outside = (labels != IGNORED_LABEL) & ((labels < 0) | (labels >= num_labels))
-    if outside.any():
+    if can_look_at(labels) and outside.any():
         raise ValueError(
             f"`labels` holds {labels[outside][0].item()}, but the model has {num_labels} classes: "
-            f"expected 0 to {num_labels - 1}, or {IGNORED_LABEL} for a row without a label."
+            f"expected 0 to {num_labels - 1}, or {IGNORED_LABEL} for a row without a label. (`num_labels` in the config is "
+            "the number of classes: 2 for yes and no.)"
         )
 
 
@@ -57,12 +92,12 @@ def classification_loss(
 ) -> torch.Tensor:
     """
     Cross-entropy, binary cross-entropy or a regression loss, as `config.problem_type` says; where it says nothing, the
-    labels decide, and it is set.
+    labels decide, and it is set once they are found to fit.
 
     Args:
         logits: (B, num_labels).
-        labels: (B,) class ids; (B, num_labels) zeros and ones; or (B,) or (B, num_labels) numbers. -100 and NaN are
-            left out.
+        labels: (B,) class ids; (B, num_labels) numbers from 0 to 1; or (B,) or (B, num_labels) numbers. -100 and NaN
+            are left out.
         config: has `problem_type`, `regression_loss` and `regression_std`, the unit that the loss of a regression counts
             in.
         rows: (B,) bool, the rows that count; all by default.
@@ -70,13 +105,12 @@ def classification_loss(
     Returns:
         A scalar: the mean over the rows that count, 0 if there is none.
     """
-    if config.problem_type is None:  # kept, as transformers' own losses do: pipelines answer by it
-        config.problem_type = problem_type_of(labels, logits.shape[-1])
-    problem_type = config.problem_type
+    problem_type = config.problem_type or problem_type_of(labels, logits.shape[-1])
     check_labels(labels, logits, problem_type)
+    config.problem_type = problem_type  # kept, as transformers' own losses do: pipelines answer by it
     logits, labels = logits.float(), labels.to(logits.device)
     if problem_type == "single_label_classification":
-        labels = labels.reshape(-1).nan_to_num(IGNORED_LABEL).long()
+        labels = labels.reshape(-1).long()
         losses = F.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED_LABEL)  # (B,)
         counted = labels != IGNORED_LABEL
     else:

@@ -9,6 +9,8 @@ the modalities: masks say which tokens are real, and what is not real never reac
 Shapes: B rows, L tokens, d width, H heads, D width of a head, F frames of a video, T frames of audio.
 """
 
+import difflib
+import inspect
 import itertools
 import json
 import math
@@ -26,12 +28,20 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple, logging
 from transformers.utils.hub import cached_file
 
-from .attention_mot import PackedTokens, PaddedTokens, attention_mask_for, can_pack
+from .attention_mot import PackedTokens, PaddedTokens, WrittenOut, attention_mask_for, can_pack, warn_of_weights
 from .configuration_mot import MODALITIES, MoTConfig, MoTModalityConfig
 from .embeddings_mot import EMBEDDINGS, MoTEmbeddings, MoTImageEmbeddings, MoTTextEmbeddings, blank
 from .fusion_mot import FUSIONS, MoTAttentionFusion
 from .heads_mot import MoTContrastive, draw_hidden, prediction_head
-from .layers_mot import Layout, MoTEncoderLayer, MoTGlobalLayer, MoTJointLayer, drop_path_rates, run_layers
+from .layers_mot import (
+    Layout,
+    MoTEncoderLayer,
+    MoTGlobalLayer,
+    MoTJointLayer,
+    MoTVectors,
+    drop_path_rates,
+    run_layers,
+)
 from .loss_mot import (
     Embeddings,
     classification_loss,
@@ -76,12 +86,19 @@ def warn_of_slow_precision(parameter: torch.Tensor) -> None:
         )
 
 
+# What every model takes beside the arguments of its `forward`: options of the library, those of attention among them,
+# and the marks of segments that tokenizers of BERT's kind always give, of which a MoT has none.
+OPTIONS = {*TransformersKwargs.__annotations__, "use_cache", "token_type_ids"} - {"position_ids"}
+OPTIONS |= {"inputs_embeds", "output_encoder_hidden_states", "output_encoder_attentions"}
+
+
 def split_options(kwargs: dict) -> tuple[dict, dict]:
     """Keyword arguments of a forward for `encode` and for `join`; those of the attention implementation are in both."""
     for_join = ("output_hidden_states", "output_attentions")
+    for_encoders = ("inputs_embeds", "output_encoder_hidden_states", "output_encoder_attentions")
     return (
         {name: value for name, value in kwargs.items() if name not in for_join},
-        {name: value for name, value in kwargs.items() if not name.startswith("output_encoder_")},
+        {name: value for name, value in kwargs.items() if name not in for_encoders},
     )
 
 
@@ -137,8 +154,8 @@ class MoTPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, std=module.initial_std)
             if getattr(module, "padding_idx", None) is not None:
                 init.zeros_(module.weight[module.padding_idx])
-        if isinstance(module, nn.ParameterDict):  # the modality embeddings, and other vectors of each modality
-            for parameter in module.values():
+        if isinstance(module, MoTVectors):
+            for parameter in module.parameters():
                 init.normal_(parameter, std=std)
         if isinstance(module, MoTAttentionFusion):
             init.normal_(module.query, std=std)
@@ -155,6 +172,32 @@ class MoTPreTrainedModel(PreTrainedModel):
             place, time = module.fixed_positions(module.config.num_frames, grid, grid)
             init.copy_(module.position_embeddings, place[None])
             init.copy_(module.frame_position_embeddings, time)
+
+    def __init__(self, config: MoTConfig | MoTModalityConfig):
+        super().__init__(config)
+        if hasattr(config, "modalities"):  # that of a whole model, not of an encoder
+            first = config.modalities[0]
+            name = EMBEDDINGS[first].input_names_of(config.modality_config(first))[0]
+            if name != "input_ids":
+                self.main_input_name = name
+
+    @classmethod
+    def check_arguments(cls, arguments: dict) -> None:
+        """Raise a ValueError for a keyword that nothing reads."""
+        for name, value in arguments.items():
+            if value is not None and name not in OPTIONS:
+                known = [*inspect.signature(cls.forward).parameters][1:-1] + ["inputs_embeds"]  # no self, no kwargs
+                match = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean `{match[0]}`?" if match else "."
+                raise ValueError(
+                    f"{cls.__name__} has no argument `{name}`{hint} It takes {', '.join(known)}; `MoTProcessor` makes "
+                    "its inputs of text, pictures, videos and sound."
+                )
+
+    def activation_checkpointing_enable(self, *args, **kwargs):
+        super().activation_checkpointing_enable(*args, **kwargs)
+        if self.main_input_name != "input_ids":  # where the library itself does not
+            self.enable_input_require_grads()
 
     def enable_input_require_grads(self):
         """
@@ -323,9 +366,7 @@ class MoTModel(MoTPreTrainedModel):
         super().__init__(config)
         configs = {m: config.modality_config(m) for m in config.modalities}
         self.embeddings = nn.ModuleDict({m: EMBEDDINGS[m](c) for m, c in configs.items()})
-        self.modality_embeddings = nn.ParameterDict(
-            {m: nn.Parameter(torch.zeros(1, c.hidden_size)) for m, c in configs.items()}
-        )
+        self.modality_embeddings = MoTVectors({m: (1, c.hidden_size) for m, c in configs.items()})
         self.encoders = nn.ModuleDict({m: MoTEncoder(c, config.hidden_size) for m, c in configs.items()})
         rates = drop_path_rates(config.drop_path_rate, config.num_joint_layers)
         self.joint_layers = nn.ModuleList([MoTJointLayer(config, i, rate) for i, rate in enumerate(rates)])
@@ -340,11 +381,17 @@ class MoTModel(MoTPreTrainedModel):
 
     def set_input_embeddings(self, value: nn.Module):
         self._text_embeddings().word_embeddings = value
+        self.config.text_config.vocab_size = getattr(value, "num_embeddings", self.config.text_config.vocab_size)
 
     def _text_embeddings(self) -> MoTTextEmbeddings:
         if "text" not in self.embeddings or self.config.text_config.feature_size is not None:
             raise NotImplementedError("This model takes no token ids, so it has no word embeddings.")
-        return self.embeddings["text"]
+        return self.bare_embeddings("text")
+
+    def bare_embeddings(self, modality: str) -> MoTEmbeddings:
+        """The embeddings of a modality for all that reads none of their own parameters, without an adapter around them."""
+        embeddings = self.embeddings[modality]
+        return embeddings.get_base_layer() if hasattr(embeddings, "get_base_layer") else embeddings
 
     @can_return_tuple
     def forward(
@@ -373,6 +420,8 @@ class MoTModel(MoTPreTrainedModel):
             image_features: (B, L_image, feature_size) in place of `pixel_values`, likewise.
             pixel_times: with `config.time_positions`, the seconds of video frames (B, F) or features (B, L_image).
             input_features_times: likewise of audio, (B, T); mel frames without are taken to be 10 ms apart.
+            inputs_embeds: (B, L_text, d of the text) in place of `input_ids`, what the word embeddings would make of
+                them; prompt tuning puts learned vectors in front. (By keyword, as are the following.)
             output_hidden_states, output_attentions: also return those of the joint and global layers.
             output_encoder_hidden_states, output_encoder_attentions: also return those of each modality's encoder.
             kwargs: handed to the attention implementation.
@@ -421,22 +470,20 @@ class MoTModel(MoTPreTrainedModel):
         gradient (zero where unused), and every process of a distributed run makes the same calls, so that none waits
         for another for ever.
         """
-        if output_encoder_attentions:
-            for modality in self.config.modalities:
-                self.check_attention_weights(self.config.modality_config(modality))
+        vectors = {m: self.modality_embeddings(m) for m in self.config.modalities}
         if not torch.compiler.is_compiling():
-            warn_of_slow_precision(self.modality_embeddings[self.config.modalities[0]])
+            warn_of_slow_precision(next(iter(vectors.values())))
         inputs, arguments = self.collect_inputs(arguments, equal_rows)
         for m, (values, mask, times) in inputs.items():
             if self.config.modality_config(m).backbone_config is not None:
-                inputs[m] = (*self.embeddings[m].through_backbone(values, mask), times)
-        masks = {m: self.embeddings[m].token_mask(values, mask) for m, (values, mask, _) in inputs.items()}
-        lengths = self.count_tokens(inputs, masks)
+                inputs[m] = (*self.bare_embeddings(m).through_backbone(values, mask, vectors[m].dtype), times)
+        masks = {m: self.bare_embeddings(m).token_mask(values, mask) for m, (values, mask, _) in inputs.items()}
+        lengths = None if output_encoder_attentions else self.count_tokens(inputs, masks)
         encoded = EncodedModalities(tuple(inputs), next(iter(inputs.values()))[0].shape[0], lengths is not None)
         for m in self.config.modalities if self.training or stand_ins else inputs:
             hidden_tokens, mask_token = (hidden or {}).get(m, (None, None))
             if m not in inputs:
-                self.encode_stand_in(encoded, m, hidden_tokens, mask_token, **arguments)
+                self.encode_stand_in(encoded, m, vectors[m], hidden_tokens, mask_token, **arguments)
                 continue
             layout, rows = PaddedTokens(), None
             if lengths and m in lengths:
@@ -444,10 +491,13 @@ class MoTModel(MoTPreTrainedModel):
             values, mask, times, hidden_tokens = (
                 value if value is None or rows is None else value[rows] for value in (*inputs[m], hidden_tokens)
             )
-            tokens = self.embeddings[m](values, mask, self.modality_embeddings[m], times, hidden_tokens, mask_token)
+            tokens = self.embeddings[m](values, mask, vectors[m], times, hidden_tokens, mask_token)
             if lengths is not None and masks[m] is None and self.encoders[m].is_sparse(tokens.shape[1]):
                 layout = PackedTokens.full(layout, tokens.shape[:2])
-            if lengths is None and masks[m] is not None:
+            if output_encoder_attentions:
+                warn_of_weights(self.encoders[m].config)
+                layout = WrittenOut.of(masks[m], tokens)
+            elif lengths is None and masks[m] is not None:
                 layout = PaddedTokens(masks[m], attention_mask_for(self.encoders[m].config, tokens, masks[m]))
             encoded.masks[m] = tokens.new_ones(tokens.shape[:2], dtype=torch.bool) if masks[m] is None else masks[m]
             encoded.layouts[m] = layout
@@ -489,15 +539,16 @@ class MoTModel(MoTPreTrainedModel):
         self,
         encoded: EncodedModalities,
         modality: str,
+        vector: torch.Tensor,
         hidden: torch.Tensor | None,
         mask_token: torch.Tensor | None,
         **arguments,
     ) -> None:
         """One token of a modality that the batch lacks goes through its embedding and encoder, and is absent."""
-        embeddings, encoder = self.embeddings[modality], self.encoders[modality]
         hidden = None if hidden is None else torch.ones_like(hidden[:1, :1])
-        tokens = embeddings(embeddings.stand_in(), None, self.modality_embeddings[modality], None, hidden, mask_token)
-        tokens, _, _ = encoder(tokens, **arguments)
+        stand_in = self.bare_embeddings(modality).stand_in(vector.device, vector.dtype)
+        tokens = self.embeddings[modality](stand_in, None, vector, None, hidden, mask_token)
+        tokens, _, _ = self.encoders[modality](tokens, **arguments)
         encoded.stand_ins[modality] = tokens[:, :1]
         mask = torch.zeros(encoded.batch_size, 1, dtype=torch.bool, device=tokens.device)
         encoded.masks[modality] = mask
@@ -512,7 +563,7 @@ class MoTModel(MoTPreTrainedModel):
         """Each given modality's input, mask and times, checked against the config; and the arguments left over."""
         arguments, inputs = dict(arguments), {}
         for modality, embeddings in EMBEDDINGS.items():
-            names = dict.fromkeys([embeddings.raw_name, embeddings.features_name])
+            names = embeddings.all_input_names()
             given = {name: value for name in names if (value := arguments.pop(name, None)) is not None}
             mask = arguments.pop(embeddings.mask_name, None)
             times = arguments.pop(embeddings.times_name, None)
@@ -523,14 +574,18 @@ class MoTModel(MoTPreTrainedModel):
                     f"`{next(iter(given))}` was given, but this model has no {modality}: its modalities are "
                     f"{', '.join(self.config.modalities)}."
                 )
-            expected = self.embeddings[modality].input_name
-            if list(given) != [expected]:
-                size = self.config.modality_config(modality).feature_size
+            config = self.config.modality_config(modality)
+            (name, values), *others = given.items()
+            expected = embeddings.input_names_of(config)
+            if others or name not in expected:
                 raise ValueError(
-                    f"This model takes {modality} as `{expected}` (`{modality}_config.feature_size` is {size}), got "
+                    f"This model takes {modality} as {' or '.join(f'`{name}`' for name in expected)} "
+                    f"(`{modality}_config.feature_size` is {config.feature_size}), got "
                     f"{' and '.join(f'`{name}`' for name in given)}."
                 )
-            inputs[modality] = (given[expected], mask, self.times_of(modality, given[expected], mask, times))
+            if name == embeddings.embeds_name:
+                self.bare_embeddings(modality).check_embeds(values)
+            inputs[modality] = (values, mask, self.times_of(modality, values, mask, times))
         self.check_arguments(arguments)
         self.check_batch(inputs, equal_rows)
         return inputs, arguments
@@ -539,23 +594,16 @@ class MoTModel(MoTPreTrainedModel):
         self, modality: str, values: torch.Tensor, mask: torch.Tensor | None, times: torch.Tensor | None
     ) -> torch.Tensor | None:
         if self.config.time_positions:
-            return self.embeddings[modality].fill_times(values, mask, times)
+            return self.bare_embeddings(modality).fill_times(values, mask, times)
         if times is not None:
             raise ValueError(
-                f"`{self.embeddings[modality].times_name}` was given, but this model counts tokens: build it with "
+                f"`{EMBEDDINGS[modality].times_name}` was given, but this model counts tokens: build it with "
                 "`time_positions=True`, or leave them out."
             )
         return None
 
-    def check_arguments(self, arguments: dict) -> None:
-        """Other arguments go to the attention implementation, but one that is named like an input is a mistake."""
-        inputs = [name for e in EMBEDDINGS.values() for name in (e.raw_name, e.features_name, e.mask_name)]
-        for name in arguments:
-            if name.endswith(("_features", "_mask", "_values", "_subset", "_subsets", "_times")):
-                raise ValueError(f"Unknown argument `{name}`; the inputs are {', '.join(dict.fromkeys(inputs))}.")
-
     def check_batch(self, inputs: dict[str, tuple], equal_rows: bool) -> None:
-        names = {modality: self.embeddings[modality].input_name for modality in self.config.modalities}
+        names = {modality: self.bare_embeddings(modality).input_name for modality in self.config.modalities}
         if not inputs:
             raise ValueError(f"Give at least one modality: {', '.join(f'`{name}`' for name in names.values())}.")
         sizes = {names[modality]: values.shape[0] for modality, (values, *_) in inputs.items()}
@@ -583,13 +631,11 @@ class MoTModel(MoTPreTrainedModel):
         """
         keep_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         keep_weights = self.config.output_attentions if output_attentions is None else output_attentions
-        if keep_weights:
-            self.check_attention_weights(self.config)
         present = [m for m in encoded.hidden_states if m in (encoded.given if modalities is None else modalities)]
         unseen = [m for m in encoded.hidden_states if m not in present or m in encoded.stand_ins]
         unseen = unseen if self.training else []
         stand_ins = torch.cat([encoded.one_token(m) for m in unseen], dim=1) if unseen else None
-        tokens, layout, parts = self.lay_out(encoded, present)
+        tokens, layout, parts = (self.write_out if keep_weights else self.lay_out)(encoded, present)
 
         keep = {"keep_states": keep_states, "keep_weights": keep_weights, **kwargs}
         hidden_states = layout.by_row(tokens)
@@ -635,13 +681,16 @@ class MoTModel(MoTPreTrainedModel):
         lengths = tuple(part.shape[1] for part in tokens)
         return tokens, PaddedTokens(mask, attention_mask, lengths), dict(zip(modalities, layouts))
 
-    @staticmethod
-    def check_attention_weights(config: MoTConfig | MoTModalityConfig) -> None:
-        if config._attn_implementation != "eager":
-            raise ValueError(
-                f'`attn_implementation="{config._attn_implementation}"` never forms attention weights: load the '
-                'model with `attn_implementation="eager"`, or call `model.set_attn_implementation("eager")` first.'
-            )
+    def write_out(
+        self, encoded: EncodedModalities, modalities: list[str]
+    ) -> tuple[list[torch.Tensor], Layout, dict[str, Layout]]:
+        """As `lay_out`, but padded, with attention that forms its weights."""
+        warn_of_weights(self.config)
+        masks = {m: encoded.masks[m] for m in modalities}
+        tokens = [encoded.layouts[m].unpack(encoded.hidden_states[m]) for m in modalities]
+        lengths = tuple(part.shape[1] for part in tokens)
+        layout = WrittenOut.of(torch.cat(list(masks.values()), dim=1), tokens[0], lengths)
+        return tokens, layout, {m: PaddedTokens(mask) for m, mask in masks.items()}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -657,6 +706,8 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
 
     def __init__(self, config: MoTConfig):
         super().__init__(config)
+        if config.num_labels == 1 and config.problem_type is None:
+            config.problem_type = "regression"  # pipelines answer by it: one output is a number, not a probability
         self.num_labels = config.num_labels
         self.mot = MoTModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
@@ -684,8 +735,9 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         Inputs are those of [`MoTModel`]. Beyond them:
 
         Args:
-            labels: (B,) class ids; (B, num_labels) zeros and ones for multi-label classification; (B,) or
-                (B, num_labels) numbers for regression. What is -100 or NaN has no label and does not count.
+            labels: (B,) whole numbers, class ids; (B, num_labels) zeros and ones for multi-label classification; (B,) or
+                (B, num_labels) numbers for regression. What is -100, or NaN among numbers, has no label and does not
+                count. (B, 1) is as good as (B,).
             modality_subsets: answer from each of these subsets, for example `[("text",), ("text", "audio")]`: the
                 encoders run once and the joint part once for each. The loss is the mean of the subsets' losses, each
                 over the rows that have any of the subset's modalities.
@@ -701,7 +753,9 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
             "image_features": image_features,
             "pixel_times": pixel_times,
             "input_features_times": input_features_times,
+            "inputs_embeds": kwargs.pop("inputs_embeds", None),
         }
+        self.check_arguments(kwargs)
         if modality_subsets is not None:
             return self.forward_subsets(inputs, labels, modality_subsets, **kwargs)
         outputs = self.mot(**inputs, **kwargs)
@@ -842,7 +896,9 @@ class MoTForRetrieval(MoTPreTrainedModel):
             "image_features": image_features,
             "pixel_times": pixel_times,
             "input_features_times": input_features_times,
+            "inputs_embeds": kwargs.pop("inputs_embeds", None),
         }
+        self.check_arguments(kwargs)
         wants_loss = (self.training or labels is not None) if return_loss is None else return_loss
         for_encoders, for_join = split_options(kwargs)
         encoded = self.mot.encode(**inputs, **for_encoders, equal_rows=wants_loss)
@@ -937,7 +993,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
     @staticmethod
     def check_alone(modality: str, kwargs: dict) -> None:
         """Raise a ValueError if there is an input of another modality."""
-        names = [name for e in EMBEDDINGS.values() for name in (e.raw_name, e.features_name)]
+        names = [name for m, e in EMBEDDINGS.items() if m != modality for name in e.all_input_names()]
         if others := [name for name in names if kwargs.get(name) is not None]:
             raise ValueError(
                 f"`get_{modality}_features` encodes {modality} alone, got `{others[0]}` too: leave it out, or mix them "
@@ -1064,7 +1120,7 @@ class MoTForPreTraining(MoTPreTrainedModel):
         self.prediction_heads = nn.ModuleDict({m: prediction_head(config, m) for m in predicted})
         # Words are hidden in `input_ids`, by the id of [MASK]; all else by a learned token.
         widths = {m: config.modality_config(m).hidden_size for m in predicted if not self.takes_ids(m)}
-        self.mask_tokens = nn.ParameterDict({m: nn.Parameter(torch.zeros(width)) for m, width in widths.items()})
+        self.mask_tokens = MoTVectors({m: (width,) for m, width in widths.items()})
         if self.weights["contrastive"] and len(config.modalities) > 1:
             self.contrastive = MoTContrastive(config)
         self.post_init()
@@ -1123,7 +1179,9 @@ class MoTForPreTraining(MoTPreTrainedModel):
             "image_features": image_features,
             "pixel_times": pixel_times,
             "input_features_times": input_features_times,
+            "inputs_embeds": kwargs.pop("inputs_embeds", None),
         }
+        self.check_arguments(kwargs)
         labels = {"text": text_labels, "image": image_labels, "audio": audio_labels}
         labels = {m: value for m, value in labels.items() if value is not None}
         wants_loss = (self.training or bool(labels)) if return_loss is None else return_loss
@@ -1161,17 +1219,18 @@ class MoTForPreTraining(MoTPreTrainedModel):
         targets, hidden = {}, {}
         for m in self.prediction_heads if hide else ():
             if m in labels and m not in given:
-                raise ValueError(f"`{m}_labels` was given without `{self.mot.embeddings[m].input_name}`.")
-            if m not in self.mask_tokens:
+                raise ValueError(f"`{m}_labels` was given without `{self.mot.bare_embeddings(m).input_name}`.")
+            if self.takes_ids(m):
                 targets |= {m: labels[m]} if m in labels else {}
                 continue
-            tokens = torch.zeros(1, 1, dtype=torch.bool, device=self.mask_tokens[m].device)
+            mask_token = self.mask_tokens(m)
+            tokens = torch.zeros(1, 1, dtype=torch.bool, device=mask_token.device)
             if m in given:
                 values, mask, _ = given[m]
                 targets[m] = self.targets_of(m, labels.get(m, values), values, mask)
                 real = targets[m].isfinite().any(dim=-1)  # (B, N)
                 tokens = torch.zeros_like(real) if m in labels else self.draw(m, real)
-            hidden[m] = (tokens, self.mask_tokens[m])
+            hidden[m] = (tokens, mask_token)
         return targets, hidden
 
     def targets_of(
@@ -1179,10 +1238,10 @@ class MoTForPreTraining(MoTPreTrainedModel):
     ) -> torch.Tensor:
         if labels.shape != values.shape:
             raise ValueError(
-                f"`{m}_labels` has shape {tuple(labels.shape)}, expected that of `{self.mot.embeddings[m].input_name}`, "
+                f"`{m}_labels` has shape {tuple(labels.shape)}, expected that of `{self.mot.bare_embeddings(m).input_name}`, "
                 f"{tuple(values.shape)}."
             )
-        targets = self.mot.embeddings[m].targets(labels, mask)
+        targets = self.mot.bare_embeddings(m).targets(labels, mask)
         is_pixels = m == "image" and self.config.image_config.feature_size is None
         return normalize_patches(targets) if is_pixels else targets
 
@@ -1196,7 +1255,7 @@ class MoTForPreTraining(MoTPreTrainedModel):
     def reconstruction_losses(self, predictions: dict, targets: dict, labels: dict, hidden: dict) -> dict:
         losses = {}
         for m, target in targets.items():
-            if m not in self.mask_tokens:
+            if self.takes_ids(m):
                 losses[m] = token_loss(predictions[m], target)
             else:
                 counted = None if m in labels else hidden[m][0]
@@ -1259,7 +1318,8 @@ class MoTForMaskedLM(MoTPreTrainedModel):
         Args:
             labels: (B, L_text) the words to predict, -100 for none.
         """
-        if input_ids is None:
+        self.check_arguments(kwargs)
+        if input_ids is None and kwargs.get("inputs_embeds") is None:
             raise ValueError("`MoTForMaskedLM` predicts words, so it needs `input_ids`.")
         output = self.mot(
             input_ids=input_ids,

@@ -306,7 +306,6 @@ def predict_rows(arguments: list[str]) -> None:
         write_predictions(output, predict(trainer, encoded), config, bad_rows(bad, split))
     finally:
         bad.unlink(missing_ok=True)
-    labels = labels_of(config) if needs_labels(data.task) else None
 
 
 def one_line(command, arguments: list[str]):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from .attention_mot import PaddedTokens, eager_attention_forward
+from .attention_mot import PaddedTokens, WrittenOut
 from .attribution_mot import Contributions, inference, model_inputs
 from .configuration_mot import MoTConfig
 from .embeddings_mot import EMBEDDINGS, SECONDS_PER_FRAME
@@ -89,27 +89,12 @@ class AttentionMaps:
             raise ValueError(f"Row {row} has no token of any modality, so there is nothing to show.")
 
 
-class WrittenOut(PaddedTokens):
-    """Padded tokens whose attention is written out, and so forms its weights, whatever the model's implementation."""
-
-    def attend(self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **kwargs):
-        attention_mask, sparsity = self.attention_mask, module.block_sparsity
-        if sparsity is not None and sparsity.applies_to(self.lengths):
-            attention_mask = self.sparse_mask(query, sparsity)
-        heads = (module.config.num_attention_heads, -1)
-        query, key, value = (tokens.unflatten(-1, heads).transpose(1, 2) for tokens in (query, key, value))
-        scaling = query.shape[-1] ** -0.5
-        output, weights = eager_attention_forward(module, query, key, value, attention_mask, scaling)
-        return output.flatten(2), weights
-
-
 def layer_weights(
     layer: nn.Module, hidden_states: torch.Tensor, masks: dict[str, torch.Tensor], joint: bool
 ) -> torch.Tensor:
     """(B, H, L, L) of a layer that was given these states (B, L, d); zero where the query or the key is absent."""
     mask = torch.cat(list(masks.values()), dim=1)
-    hidden_keys = hidden_states.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(hidden_states.dtype).min)
-    layout = WrittenOut(mask, hidden_keys[:, None, None], tuple(part.shape[1] for part in masks.values()))
+    layout = WrittenOut.of(mask, hidden_states, tuple(part.shape[1] for part in masks.values()))
     parts = ({m: PaddedTokens(part) for m, part in masks.items()},) if joint else ()
     _, weights = layer(hidden_states, layout, *parts)
     return weights.float().masked_fill(~(mask[:, None, :, None] & mask[:, None, None, :]), 0)

@@ -25,7 +25,16 @@ from helpers import (
 )
 from huggingface_hub.errors import StrictDataclassError
 
-from mot import MoTConfig, MoTForSequenceClassification, MoTImageConfig, MoTModel, modeling_mot
+from mot import (
+    MoTConfig,
+    MoTForMaskedLM,
+    MoTForPreTraining,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    MoTImageConfig,
+    MoTModel,
+    modeling_mot,
+)
 
 BATCH_SIZE = 3
 NUM_LABELS = 4
@@ -239,6 +248,89 @@ def test_an_unknown_kind_of_times(clock_model):
     assert_refused(lambda: clock_model(**inputs_for(("text",)), audio_times=torch.zeros(3, 11)), "audio_times")
 
 
+# Keywords that nothing reads
+
+
+EVERY_CLASS = (MoTModel, MoTForSequenceClassification, MoTForRetrieval, MoTForPreTraining, MoTForMaskedLM)
+every_class = pytest.mark.parametrize("model_class", EVERY_CLASS)
+
+
+@pytest.mark.parametrize(
+    "name, nearest",
+    [
+        ("pixel_value", "pixel_values"),
+        ("pixel_values_videos", "pixel_values"),
+        ("input_feature", "input_features"),
+        ("input_id", "input_ids"),
+        ("attention_masks", "attention_mask"),
+        ("input_embeds", "inputs_embeds"),
+        ("images", None),
+        ("audio", None),
+        ("position_ids", None),
+        ("favourite_colour", None),
+    ],
+)
+@every_class
+def test_an_unknown_keyword_beside_known_ones_is_refused_with_the_nearest(model_class, name, nearest):
+    model = build(model_class, tiny_config())
+    inputs = inputs_for(("text",))
+    hint = f"did you mean `{nearest}`?" if nearest else "It takes input_ids"
+    assert_refused(lambda: model(**inputs, **{name: torch.zeros(BATCH_SIZE, 3)}), f"`{name}`", hint)
+
+
+@pytest.mark.parametrize(
+    "model_class, name, nearest",
+    [
+        (MoTForSequenceClassification, "label", "labels"),
+        (MoTForSequenceClassification, "modality_subset", "modality_subsets"),
+        (MoTForRetrieval, "returns_loss", "return_loss"),
+        (MoTForPreTraining, "image_label", "image_labels"),
+    ],
+)
+def test_the_nearest_keyword_is_one_of_that_head(model_class, name, nearest):
+    model = build(model_class, tiny_config())
+    assert_refused(lambda: model(**inputs_for(("text",)), **{name: 1}), f"`{name}`", f"`{nearest}`")
+
+
+@pytest.mark.parametrize("method", ["get_text_features", "get_fused_features"])
+def test_features_of_retrieval_take_no_unknown_keyword(method):
+    model = build(MoTForRetrieval, tiny_config())
+    assert_refused(lambda: getattr(model, method)(**inputs_for(("text",)), pixel_value=1), "pixel_value")
+
+
+def test_labels_are_no_argument_of_a_model_without_a_head(model):
+    assert_refused(lambda: model(**inputs_for(("text",)), labels=torch.zeros(BATCH_SIZE)), "labels")
+
+
+@every_class
+def test_options_of_the_library_and_empty_arguments_pass(model_class):
+    model = build(model_class, tiny_config())
+    inputs = inputs_for(("text", "image"))
+    options = {"output_attentions": False, "output_hidden_states": False, "return_dict": True, "use_cache": False}
+    options |= {"num_items_in_batch": torch.tensor(3), "token_type_ids": torch.zeros_like(inputs["input_ids"])}
+    plain, optional = run(model, inputs), run(model, inputs, **options, inputs_embeds=None, position_ids=None)
+    for name, value in plain.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, optional[name]), name
+
+
+def test_embedded_words_and_ids_exclude_each_other(model):
+    inputs = inputs_for(("text",))
+    assert_refused(lambda: model(**inputs, inputs_embeds=torch.zeros(BATCH_SIZE, 7, 32)), "input_ids", "inputs_embeds")
+
+
+@pytest.mark.parametrize("shape", [(BATCH_SIZE, 7, 31), (BATCH_SIZE, 7)])
+def test_embedded_words_of_the_wrong_shape(model, shape):
+    assert_refused(lambda: model(inputs_embeds=torch.zeros(shape)), "inputs_embeds", numbers=(*shape, 32))
+
+
+def test_embedded_words_for_a_model_of_features(feature_model):
+    assert_refused(lambda: feature_model(inputs_embeds=torch.zeros(3, 7, 32)), "text_features", "inputs_embeds")
+
+
+# The labels
+
+
 def classify(labels, **fields):
     fields = {"num_labels": NUM_LABELS} | fields
     classifier = build(MoTForSequenceClassification, tiny_config(**fields))
@@ -271,6 +363,56 @@ def test_multi_label_labels_of_the_wrong_shape(shape):
 def test_regression_labels_of_the_wrong_shape(num_labels, shape):
     call = classify(torch.zeros(shape), problem_type="regression", num_labels=num_labels)
     assert_refused(call, "labels", numbers=(*shape, BATCH_SIZE))
+
+
+@pytest.mark.parametrize("labels", [[0.7, 1.2, 2.9], [0.0, 1.0, 2.0], [0.0, float("nan"), 2.0]])
+def test_floats_are_no_classes(labels):
+    """Cut to whole numbers, 0.7 would be class 0."""
+    call = classify(torch.tensor(labels), problem_type="single_label_classification")
+    assert_refused(call, "labels", "torch.float32", "regression", "-100")
+
+
+@pytest.mark.parametrize("shape", [(BATCH_SIZE,), (BATCH_SIZE, 1)])
+def test_one_class_per_row_has_one_loss_in_either_shape(shape):
+    labels = torch.tensor([0, 3, 1])
+    expected = classify(labels)().loss
+    assert torch.equal(classify(labels.reshape(shape))().loss, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float32])
+def test_a_mark_for_each_class_is_multi_label_of_any_type(dtype):
+    labels = torch.eye(NUM_LABELS)[:BATCH_SIZE]
+    expected = classify(labels, problem_type="multi_label_classification")().loss
+    assert torch.equal(classify(labels.to(dtype))().loss, expected)
+
+
+def test_multi_label_labels_beyond_zero_and_one():
+    labels = torch.tensor([[0.0, 1.0, 3.5, 0.0]] * BATCH_SIZE)
+    assert_refused(classify(labels), "labels", "3.5", "regression")
+
+
+def test_classes_of_one_output():
+    with pytest.raises(CONFIG_ERRORS, match="num_labels=2"):
+        tiny_config(num_labels=1, problem_type="single_label_classification")
+    classifier = build(MoTForSequenceClassification, tiny_config(num_labels=1))
+    classifier.config.problem_type = "single_label_classification"  # too late for the config to refuse
+    assert_refused(lambda: classifier(**inputs_for(("text",)), labels=torch.tensor([0, 1, 0])), "labels", "num_labels")
+
+
+def test_one_output_is_a_number_before_any_label_was_seen():
+    """Or transformers' pipelines would take it for a probability."""
+    assert build(MoTForSequenceClassification, tiny_config(num_labels=1)).config.problem_type == "regression"
+    kept = build(MoTForSequenceClassification, tiny_config(num_labels=1, problem_type="multi_label_classification"))
+    assert kept.config.problem_type == "multi_label_classification"
+
+
+@pytest.mark.parametrize("labels", [torch.rand(BATCH_SIZE), torch.tensor([0, 1]), torch.tensor([0, 99, 1])])
+def test_a_refused_call_leaves_the_problem_open(labels):
+    classifier = build(MoTForSequenceClassification, tiny_config(num_labels=NUM_LABELS))
+    assert_refused(lambda: classifier(**inputs_for(("text",)), labels=labels), "labels")
+    assert classifier.config.problem_type is None
+    classifier(**inputs_for(("text",)), labels=torch.tensor([0, 1, 2]))
+    assert classifier.config.problem_type == "single_label_classification"
 
 
 @pytest.mark.parametrize("shape", [(BATCH_SIZE,), (BATCH_SIZE, 1)])
@@ -379,6 +521,28 @@ def test_known_keys_and_far_ones_do_not_warn(caplog, tmp_path):
     config.save_pretrained(tmp_path)
     MoTConfig.from_pretrained(tmp_path)
     assert "did you mean" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "key, nearest", [("depth_config", None), ("images_config", "image_config"), ("vision_config", None)]
+)
+def test_a_config_of_an_unknown_modality_is_refused(key, nearest):
+    with pytest.raises(CONFIG_ERRORS, match=f"`{key}`") as caught:
+        MoTConfig(**{key: {"patch_size": 4}})
+    assert f"did you mean `{nearest}`" in str(caught.value) if nearest else "audio_config" in str(caught.value)
+
+
+def test_configs_that_the_library_keeps_are_legal(tmp_path):
+    loaded = round_trip(MoTConfig.of_size("tiny", quantization_config={"quant_method": "torchao"}), tmp_path)
+    assert loaded.quantization_config == {"quant_method": "torchao"}
+
+
+def test_the_vocabulary_of_a_config_is_that_of_its_text():
+    config = tiny_config()
+    assert config.vocab_size == config.text_config.vocab_size == VOCAB_SIZE
+    config.vocab_size = 60
+    assert config.text_config.vocab_size == 60
+    assert not hasattr(tiny_config(text_config=None), "vocab_size")
 
 
 def round_trip(config, folder):

@@ -127,7 +127,6 @@ class ModelTester:
     hidden_size = 32
     num_attention_heads = 4
     is_training = True
-    attn_implementation = None
     sequence_classification_class = MoTForSequenceClassification
 
     def __init__(self, config_fields, make_inputs, seq_length):
@@ -145,10 +144,7 @@ class ModelTester:
             changes = fields.get(name, {})
             fields[name] = None if changes is None else {"num_hidden_layers": 1} | tower | changes
         widths = {"hidden_size": self.hidden_size, "num_attention_heads": self.num_attention_heads}
-        config = MoTConfig(**widths, intermediate_size=37, projection_dim=16, **fields)
-        if self.attn_implementation is not None:
-            config._attn_implementation = self.attn_implementation
-        return config
+        return MoTConfig(**widths, intermediate_size=37, projection_dim=16, **fields)
 
     def prepare_config_and_inputs_for_common(self):
         return self.get_config(), self.make_inputs()
@@ -178,12 +174,6 @@ class ModelTests(ListedSkips, ModelTesterMixin):
     make_inputs = None
     seq_length = None  # tokens of the joint sequence
     main_input_name = "input_ids"
-    cannot_apply = {
-        "test_eager_matches_sdpa_inference_24_fp32_pad_left_output_attentions": (
-            "asks a model with sdpa for attention weights, which MoT refuses with a ValueError"
-        ),
-    }
-
     # Or the test is skipped wherever the copyright line of the configuration does not say 2023 or later.
     test_can_init_all_missing_weights_before_2023 = True
 
@@ -197,11 +187,6 @@ class ModelTests(ListedSkips, ModelTesterMixin):
         for patcher in patches:
             patcher.start()
             self.addCleanup(patcher.stop)
-
-    def test_model_outputs_equivalence(self):
-        """With eager attention, since the test asks for attention weights and MoT refuses that under sdpa."""
-        self.model_tester.attn_implementation = "eager"
-        super().test_model_outputs_equivalence()
 
 
 class TestTextAlone(ModelTests, unittest.TestCase):

@@ -16,11 +16,13 @@ from helpers import (
     make_inputs,
     max_difference,
     real_row,
+    run,
     subset_name,
     tiny_config,
     without,
 )
 from reference import reference_forward
+from transformers.utils import logging
 
 from mot import MoTForSequenceClassification, MoTModel
 
@@ -284,6 +286,51 @@ def test_attention_rows_sum_to_one_over_real_tokens(architecture, subset, traini
                 weights = attention[row][:, present]  # (heads, real queries, L)
                 assert (weights[:, :, ~present] == 0).all()
                 assert max_difference(weights.sum(-1), torch.ones_like(weights.sum(-1))) < TOLERANCE
+
+
+@pytest.mark.parametrize("fields", [{}, {"sparse_attention": {"block_size": 4, "sparsity": 0.5}}], ids=["", "sparse"])
+@pytest.mark.parametrize("attention", ["sdpa", "flex_attention"])
+@pytest.mark.parametrize("architecture", ["uneven_towers", "joint_only"])
+def test_every_attention_gives_the_weights_of_eager(architecture, attention, fields):
+    """Packed, too, which these batches otherwise are."""
+    inputs = make_inputs(MODALITIES)
+    expected, output = (
+        run(build(MoTModel, tiny_config(architecture, **fields), attention=name), inputs, **INNER_STATES)
+        for name in ("eager", attention)
+    )
+    assert max_difference(output.last_hidden_state, expected.last_hidden_state) < TOLERANCE
+    assert len(output.attentions) == len(expected.attentions) > 0
+    for actual, weights in zip(output.attentions, expected.attentions):
+        assert max_difference(actual, weights) < TOLERANCE
+    for modality, layers in expected.encoder_attentions.items():
+        assert len(output.encoder_attentions[modality]) == len(layers)
+        for actual, weights in zip(output.encoder_attentions[modality], layers):
+            assert max_difference(actual, weights) < TOLERANCE
+
+
+def test_weights_of_one_stage_leave_the_other_packed_and_the_answer_as_it_is():
+    model = build(MoTModel, tiny_config("uneven_towers"))
+    inputs = make_inputs(MODALITIES)
+    expected = run(model, inputs).last_hidden_state
+    for option in ("output_attentions", "output_encoder_attentions"):
+        assert max_difference(run(model, inputs, **{option: True}).last_hidden_state, expected) < TOLERANCE
+
+
+def test_weights_that_the_attention_never_forms_are_warned_of_once(caplog):
+    logging.warning_once.cache_clear()
+    model = build(MoTModel, tiny_config())
+    for _ in range(2):
+        run(model, make_inputs(MODALITIES), output_attentions=True)
+    assert caplog.text.count("never forms attention weights") == 1
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_config_may_ask_for_weights_under_any_attention(attention, tmp_path):
+    model = build(MoTModel, tiny_config(output_attentions=True), attention=attention)
+    model.save_pretrained(tmp_path)
+    loaded = MoTModel.from_pretrained(tmp_path, attn_implementation=attention)
+    assert loaded.config.output_attentions and loaded.config._attn_implementation == attention
+    assert len(run(loaded, make_inputs(MODALITIES)).attentions) == loaded.config.num_hidden_layers
 
 
 def test_encoder_states_equal_the_reference():

@@ -34,6 +34,8 @@ from mot import (
     MoTConfig,
     MoTForAudioClassification,
     MoTForImageClassification,
+    MoTForPreTraining,
+    MoTForRetrieval,
     MoTForSequenceClassification,
     MoTModel,
 )
@@ -47,8 +49,12 @@ HEADS = (MoTForSequenceClassification, MoTForImageClassification, MoTForAudioCla
 PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
 ARCHITECTURE_PAGE = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
 
+# One class is no problem of classes.
+CASES = [(problem, n) for problem in PROBLEMS for n in (1, 3) if (problem, n) != ("single_label_classification", 1)]
+
 every_problem = pytest.mark.parametrize("problem", PROBLEMS)
 every_number_of_labels = pytest.mark.parametrize("num_labels", [1, 3])
+every_case = pytest.mark.parametrize("problem, num_labels", CASES)
 
 
 # The loss alone
@@ -89,8 +95,7 @@ def assert_same_loss(loss, expected, logits):
     assert max_difference(gradient(loss, logits), gradient(expected, logits)) < EXACT
 
 
-@every_number_of_labels
-@every_problem
+@every_case
 def test_plain_batches_give_the_losses_of_torch_and_of_transformers(problem, num_labels):
     logits, labels = logits_and_labels(problem, num_labels)
     config = loss_config(problem, num_labels)
@@ -163,8 +168,7 @@ def test_ignored_labels_are_left_out_of_the_mean():
     assert gradient(loss, logits)[[0, 2, 3, 5]].ne(0).all()
 
 
-@every_number_of_labels
-@every_problem
+@every_case
 def test_rows_that_do_not_count_are_left_out_of_the_mean(problem, num_labels):
     logits, labels = logits_and_labels(problem, num_labels)
     rows = torch.tensor([True, False, True, True, False, True])
@@ -207,9 +211,8 @@ def test_no_row_at_all_gives_zero_and_zero_gradients(problem):
 
 
 def labels_with_gaps(problem, num_labels, gap):
-    """Labels as floating-point numbers: row 1 has none, and of several numbers row 4 has only some."""
+    """Row 1 has no label, and of several numbers row 4 has only some."""
     logits, labels = logits_and_labels(problem, num_labels)
-    labels = labels.float()
     labels[1] = gap
     if labels.dim() == 2 and num_labels > 1:
         labels[4, 0] = gap
@@ -234,13 +237,22 @@ def loss_of_rows(problem, logits, labels, regression_loss="mse"):
     return torch.stack(rows).mean()
 
 
+def gaps(cases):
+    """Each case with what stands for a missing label; among whole numbers there is no NaN."""
+    return [
+        (*case, gap)
+        for case in cases
+        for gap in (math.nan, IGNORED_LABEL)
+        if case[0] != "single_label_classification" or gap == IGNORED_LABEL
+    ]
+
+
 every_gap = pytest.mark.parametrize("gap", [math.nan, IGNORED_LABEL])
+every_case_and_gap = pytest.mark.parametrize("problem, num_labels, gap", gaps(CASES))
 
 
-@every_gap
 @pytest.mark.parametrize("regression_loss", ["mse", "l1"])
-@every_number_of_labels
-@every_problem
+@every_case_and_gap
 def test_labels_that_are_missing_are_left_out(problem, num_labels, regression_loss, gap):
     logits, labels = labels_with_gaps(problem, num_labels, gap)
     loss = classification_loss(logits, labels, loss_config(problem, num_labels, regression_loss))
@@ -260,8 +272,7 @@ def test_one_number_per_row_may_be_missing(problem, gap):
     assert_same_loss(loss, loss_of_torch(problem, logits[counted], labels[counted]), logits)
 
 
-@every_gap
-@every_problem
+@pytest.mark.parametrize("problem, gap", gaps([(problem,) for problem in PROBLEMS]))
 def test_missing_labels_and_rows_that_do_not_count_combine(problem, gap):
     logits, labels = labels_with_gaps(problem, 3, gap)
     rows = torch.tensor([True, True, False, True, True, False])
@@ -269,12 +280,10 @@ def test_missing_labels_and_rows_that_do_not_count_combine(problem, gap):
     assert_same_loss(loss, loss_of_rows(problem, logits[rows], labels[rows]), logits)
 
 
-@every_gap
-@every_number_of_labels
-@every_problem
+@every_case_and_gap
 def test_no_label_at_all_gives_zero_and_zero_gradients(problem, num_labels, gap):
     logits, labels = logits_and_labels(problem, num_labels)
-    loss = classification_loss(logits, torch.full_like(labels, gap, dtype=torch.float), loss_config(problem, 3))
+    loss = classification_loss(logits, torch.full_like(labels, gap), loss_config(problem, 3))
     assert loss.item() == 0
     assert gradient(loss, logits).eq(0).all()
 
@@ -310,10 +319,7 @@ def test_heads_share_their_parameters_and_so_their_logits(architecture):
 
 
 @pytest.mark.parametrize("head_class", HEADS)
-@pytest.mark.parametrize(
-    "problem, num_labels",
-    [(problem, n) for problem in PROBLEMS for n in (1, 3) if (problem, n) != ("single_label_classification", 1)],
-)
+@every_case
 def test_every_head_has_the_loss_of_its_problem(head_class, problem, num_labels):
     model = head(head_class, problem_type=problem, num_labels=num_labels)
     inputs = make_inputs(MODALITIES)
@@ -551,3 +557,26 @@ def test_documented_sizes_are_the_real_ones(size):
     assert len(layers) == 1
     widths = [config.hidden_size, config.num_attention_heads, config.intermediate_size, *layers]
     assert documented_sizes().get(size) == [*widths, sum(parameter.numel() for parameter in model.parameters())]
+
+
+# What generic code reads of a model
+
+
+@pytest.mark.parametrize(
+    "fields, name",
+    [
+        ({}, "input_ids"),
+        ({"image_config": None}, "input_ids"),
+        ({"text_config": None}, "pixel_values"),
+        ({"text_config": None, "image_config": None}, "input_features"),
+        ({"features": True}, "text_features"),
+        ({"features": True, "text_config": None}, "image_features"),
+    ],
+)
+@pytest.mark.parametrize("head_class", [MoTModel, MoTForSequenceClassification, MoTForRetrieval, MoTForPreTraining])
+def test_the_main_input_is_one_that_the_model_takes(head_class, fields, name):
+    """By it the Trainer counts tokens and floating-point operations."""
+    model = head_class(tiny_config(**fields))
+    assert model.main_input_name == name
+    inputs = make_inputs(model.config.modalities, features="features" in fields)
+    assert Trainer.floating_point_ops(SimpleNamespace(model=model), inputs) > 0

@@ -402,8 +402,8 @@ def test_every_head_inherits_warm_starts(model_class, towers):
     same = MoTModel.from_unimodal_pretrained(text=towers["text"], image_config=None, audio_config=None)
     tower = base.encoders["text"].state_dict()
     assert all(tower[name].equal(value) for name, value in same.encoders["text"].state_dict().items())
-    assert not base.modality_embeddings["text"].any() and base.modality_embeddings["text"].requires_grad
-    assert base.modality_embeddings["image"].any()
+    assert not base.modality_embeddings.text.any() and base.modality_embeddings.text.requires_grad
+    assert base.modality_embeddings.image.any()
 
 
 def test_new_layers_that_begin_at_zero_change_nothing(towers):
