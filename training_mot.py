@@ -591,6 +591,14 @@ class MoTTrainer(Trainer):
             self.loss_terms[name].append(term.detach())
         return loss / self.current_gradient_accumulation_steps
 
+    def _prepare_inputs(self, inputs: dict) -> dict:
+        prepared = super()._prepare_inputs(inputs)
+        for name in inputs.keys() & set(
+            TIMES.values()
+        ):  # DeepSpeed has floats cast, and half precision spoils seconds
+            prepared[name] = inputs[name].to(prepared[name].device)
+        return prepared
+
     def check_chunks(self) -> None:
         if not self.retrieves:
             raise ValueError(
