@@ -8,12 +8,15 @@ modality. What a modality leaves at None is filled in with the joint value.
 import difflib
 import math
 from dataclasses import field, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import logging
+
+if TYPE_CHECKING:  # never imported: the library reads here that all the code goes with a config, and tells folders of
+    from .modeling_mot import MoTPreTrainedModel  # noqa: F401  (one name apart by all of it, not by this file alone)
 
 logger = logging.get_logger(__name__)
 
@@ -437,6 +440,9 @@ class MoTConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         _check_modality_names(kwargs)
+        if not __name__.startswith("transformers_modules."):
+            # The package has the pipeline, so that `pipeline(...)` need not ask to run the code of the folder.
+            kwargs.pop("custom_pipelines", None)
         _warn_of_near_misses(self, kwargs)
         if self.sparse_attention is not None:
             self.sparse_attention = _complete_sparse_attention(self.sparse_attention)

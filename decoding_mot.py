@@ -36,19 +36,47 @@ RESAMPLING_KAISER_BETA = 10.0  # about 100 dB of stop-band attenuation
 
 # ------------------------------------------------- bytes and arrays -------------------------------------------------
 def open_source(source: Any, name: str) -> BinaryIO:
-    """Opens a path, an http(s) or data URL, bytes, or a `{"bytes", "path"}` dict; `name` says in errors whose it is."""
+    """
+    Opens a path, an http(s) or data URL, bytes, a file that is open, or a `{"bytes", "path"}` dict; `name` says in
+    errors whose it is. What it gives begins at the start and may be closed.
+    """
     if isinstance(source, dict) and ("bytes" in source or "path" in source):
         source = source.get("path") if source.get("bytes") is None else source["bytes"]
+    source = read_once(source, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source)
-    if isinstance(source, str) and source.startswith(URL_PREFIXES):
+    if isinstance(source, str) and source[:8].lower().startswith(URL_PREFIXES):
         return download(source, name)
     if not isinstance(source, (str, os.PathLike)):
-        raise ValueError(f"{name} has type {type(source).__name__}, which is not something that can be read.")
+        keys = f" of {', '.join(map(str, source))}" if isinstance(source, dict) else ""
+        raise ValueError(
+            f"{name} has type {type(source).__name__}{keys}, which is not something that can be read: expected a path, "
+            'a URL, bytes, an open file or {"bytes": ..., "path": ...}.'
+        )
+    return open_path(source, name)
+
+
+def read_once(source: Any, name: str) -> Any:
+    """The bytes of a file that is open, from its start where it has one that can be gone back to; else what was given."""
+    if not hasattr(source, "read"):
+        return source
+    if hasattr(source, "seekable") and source.seekable():
+        source.seek(0)
+    content = source.read()
+    if isinstance(content, str):
+        raise ValueError(f'{name} is a file that was opened as text: open it with mode "rb".')
+    return content
+
+
+def open_path(path: str | os.PathLike, name: str) -> BinaryIO:
+    shown = repr(os.fspath(path)[:200])
     try:
-        return open(source, "rb")
+        return open(path, "rb")
     except FileNotFoundError:
-        raise FileNotFoundError(f"{name}: there is no file at {os.fspath(source)!r}.") from None
+        raise FileNotFoundError(f"{name}: there is no file at {shown}.") from None
+    except (OSError, ValueError) as error:  # a name that no file can have is most likely content
+        hint = " Base64 is given as a data URL, `data:image/png;base64,...`." if len(os.fspath(path)) > 255 else ""
+        raise OSError(f"{name}: cannot open {shown}: {reason(error)}.{hint}") from error
 
 
 def download(url: str, name: str) -> BinaryIO:
@@ -248,8 +276,9 @@ def read_timed_audio(source: Any, name: str) -> tuple[np.ndarray, int | None, fl
     if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder, also that of `datasets`
         samples = source.get_all_samples()
         return to_numpy(samples.data), samples.sample_rate, samples.pts_seconds
-    if isinstance(source, dict) and source.get("array") is not None:
-        return to_numpy(source["array"]), source.get("sampling_rate"), 0.0
+    samples = source.get("array", source.get("raw")) if isinstance(source, dict) else None
+    if samples is not None:  # "raw" is what transformers' pipelines for speech call it
+        return to_numpy(samples), source.get("sampling_rate"), 0.0
     if is_array(source) or (isinstance(source, (list, tuple)) and is_number_list(source)):
         return to_numpy(source), None, 0.0
     with open_source(source, name) as file:

@@ -15,7 +15,7 @@ import itertools
 import json
 import math
 import os
-import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,6 @@ from transformers import initialization as init
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple, logging
-from transformers.utils.hub import cached_file
 
 from .attention_mot import PackedTokens, PaddedTokens, WrittenOut, attention_mask_for, can_pack, warn_of_weights
 from .configuration_mot import MODALITIES, MoTConfig, MoTModalityConfig
@@ -61,8 +60,6 @@ from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
 
 logger = logging.get_logger(__name__)
 
-PIPELINE_CODE = ("pipeline_mot.py", "attribution_mot.py")
-
 # ---------------------------------------------------------------------------------------------------------------------
 # The model
 # ---------------------------------------------------------------------------------------------------------------------
@@ -90,6 +87,16 @@ def warn_of_slow_precision(parameter: torch.Tensor) -> None:
 # and the marks of segments that tokenizers of BERT's kind always give, of which a MoT has none.
 OPTIONS = {*TransformersKwargs.__annotations__, "use_cache", "token_type_ids"} - {"position_ids"}
 OPTIONS |= {"inputs_embeds", "output_encoder_hidden_states", "output_encoder_attentions"}
+
+
+def task_of_pipeline() -> str | None:
+    """The task of the library's `pipeline(...)`, if that is what loads a model now; it tells the model nothing of it."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "load_model" and frame.f_globals.get("__name__") == "transformers.pipelines.base":
+            return frame.f_locals["task"]
+        frame = frame.f_back
+    return None
 
 
 def split_options(kwargs: dict) -> tuple[dict, dict]:
@@ -273,32 +280,36 @@ class MoTPreTrainedModel(PreTrainedModel):
             logger.warning(fill_tower(model, m, checkpoint))
         return model.eval()
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in the library; but a pipeline, which is there to answer, gets no head that the checkpoint lacks."""
+        task = task_of_pipeline()
+        if task is None:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        kwargs["output_loading_info"] = True
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+        if not lacking and task == "zero-shot-audio-classification" and not hasattr(model, "get_audio_features"):
+            lacking = ["the embeddings of MoTForRetrieval"]
+        if lacking and not getattr(model, "_hf_peft_config_loaded", False):  # an adapter may bring the head
+            raise ValueError(
+                f"{pretrained_model_name_or_path} was saved as {', '.join(model.config.architectures)} and cannot answer "
+                f"{task!r}, for which it lacks {', '.join(lacking[:3])}: name a checkpoint that was trained for it."
+            )
+        return model
+
     def save_pretrained(self, save_directory, *args, **kwargs):
         """Save the model with its code, and an `auto_map` and pipelines that name all which can read the folder."""
-        self.save_pipeline(Path(save_directory))
+        # Imported here, where the library reads that the pipeline's code goes with this file; nothing else needs it.
+        from .pipeline_mot import CUSTOM_PIPELINES
+
         classes = AUTO_CLASSES | {"AutoModel": self.auto_model}
         self.config.auto_map = {"AutoConfig": "configuration_mot.MoTConfig"} | {
             auto_class: f"modeling_mot.{name}" for auto_class, name in classes.items()
         }
+        self.config.custom_pipelines = CUSTOM_PIPELINES
         super().save_pretrained(save_directory, *args, **kwargs)
-
-    def save_pipeline(self, folder: Path) -> None:
-        """The code of the pipeline, which no model imports: from beside this file, or from where the model came from."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in PIPELINE_CODE:
-            code, origin = Path(__file__).with_name(name), self.config._name_or_path
-            if not code.exists() and origin:
-                revision = getattr(self.config, "_commit_hash", None)
-                code = cached_file(origin, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-            if code is not None and Path(code).exists() and Path(code).resolve() != (folder / name).resolve():
-                shutil.copyfile(code, folder / name)
-        self.config.custom_pipelines = {
-            "multimodal-classification": {
-                "impl": "pipeline_mot.MultimodalClassificationPipeline",
-                "pt": ["AutoModelForSequenceClassification"],
-                "type": "multimodal",
-            }
-        }
+        del self.config.custom_pipelines  # which is about the folder
 
 
 class MoTEncoder(MoTPreTrainedModel):
@@ -1045,7 +1056,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
         for file, content in sentence_transformers_files(self.config).items():
             Path(save_directory, file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         if is_pushed:  # not before these files are there
-            options = ("commit_message", "private", "revision", "token", "create_pr", "max_shard_size")
+            options = inspect.signature(self.push_to_hub).parameters
             self.push_to_hub(name, **{option: kwargs[option] for option in options if option in kwargs})
 
 

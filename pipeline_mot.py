@@ -8,17 +8,19 @@ however their modalities differ. `analyze_video_sentiment` lets a window slide o
 import argparse
 import itertools
 import json
+import numbers
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 from transformers import Pipeline, pipeline
-from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
+from transformers.utils import logging
 
-from .attribution_mot import Contributions, modality_contributions
+from .attribution_mot import Contributions, is_regression, modality_contributions
 from .decoding_mot import (
     even_indices,
     has_sound,
@@ -27,15 +29,55 @@ from .decoding_mot import (
     load_frames,
     load_image,
     open_source,
+    read_once,
     read_timestamps,
     reason,
     upright,
 )
-from .processing_mot import encode_rows
+from .processing_mot import SYNONYMS, encode_rows, resolve_synonyms, unknown_name, unnest_image
+
+logger = logging.get_logger(__name__)
 
 TASK, SPEECH_TASK = "multimodal-classification", "automatic-speech-recognition"
 KEYS = ("text", "image", "audio", "video")
+OPTIONS = ("top_k", "num_frames", "sampling_rate", "truncation", "return_attribution", "batch_size", "num_workers")
 WINDOW_SECONDS = 5.0
+# What the config of a checkpoint says of the pipeline whose code lies beside it.
+CUSTOM_PIPELINES = {
+    TASK: {
+        "impl": "pipeline_mot.MultimodalClassificationPipeline",
+        "pt": ["AutoModelForSequenceClassification"],
+        "type": "multimodal",
+    }
+}
+
+
+class NumberedRows(Dataset):
+    """Rows that have numbers and an end, decoded; of several workers, each takes its own."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict:
+        return self.decode(self.rows[number], name=f"rows[{number}]: ")
+
+
+class StreamedRows(IterableDataset):
+    """Rows that come one after another, decoded."""
+
+    def __init__(self, rows: Iterable):
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[dict]:
+        return (self.decode(row, name=f"rows[{number}]: ") for number, row in enumerate(self.rows))
+
+
+def has_numbers(rows: Any) -> bool:
+    """Whether rows can be asked for by number up to a known length, as those of lists and of `datasets.Dataset`."""
+    return isinstance(rows, Sized) and hasattr(rows, "__getitem__") and not isinstance(rows, IterableDataset)
 
 
 class MultimodalClassificationPipeline(Pipeline):
@@ -47,12 +89,15 @@ class MultimodalClassificationPipeline(Pipeline):
         classify([{"image": "face.png"}, {"audio": "voice.wav", "text": "Hm."}], batch_size=2)
         classify((row for row in dataset), batch_size=8)  # an iterator
 
-    A row holds `text` (a string), `image`, `audio` and `video` (paths, URLs, bytes, arrays, PIL; see `MoTProcessor`); what
-    it lacks is left out or None. The sound track of a video is heard unless the row has `audio`.
+    A row holds `text` (a string), `image`, `audio` and `video` (paths, URLs, bytes, open files, arrays, PIL; see
+    `MoTProcessor`); what it lacks is left out or None. The sound track of a video is heard unless the row has `audio`.
+    One row gives one answer, a list or tuple a list; anything else that has rows (generators, `datasets`, datasets of
+    torch) gives an iterator, which answers each of them once and in their order.
 
-    Args of a call:
+    Args of a call, or of the constructor for all calls:
         top_k: how many labels; all by default.
-        batch_size, num_workers: rows answered at once, and processes that decode.
+        batch_size, num_workers: rows answered at once, and processes that decode. Rows without numbers and an end, as
+            those of a generator, are decoded by one process at most.
         num_frames: of a video; by default those of the processor.
         sampling_rate: Hz of bare arrays of sound.
         truncation: whether to cut text and sound that are longer than the model takes, which are an error otherwise.
@@ -63,20 +108,42 @@ class MultimodalClassificationPipeline(Pipeline):
         `return_attribution`, {"labels" or "value", "attribution": {"prior": ..., modality: ...}} (`attribution_mot.py`).
 
     Raises:
-        ValueError, OSError, ImportError: as `MoTProcessor`, naming what of the row cannot be read.
+        ValueError, OSError, ImportError: as `MoTProcessor`, naming what of which row cannot be read; or an unknown
+            option or part of a row, with the nearest.
     """
 
     _load_processor = True
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
 
+    def __init__(self, model, *args, **kwargs):
+        kwargs.pop("local_files_only", None)  # which `pipeline(...)` has heeded, and leaves for its pipelines
+        super().__init__(model, *args, **kwargs)
+        if self.processor is None:
+            raise ValueError("The pipeline needs a `processor`, the `MoTProcessor` that belongs to the model.")
+        if not hasattr(model, "classifier"):
+            raise ValueError(
+                f"{type(model).__name__} has no classifier: expected a model that classifies or gives numbers, such as "
+                "MoTForSequenceClassification."
+            )
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """The model, which brings the code of the pipeline, and the processor."""
+        self.model.save_pretrained(save_directory, **kwargs)
+        kwargs.pop("max_shard_size", None)
+        self.processor.save_pretrained(save_directory, **kwargs)
+
     def _sanitize_parameters(
         self, top_k=None, num_frames=None, sampling_rate=None, truncation=None, return_attribution=None, **unknown
     ) -> tuple[dict, dict, dict]:
-        if unknown:
-            raise ValueError(
-                f"Unknown argument {', '.join(unknown)}; there are top_k, num_frames, sampling_rate, truncation, "
-                "return_attribution, batch_size and num_workers."
-            )
+        for name in unknown:
+            raise unknown_name(name, OPTIONS, "argument")
+        for name, value in {"top_k": top_k, "num_frames": num_frames, "sampling_rate": sampling_rate}.items():
+            kind = numbers.Real if name == "sampling_rate" else numbers.Integral
+            if value is not None and not (isinstance(value, kind) and value >= 1 and value is not True):
+                raise ValueError(f"`{name}` is {value!r}: expected a whole number of at least 1.")
+        for name, value in {"truncation": truncation, "return_attribution": return_attribution}.items():
+            if value not in (None, True, False):
+                raise ValueError(f"`{name}` is {value!r}: expected True or False.")
         preprocess = {"num_frames": num_frames, "sampling_rate": sampling_rate}
         forward = {"return_attribution": return_attribution, "truncation": truncation}
         return tuple(
@@ -84,15 +151,22 @@ class MultimodalClassificationPipeline(Pipeline):
             for options in (preprocess, forward, {"top_k": top_k})
         )
 
-    def __call__(self, inputs, **kwargs):
-        is_table = not isinstance(inputs, (dict, list, str, bytes)) and hasattr(inputs, "__getitem__")
-        return super().__call__((row for row in inputs) if is_table else inputs, **kwargs)
+    def __call__(self, inputs, *args, **kwargs):
+        if args:
+            raise ValueError(f"Options are given by name ({', '.join(OPTIONS)}); got {args!r} behind the rows.")
+        if hasattr(inputs, "iterrows"):
+            raise ValueError('Got a table of pandas: pass its rows, `table.to_dict("records")`.')
+        if isinstance(inputs, (Mapping, str, bytes)) or not (has_numbers(inputs) or isinstance(inputs, Iterable)):
+            return super().__call__(inputs, **kwargs)
+        answers = super().__call__(NumberedRows(inputs) if has_numbers(inputs) else StreamedRows(inputs), **kwargs)
+        return list(answers) if isinstance(inputs, (list, tuple)) else answers
 
-    def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
-        kind = PipelineDataset if isinstance(inputs, list) else PipelineIterator
-        rows = kind(inputs, self.preprocess, preprocess_params)
-        batches = DataLoader(rows, batch_size=batch_size, num_workers=num_workers, collate_fn=list)
-        for batch in batches:
+    def get_iterator(self, rows, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
+        rows.decode = partial(self.preprocess, **preprocess_params)
+        if isinstance(rows, StreamedRows) and num_workers > 1:  # each would read all of them
+            logger.warning_once("Rows without numbers and an end are decoded by one process, not by num_workers.")
+            num_workers = 1
+        for batch in DataLoader(rows, batch_size=batch_size, num_workers=num_workers, collate_fn=list):
             for answer in self.forward(batch, **forward_params):
                 yield self.postprocess(answer, **postprocess_params)
 
@@ -100,32 +174,27 @@ class MultimodalClassificationPipeline(Pipeline):
         (answer,) = self.forward([self.preprocess(inputs, **preprocess_params)], **forward_params)
         return self.postprocess(answer, **postprocess_params)
 
-    def preprocess(self, row: dict, num_frames: int | None = None, sampling_rate: int | None = None) -> dict:
-        """A row with everything decoded."""
-        if not isinstance(row, dict) or not row.keys() <= set(KEYS):
-            found = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
-            raise ValueError(f"A row is a dict of {', '.join(KEYS)}, any of them; got {found}.")
-        row = {name: value for name, value in row.items() if value is not None}
-        if not row:
-            raise ValueError(f"A row needs at least one of {', '.join(KEYS)}.")
-        if "image" in row and "video" in row:
-            raise ValueError("A row has either an image or a video, got both.")
+    def preprocess(
+        self, row: Mapping, num_frames: int | None = None, sampling_rate: int | None = None, name: str = ""
+    ) -> dict:
+        """A row with everything decoded; errors begin with `name`."""
+        row = read_row(row, name)
         modalities = self.model.config.modalities
         decoded = {"text": row["text"]} if "text" in row else {}
         if "image" in row:
-            decoded["images"] = load_image(row["image"], "image", convert_rgb=True)
+            decoded["images"] = load_image(row["image"], f"{name}image", convert_rgb=True)
         if "video" in row and "image" in modalities:
-            frames = load_frames(row["video"], "video", num_frames or self.processor.num_frames, None)[0]
-            decoded["videos"] = [load_image(frame, "video", convert_rgb=True) for frame in frames]
+            frames = load_frames(row["video"], f"{name}video", num_frames or self.processor.num_frames, None)[0]
+            decoded["videos"] = [load_image(frame, f"{name}video", convert_rgb=True) for frame in frames]
         sound = row.get("audio")
-        if sound is None and "audio" in modalities and is_file(row.get("video")) and has_sound(row["video"], "video"):
-            sound = row["video"]
+        if sound is None and "audio" in modalities and is_file(row.get("video")):
+            sound = row["video"] if has_sound(row["video"], f"{name}video") else None
         if sound is not None:
             rate = self.processor.feature_extractor.sampling_rate
-            samples, _ = load_audio(sound, "audio", rate, sampling_rate)
+            samples, _ = load_audio(sound, f"{name}audio", rate, sampling_rate)
             decoded["audio"] = {"array": samples, "sampling_rate": rate}
         if not decoded:
-            raise ValueError(f"The model takes {', '.join(modalities)}, and nothing of the row is that.")
+            raise ValueError(f"{name}The model takes {', '.join(modalities)}, and nothing of the row is that.")
         return decoded
 
     def encode(self, rows: list[dict], truncation: bool = False) -> dict[str, torch.Tensor]:
@@ -147,10 +216,10 @@ class MultimodalClassificationPipeline(Pipeline):
 
     def answers(self, logits: torch.Tensor) -> torch.Tensor:
         """Probabilities of classes, of each by itself if several may hold; or numbers."""
-        problem_type = self.model.config.problem_type
-        if problem_type == "regression":
+        if is_regression(self.model):
             return logits.float()
-        return logits.float().sigmoid() if problem_type == "multi_label_classification" else logits.float().softmax(-1)
+        is_multi_label = self.model.config.problem_type == "multi_label_classification"
+        return logits.float().sigmoid() if is_multi_label else logits.float().softmax(-1)
 
     @staticmethod
     def parts(found: Contributions, row: int) -> dict[str, float]:
@@ -158,7 +227,7 @@ class MultimodalClassificationPipeline(Pipeline):
 
     def postprocess(self, answer: dict, top_k: int | None = None) -> Any:
         scores, config = answer["scores"].cpu(), self.model.config
-        if config.problem_type == "regression":
+        if is_regression(self.model):
             result = {"value": scores.item() if scores.numel() == 1 else scores.tolist()}
         else:
             order = scores.argsort(descending=True)[:top_k].tolist()
@@ -166,6 +235,25 @@ class MultimodalClassificationPipeline(Pipeline):
         if "attribution" not in answer:
             return result
         return (result if isinstance(result, dict) else {"labels": result}) | {"attribution": answer["attribution"]}
+
+
+def read_row(row: Mapping, name: str = "") -> dict:
+    """What a row has, by the names of `KEYS`; open files are read, since a video is wanted more than once."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f'{name}A row is a dict, such as {{"text": ..., "image": ...}}; got {type(row).__name__}.')
+    for key in map(str, row):
+        if key not in (*KEYS, *SYNONYMS):
+            raise unknown_name(key, KEYS, f"part of {name}" if name else "part of a row")
+    row = {key: value for key, value in resolve_synonyms(row, SYNONYMS).items() if value is not None}
+    if not row:
+        raise ValueError(f"{name}A row needs at least one of {', '.join(KEYS)}.")
+    if "image" in row and "video" in row:
+        raise ValueError(f"{name}A row has either an image or a video, got both.")
+    if not isinstance(row.get("text", ""), str):
+        raise ValueError(f"{name}text has type {type(row['text']).__name__}: expected a string.")
+    if "image" in row:
+        row["image"] = unnest_image(row["image"], f"{name}image")
+    return {key: read_once(value, f"{name}{key}") for key, value in row.items()}
 
 
 def is_file(video: Any) -> bool:
@@ -195,7 +283,7 @@ def analyze_video_sentiment(
     The sentiment of a clip, and how it goes over a longer one.
 
     Args:
-        video: a path, a URL or bytes. A file with sound alone, or without sound, is answered from what it has.
+        video: a path, a URL, bytes or an open file. A file with sound alone, or without sound, is answered from what it has.
         audio: another sound than that of the file.
         transcript: what is said: a string, heard in every window, or segments {"start", "end", "text"} in seconds. Of a
             window's text and sound, what is longer than the model takes is cut.
@@ -213,10 +301,11 @@ def analyze_video_sentiment(
     """
     if window <= 0 or (stride is not None and stride <= 0):
         raise ValueError(f"`window` and `stride` are seconds above 0, got {window} and {stride}.")
-    if classifier.model.config.problem_type == "regression":
+    if is_regression(classifier.model):
         raise ValueError(
             "The sentiment of a video needs a model with labels, and this one gives numbers (regression)."
         )
+    video, audio = read_once(video, "video"), read_once(audio, "audio")
     rate = classifier.processor.feature_extractor.sampling_rate
     samples, sound_start = read_sound(video, audio, rate)
     times = frame_times(video)
@@ -235,8 +324,10 @@ def analyze_video_sentiment(
                 heard.append(span)
                 yield row
 
+    # All labels, whatever the pipeline gives otherwise; and in this process, where `filled` notes which windows it gave.
+    options = {"top_k": classifier.model.config.num_labels, "return_attribution": False, "num_workers": 0}
     timeline = []
-    for number, labels in enumerate(classifier(filled(), batch_size=batch_size, truncation=True)):
+    for number, labels in enumerate(classifier(filled(), batch_size=batch_size, truncation=True, **options)):
         start, end = heard[number]
         probabilities = {answer["label"]: answer["score"] for answer in labels}
         timeline.append({"start": start, "end": end} | summarize(probabilities))
@@ -369,10 +460,11 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--window slides over a --video")
     if options.speech_recognizer is not None and options.window is None:
         parser.error("--speech_recognizer goes with --window")
-    classifier = pipeline(TASK, model=options.model, trust_remote_code=True)
+    ours = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
     try:
+        classifier = pipeline(TASK, model=options.model, **ours)
         if options.window is not None:
-            recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer)
+            recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer, **ours)
             found = analyze_video_sentiment(
                 options.video,
                 options.audio,

@@ -5,10 +5,13 @@
 which parts are real.
 """
 
+import difflib
+import inspect
 import math
 import numbers
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +51,47 @@ READY_OUTPUTS = {
 }
 # Flat `padding=`, `max_length=`, ... are about tokens; read as samples they would silently cut a sound short.
 TOKEN_LENGTH_OPTIONS = ("padding", "max_length", "truncation", "pad_to_multiple_of")
+# Of the options of videos; what becomes of a frame is an option of pictures.
+VIDEO_OPTIONS = ("num_frames", "do_sample_frames", "fps", "return_tensors")
+# group of options: the part that takes them
+OPTION_GROUPS = {
+    "text_kwargs": "tokenizer",
+    "images_kwargs": "image_processor",
+    "audio_kwargs": "feature_extractor",
+    "videos_kwargs": "video_processor",  # there is none: frames are pictures
+}
+# What else people call an input, in the singular as a row has it; each of these can mean nothing else.
+SYNONYMS = {
+    **dict.fromkeys(("texts", "sentence", "sentences"), "text"),
+    **dict.fromkeys(("images", "picture", "pictures"), "image"),
+    **dict.fromkeys(("audios", "sound", "sounds"), "audio"),
+    "videos": "video",
+}
+ARGUMENTS = {"image": "images", "video": "videos"}  # the others are called alike in a row and in a call
+CALL_SYNONYMS = {name: ARGUMENTS.get(meant, meant) for name, meant in SYNONYMS.items()} | ARGUMENTS
+# A tokenizer keeps padding and truncation of the call that it is in, where a call on another thread would find them.
+TOKENIZING = threading.Lock()
+
+
+# ------------------------------------------------------ names ------------------------------------------------------
+def unknown_name(name: str, known: Collection[str], what: str) -> ValueError:
+    """The error for a name that nobody knows, with the nearest that somebody does."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean `{nearest[0]}`?" if nearest else f"there are {', '.join(known)}."
+    return ValueError(f"Unknown {what} `{name}`: {hint}")
+
+
+def resolve_synonyms(given: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """`given` by the names that are meant; `names` leads from each synonym to its own."""
+    resolved = {}
+    for name, value in given.items():
+        meant = names.get(name, name)
+        if value is not None and resolved.get(meant) is not None:
+            other = next(other for other in given if names.get(other, other) == meant)
+            raise ValueError(f"Got both `{other}` and `{name}`, which mean the same: give one of them.")
+        if value is not None or meant not in resolved:
+            resolved[meant] = value
+    return resolved
 
 
 # ------------------------------------------------- rows of a batch --------------------------------------------------
@@ -178,6 +222,15 @@ class MoTProcessor(ProcessorMixin):
         super().__init__(image_processor, feature_extractor, tokenizer)
 
     @classmethod
+    def from_args_and_dict(cls, args, processor_dict, **kwargs):
+        """As in the library, which drops what it does not know here: what nearly spells a field is an error."""
+        names = list(inspect.signature(cls).parameters)
+        for name in kwargs:
+            if name not in names and difflib.get_close_matches(name, names, n=1, cutoff=0.85):
+                raise unknown_name(name, names, "argument")
+        return super().from_args_and_dict(args, processor_dict, **kwargs)
+
+    @classmethod
     def from_unimodal_pretrained(
         cls,
         text: str | os.PathLike | None = None,
@@ -243,7 +296,8 @@ class MoTProcessor(ProcessorMixin):
             text_features, image_features, audio_features: ready features, rows (L_i, feature_size) or (B, L, F).
             kwargs: options of the tokenizer and image processor, flat or in `text_kwargs`, `images_kwargs`,
                 `audio_kwargs`, `videos_kwargs`, `common_kwargs`. Flat `padding`, `max_length` and `truncation`
-                are for text. `return_tensors="np"` gives numpy arrays; the default is torch tensors.
+                are for text. `return_tensors="np"` gives numpy arrays; the default is torch tensors. The inputs may
+                also be called `image`, `video`, `sound` and the like (`SYNONYMS`).
 
         Returns:
             `BatchFeature` with, for each modality given: `input_ids` or `text_features` and `attention_mask`
@@ -255,12 +309,15 @@ class MoTProcessor(ProcessorMixin):
 
         Raises:
             ValueError: naming the row, if it cannot be read or is empty, or if batch sizes differ, or if
-                `return_times` is set and nothing says when the frames of a video are.
+                `return_times` is set and nothing says when the frames of a video are; or if a keyword is unknown.
             FileNotFoundError, OSError: naming the row, for a missing file or an unreachable URL.
             ImportError: naming the package to install, if a format needs a decoder that is not there.
         """
         given = {"text": text, "text_features": text_features, "images": images, "videos": videos}
         given |= {"image_features": image_features, "audio": audio, "audio_features": audio_features}
+        others = {name: kwargs.pop(name) for name in CALL_SYNONYMS.keys() & kwargs.keys()}
+        given = resolve_synonyms(given | others, CALL_SYNONYMS)
+        self._check_options(kwargs, given)
         rows = {name: to_rows(name, value) for name, value in given.items() if value is not None}
         if not any(rows.values()):
             raise ValueError(f"{type(self).__name__} got nothing: give at least one of {', '.join(given)}.")
@@ -282,6 +339,41 @@ class MoTProcessor(ProcessorMixin):
                 data[output], data[mask_name] = pad_features(name, rows[name])
         return BatchFeature(data, tensor_type=return_tensors)
 
+    def _check_options(self, options: dict, inputs: Collection[str]) -> None:
+        """No option is unknown; the library would leave it out with a warning, or pass it on to where nobody looks."""
+        routed = {group: self._routed_options(group) for group in OPTION_GROUPS} if options else {}
+        flat = sorted(set().union(*routed.values()))
+        for name, value in options.items():
+            if name in routed:
+                self._check_group(name, value, {*routed[name], *self._call_options(name)}, routed["images_kwargs"])
+            elif name == "common_kwargs":
+                self._check_group(name, value, flat, ())
+            elif name not in flat:
+                raise unknown_name(name, [*inputs, *routed, "common_kwargs", *flat], "argument")
+
+    def _check_group(self, group: str, options: dict, known: Collection[str], of_pictures: Collection[str]) -> None:
+        for name in options:
+            if group == "videos_kwargs" and name in of_pictures and name not in known:
+                raise ValueError(f"`{name}` is an option of pictures, and of frames too: give it in images_kwargs.")
+            if name not in known:
+                raise unknown_name(name, sorted(known), f"option in {group}:")
+
+    def _routed_options(self, group: str) -> set[str]:
+        """What the library takes for an option of this group, also where it stands flat."""
+        if group == "videos_kwargs":
+            return set(VIDEO_OPTIONS)
+        part = getattr(self, OPTION_GROUPS[group])
+        valid = getattr(getattr(part, "valid_kwargs", None), "__annotations__", {})
+        return {*self.valid_processor_kwargs.__annotations__[group].__annotations__, *valid}
+
+    def _call_options(self, group: str) -> list[str]:
+        """What beyond that the part itself takes, such as `return_token_timestamps` of Whisper's extractor."""
+        part = getattr(self, OPTION_GROUPS[group], None)
+        if part is None:
+            return []
+        call = part._encode_plus if hasattr(part, "_encode_plus") else part.__call__
+        return [p.name for p in inspect.signature(call).parameters.values() if p.kind is not p.VAR_KEYWORD]
+
     def _tokenize(self, rows: list, options: dict) -> dict[str, torch.Tensor]:
         """Strings or None to `input_ids` and `attention_mask` (B, Lt)."""
         indices = present_rows(rows)
@@ -289,7 +381,13 @@ class MoTProcessor(ProcessorMixin):
             if not isinstance(rows[i], str):
                 raise ValueError(f"text[{i}] has type {type(rows[i]).__name__}: expected a string or None.")
         options = {**options, "return_tensors": "pt", "return_attention_mask": True}
-        tokens = self.tokenizer([rows[i] for i in indices], **options)
+        with TOKENIZING:
+            tokens = self.tokenizer([rows[i] for i in indices], **options)
+        if len(tokens["attention_mask"]) != len(indices):
+            raise ValueError(
+                f"{len(indices)} texts gave {len(tokens['attention_mask'])} rows, which would fit no other input: leave "
+                "out return_overflowing_tokens, or pass the parts as rows of their own."
+            )
         for i, mask in zip(indices, tokens["attention_mask"], strict=True):
             if not mask.any():
                 raise ValueError(f"text[{i}] is {rows[i]!r}, which gives no tokens; pass None for a row without text.")
@@ -447,5 +545,11 @@ def encode_rows(processor, model, rows: dict[str, list], truncation: bool = Fals
     if truncation and "audio" in config.modalities:
         heard = {name: values for name, values in batch.items() if name.startswith("input_features")}  # (B, T, ...)
         batch |= {name: values[:, : config.audio_config.max_frames] for name, values in heard.items()}
-    batch = {name: values.to(model.device) for name, values in batch.items()}
-    return {n: v.to(model.dtype) if v.is_floating_point() else v for n, v in batch.items()}
+    return {name: to_model(name, values, model) for name, values in batch.items()}
+
+
+def to_model(name: str, values: torch.Tensor, model) -> torch.Tensor:
+    """An input on the model's device, and in its floating-point type unless it is one that half precision would spoil:
+    seconds, of which bfloat16 tells no more than 128 apart from one power of two to the next."""
+    is_cast = values.is_floating_point() and not name.endswith("_times")
+    return values.to(model.device, model.dtype if is_cast else None)

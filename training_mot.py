@@ -909,6 +909,14 @@ class MoTTrainer(Trainer):
         row = rows[0] if hasattr(rows, "__getitem__") and len(rows) else {}
         return problem_type_of(torch.as_tensor(row.get("labels", 0)), config.num_labels)
 
+    def _prepare_inputs(self, inputs: dict) -> dict:
+        prepared = super()._prepare_inputs(inputs)
+        for name in inputs.keys() & set(
+            TIMES.values()
+        ):  # DeepSpeed has floats cast, and half precision spoils seconds
+            prepared[name] = inputs[name].to(prepared[name].device)
+        return prepared
+
     def check_chunks(self) -> None:
         if not self.retrieves:
             raise ValueError(

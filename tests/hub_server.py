@@ -60,6 +60,7 @@ class HubServer(ThreadingHTTPServer):
         self.tokens = tokens
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.large: dict[str, bytes] = {}
+        self.asked: list[str] = []  # the paths of all requests
         self.cut_uploads = 0  # so many of the next uploads of large files break off
         self.lock = threading.RLock()
 
@@ -117,6 +118,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_request(self) -> None:
         url, self.content = urlsplit(self.path), None
+        self.server.asked.append(url.path)
         self.query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         try:
             for method, pattern, name in self.ROUTES:

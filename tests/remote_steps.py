@@ -5,6 +5,8 @@
 loaded from SOURCE (a folder or a name on the Hub, where a classifier was saved) with `trust_remote_code=True`, and what
 comes out is written to WORK/results.safetensors and WORK/results.json. `heads FOLDER WORK` does so with the other heads,
 each in a folder of its own in FOLDER, and `embed FOLDER WORK` goes to a retrieval model by sentence-transformers.
+`python remote_steps.py move WORK` saves again what was loaded from a folder that is no longer there, and
+`python remote_steps.py twins WORK` loads two folders of one name.
 `python remote_steps.py push FOLDER NAME` is someone who has `mot` and shares a folder on the Hub.
 """
 
@@ -195,6 +197,42 @@ def heads(folder, work):
     (work / "results.json").write_text(json.dumps(report))
 
 
+def move(work):
+    """What was loaded from `outputs/mine` is saved from another place, when that folder is called otherwise."""
+    forbid_mot()
+    work, name, trust = Path(work), "outputs/mine", {"trust_remote_code": True}
+    os.chdir(work)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(name, **trust)
+    classify = transformers.pipeline("multimodal-classification", name, **trust)
+    parts = {kind: getattr(transformers, kind).from_pretrained(name, **trust) for kind in PROCESSOR_CLASSES}
+    expected = classify({"text": SENTENCE})
+    os.rename(name, "outputs/renamed")
+    (work / "elsewhere").mkdir()
+    os.chdir(work / "elsewhere")
+    saved = {"model": model, "pipeline": classify, "config": model.config, **parts}
+    for kind, thing in saved.items():
+        thing.save_pretrained(str(work / "saved" / kind))
+    again = transformers.pipeline("multimodal-classification", str(work / "saved" / "pipeline"), **trust)
+    assert again({"text": SENTENCE}) == expected
+    for kind in parts:
+        getattr(transformers, kind).from_pretrained(work / "saved" / kind, **trust)
+    config = transformers.AutoConfig.from_pretrained(work / "saved" / "config", **trust)
+    transformers.AutoModelForSequenceClassification.from_config(config, **trust)
+
+
+def twins(work):
+    """The logits, and the answers of the pipeline, of `a/model` and of `b/model`, by one process."""
+    forbid_mot()
+    work, found = Path(work), {}
+    for name in ("a", "b"):
+        source = str(work / name / "model")
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(source, trust_remote_code=True)
+        classify = transformers.pipeline("multimodal-classification", source, trust_remote_code=True)
+        inputs = transformers.AutoProcessor.from_pretrained(source, trust_remote_code=True)(text=SENTENCE)
+        found[name] = {"logits": model(**inputs).logits.tolist(), "says": classify({"text": SENTENCE})}
+    (work / "found.json").write_text(json.dumps(found))
+
+
 def examples(number=24):
     """
     Rows as sentence-transformers takes them: "text" -> sentences, "audio+image" -> dicts, and so on for each
@@ -272,4 +310,6 @@ def run_step(*arguments, home, timeout=200, **environment):
 
 
 if __name__ == "__main__":
-    {"use": use, "heads": heads, "embed": embed, "push": push}[sys.argv[1]](*sys.argv[2:])
+    {"use": use, "heads": heads, "embed": embed, "move": move, "twins": twins, "push": push}[sys.argv[1]](
+        *sys.argv[2:]
+    )

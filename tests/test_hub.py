@@ -17,13 +17,19 @@ from safetensors.torch import load_file
 REPOSITORY = Path(__file__).resolve().parents[1]
 OPTIONS = ["--max_steps", "1", "--per_device_train_batch_size", "8", "--push_to_hub"]
 OPTIONS += ["--config_overrides", '{"hidden_size": 32, "intermediate_size": 32}']
-PUSH_RETRIEVAL = """
+PUSH = """
 import sys
-from mot import MoTConfig, MoTForRetrieval
+from mot import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor, MultimodalClassificationPipeline
 
-model = MoTForRetrieval(MoTConfig.of_size("tiny", hidden_size=32, intermediate_size=32))
-model.save_pretrained(sys.argv[1], push_to_hub=True, repo_id="user/search", private=True)
+config = MoTConfig.of_size("tiny", hidden_size=32, intermediate_size=32)
+model = MoTForRetrieval(config)
+model.save_pretrained(sys.argv[1] + "/search", push_to_hub=True, repo_id="user/search", private=True)
 model.push_to_hub("user/search", revision="second", commit_message="Again")
+model, processor = MoTForSequenceClassification(config), MoTProcessor()
+model.save_pretrained(sys.argv[1] + "/classifier", push_to_hub=True, repo_id="user/classifier")
+pipeline = MultimodalClassificationPipeline(model=model, processor=processor)
+pipeline.push_to_hub("user/pipeline")
+pipeline.save_pretrained(sys.argv[1] + "/saved", push_to_hub=True, repo_id="user/saved")
 """
 pytestmark = pytest.mark.training
 
@@ -54,16 +60,26 @@ def content(server, name: str, revision: str = "main") -> dict[str, bytes]:
     return {path: file for path, (file, _) in repository.commits[repository.find(revision)].items()}
 
 
-def test_a_private_repository_and_a_revision_hold_what_the_folder_holds(hub, hub_server, tmp_path):
+def test_a_repository_and_a_revision_of_it_hold_what_the_folder_holds(hub, hub_server, tmp_path):
     api(hub).create_repo("user/search", private=True)
     api(hub).create_branch("user/search", branch="second")
-    done = run(tmp_path, hub, "-c", PUSH_RETRIEVAL, str(tmp_path / "search"))
+    done = run(tmp_path, hub, "-c", PUSH, str(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
-    local = {path.name: path.read_bytes() for path in (tmp_path / "search").iterdir()}
-    assert {"model.safetensors", "modules.json", "modeling_mot.py"} <= set(local)
+    local = {
+        folder: {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+        for folder in ("search", "classifier", "saved")
+    }
+    assert {"model.safetensors", "modules.json", "modeling_mot.py"} <= set(local["search"])
     for revision in ("main", "second"):
         pushed = content(hub_server, "user/search", revision)
-        assert {name: pushed[name] for name in local} == local
+        assert {name: pushed[name] for name in local["search"]} == local["search"]
+    for folder in ("classifier", "saved"):  # also the code of the pipeline, and with a pipeline its processor
+        pushed = content(hub_server, f"user/{folder}")
+        assert {"pipeline_mot.py", "attribution_mot.py", "processing_mot.py"} <= set(local[folder])
+        assert {name: pushed[name] for name in local[folder]} == local[folder]
+    assert "processor_config.json" in local["saved"]
+    pushed = content(hub_server, "user/pipeline")
+    assert {name: pushed[name] for name in local["saved"]} == local["saved"]
     with pytest.raises(RepositoryNotFoundError):
         HfApi(endpoint=hub["HF_ENDPOINT"], token=False).model_info("user/search")
 

@@ -179,7 +179,8 @@ def test_the_sound_track_of_a_video_is_heard_unless_the_row_has_audio(classify, 
     [
         ({}, "at least one of text, image, audio, video"),
         ({"image": None}, "at least one of"),
-        ({"picture": "a.png"}, "got picture"),
+        ({"txet": "a"}, "part of a row `txet`: did you mean `text`"),
+        ({"text": 3}, "text has type int: expected a string"),
         ("a sentence", "got str"),
         ({"image": b"nonsense"}, "image is not a picture"),
         ({"video": b""}, "video is not a video"),
@@ -206,8 +207,8 @@ def test_what_is_too_long_is_an_error_or_cut(classify):
 
 
 def test_an_unknown_option_is_named(classify):
-    with pytest.raises(ValueError, match="Unknown argument top"):
-        classify({"text": "this"}, top=3)
+    with pytest.raises(ValueError, match="Unknown argument `topk`: did you mean `top_k`"):
+        classify({"text": "this"}, topk=3)
 
 
 def test_contributions_of_batched_rows_sum_to_the_score_of_the_first_label(classify):

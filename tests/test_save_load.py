@@ -18,6 +18,7 @@ import soundfile
 import torch
 import transformers
 from helpers import ARCHITECTURES, MODALITIES, build, make_inputs, tiny_config, without
+from hub_server import Repository
 from PIL import Image
 from remote_steps import (
     CANDIDATES,
@@ -27,6 +28,7 @@ from remote_steps import (
     PROCESSOR_CLASSES,
     RATE,
     READERS,
+    SENTENCE,
     WORDS,
     answers,
     raw_rows,
@@ -449,6 +451,64 @@ def test_without_mot_a_folder_saved_again_is_as_good(remote, model, processor, f
         assert json.loads(text)["auto_map"] == json.loads(original)["auto_map"]
         assert HUB_NAME not in text  # else the folder would need the place where it came from
     assert_same_weights(MoTForSequenceClassification.from_pretrained(work / "resaved"), model)
+
+
+@pytest.mark.training
+def test_what_was_loaded_from_a_folder_that_has_gone_is_saved_with_the_code_in_memory(
+    folder, hub, hub_server, tmp_path
+):
+    """Neither from where the folder was nor from a stranger's repository that is called like it."""
+    shutil.copytree(folder, tmp_path / "outputs" / "mine")
+    stranger = hub_server.repositories["model", "outputs/mine"] = Repository(private=False)
+    stranger.commit("main", {path.name: (b"raise SystemExit", False) for path in folder.glob("*.py")})
+    run_step("move", tmp_path, home=tmp_path / "home", **hub)
+    assert not [path for path in hub_server.asked if "outputs/mine" in path]
+    code = {path.name: path.read_bytes() for path in folder.glob("*.py")}
+    for kind in ("model", "pipeline", "config"):
+        assert {path.name: path.read_bytes() for path in (tmp_path / "saved" / kind).glob("*.py")} == code
+    assert "custom_pipelines" in json.loads((tmp_path / "saved" / "model" / "config.json").read_text())
+    assert {path.name for path in (tmp_path / "saved" / "pipeline").iterdir()} == {
+        path.name for path in folder.iterdir()
+    }
+
+
+@pytest.mark.training
+def test_two_folders_of_one_name_are_two_models(folder, model, processor, tmp_path):
+    """The library keeps remote code by the name of its folder."""
+    shutil.copytree(folder, tmp_path / "a" / "model")
+    shutil.copytree(folder, tmp_path / "b" / "model")
+    other = classifier(seed=1)
+    other.save_pretrained(tmp_path / "b" / "model")
+    replace(tmp_path / "b/model/heads_mot.py", "def prediction_head", "MARK = 1\n\n\ndef prediction_head")
+    replace(tmp_path / "b/model/modeling_mot.py", "logits = self.classifier(", "logits = 10 + self.classifier(")
+    replace(tmp_path / "b/model/pipeline_mot.py", '"score": scores[i].item()', '"score": -scores[i].item()')
+    run_step("twins", tmp_path, home=tmp_path / "home", HF_HUB_OFFLINE="1")
+    found, inputs = json.loads((tmp_path / "found.json").read_text()), processor(text=SENTENCE)
+    for name, expected in {"a": answers(model, inputs)["logits"], "b": 10 + answers(other, inputs)["logits"]}.items():
+        torch.testing.assert_close(torch.tensor(found[name]["logits"]), expected)
+        scores = sorted(answer["score"] for answer in found[name]["says"])
+        sign = 1 if name == "a" else -1
+        assert scores == pytest.approx(sorted((sign * expected.softmax(-1)[0]).tolist()), abs=1e-5)
+
+
+def replace(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_in_a_pipeline_a_head_that_the_folder_lacks_is_an_error(folder, heads):
+    """Elsewhere it is a new one, that training begins with."""
+    for source, tasks in {
+        folder: ("zero-shot-image-classification", "zero-shot-audio-classification", "fill-mask"),
+        heads[0] / "MoTForPreTraining": ("text-classification", "image-classification", "multimodal-classification"),
+        heads[0] / "MoTForMaskedLM": ("zero-shot-image-classification", "audio-classification"),
+    }.items():
+        for task in tasks:
+            with pytest.raises(ValueError, match=f"cannot answer '{task}', for which it lacks"):
+                transformers.pipeline(task, str(source))
+        model, info = MoTForRetrieval.from_pretrained(source, output_loading_info=True)
+        assert info["missing_keys"] == own_parameters(model) - set(load_file(source / "model.safetensors"))
 
 
 def expected_pipelines(model, processor, files):
