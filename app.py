@@ -312,7 +312,7 @@ def show_hits(found: dict | None) -> None:
     if found is None:
         return
     index = load_index(found["folder"])
-    rows = index.dataset.remove_columns([f"{kind}_embedding" for kind in KINDS])
+    rows = index.rows
     with gr.Row():
         for hit in found["hits"]:
             with gr.Column(min_width=THUMBNAIL, elem_classes="hit"):
