@@ -260,14 +260,26 @@ def open_shard(folder: Path, shard: dict, width: int) -> Table:
         cached = cache_of(file)
     except FileNotFoundError:
         raise ValueError(f"{file} is missing. {REMEDY}.") from None
-    if not cached.exists():
+    table = mapped(cached)
+    if table is None:
         check_shard(file, shard)
         try:
             write_cache(file, cached)
+            table = mapped(cached)
         except OSError as error:
             logger.info(f"{folder} is read into memory, since nothing can be written there ({error}).")
-            return checked_width(file, Dataset(pq.read_table(file)).data, width)
-    return checked_width(file, Dataset.from_file(str(cached)).data, width)
+    if table is None:
+        table = Dataset(pq.read_table(file)).data
+    check_width(file, table, width)
+    return table
+
+
+def mapped(cached: Path) -> Table | None:
+    """A file of `.cache`, if it is there and whole."""
+    try:
+        return Dataset.from_file(str(cached)).data
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
 
 
 def cache_of(file: Path) -> Path:
@@ -297,14 +309,13 @@ def check_shard(file: Path, shard: dict) -> None:
         raise ValueError(f"{file} is not the shard that was written under this name. {REMEDY}.")
 
 
-def checked_width(file: Path, table: Table, width: int) -> Table:
+def check_width(file: Path, table: Table, width: int) -> None:
     for name in EMBEDDINGS:
         lengths = pc.unique(pc.list_value_length(table.column(name).drop_null())).to_pylist()
         if wrong := [length for length in lengths if length != width]:
             raise ValueError(
                 f"{file} holds a {name} of {wrong[0]} numbers, but `width` of {DESCRIPTION} is {width}. {REMEDY}."
             )
-    return table
 
 
 # ---------------------------------------------------------------------------------------------------------------------
