@@ -144,6 +144,7 @@ def commit(folder: Path, description: dict) -> None:
         for file in set(folder.glob(pattern)) - current:
             with suppress(OSError):  # what another process has open, where that is forbidden, goes the next time
                 file.unlink()
+    shutil.rmtree(folder / CACHE / "parquet", ignore_errors=True)  # of an earlier version
 
 
 def append_rows(
@@ -292,10 +293,13 @@ def write_cache(file: Path, cached: Path) -> None:
     cached.parent.mkdir(exist_ok=True)
     descriptor, partial = tempfile.mkstemp(suffix=".partial", dir=cached.parent)  # of its own: readers take no turns
     os.close(descriptor)
-    with pq.ParquetFile(file) as shard, pa.ipc.new_stream(partial, shard.schema_arrow) as stream:
-        for batch in shard.iter_batches():
-            stream.write_batch(batch)
-    os.replace(partial, cached)
+    try:
+        with pq.ParquetFile(file) as shard, pa.ipc.new_stream(partial, shard.schema_arrow) as stream:
+            for batch in shard.iter_batches():
+                stream.write_batch(batch)
+        os.replace(partial, cached)
+    finally:
+        Path(partial).unlink(missing_ok=True)  # of a disk that is full
 
 
 def check_shard(file: Path, shard: dict) -> None:
