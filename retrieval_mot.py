@@ -424,10 +424,14 @@ class Index:
             flat = np.asarray(pc.list_flatten(column), dtype=np.float32)
             vectors[kind][has] = torch.tensor(flat.reshape(-1, width))
             present[kind] = has & kept
-        found = cls(folder, as_stored(dataset), vectors, present, description, model, processor)
-        if model is not None or processor is not None:
-            found.check_embedder()
-        return found
+        found = cls(folder, as_stored(dataset), vectors, present, description)
+        return found if model is None and processor is None else found.attach(model, processor)
+
+    def attach(self, model, processor) -> "Index":
+        """This index with what embeds its queries and further rows; the errors are those of `load`."""
+        self.model, self.processor = model, processor
+        self.check_embedder()
+        return self
 
     def reload(self) -> "Index":
         """What the folder says now, such as after another process changed it."""

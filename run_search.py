@@ -8,13 +8,11 @@ mot search outputs/index --audio bell.wav --modality image
 
 import argparse
 import sys
-from pathlib import Path
 
 from transformers import AutoModel, AutoProcessor
 
 import mot  # noqa: F401  (registers the classes)
 from mot.data_mot import load_digits_dataset
-from mot.index_folder_mot import read_description
 from mot.retrieval_mot import KINDS, Index, build_index
 from mot.sources_mot import load_split
 
@@ -26,7 +24,8 @@ def load(name: str):
 
 def load_with_model(folder: str, name: str | None = None) -> Index:
     """An index with what embeds its queries, by default the checkpoint that it was built with."""
-    return Index.load(folder, *load(name or read_description(Path(folder))["model"]))
+    found = Index.load(folder)
+    return found.attach(*load(name or found.description["model"]))
 
 
 def index(arguments: list[str]) -> None:

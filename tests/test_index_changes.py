@@ -67,9 +67,15 @@ def texts(*words):
     return Dataset.from_dict({"text": list(words)})
 
 
+@pytest.fixture(scope="module")
+def built(parts, tmp_path_factory):
+    return build_index(texts(*WORDS[:6]), *parts, tmp_path_factory.mktemp("built"), shard_rows=4).folder
+
+
 @pytest.fixture
-def index(parts, tmp_path):
-    return build_index(texts(*WORDS[:6]), *parts, tmp_path / "index", shard_rows=4)
+def index(built, parts, tmp_path):
+    """One of two shards, to be changed."""
+    return Index.load(shutil.copytree(built, tmp_path / "index"), *parts)
 
 
 def contents(index):
