@@ -279,11 +279,17 @@ def classify_tab(model: str) -> tuple:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=2)
 def load_index(folder: str) -> Index:
-    """An index with the model that it names; the last two stay loaded."""
+    """An index as its folder is now, with the model that it names."""
     if not folder:
         raise ValueError("Name the folder of an index; `mot index` makes one.")
+    file = Path(folder) / DESCRIPTION
+    return index_as_of(folder, file.stat().st_mtime_ns if file.exists() else 0)
+
+
+@lru_cache(maxsize=2)
+def index_as_of(folder: str, changed: int) -> Index:
+    """The last two stay loaded."""
     return load_with_model(folder)
 
 
@@ -312,7 +318,7 @@ def show_hits(found: dict | None) -> None:
     if found is None:
         return
     index = load_index(found["folder"])
-    rows = index.dataset.remove_columns([f"{kind}_embedding" for kind in KINDS])
+    rows = index.rows
     with gr.Row():
         for hit in found["hits"]:
             with gr.Column(min_width=THUMBNAIL, elem_classes="hit"):
@@ -412,7 +418,7 @@ def write_space(folder: Path, model: str, index: str) -> None:
     package.mkdir(parents=True)
     for file in Path(__file__).parent.glob("*.py"):
         shutil.copy(file, package)
-    left_out = shutil.ignore_patterns("checkpoint-*", "runs", ".cache", "*.faiss*")
+    left_out = shutil.ignore_patterns("checkpoint-*", "runs", ".cache", ".lock", "*.faiss*")
     if index:
         shutil.copytree(index, folder / "index", ignore=left_out)
         description = json.loads((folder / "index" / DESCRIPTION).read_text(encoding="utf-8"))

@@ -29,8 +29,7 @@ def load(name: str):
 def load_with_model(folder: str, name: str | None = None) -> Index:
     """An index with what embeds its queries, by default the checkpoint that it was built with."""
     found = Index.load(folder)
-    found.model, found.processor = load(name or found.description["model"])
-    return found
+    return found.attach(*load(name or found.description["model"]))
 
 
 def index(arguments: list[str]) -> None:

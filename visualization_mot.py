@@ -351,8 +351,9 @@ def project_embeddings(embeddings: torch.Tensor, method: str = "pca", seed: int 
 # Colours that people with colour blindness tell apart (Okabe and Ito, 2008); the first three are text, image, audio.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 COLOR_MAP = "viridis"  # of amounts: lightness alone tells more from less
-STYLE = {"font.size": 9, "axes.titlesize": 9, "figure.titlesize": 11, "axes.spines.top": False}
-STYLE |= {"axes.spines.right": False, "figure.facecolor": "white", "savefig.facecolor": "white", "savefig.dpi": 110}
+FONT_SIZE, TITLE_SIZE = 9, 11  # points
+BACKGROUND, DOTS_PER_INCH = "white", 110
+INK = "black"
 MOST_TICKS, MOST_WORDS = 10, 40  # along an axis
 MOST_FRAMES, WORDS_PER_LINE = 8, 8
 OPACITY = 0.65  # of what lies over a picture
@@ -360,19 +361,50 @@ OPACITY = 0.65  # of what lies over a picture
 
 @contextmanager
 def new_figure(title: str, size: tuple[float, float], save_path=None):
-    """A figure in the common style, `size` in inches, written to `save_path` (its ending says how) once it is drawn."""
+    """
+    A figure in the common style, `size` in inches, written to `save_path` (its ending says how) once it is drawn. The
+    style is put on each part of the figure: matplotlib's settings are those of the whole process, and not ours to change,
+    not even for a moment, in which another thread may draw.
+    """
     try:
-        import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("Pictures need matplotlib: `pip install 'mixture-of-transformers[viz]'`.") from error
-    with matplotlib.rc_context(STYLE):
-        # Not through pyplot, which would keep every figure for a window that nobody opens.
-        figure = Figure(figsize=size, layout="constrained")
-        figure.suptitle(title)
-        yield figure
-        if save_path is not None:
-            figure.savefig(save_path)
+    # Not through pyplot, which would choose a backend, and keep every figure for a window that nobody opens.
+    figure = Figure(figsize=size, layout="constrained", facecolor=BACKGROUND)
+    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
+    yield figure
+    if save_path is not None:
+        figure.savefig(save_path, facecolor=BACKGROUND, dpi=DOTS_PER_INCH)
+
+
+def new_axes(figure, rows: int = 1, columns: int = 1, **options):
+    """Axes (rows, columns) of a figure in the common style."""
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for axis in axes.flat:
+        style_axis(axis)
+        axis.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def style_axis(axis) -> None:
+    axis.set_facecolor(BACKGROUND)
+    axis.grid(False)
+    axis.tick_params(labelsize=FONT_SIZE, color=INK, labelcolor=INK)
+    axis.spines[:].set_color(INK)
+    for label in (axis.xaxis.label, axis.yaxis.label):
+        label.set(fontsize=FONT_SIZE, color=INK)
+
+
+def add_scale(figure, image, axes, label: str, **options) -> None:
+    """What the colours of an image mean, beside the axes."""
+    bar = figure.colorbar(image, ax=axes, **options)
+    style_axis(bar.ax)
+    bar.set_label(label, fontsize=FONT_SIZE, color=INK)
+
+
+def add_legend(figure) -> None:
+    figure.legend(loc="outside right upper", frameon=False, fontsize=FONT_SIZE, labelcolor=INK)
 
 
 def of_row(row: int | None, number: int) -> str:
@@ -409,13 +441,13 @@ def plot_modality_attention(maps: AttentionMaps, row: int | None = None, save_pa
         (1.45 * (heads + 1) + 1.5, 1.6 * len(masses) + 1),
         save_path,
     ) as figure:
-        axes = figure.subplots(len(masses), heads + 1, squeeze=False, sharex=True, sharey=True)
+        axes = new_axes(figure, len(masses), heads + 1, sharex=True, sharey=True)
         for line, (layer, mass) in zip(axes, masses.items()):
             mass = mass.nanmean(dim=0) if row is None else mass[row]  # (H, M, M)
             panels = [("all heads", mass.mean(dim=0)), *((f"head {i}", found) for i, found in enumerate(mass))]
             for axis, (name, found) in zip(line, panels):
                 image = axis.imshow(found.cpu().numpy(), cmap=COLOR_MAP, vmin=0, vmax=1)
-                axis.set_title(name if layer == min(masses) else "")
+                axis.set_title(name if layer == min(masses) else "", fontsize=FONT_SIZE, color=INK)
                 axis.set_xticks(range(len(names)), names, rotation=45)
                 axis.set_yticks(range(len(names)), names)
                 for (i, j), value in zip(itertools.product(range(len(names)), repeat=2), found.flatten().tolist()):
@@ -423,8 +455,8 @@ def plot_modality_attention(maps: AttentionMaps, row: int | None = None, save_pa
                         color = "black" if value > 0.45 else "white"
                         axis.text(j, i, f"{value:.2f}", ha="center", va="center", color=color, fontsize=7)
             line[0].set_ylabel(f"{layer_name(maps, layer)}\nqueries of")
-        figure.supxlabel("keys of", fontsize=9)
-        figure.colorbar(image, ax=axes, label="share of attention", shrink=0.9)
+        figure.supxlabel("keys of", fontsize=FONT_SIZE, color=INK)
+        add_scale(figure, image, axes, "share of attention", shrink=0.9)
     return figure
 
 
@@ -472,15 +504,15 @@ def plot_token_attention(
     heights, widths = ([min(max(0.13 * len(places[m]), 1.2), 4.5) for m in side] for side in sides)
     with new_figure(title, (max(sum(widths) + 2.4, 5.5), sum(heights) + 1.8), save_path) as figure:
         ratios = {"height_ratios": heights, "width_ratios": widths}
-        axes = figure.subplots(len(heights), len(widths), squeeze=False, **ratios)
+        axes = new_axes(figure, len(heights), len(widths), **ratios)
         for (i, q), (j, k) in itertools.product(enumerate(sides[0]), enumerate(sides[1])):
             axis, block = axes[i, j], weights[places[q]][:, places[k]].cpu().numpy()
             image = axis.imshow(block, cmap=COLOR_MAP, vmin=0, vmax=most, aspect="auto")
             axis.set_xticks(*(ticks[k] if q == sides[0][-1] else ([], [])), rotation=90, fontsize=7)
             axis.set_yticks(*(ticks[q] if j == 0 else ([], [])), fontsize=7)
-            axis.set_title(f"keys: {k}" if i == 0 else "")
+            axis.set_title(f"keys: {k}" if i == 0 else "", fontsize=FONT_SIZE, color=INK)
             axis.set_ylabel(f"queries: {q}" if j == 0 else "")
-        figure.colorbar(image, ax=axes, label="attention weight", aspect=30)
+        add_scale(figure, image, axes, "attention weight", aspect=30)
     return figure
 
 
@@ -498,7 +530,7 @@ def plot_rollout(maps: AttentionMaps, row: int = 0, tokenizer=None, save_path=No
         parts = figure.subfigures(len(present), 1, squeeze=False, height_ratios=heights)[:, 0]
         for m, part in zip(present, parts):
             own = relevance[maps.real(m, row).cpu()]
-            part.suptitle(f"{m}: {own.sum():.0f} % of the whole", fontsize=9)
+            part.suptitle(f"{m}: {own.sum():.0f} % of the whole", fontsize=FONT_SIZE, color=INK)
             own = own[int(maps.config.modality_config(m).use_cls_token) :]
             if is_raw[m]:
                 (draw_frames if m == "image" else draw_spectrogram)(part, own, maps, row)
@@ -513,13 +545,14 @@ def draw_words(figure, relevance: torch.Tensor, words: list[str]) -> None:
     cells = torch.full((lines * min(len(words), WORDS_PER_LINE),), torch.nan)
     cells[: len(words)] = relevance
     cells = cells.reshape(lines, -1)
-    axis = figure.subplots()
+    axis = new_axes(figure)[0, 0]
     image = axis.imshow(cells.numpy(), cmap=COLOR_MAP, vmin=0, aspect="auto")
     for i, word in enumerate(words):
         color = "black" if relevance[i] > 0.45 * relevance.max() else "white"
-        axis.text(i % cells.shape[1], i // cells.shape[1], word, ha="center", va="center", color=color)
+        place = (i % cells.shape[1], i // cells.shape[1])
+        axis.text(*place, word, ha="center", va="center", color=color, fontsize=FONT_SIZE)
     axis.set_axis_off()
-    figure.colorbar(image, label="% per token")
+    add_scale(figure, image, axis, "% per token")
 
 
 def draw_frames(figure, relevance: torch.Tensor, maps: AttentionMaps, row: int) -> None:
@@ -532,17 +565,17 @@ def draw_frames(figure, relevance: torch.Tensor, maps: AttentionMaps, row: int) 
     relevance = relevance.unflatten(0, (len(frames), *patch_grid(maps)))
     labels = token_labels(maps, "image", row)[-relevance.numel() :: relevance[0].numel()]
     shown = range(0, len(frames), math.ceil(len(frames) / MOST_FRAMES))
-    axes = figure.subplots(*((2, len(shown)) if is_video(maps) else (1, 2)), squeeze=False).T.reshape(-1, 2)
+    axes = new_axes(figure, *((2, len(shown)) if is_video(maps) else (1, 2))).T.reshape(-1, 2)
     height, width = frames.shape[2:]
     for i, (plain, covered) in zip(shown, axes):
         for axis in (plain, covered):
             axis.imshow(frames[i].movedim(0, -1).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
             axis.set_axis_off()
-        plain.set_title(labels[i].split(", ")[0] if is_video(maps) else "", fontsize=7)
+        plain.set_title(labels[i].split(", ")[0] if is_video(maps) else "", fontsize=7, color=INK)
         options = {"cmap": COLOR_MAP, "vmin": 0, "vmax": relevance.max().item(), "alpha": OPACITY}
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         image = covered.imshow(relevance[i].numpy(), extent=extent, **options)
-    figure.colorbar(image, ax=axes, label="% per patch")
+    add_scale(figure, image, axes, "% per patch")
 
 
 def draw_spectrogram(figure, relevance: torch.Tensor, maps: AttentionMaps, row: int) -> None:
@@ -554,13 +587,13 @@ def draw_spectrogram(figure, relevance: torch.Tensor, maps: AttentionMaps, row: 
     step = (times[-1] - times[0]).item() / max(len(times) - 1, 1) / stride or SECONDS_PER_FRAME
     extent = (times[0].item(), times[0].item() + step * len(frames), 0, frames.shape[1])
     relevance = relevance.repeat_interleave(stride)[: len(frames)]
-    axes = figure.subplots(1, 2, sharey=True)
+    axes = new_axes(figure, 1, 2, sharey=True)[0]
     for axis in axes:
         axis.imshow(frames.T.numpy(), origin="lower", extent=extent, cmap="gray", aspect="auto")
         axis.set_xlabel("seconds")
     axes[0].set_ylabel("mel bin")
     options = {"cmap": COLOR_MAP, "vmin": 0, "alpha": OPACITY, "extent": extent, "aspect": "auto"}
-    figure.colorbar(axes[1].imshow(relevance[None].numpy(), **options), ax=axes, label="% per token")
+    add_scale(figure, axes[1].imshow(relevance[None].numpy(), **options), axes, "% per token")
 
 
 def plot_attention_over_time(
@@ -576,7 +609,7 @@ def plot_attention_over_time(
     weights, *moments = frame_attention(maps, queries, keys, row, layer, head)
     title = f"Attention over time{of_row(row, len(maps.mask))}\n{layer_name(maps, layer)}, {head_name(head)}"
     with new_figure(title, (7, 3.5), save_path) as figure:
-        axis = figure.subplots()
+        axis = new_axes(figure)[0, 0]
         image = axis.imshow(weights.cpu().numpy(), cmap=COLOR_MAP, vmin=0, aspect="auto")
         for m, times, which in zip((queries, keys), moments, (axis.yaxis, axis.xaxis)):
             unit = token_times(maps, m, row)[1]
@@ -584,7 +617,7 @@ def plot_attention_over_time(
             which.set_ticks(ticks, [f"{times[i]:.2f}" if unit == "s" else f"{times[i]:.0f}" for i in ticks])
             role = "queries" if which is axis.yaxis else "keys"
             which.set_label_text(f"{role}: {m} ({'seconds' if unit == 's' else unit})")
-        figure.colorbar(image, label="share of attention")
+        add_scale(figure, image, axis, "share of attention")
     return figure
 
 
@@ -609,7 +642,7 @@ def plot_contributions(contributions: Contributions, row: int | None = None, lab
         target = contributions.target[row].item()
         label += f" of “{labels[target] if labels else target}”"
     with new_figure(title, (6.5, 0.42 * len(names) + 2), save_path) as figure:
-        axis = figure.subplots()
+        axis = new_axes(figure)[0, 0]
         colors = {m: COLORS[i % len(COLORS)] for i, m in enumerate(contributions.modalities)}
         start, bars = prior, [("nothing (prior)", 0.0, prior, "#777777")]
         for m, value in zip(names, values):
@@ -620,13 +653,19 @@ def plot_contributions(contributions: Contributions, row: int | None = None, lab
             axis.barh(y, value, left=left, color=color, height=0.65)
             text = f"{value:+.3f}" if name in names else f"{value:.3f}"
             axis.annotate(
-                text, (max(left, left + value), y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
+                text,
+                (max(left, left + value), y),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=INK,
             )
         for y, (_, left, value, _) in enumerate(bars[:-1]):  # each bar starts where the one before ended
             axis.plot([left + value] * 2, [y, y + 1], color="#777777", linewidth=0.8, linestyle=":")
         axis.set_yticks(range(len(bars)), [name for name, *_ in bars])
         axis.invert_yaxis()
-        axis.axvline(0, color="black", linewidth=0.8)
+        axis.axvline(0, color=INK, linewidth=0.8)
         axis.margins(x=0.12)
         axis.set_xlabel(label)
     return figure
@@ -652,9 +691,9 @@ def plot_losses(log_history: list[dict], save_path=None):
     sums = {"loss": "-", "eval_loss": "--"}
     terms = sorted(curves.keys() - sums, key=lambda name: (name.count("+"), list(curves).index(name)))
     with new_figure("Loss and its terms", (7, 3.8), save_path) as figure:
-        axis = figure.subplots()
+        axis = new_axes(figure)[0, 0]
         for name in [name for name in sums if name in curves] + terms:
-            style = {"color": "black", "linewidth": 2.2, "linestyle": sums.get(name)}
+            style = {"color": INK, "linewidth": 2.2, "linestyle": sums.get(name)}
             if name in terms:
                 i = terms.index(name)
                 style = {"color": COLORS[i % 6], "linewidth": 1.3, "linestyle": ("-", "--", ":")[i // 6 % 3]}
@@ -662,7 +701,7 @@ def plot_losses(log_history: list[dict], save_path=None):
         axis.set_xlabel("step")
         axis.set_ylabel("loss")
         axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
-        figure.legend(loc="outside right upper", frameon=False)
+        add_legend(figure)
     return figure
 
 
@@ -696,18 +735,18 @@ def plot_embeddings(
     marks = dict(zip(embeddings, itertools.cycle("o^sDvP")))
     title = f"Map of embeddings ({'PCA' if method == 'pca' else 't-SNE'})"
     with new_figure(title, (7, 5), save_path) as figure:
-        axis = figure.subplots()
+        axis = new_axes(figure)[0, 0]
         for name, (i, kind) in itertools.product(embeddings, enumerate(kinds)):
             own, color = places[[point == (name, kind) for point in points]], COLORS[i % len(COLORS)]
             fill = color if i < len(COLORS) else "none"  # hollow once the colours are used up
             axis.scatter(*own.T, s=18, marker=marks[name], facecolors=fill, edgecolors=color, linewidths=0.8)
             if len(own):  # named, too, since colours alone do not tell many labels apart
                 middle = torch.from_numpy(own).median(dim=0).values.tolist()
-                axis.annotate(kind, middle, xytext=(5, 3), textcoords="offset points", fontsize=8)
+                axis.annotate(kind, middle, xytext=(5, 3), textcoords="offset points", fontsize=8, color=INK)
         for name, mark in marks.items():
             axis.scatter([], [], marker=mark, color="#777777", label=name)
         axis.set_xlabel("first dimension (arbitrary unit)")
         axis.set_ylabel("second dimension (arbitrary unit)")
         if len(embeddings) > 1:
-            figure.legend(loc="outside right upper", frameon=False)
+            add_legend(figure)
     return figure

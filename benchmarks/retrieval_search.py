@@ -105,7 +105,7 @@ def large_index(seconds: float, items: int = 100_000, queries: int = 64, looped:
     vectors, asked = clustered(items, generator), clustered(queries, generator)
     present = {kind: torch.full((items,), kind == "image") for kind in KINDS}
     with tempfile.TemporaryDirectory() as folder:
-        description = {"width": WIDTH, "removed": []}
+        description = {"width": WIDTH, "removed": [], "generation": 0}
         index = Index(
             Path(folder), Dataset.from_dict({"n": range(items)}), dict.fromkeys(KINDS, vectors), present, description
         )

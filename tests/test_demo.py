@@ -32,7 +32,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
 from gradio_client import Client  # noqa: E402  (comes with Gradio)
 
-from mot.app import write_space  # noqa: E402
+from mot.app import load_index, write_space  # noqa: E402
 
 pytestmark = pytest.mark.training
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -345,6 +345,14 @@ def test_a_space_runs_from_its_folder_alone(workplace, server, tmp_path):
         assert about == "300 rows with image, audio, text; asked with retriever."
     finally:
         page.stop()
+
+
+def test_the_page_searches_an_index_as_it_is_now(workplace):
+    parts = [part.from_pretrained(workplace / "outputs" / "digits-retrieval") for part in (AutoModel, AutoProcessor)]
+    index = build_index(Dataset.from_dict({"text": ["one"]}), *parts, workplace / "grown")
+    assert load_index(str(index.folder)) is load_index(str(index.folder))
+    index.add(Dataset.from_dict({"text": ["two"]}))
+    assert load_index(str(index.folder)).rows["text"][:] == ["one", "two"]
 
 
 def test_a_space_is_not_written_over_something(workplace, tmp_path):

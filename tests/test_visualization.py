@@ -8,9 +8,12 @@ import itertools
 import math
 import sys
 
+import matplotlib
+import matplotlib.style
 import pytest
 import torch
 from helpers import MODALITIES, build, make_inputs, max_difference, run, select_rows, tiny_config, without
+from matplotlib import pyplot
 from PIL import Image
 from transformers.dynamic_module_utils import get_imports
 
@@ -33,6 +36,7 @@ from mot.visualization_mot import (
     attention_rollout,
     frame_attention,
     modality_attention,
+    new_figure,
     plot_attention_over_time,
     plot_contributions,
     plot_embeddings,
@@ -520,7 +524,43 @@ def test_only_pictures_need_matplotlib(monkeypatch):
     # Nor would the library ask for it where the module travels with a checkpoint.
     assert not {"matplotlib", "sklearn"} & set(get_imports(visualization_mot.__file__))
     maps = attention_maps(classifier(), make_inputs(MODALITIES))
-    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     assert modality_contributions(classifier(), make_inputs(MODALITIES)).answer.isfinite().all()
     with pytest.raises(ImportError, match=r"mixture-of-transformers\[viz\]"):
         plot_modality_attention(maps)
+
+
+def test_pictures_leave_the_settings_of_matplotlib_alone(tmp_path):
+    settings, backend, open_figures = dict(matplotlib.rcParams), matplotlib.get_backend(), pyplot.get_fignums()
+    first, second = (new_figure("Title", (2, 2), tmp_path / f"{i}.png") for i in range(2))
+    for step in (first.__enter__, second.__enter__, lambda: first.__exit__(None, None, None)):
+        step()  # as two threads do, of which neither ends what it began before the other begins
+        assert dict(matplotlib.rcParams) == settings
+    second.__exit__(None, None, None)
+    plot_losses([{"loss": 1.0, "step": 1}], save_path=tmp_path / "loss.png")
+    with pytest.raises(ValueError, match="has 40 rows, but there are 3 labels"):
+        plot_embeddings(torch.eye(40), [0, 1, 2])
+    assert dict(matplotlib.rcParams) == settings
+    assert matplotlib.get_backend() == backend and pyplot.get_fignums() == open_figures
+
+
+@pytest.mark.parametrize("backend", ["agg", "pdf", "svg", "tkagg", "module://nowhere"])
+def test_pictures_are_drawn_whatever_backend_is_chosen(backend, tmp_path, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "backend", backend)  # as MPLBACKEND sets it; nobody has to have it
+    for ending, start in {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}.items():
+        path = tmp_path / f"loss.{ending}"
+        plot_losses([{"loss": 1.0, "step": 1}, {"loss": 0.5, "step": 2}], save_path=path)
+        assert path.read_bytes().startswith(start)
+    assert matplotlib.rcParams["backend"] == backend
+
+
+def test_pictures_can_be_read_in_a_dark_style_too(tmp_path):
+    ink = {}
+    for style in ("default", "dark_background"):
+        with matplotlib.style.context(style):
+            plot_losses([{"loss": 1.0, "step": 1}, {"loss": 0.5, "step": 2}], save_path=tmp_path / "loss.png")
+        pixels = Image.open(tmp_path / "loss.png").convert("L")
+        assert pixels.getpixel((0, 0)) == 255
+        ink[style] = sum(pixels.histogram()[:64])
+    assert ink["dark_background"] == pytest.approx(ink["default"], rel=0.2)  # letters, axes and the curve
