@@ -30,7 +30,7 @@ except ImportError:
 
 URL_PREFIXES = ("http://", "https://", "data:")
 URL_TIMEOUT_SECONDS = 30
-PICTURE_SCALES = (255, 4095, 65535)  # white in 8, 12 and 16 bits
+PICTURE_BITS = (8, 12, 16)
 MAX_AUDIO_CHANNELS = 8  # 7.1 surround; more means that a batch was given as one array
 LOUDEST_FLOAT = 128.0  # 42 dB over full scale: floats above are integers that lost their type
 RESAMPLING_ZERO_CROSSINGS = 32  # per side of the filter: a narrower transition costs more multiplications
@@ -100,7 +100,7 @@ def flatten_depth(image: Image.Image, name: str) -> Image.Image:
         return image
     values, transparent = np.asarray(image), image.info.get("transparency")
     low, high = values.min(), values.max()
-    if low < 0 or high > PICTURE_SCALES[-1]:  # elevations, densities and the like have no scale but their own
+    if low < 0 or high >= 2 ** PICTURE_BITS[-1]:  # elevations, densities and the like have no scale but their own
         values = (values.astype(np.float64) - low) / max(float(high) - float(low), 1)
     grey = Image.fromarray(to_uint8(values, name))
     if not isinstance(transparent, int):
@@ -148,13 +148,14 @@ def to_uint8(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype == np.uint8:
         return array
     low, high = float(array.min()), float(array.max())
-    if not (low >= 0 and high <= PICTURE_SCALES[-1]):  # also refuses NaN
+    if not (low >= 0 and high <= 2 ** PICTURE_BITS[-1] - 1):  # also refuses NaN
         raise ValueError(
             f"{name} has values from {low} to {high}: expected finite ones within 0..1, 0..255, 0..4095 or 0..65535."
         )
-    is_share = array.dtype.kind in "fb" and high <= 1
-    full = 1 if is_share else next(scale for scale in PICTURE_SCALES if high <= scale)
-    return np.round(array.astype(np.float32) * np.float32(255 / full)).astype(np.uint8)
+    if array.dtype.kind in "fb" and high <= 1:
+        return np.round(array.astype(np.float32) * 255).astype(np.uint8)
+    bits = next(bits for bits in PICTURE_BITS if high <= 2**bits - 1)
+    return (np.round(array).astype(np.int32) >> (bits - 8)).astype(np.uint8)  # the high byte, as PIL takes of colours
 
 
 # ------------------------------------------------------ videos ------------------------------------------------------

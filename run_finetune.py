@@ -528,7 +528,11 @@ def build_collators(
         word_masking = DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=share)
     augmentation = None
     if model.audio_augmentation and config.audio_config and config.audio_config.feature_size is None:
-        augmentation = replace(AUDIO_AUGMENTATIONS[model.audio_kind], max_frames=config.audio_config.max_frames)
+        augmentation = replace(
+            AUDIO_AUGMENTATIONS[model.audio_kind],
+            silence_value=getattr(processor.feature_extractor, "silence_value", None),
+            max_frames=config.audio_config.max_frames,
+        )
     return {
         "data_collator": MoTCollator(pad_token_id, word_masking=word_masking, seed=seed),
         "train_collator": MoTCollator(
