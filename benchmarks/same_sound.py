@@ -25,7 +25,7 @@ from mot.sources_mot import load_splits
 
 RATES = (8_000, 16_000, 44_100, 48_000)
 PEAKS = (0.01, 0.1, 0.9)
-SECONDS = (0.1, 0.2, 0.35, 0.6, 1.0, 2.0)
+SECONDS = (0.1, 0.25, 0.6, 2.0)
 SILENCE_SECONDS = 0.3
 SILENCES = ("none", "before", "after", "around", "between two bursts")
 
@@ -136,7 +136,7 @@ def clean_tones(listen: Listener, change: Callable = CHANGES["as it is"], **fixe
     return dict(zip(cases, right.mean(axis=1)))
 
 
-def test_sounds(dataset: str | None, split: str) -> tuple[list, np.ndarray]:
+def sounds_of(dataset: str | None, split: str) -> tuple[list, np.ndarray]:
     """Sounds (samples, rate) of a split, and their labels."""
     splits = load_digits_dataset() if dataset is None else load_splits(dataset)
     splits, _ = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))
@@ -164,11 +164,11 @@ def main() -> None:
     listen = Listener(arguments.checkpoint)
     if arguments.dataset is None:
         print_clean_tones(listen)
-    sounds, labels = test_sounds(arguments.dataset, arguments.split)
+    sounds, labels = sounds_of(arguments.dataset, arguments.split)
     print(f"\n| {arguments.split} split, {len(labels)} sounds | accuracy | clean key tones |\n|---|---|---|")
     for name, change in CHANGES.items():
         accuracy = np.mean(listen(change(*sound) for sound in sounds) == labels)
-        tones = clean_tones(listen, change, rate=(16_000,), seconds=(0.2, 0.6), silence=("none", "around"))
+        tones = clean_tones(listen, change, rate=(16_000,), seconds=(0.25, 0.6), silence=("none", "around"))
         keys = "" if arguments.dataset else f"{np.mean(list(tones.values())):.3f}"
         print(f"| {name} | {accuracy:.3f} | {keys} |", flush=True)
 
