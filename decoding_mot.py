@@ -175,6 +175,8 @@ def load_frames(source: Any, name: str, num_frames: int | None, fps: float | Non
     if len(source) == 0:
         raise ValueError(f"{name} has no frames.")
     indices = even_indices(len(source), num_frames)
+    if is_array(source):  # one scale for all, else a dark frame would be taken for one from 0 to 1
+        return list(to_uint8(to_numpy(source[indices]), name)), even_times(indices, fps)
     return [source[i] for i in indices], even_times(indices, fps)
 
 

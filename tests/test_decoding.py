@@ -11,7 +11,7 @@ from PIL import Image
 from transformers.image_transforms import convert_to_rgb
 
 from mot import MoTConfig, MoTForSequenceClassification, MoTImageProcessor, MoTProcessor
-from mot.decoding_mot import load_audio, load_image
+from mot.decoding_mot import load_audio, load_frames, load_image
 
 RATE = 16_000
 
@@ -142,6 +142,17 @@ def test_a_mask_of_booleans_is_black_and_white():
 def test_an_array_that_is_no_picture_is_an_error_that_names_it(array):
     with pytest.raises(ValueError, match=r"images\[2\] has (values|shape)"):
         load_image(array, "images[2]", convert_rgb=True)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.uint16, torch.tensor])
+def test_a_dark_frame_of_a_video_stays_dark(kind):
+    """All frames have one scale, where a frame alone might be of values from 0 to 1, or of fewer bits."""
+    dark, bright = np.full((8, 8, 3), 1.0), drawing((8, 8)).astype(float)
+    frames = np.stack([dark, bright])
+    video = kind(frames) if kind is torch.tensor else frames.astype(kind) * (257 if kind is np.uint16 else 1)
+    decoded, _ = load_frames(video, "video", None, None)
+    pictures = [np.asarray(load_image(frame, "frame", convert_rgb=True)) for frame in decoded]
+    assert pictures[0].max() == 1 and np.array_equal(pictures[1], bright)
 
 
 def same_pictures():
