@@ -426,6 +426,7 @@ def config_fields(
             "max_frames": int(data.max_audio_seconds * 100),
             "stem_stride": 4,
             "mean_normalization": model.audio_kind == "speech",
+            "silence_value": getattr(processor.feature_extractor, "silence_value", None),
         },
     }
     for modality in model.towers:  # their sources say what they are

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import run_finetune
+from mot import MoTConfig, MoTFeatureExtractor, MoTModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import same_sound  # noqa: E402
@@ -52,6 +54,33 @@ def test_a_telephone_line_is_narrow_and_a_gate_shuts():
     assert spectrum[(hertz < 250) | (hertz > 3600)].mean() < 0.01 * spectrum[(hertz > 400) & (hertz < 3000)].mean()
     steps = np.repeat([1.0, 0.01, 0.5], RATE // 2) * rng.standard_normal(3 * RATE // 2)
     assert np.array_equal(same_sound.gated(steps, RATE)[0] == 0, np.repeat([False, True, False], RATE // 2))
+
+
+def test_digital_silence_does_not_count_in_the_mean_that_is_taken_away():
+    extractor = MoTFeatureExtractor(feature_size=20)
+    audio = {"num_mel_bins": 20, "mean_normalization": True, "max_frames": 400}
+    models = {
+        value: MoTModel(MoTConfig.of_size("tiny", audio_config=audio | {"silence_value": value}))
+        for value in (extractor.silence_value, None)
+    }
+    sound = 0.1 * np.hanning(8000) * np.random.default_rng(0).standard_normal(8000)
+    clips = [sound, np.pad(sound, (0, 160 * 40)), np.pad(sound, (160 * 60, 0))]
+    frames = extractor([clip.astype(np.float32) for clip in clips], return_tensors="pt")
+    for value, model in models.items():
+        for dtype in (torch.float32, torch.bfloat16):
+            clip = frames["input_features"].to(dtype)
+            normalized, _, _ = model.embeddings["audio"].as_clip(clip, frames["input_features_mask"])
+            alone = normalized[0, : frames["input_features_mask"][0].sum()]
+            after, before = normalized[1, : len(alone)], normalized[2, 60 : 60 + len(alone)]
+            difference = max((alone - after).abs().max(), (alone - before).abs().max())
+            # The few frames that silence overlaps are quiet, and do count.
+            assert difference < 0.2 if value is not None else difference > 1
+
+
+def test_a_clip_of_nothing_but_silence_is_finite():
+    audio = {"num_mel_bins": 20, "mean_normalization": True, "silence_value": -1.0}
+    model = MoTModel(MoTConfig.of_size("tiny", text_config=None, image_config=None, audio_config=audio))
+    assert model(input_features=torch.full((1, 30, 20), -1.0)).pooler_output.isfinite().all()
 
 
 @pytest.fixture(scope="module")
