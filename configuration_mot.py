@@ -299,6 +299,9 @@ class MoTAudioConfig(MoTModalityConfig):
         mean_normalization (`bool`, *optional*, defaults to `False`):
             Subtract each bin's mean over the clip's real frames (cepstral mean normalisation), which takes away the
             colour of a microphone and much of a speaker's.
+        silence_value (`float`, *optional*):
+            What every bin of a frame of digital silence is (`MoTFeatureExtractor.silence_value`). Such frames do not
+            count in the mean, which else would depend on how much silence there is. None: all frames count.
         position_embedding_type (`str`, *optional*, defaults to `"sinusoidal"`): `"sinusoidal"` or `"learned"`.
     """
 
@@ -312,6 +315,7 @@ class MoTAudioConfig(MoTModalityConfig):
     stem: Literal["conv", "linear"] = "conv"
     stem_stride: int = 2
     mean_normalization: bool = False
+    silence_value: float | None = None
     position_embedding_type: Literal["sinusoidal", "learned"] = "sinusoidal"
 
     def validate_audio(self):

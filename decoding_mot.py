@@ -5,6 +5,7 @@ The file reads in the order of the data: bytes, pictures, videos, sound (decode,
 PyAV decode; where one is missing that a file needs, the error names it.
 """
 
+import functools
 import io
 import math
 import os
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from transformers.image_transforms import convert_to_rgb
 from transformers.image_utils import ChannelDimension, infer_channel_dimension_format
 
 try:
@@ -28,10 +30,13 @@ except ImportError:
 
 URL_PREFIXES = ("http://", "https://", "data:")
 URL_TIMEOUT_SECONDS = 30
+PICTURE_BITS = (8, 12, 16)
 MAX_AUDIO_CHANNELS = 8  # 7.1 surround; more means that a batch was given as one array
+LOUDEST_FLOAT = 128.0  # 42 dB over full scale: floats above are integers that lost their type
 RESAMPLING_ZERO_CROSSINGS = 32  # per side of the filter: a narrower transition costs more multiplications
 RESAMPLING_ROLLOFF = 0.95  # where the filter is at half, as a share of the lower Nyquist frequency
 RESAMPLING_KAISER_BETA = 10.0  # about 100 dB of stop-band attenuation
+FILTERS_AT_ONCE = 256
 
 
 # ------------------------------------------------- bytes and arrays -------------------------------------------------
@@ -106,16 +111,38 @@ def to_numpy(array: np.ndarray | torch.Tensor | Sequence) -> np.ndarray:
 
 # ----------------------------------------------------- pictures -----------------------------------------------------
 def load_image(source: Any, name: str, convert_rgb: bool) -> Image.Image:
-    """Decodes one picture, upright; greyscale, palette and transparent ones become RGB where `convert_rgb`."""
+    """Decodes one picture, upright and 8 bits deep; of files of many pictures the first. RGB where `convert_rgb`."""
     if is_array(source):
         image = array_to_image(to_numpy(source), name)
     elif isinstance(source, Image.Image):
         image = ImageOps.exif_transpose(source)
     else:
         image = decode_image(source, name)
-    if image.mode.startswith("I;16"):  # PIL would clip 16-bit greyscale instead of scaling it
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB") if convert_rgb else image
+    image = flatten_depth(image, name)
+    return to_rgb(image) if convert_rgb else image
+
+
+def flatten_depth(image: Image.Image, name: str) -> Image.Image:
+    """Greyscale of 12, 16 or 32 bits or floats to 8 bits, which PIL would clip, not scale."""
+    if image.mode[0] not in "IF":
+        return image
+    values, transparent = np.asarray(image), image.info.get("transparency")
+    low, high = values.min(), values.max()
+    if low < 0 or high >= 2 ** PICTURE_BITS[-1]:  # elevations, densities and the like have no scale but their own
+        values = (values.astype(np.float64) - low) / max(float(high) - float(low), 1)
+    grey = Image.fromarray(to_uint8(values, name))
+    if not isinstance(transparent, int):
+        return grey
+    return Image.merge("LA", [grey, Image.fromarray((np.asarray(image) != transparent).astype(np.uint8) * 255)])
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode of 8 bits to RGB; what is transparent lies on white, as in transformers' image processors."""
+    if image.mode in ("La", "RGBa"):  # multiplied by their opacity
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    return Image.fromarray(convert_to_rgb(image, return_numpy=True))
 
 
 def decode_image(source: Any, name: str) -> Image.Image:
@@ -131,8 +158,8 @@ def decode_image(source: Any, name: str) -> Image.Image:
 
 
 def array_to_image(array: np.ndarray, name: str) -> Image.Image:
-    """(H, W), (H, W, C) or (C, H, W) as a picture; values are 0..255, or 0..1 and then stretched to 0..255."""
-    if array.ndim not in (2, 3):
+    """(H, W), (H, W, C) or (C, H, W) as a picture of 8 bits; `to_uint8` says how values are scaled."""
+    if array.ndim not in (2, 3) or array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}: expected (H, W), (H, W, C) or (C, H, W).")
     if array.ndim == 3:
         try:
@@ -145,13 +172,18 @@ def array_to_image(array: np.ndarray, name: str) -> Image.Image:
 
 
 def to_uint8(array: np.ndarray, name: str) -> np.ndarray:
+    """Values to 0..255: floats and booleans from 0..1, others from the least of 8, 12 and 16 bits that holds them all."""
     if array.dtype == np.uint8:
         return array
-    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-    if not (low >= 0 and high <= 255):  # also refuses NaN
-        raise ValueError(f"{name} has values from {low} to {high}: expected finite values within 0..255 or 0..1.")
-    in_unit_range = array.dtype.kind in "fb" and high <= 1
-    return np.round(array.astype(np.float32) * (255 if in_unit_range else 1)).astype(np.uint8)
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0 and high <= 2 ** PICTURE_BITS[-1] - 1):  # also refuses NaN
+        raise ValueError(
+            f"{name} has values from {low} to {high}: expected finite ones within 0..1, 0..255, 0..4095 or 0..65535."
+        )
+    if array.dtype.kind in "fb" and high <= 1:
+        return np.round(array.astype(np.float32) * 255).astype(np.uint8)
+    bits = next(bits for bits in PICTURE_BITS if high <= 2**bits - 1)
+    return (np.round(array).astype(np.int32) >> (bits - 8)).astype(np.uint8)  # the high byte, as PIL takes of colours
 
 
 # ------------------------------------------------------ videos ------------------------------------------------------
@@ -171,6 +203,8 @@ def load_frames(source: Any, name: str, num_frames: int | None, fps: float | Non
     if len(source) == 0:
         raise ValueError(f"{name} has no frames.")
     indices = even_indices(len(source), num_frames)
+    if is_array(source):  # one scale for all, else a dark frame would be taken for one from 0 to 1
+        return list(to_uint8(to_numpy(source[indices]), name)), even_times(indices, fps)
     return [source[i] for i in indices], even_times(indices, fps)
 
 
@@ -252,7 +286,7 @@ def load_audio(source: Any, name: str, target_rate: int, default_rate: int | Non
     """
     waveform, rate, start = read_timed_audio(source, name)
     rate = default_rate if rate is None else rate
-    if rate is None or rate <= 0:
+    if not isinstance(rate, (int, float, np.number)) or not rate >= 1:
         raise ValueError(
             f"The sampling rate of {name} is missing (got {rate}). Pass {{'array': ..., 'sampling_rate': ...}} or "
             "`sampling_rate=` in Hz."
@@ -332,10 +366,10 @@ def has_sound(source: Any, name: str) -> bool:
 
 
 def to_mono(waveform: np.ndarray, name: str) -> np.ndarray:
-    """(N,), (channels, N) or (N, channels) to float32 (N,); integer samples are scaled to -1..1."""
-    if waveform.dtype.kind not in "fi":
-        raise ValueError(f"{name} has samples of type {waveform.dtype}: expected floats or signed integers.")
-    scale = 2.0 ** (8 * waveform.dtype.itemsize - 1) if waveform.dtype.kind == "i" else 1.0
+    """(N,), (channels, N) or (N, channels) to float32 (N,), about -1 to 1."""
+    if waveform.dtype.kind not in "fi" and waveform.dtype != np.uint8:
+        raise ValueError(f"{name} has samples of type {waveform.dtype}: expected floats, signed integers or uint8.")
+    zero, full = (128.0, 128.0) if waveform.dtype == np.uint8 else (0.0, full_scale(waveform, name))
     if waveform.ndim == 2 and min(waveform.shape) <= MAX_AUDIO_CHANNELS:
         waveform = waveform.mean(axis=int(np.argmin(waveform.shape)))
     if waveform.ndim != 1:
@@ -343,7 +377,23 @@ def to_mono(waveform: np.ndarray, name: str) -> np.ndarray:
             f"{name} has shape {waveform.shape}: expected (samples,), (channels, samples) or (samples, channels) "
             f"with at most {MAX_AUDIO_CHANNELS} channels. A batch is a list of clips."
         )
-    return (waveform / scale).astype(np.float32)
+    return ((waveform - zero) / full).astype(np.float32)
+
+
+def full_scale(waveform: np.ndarray, name: str) -> float:
+    """What is 1 in samples: the range of int8 and int16, else of the least of 16 and 32 bits that holds them.
+
+    Lists of whole numbers are 64 bits wide here, and floats may be the integers of a file.
+    """
+    if waveform.dtype in (np.int8, np.int16):
+        return 2.0 ** (8 * waveform.dtype.itemsize - 1)
+    # Without NaN, which is refused by name later; as float, since the least integer has no positive twin.
+    peak = float(np.nanmax(np.abs(waveform.astype(np.float64)), initial=0.0))
+    if waveform.dtype.kind == "f" and (peak <= LOUDEST_FLOAT or np.isinf(peak)):
+        return 1.0
+    if peak > 2**31:
+        raise ValueError(f"{name} has samples up to {peak:g}: expected floats about -1 to 1, or at most 32 bits.")
+    return 2.0**15 if peak <= 2**15 else 2.0**31
 
 
 def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -356,17 +406,26 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
         return waveform
     divisor = math.gcd(from_rate, to_rate)
     up, down = to_rate // divisor, from_rate // divisor
+    filters = filter_bank(up, down)  # (up, taps)
+    output = np.empty(math.ceil(len(waveform) * up / down), dtype=np.float32)
+    padded = np.pad(waveform, filters.shape[1] // 2)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, filters.shape[1])  # row i is centred on input i
+    for phase in range(min(up, len(output))):
+        output[phase::up] = windows[phase * down // up :: down] @ filters[phase]
+    return output
+
+
+@functools.lru_cache(maxsize=4)
+def filter_bank(up: int, down: int) -> np.ndarray:
+    """The filters (up, taps) of `resample`: filter p is centred p * down / up samples after an input, less whole ones."""
     cutoff = RESAMPLING_ROLLOFF * min(1.0, up / down)  # in units of the input's Nyquist frequency
     half_width = math.ceil(RESAMPLING_ZERO_CROSSINGS / cutoff)
     taps = np.arange(-half_width, half_width + 1)
-    output = np.empty(math.ceil(len(waveform) * up / down), dtype=np.float32)
-    padded = np.pad(waveform, half_width)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, len(taps))  # row i is centred on input i
-    for phase in range(min(up, len(output))):
-        first, remainder = divmod(phase * down, up)
-        offsets = taps - remainder / up
+    filters = np.empty((up, len(taps)), dtype=np.float32)
+    for first in range(0, up, FILTERS_AT_ONCE):  # rates without a common divisor have a filter for every sample
+        phases = np.arange(first, min(first + FILTERS_AT_ONCE, up))[:, None]
+        offsets = taps - phases * down % up / up
         inside = 1 - (offsets / half_width) ** 2  # negative beyond the filter's end
         taper = np.i0(RESAMPLING_KAISER_BETA * np.sqrt(np.maximum(inside, 0))) / np.i0(RESAMPLING_KAISER_BETA)
-        kernel = cutoff * np.sinc(cutoff * offsets) * np.where(inside >= 0, taper, 0)
-        output[phase::up] = windows[first::down] @ kernel.astype(np.float32)
-    return output
+        filters[first : first + len(phases)] = cutoff * np.sinc(cutoff * offsets) * np.where(inside >= 0, taper, 0)
+    return filters

@@ -22,6 +22,7 @@ CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
 WITHOUT_GAPS = {"layerdrop": 0.0, "encoder_layerdrop": 0.0, "apply_spec_augment": False}
 UNUSED = {"pooler", "mask_token", "masked_spec_embed"}  # parameters that no `last_hidden_state` depends on
 SECONDS_PER_FRAME = 0.01  # the step of mel frames that come without times
+SILENCE_MARGIN = 0.05  # nepers above silence that half precision may round it to
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Positions and masks
@@ -645,10 +646,11 @@ class MoTAudioEmbeddings(MoTEmbeddings):
             frames = self.subtract_mean(frames, seen)
         return blank(frames, seen), mask, times
 
-    @staticmethod
-    def subtract_mean(frames: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
-        """Cepstral mean normalisation: the mean is that of the frames that may be seen, without NaN."""
+    def subtract_mean(self, frames: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
+        """Cepstral mean normalisation: the mean is that of the frames that may be seen, without silence and NaN."""
         known = frames.isfinite() if seen is None else frames.isfinite() & seen[..., None]
+        if self.config.silence_value is not None:
+            known = known & (frames > self.config.silence_value + SILENCE_MARGIN).any(dim=-1, keepdim=True)
         total = frames.masked_fill(~known, 0).sum(dim=1, keepdim=True)
         return frames - total / known.sum(dim=1, keepdim=True).clamp(min=1)
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """From a waveform to log-mel frames with exact lengths: transformers' `Gemma4AudioFeatureExtractor`, several times as
 fast, called so that a clip's frames depend on nothing but the clip, and usable in pipelines, which pass one clip at a
-time.
+time. Frames are relative to the clip's loudest bin, so that neither level nor digital silence is anything new to a model.
 """
 
 import math
@@ -15,6 +15,7 @@ from transformers.feature_extraction_utils import BatchFeature
 
 FRAMES_AT_ONCE = 256  # whose windows and spectra, half a megabyte each, stay in the processor's cache
 MELS_AT_ONCE = 16
+DECIBELS_PER_NEPER = 20 / math.log(10)
 
 
 class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
@@ -24,13 +25,37 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
     Args:
         feature_size: mel bins.
         sampling_rate: Hz.
-        mel_floor: what is added before the logarithm. It is low, so that a quiet recording differs from a loud one by
-            a constant, which mean normalisation takes away.
+        mel_floor: what is added to a bin's magnitude before the logarithm: so low that only digital silence is near it.
+        dynamic_range: dB below a clip's loudest bin at which hearing ends. What is quieter becomes 0, as digital
+            silence does, and the loudest bin is `dynamic_range` in nepers (1 neper = 8.7 dB), whatever the level of the
+            recording. None: logarithms of magnitudes as in the library, which is what folders mean that were saved
+            before this setting.
+
+    Raises:
+        ValueError: if `dynamic_range` is not above 0, or stands beside statistics of absolute magnitudes.
     """
 
-    def __init__(self, feature_size: int = 80, sampling_rate: int = 16_000, mel_floor: float = 1e-5, **kwargs):
+    def __init__(
+        self,
+        feature_size: int = 80,
+        sampling_rate: int = 16_000,
+        mel_floor: float = 1e-8,
+        dynamic_range: float | None = 50.0,
+        **kwargs,
+    ):
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, mel_floor=mel_floor, **kwargs)
+        if dynamic_range is not None and not dynamic_range > 0:
+            raise ValueError(f"`dynamic_range` is {dynamic_range}: expected dB above 0, or None for absolute levels.")
+        if dynamic_range is not None and (self.per_bin_mean is not None or self.per_bin_stddev is not None):
+            raise ValueError(
+                "`per_bin_mean` and `per_bin_stddev` are of absolute levels: pass `dynamic_range=None` with them."
+            )
+        self.dynamic_range = dynamic_range
         self._bands = list(mel_bands(self.mel_filters))
+
+    @classmethod
+    def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs):
+        return super().from_dict({"dynamic_range": None} | feature_extractor_dict, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -79,6 +104,11 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
         )
 
     @property
+    def silence_value(self) -> float | None:
+        """A bin of digital silence, which augmentation adds; None where it is not the same in every clip."""
+        return None if self.dynamic_range is None else -self.dynamic_range / DECIBELS_PER_NEPER / 2
+
+    @property
     def _is_plain(self) -> bool:
         """Whether frames are nothing but windowed, as by default; the library has settings that do more."""
         changes_samples = (
@@ -100,12 +130,28 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
         features = torch.zeros(len(waveforms), max(counts), self.feature_size)  # (B, T, mel)
         mask = torch.zeros(features.shape[:2], dtype=torch.bool)
         for row, (start, count) in enumerate(zip(starts, counts)):
-            features[row, :count] = frames[start : start + count]
+            features[row, :count] = self._relative(frames[start : start + count])
             mask[row, :count] = True
         outputs = {"input_features": features, "input_features_mask": mask}
         if return_tensors is None:  # lists of arrays, as from the library
             outputs = {name: list(values.numpy()) for name, values in outputs.items()}
         return BatchFeature(outputs, tensor_type=return_tensors)
+
+    def _extract_spectrogram(self, waveform: np.ndarray, attention_mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The library's way, for what is not plain: frames (T, mel) of one padded clip, and which of them are real."""
+        frames, mask = super()._extract_spectrogram(waveform, attention_mask)
+        real = torch.from_numpy(frames[mask]).float()
+        frames[mask] = self._relative(real).numpy()
+        return frames, mask
+
+    def _relative(self, log_mel: torch.Tensor) -> torch.Tensor:
+        """Frames (T, mel) of one clip above the lowest that is heard in it."""
+        if self.dynamic_range is None or not log_mel.numel():
+            return log_mel
+        reach = self.dynamic_range / DECIBELS_PER_NEPER / 2
+        # Of digital silence alone, the loudest bin is the floor itself: nothing that is within its double is heard.
+        middle = (log_mel.max() - reach).clamp(min=math.log(2 * self.mel_floor) + reach)
+        return (log_mel - middle).clamp(min=-reach)
 
     def _log_mel(self, samples: np.ndarray) -> torch.Tensor:
         """Samples (N,) to one frame for each window that lies within them, (T, mel).

@@ -11,6 +11,8 @@ from PIL import Image
 from transformers import ViTImageProcessorPil
 from transformers.feature_extraction_utils import BatchFeature
 
+from .decoding_mot import flatten_depth, to_rgb
+
 
 class MoTImageProcessor(ViTImageProcessorPil):
     """
@@ -22,16 +24,13 @@ class MoTImageProcessor(ViTImageProcessorPil):
 
     def _preprocess_image_like_inputs(self, images, *args, **options) -> BatchFeature:
         pictures = self._prepare_images_structure(images)
-        if all(isinstance(picture, Image.Image) for picture in pictures) and not args and is_covered(**options):
-            if options["do_convert_rgb"]:
-                pictures = [self._to_rgb(picture) for picture in pictures]
-            if all(picture.mode == "RGB" for picture in pictures):
-                return to_pixel_values(pictures, **options)
+        if not all(isinstance(picture, Image.Image) for picture in pictures):
+            return super()._preprocess_image_like_inputs(pictures, *args, **options)
+        if options.get("do_convert_rgb"):
+            pictures = [to_rgb(flatten_depth(picture, "A picture")) for picture in pictures]
+        if not args and is_covered(**options) and all(picture.mode == "RGB" for picture in pictures):
+            return to_pixel_values(pictures, **options)
         return super()._preprocess_image_like_inputs(pictures, *args, **options)
-
-    def _to_rgb(self, picture: Image.Image) -> Image.Image:
-        is_opaque_rgb = picture.mode == "RGB" and "transparency" not in picture.info
-        return picture if is_opaque_rgb else Image.fromarray(self.convert_to_rgb(picture))
 
 
 def is_covered(

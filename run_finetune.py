@@ -456,6 +456,7 @@ def config_fields(
             "max_frames": round((data.max_audio_seconds or MAX_AUDIO_SECONDS) * 100),
             "stem_stride": 4,
             "mean_normalization": model.audio_kind != "sound",
+            "silence_value": getattr(processor.feature_extractor, "silence_value", None),
         },
     }
     for modality in model.towers:  # their sources say what they are
@@ -629,7 +630,9 @@ def build_collators(
     augmentation = None
     if model.audio_augmentation and config.audio_config and config.audio_config.feature_size is None:
         augmentation = replace(
-            AUDIO_AUGMENTATIONS[model.audio_kind or "speech"], max_frames=config.audio_config.max_frames
+            AUDIO_AUGMENTATIONS[model.audio_kind or "speech"],
+            silence_value=getattr(processor.feature_extractor, "silence_value", None),
+            max_frames=config.audio_config.max_frames,
         )
     return {
         "data_collator": MoTCollator(pad_token_id, word_masking=word_masking, seed=seed),

@@ -46,7 +46,11 @@ def main() -> None:
         model=MoTForSequenceClassification(config),
         args=arguments,
         data_collator=MoTCollator(pad),
-        train_collator=MoTCollator(pad, ImageAugmentation(), AudioAugmentation(tract=0.0)),
+        train_collator=MoTCollator(
+            pad,
+            ImageAugmentation(),
+            AudioAugmentation(tract=0.0, silence_value=processor.feature_extractor.silence_value),
+        ),
         train_dataset=rows["train"],
         eval_dataset=rows["validation"],
         processing_class=processor,

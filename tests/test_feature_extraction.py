@@ -1,14 +1,17 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The mel extractor: one clip or many, exact lengths, and what a quiet recording differs by."""
+"""The mel extractor: one clip or many, exact lengths, and frames that neither level nor digital silence changes."""
+
+import json
 
 import numpy as np
 import pytest
 import torch
-from transformers import Gemma4AudioFeatureExtractor
+from transformers import AutoFeatureExtractor, Gemma4AudioFeatureExtractor
 
 from mot import MoTFeatureExtractor
 
 RATE = 16_000
+ABSOLUTE = {"mel_floor": 1e-5, "dynamic_range": None}  # what the library computes, and folders before `dynamic_range`
 
 
 def clips():
@@ -52,7 +55,7 @@ def library(options, waveforms, **call):
 def assert_equal_to_library(waveforms, options=None, **call):
     """To 1e-6, which is one float32 step of a logarithm below -8; the masks exactly."""
     expected = library(options or {}, waveforms, **call)
-    actual = MoTFeatureExtractor(**options or {})(waveforms, **{"return_tensors": "pt"} | call)
+    actual = MoTFeatureExtractor(**ABSOLUTE | (options or {}))(waveforms, **{"return_tensors": "pt"} | call)
     assert actual["input_features"].dtype == torch.float32
     assert torch.equal(actual["input_features_mask"], expected["input_features_mask"])
     assert torch.allclose(actual["input_features"], expected["input_features"], rtol=0, atol=1e-6)
@@ -96,7 +99,7 @@ def test_every_option_of_a_call_means_what_it_means_in_the_library(call):
 @pytest.mark.parametrize("return_tensors", [None, "np"])
 def test_arrays_on_request(return_tensors):
     expected = library({}, clips(), return_tensors=return_tensors)
-    actual = MoTFeatureExtractor()(clips(), return_tensors=return_tensors)
+    actual = MoTFeatureExtractor(**ABSOLUTE)(clips(), return_tensors=return_tensors)
     for name in expected:
         assert type(actual[name]) is type(expected[name])
         for left, right in zip(actual[name], expected[name]):
@@ -113,10 +116,80 @@ def test_saved_settings_come_back(tmp_path):
     assert torch.equal(frames, again)
 
 
-def test_a_quiet_recording_differs_from_a_loud_one_by_a_constant():
-    extractor, clip = MoTFeatureExtractor(), clips()[1]
-    loud, quiet = (extractor(level * clip, return_tensors="pt")["input_features"] for level in (1.0, 0.1))
-    assert (loud - quiet - np.log(10)).abs().max() < 0.01
+def frames_of(samples, **settings):
+    """(T, mel) of one clip."""
+    return MoTFeatureExtractor(**settings)(samples.astype(np.float32), return_tensors="pt")["input_features"][0]
+
+
+def test_a_folder_saved_before_there_was_a_dynamic_range_gives_the_frames_it_gave(tmp_path):
+    MoTFeatureExtractor(**ABSOLUTE).save_pretrained(tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    settings = json.loads(path.read_text())
+    assert settings.pop("dynamic_range") is None
+    path.write_text(json.dumps(settings))
+    for loaded in (MoTFeatureExtractor.from_pretrained(tmp_path), AutoFeatureExtractor.from_pretrained(tmp_path)):
+        frames, expected = (e(signals(), return_tensors="pt") for e in (loaded, MoTFeatureExtractor(**ABSOLUTE)))
+        assert torch.equal(frames["input_features"], expected["input_features"])
+        quiet, loud = (loaded(level * clips()[1], return_tensors="pt")["input_features"] for level in (0.1, 1.0))
+        assert (loud - quiet - np.log(10)).abs().max() < 0.01
+
+
+def test_frames_are_logarithms_relative_to_the_loudest_bin_of_the_clip():
+    absolute = np.log(np.exp(frames_of(clips()[0], **ABSOLUTE).double().numpy()) - 1e-5)  # without their floor
+    nepers = 40 * np.log(10) / 20
+    expected = np.maximum(absolute - absolute.max(), -nepers) + nepers / 2
+    frames = frames_of(clips()[0], dynamic_range=40.0)
+    assert frames.max() == pytest.approx(nepers / 2) and frames.min() >= -nepers / 2 - 1e-6
+    assert np.abs(frames.numpy() - expected).max() < 1e-3  # of magnitudes from 1e-1, whose float32 logs err by 1e-6
+
+
+@pytest.mark.parametrize("level", [1e-4, 0.01, 0.5, 10.0])
+def test_the_level_of_a_recording_changes_no_frame(level):
+    """Beyond the share that the floor of magnitudes has in the quietest bin that is heard, and rounding."""
+    extractor, clip = MoTFeatureExtractor(), clips()[2]
+    loudest = level * frames_of(clip, **ABSOLUTE).max().exp().item()
+    quietest = loudest * 10 ** (-extractor.dynamic_range / 20)
+    tolerance = extractor.mel_floor / quietest + 1e-5
+    assert torch.allclose(frames_of(level * clip), frames_of(clip), rtol=0, atol=tolerance)
+    assert tolerance < 0.01
+
+
+@pytest.mark.parametrize("kind", range(2))
+def test_appended_digital_silence_changes_no_frame_of_the_sound(kind):
+    hops = 37
+    fading = np.hanning(9000)  # so that no frame that overlaps the end is the loudest
+    clip = fading * (clips()[2][:9000], np.sin(2 * np.pi * 440 * np.arange(9000) / RATE))[kind]
+    frames = frames_of(clip)
+    after = frames_of(np.pad(clip, (0, hops * 160)))
+    assert torch.allclose(after[: len(frames)], frames, rtol=0, atol=1e-5)
+    before = frames_of(np.pad(clip, (hops * 160, 0)))
+    assert torch.allclose(before[hops:], frames, rtol=0, atol=1e-5)
+    silence = MoTFeatureExtractor().silence_value
+    assert (before[: hops - 1] == silence).all() and (after[len(frames) + 2 :] == silence).all()
+
+
+@pytest.mark.parametrize("call", [{}, {"padding": "max_length", "max_length": 9000}, {"pad_to_multiple_of": 128}])
+def test_digital_silence_alone_is_silence(call):
+    extractor = MoTFeatureExtractor()
+    batch = extractor([np.zeros(4000, np.float32), clips()[1]], return_tensors="pt", **call)
+    silent = batch["input_features"][0][batch["input_features_mask"][0]]
+    assert len(silent) and (silent == extractor.silence_value).all()
+
+
+@pytest.mark.parametrize("call", [{"padding": "max_length", "max_length": 16_000}, {"pad_to_multiple_of": 128}])
+def test_padding_changes_no_frame(call):
+    extractor = MoTFeatureExtractor()
+    batch = extractor([1e-3 * clips()[0], clips()[2]], return_tensors="pt", **call)
+    for frames, mask, clip in zip(batch["input_features"], batch["input_features_mask"], clips()[::2]):
+        assert torch.allclose(frames[mask], frames_of(clip)[: mask.sum()], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"dynamic_range": 0}, {"dynamic_range": float("nan")}, {"per_bin_mean": [0.0] * 80}]
+)
+def test_a_dynamic_range_without_meaning_is_refused(settings):
+    with pytest.raises(ValueError, match="dynamic_range"):
+        MoTFeatureExtractor(**settings)
 
 
 def test_another_sampling_rate_is_refused():

@@ -30,6 +30,7 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     WhisperFeatureExtractor,
 )
+from transformers.image_transforms import convert_to_rgb
 
 from mot.decoding_mot import even_indices, resample
 from mot.feature_extraction_mot import MoTFeatureExtractor
@@ -249,7 +250,8 @@ def test_every_form_of_a_picture_gives_the_same_pixels(processor, rng, tmp_path,
 def test_pictures_of_any_mode_become_rgb(processor, rng, mode):
     image = picture(rng, mode)
     pixels = processor(images=[image])["pixel_values"]
-    torch.testing.assert_close(pixels, processor(images=[image.convert("RGB")])["pixel_values"])
+    on_white = convert_to_rgb(image, return_numpy=True)
+    torch.testing.assert_close(pixels, processor(images=[on_white])["pixel_values"])
 
 
 def test_greyscale_arrays_equal_greyscale_pictures(processor, rng):

@@ -1,0 +1,177 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Whether a classifier hears the same in the same sound: at any level, rate and length, with digital silence around it,
+and from the containers and lines that sound travels through.
+
+    python run_finetune.py
+    python -m benchmarks.same_sound outputs/digits                              clean key tones, then the test split
+    python -m benchmarks.same_sound outputs/digits3m path/to/digits3m           the test split alone
+
+The accuracy is that of the audio alone. Needs PyAV, which encodes.
+"""
+
+import argparse
+import io
+import itertools
+from collections.abc import Callable, Iterable
+
+import av
+import numpy as np
+import torch
+
+from mot import MoTForSequenceClassification, MoTProcessor
+from mot.data_mot import _KEY_TONES, ModalityColumns, load_digits_dataset, prepare_splits
+from mot.decoding_mot import load_audio, resample
+from mot.sources_mot import load_splits
+
+RATES = (8_000, 16_000, 44_100, 48_000)
+PEAKS = (0.01, 0.1, 0.9)
+SECONDS = (0.1, 0.25, 0.6, 2.0)
+SILENCE_SECONDS = 0.3
+SILENCES = ("none", "before", "after", "around", "between two bursts")
+
+
+def key_tone(digit: int, rate: int, peak: float, seconds: float, silence: str = "none") -> np.ndarray:
+    """The clean dual tone of a key, samples (N,), with zeros as `silence` says."""
+    radians = 2 * np.pi * np.arange(int(seconds * rate)) / rate
+    tone = sum(np.sin(hertz * radians) for hertz in _KEY_TONES[digit])
+    tone = (peak * tone / np.abs(tone).max()).astype(np.float32)
+    zeros = np.zeros(int(SILENCE_SECONDS * rate), np.float32)
+    parts = {
+        "none": [tone],
+        "before": [zeros, tone],
+        "after": [tone, zeros],
+        "around": [zeros, tone, zeros],
+        "between two bursts": [tone, zeros, tone],
+    }
+    return np.concatenate(parts[silence])
+
+
+# ------------------------------------------ what happens to sound on its way ------------------------------------------
+def silenced(before: float, after: float) -> Callable:
+    def change(samples, rate):
+        return np.pad(samples, (int(before * rate), int(after * rate))), rate
+
+    return change
+
+
+def gated(samples: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
+    """Tenths of a second whose level is 20 dB below the loudest become zeros, as at a noise gate."""
+    blocks = np.array_split(samples, max(1, len(samples) // (rate // 50)))
+    levels = [np.sqrt(np.mean(block**2)) for block in blocks]
+    kept = [block * (level > 0.1 * max(levels)) for block, level in zip(blocks, levels)]
+    return np.concatenate(kept), rate
+
+
+def telephone(samples: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
+    """300 to 3400 Hz at 8 kHz in the 8 bits of mu-law (ITU-T G.711)."""
+    narrow = resample(samples.astype(np.float32), rate, 8_000)
+    spectrum, hertz = np.fft.rfft(narrow), np.fft.rfftfreq(len(narrow), 1 / 8_000)
+    narrow = np.fft.irfft(spectrum * ((hertz >= 300) & (hertz <= 3400)), len(narrow))
+    return decoded(encode(narrow, 8_000, "pcm_mulaw", "wav")), 16_000
+
+
+def through(codec: str, container: str, bit_rate: int) -> Callable:
+    def change(samples, rate):
+        return decoded(encode(samples, rate, codec, container, bit_rate)), 16_000
+
+    return change
+
+
+def encode(samples: np.ndarray, rate: int, codec: str, container: str, bit_rate: int | None = None) -> bytes:
+    """Mono samples (N,) from -1 to 1 as a file."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate, layout="mono")
+        if bit_rate:
+            stream.bit_rate = bit_rate
+        frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate = rate
+        for part in (frame, None):
+            file.mux(stream.encode(part))
+    return buffer.getvalue()
+
+
+def decoded(file: bytes) -> np.ndarray:
+    return load_audio(file, "the encoded sound", 16_000, None)[0]
+
+
+CHANGES: dict[str, Callable] = {
+    "as it is": lambda samples, rate: (samples, rate),
+    "level / 100": lambda samples, rate: (samples / 100, rate),
+    "level x 10": lambda samples, rate: (samples * 10, rate),
+    "0.5 s of zeros before": silenced(0.5, 0),
+    "0.5 s of zeros after": silenced(0, 0.5),
+    "2 s of zeros around": silenced(1, 1),
+    "noise gate": gated,
+    "MP3, 32 kbit/s": through("libmp3lame", "mp3", 32_000),
+    "Opus, 16 kbit/s": through("libopus", "ogg", 16_000),
+    "AAC, 32 kbit/s": through("aac", "adts", 32_000),
+    "telephone": telephone,
+}
+
+
+# ----------------------------------------------------- what is heard --------------------------------------------------
+class Listener:
+    """A checkpoint that answers sounds, (samples, rate) each, with class indices."""
+
+    def __init__(self, checkpoint: str):
+        self.model = MoTForSequenceClassification.from_pretrained(checkpoint).eval()
+        self.processor = MoTProcessor.from_pretrained(checkpoint)
+
+    @torch.no_grad()
+    def __call__(self, sounds: Iterable[tuple[np.ndarray, int]]) -> np.ndarray:
+        answers, sounds = [], iter(sounds)
+        while batch := list(itertools.islice(sounds, 60)):
+            inputs = self.processor(audio=[{"array": samples, "sampling_rate": rate} for samples, rate in batch])
+            answers.append(self.model(**inputs).logits.argmax(-1).numpy())
+        return np.concatenate(answers)
+
+
+def clean_tones(listen: Listener, change: Callable = CHANGES["as it is"], **fixed: tuple) -> dict[tuple, float]:
+    """(rate, peak, seconds, silence) -> the share of the ten keys that are right."""
+    axes = {"rate": RATES, "peak": PEAKS, "seconds": SECONDS, "silence": SILENCES} | fixed
+    cases = list(itertools.product(*axes.values()))
+    sounds = [change(key_tone(digit, *case), case[0]) for case in cases for digit in range(10)]
+    right = listen(sounds).reshape(-1, 10) == np.arange(10)
+    return dict(zip(cases, right.mean(axis=1)))
+
+
+def sounds_of(dataset: str | None, split: str) -> tuple[list, np.ndarray]:
+    """Sounds (samples, rate) of a split, and their labels."""
+    splits = load_digits_dataset() if dataset is None else load_splits(dataset)
+    splits, _ = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))
+    rows = [row for row in splits[split] if row["audio"] is not None]
+    sounds = [(load_audio(row["audio"], f"row {i}", 16_000, None)[0], 16_000) for i, row in enumerate(rows)]
+    return sounds, np.array([row["label"] for row in rows])
+
+
+def print_clean_tones(listen: Listener) -> None:
+    shares = clean_tones(listen)
+    print(f"clean key tones: {np.mean(list(shares.values())):.3f} of {10 * len(shares)} right")
+    for position, name in enumerate(("rate", "peak", "seconds", "silence")):
+        values = {case[position]: [] for case in shares}
+        for case, share in shares.items():
+            values[case[position]].append(share)
+        print(f"  by {name}: " + ", ".join(f"{value} {np.mean(found):.3f}" for value, found in values.items()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint")
+    parser.add_argument("dataset", nargs="?")
+    parser.add_argument("--split", default="test")
+    arguments = parser.parse_args()
+    listen = Listener(arguments.checkpoint)
+    if arguments.dataset is None:
+        print_clean_tones(listen)
+    sounds, labels = sounds_of(arguments.dataset, arguments.split)
+    print(f"\n| {arguments.split} split, {len(labels)} sounds | accuracy | clean key tones |\n|---|---|---|")
+    for name, change in CHANGES.items():
+        accuracy = np.mean(listen(change(*sound) for sound in sounds) == labels)
+        tones = clean_tones(listen, change, rate=(16_000,), seconds=(0.25, 0.6), silence=("none", "around"))
+        keys = "" if arguments.dataset else f"{np.mean(list(tones.values())):.3f}"
+        print(f"| {name} | {accuracy:.3f} | {keys} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

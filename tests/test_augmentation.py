@@ -1,0 +1,86 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What happens to sound on its way, as an augmentation of mel frames: each kind alone, and only where it is known how."""
+
+import pytest
+import torch
+
+import run_finetune
+from mot import MoTConfig, MoTFeatureExtractor, MoTProcessor
+from mot.augmentation_mot import AudioAugmentation
+
+FLOOR = -3.0
+UNCHANGED = {"tempo": 0.0, "tract": 0.0, "noise": 0.0, "gate": 0.0, "band": 0.0, "silence": 0, "silence_value": FLOOR}
+
+
+def clip(length=50, bins=80):
+    """(T, bins) above the floor everywhere."""
+    return torch.randn(length, bins, generator=torch.Generator().manual_seed(0)).clamp(min=FLOOR + 0.1)
+
+
+def augmented(frames=None, **settings):
+    """One clip in forty random ways."""
+    frames = clip() if frames is None else frames
+    augmentation = AudioAugmentation(**UNCHANGED | settings)
+    return [augmentation(frames.clone(), torch.Generator().manual_seed(seed)) for seed in range(40)]
+
+
+def test_an_augmentation_of_nothing_is_the_identity():
+    assert all(torch.equal(frames, clip()) for frames in augmented())
+
+
+def test_silence_comes_before_after_and_within_and_leaves_the_sound_as_it_is():
+    places = set()
+    for frames in augmented(silence=20):
+        silent = (frames == FLOOR).all(dim=1)
+        assert torch.equal(frames[~silent], clip())
+        assert len(frames) <= 50 + 3 * 20
+        sounding = (~silent).nonzero().flatten()
+        places |= {"before"} if silent[0] else set()
+        places |= {"after"} if silent[-1] else set()
+        places |= {"within"} if silent[sounding[0] : sounding[-1]].any() else set()
+        places |= {"nowhere"} if not silent.any() else set()
+    assert places == {"before", "after", "within", "nowhere"}
+
+
+def test_silence_makes_no_clip_longer_than_the_model_takes():
+    lengths = {len(frames) for frames in augmented(silence=20, max_frames=60)}
+    assert max(lengths) <= 60 and len(lengths) > 3
+
+
+def test_a_gate_silences_what_is_below_a_level_and_nothing_above():
+    for frames in augmented(gate=1.0):
+        is_gated = frames == FLOOR
+        assert torch.equal(frames[~is_gated], clip()[~is_gated])
+        assert clip()[is_gated].amax() < clip()[~is_gated].amin() if is_gated.any() else True
+        assert frames.max() == clip().max()
+    assert sum((frames == FLOOR).any().item() for frames in augmented(gate=0.5)) in range(8, 33)
+
+
+def test_a_narrow_band_loses_bins_at_its_ends_in_all_frames():
+    lost = []
+    for frames in augmented(band=1.0):
+        silent = (frames == FLOOR).all(dim=0)
+        assert torch.equal(frames[:, ~silent], clip()[:, ~silent])
+        heard = (~silent).nonzero().flatten()
+        assert not silent[heard[0] : heard[-1]].any()
+        lost.append((heard[0].item(), 79 - heard[-1].item()))
+    assert max(low for low, _ in lost) in range(15, 27) and max(high for _, high in lost) in range(15, 27)
+    assert any(low == 0 and high > 0 for low, high in lost) and any(low > 0 and high == 0 for low, high in lost)
+
+
+@pytest.mark.parametrize("settings", [{"silence": 20}, {"gate": 1.0}, {"band": 1.0}])
+def test_where_the_floor_is_not_known_no_silence_is_made(settings):
+    assert all(torch.equal(frames, clip()) for frames in augmented(silence_value=None, **settings))
+
+
+@pytest.mark.parametrize("dynamic_range", [50.0, None])
+def test_a_run_adds_the_silence_of_its_feature_extractor(dynamic_range):
+    """None: a checkpoint from before, which was trained without."""
+    extractor = MoTFeatureExtractor(dynamic_range=dynamic_range)
+    arguments = (run_finetune.DataArguments(task="classification"), run_finetune.ModelArguments(), 0)
+    collators = run_finetune.build_collators(MoTProcessor(feature_extractor=extractor), MoTConfig(), *arguments)
+    augmentation = collators["train_collator"].audio_augmentation
+    assert augmentation.silence_value == extractor.silence_value
+    assert (augmentation.silence_value is None) == (dynamic_range is None)
+    silence = extractor(torch.zeros(4000).numpy(), return_tensors="pt")["input_features"]
+    assert dynamic_range is None or (silence == augmentation.silence_value).all()
