@@ -347,12 +347,16 @@ def test_a_space_runs_from_its_folder_alone(workplace, server, tmp_path):
         page.stop()
 
 
-def test_the_page_searches_an_index_as_it_is_now(workplace):
-    parts = [part.from_pretrained(workplace / "outputs" / "digits-retrieval") for part in (AutoModel, AutoProcessor)]
-    index = build_index(Dataset.from_dict({"text": ["one"]}), *parts, workplace / "grown")
+def test_the_page_searches_an_index_as_it_is_now(tmp_path):
+    save_untrained(tmp_path, "retrieval")
+    parts = [part.from_pretrained(tmp_path / "digits-retrieval") for part in (AutoModel, AutoProcessor)]
+    index = build_index(Dataset.from_dict({"text": ["one"]}), *parts, tmp_path / "grown")
     assert load_index(str(index.folder)) is load_index(str(index.folder))
     index.add(Dataset.from_dict({"text": ["two"]}))
     assert load_index(str(index.folder)).rows["text"][:] == ["one", "two"]
+    write_space(tmp_path / "space", "", str(index.folder))
+    shared = {path.name for path in (tmp_path / "space" / "index").iterdir()}
+    assert shared == {"index.json", "shard-00000.parquet", "shard-00001.parquet"}
 
 
 def test_a_space_is_not_written_over_something(workplace, tmp_path):
