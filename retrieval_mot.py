@@ -46,6 +46,7 @@ from .index_folder_mot import (
     write_description,
 )
 from .processing_mot import encode_rows
+from .sources_mot import fingerprint_of_files
 
 logger = logging.get_logger(__name__)
 
@@ -260,20 +261,8 @@ def as_stored(dataset: Dataset) -> Dataset:
 
 
 def fingerprint_of_rows(dataset: Dataset, columns: dict[str, str], shard_rows: int) -> str:
-    state = [dataset._fingerprint, len(dataset), columns, shard_rows, list(files_of(dataset))]
+    state = [fingerprint_of_files(dataset), len(dataset), columns, shard_rows]
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()
-
-
-def files_of(dataset: Dataset) -> Iterator[tuple[str, int, int]]:
-    """The files that a dataset names but does not hold, with their sizes and times of change."""
-    for name, feature in dataset.features.items():
-        if isinstance(feature, MEDIA):
-            cells = dataset.data.column(name)
-            outside = cells.filter(pc.is_null(pc.struct_field(cells, "bytes")))
-            for path in pc.struct_field(outside, "path").drop_null().unique().to_pylist():
-                if os.path.exists(path):  # not an address, whose content is the reader's to know
-                    status = os.stat(path)
-                    yield path, status.st_size, status.st_mtime_ns
 
 
 def embedded_tables(
