@@ -317,18 +317,6 @@ def test_the_run_says_which_weights_it_kept(finished, tmp_path, capsys):
 # ------------------------------------------------- rows without labels ----------------------------------------------
 
 
-def unlabelled_test(monkeypatch):
-    """Reading that gives a test split without labels, as of a dataset that hides them."""
-    load = run_finetune.load_data
-
-    def without_labels(*arguments):
-        splits, labels = load(*arguments)
-        splits["test"] = splits["test"].remove_columns("label")
-        return splits, labels
-
-    monkeypatch.setattr(run_finetune, "load_data", without_labels)
-
-
 def lines_of(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -343,9 +331,15 @@ def expected_logits(folder: Path, rows: list[dict]) -> torch.Tensor:
         return model.eval()(**batch).logits
 
 
-def test_a_test_split_without_labels_is_answered_row_by_row(finished, tmp_path, monkeypatch, caplog):
-    data, out = finished("classification")[0].parent / "data", tmp_path / "out"
-    unlabelled_test(monkeypatch)
+@pytest.mark.parametrize("how", ("no column", "empty cells"))
+def test_a_test_split_without_labels_is_answered_row_by_row(how, finished, tmp_path, caplog):
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(finished("classification")[0].parent / "data", data)
+    test = Dataset.from_parquet(str(data / "test.parquet"))
+    number, kind, test = len(test), test.features["label"], test.remove_columns("label")
+    if how == "empty cells":
+        test = test.add_column("label", [None] * number, feature=kind)
+    test.to_parquet(data / "test.parquet")
     results = train(data=data, out=out)
     assert results["split"] == "validation" and "the results are those of the validation split" in caplog.text
     found = lines_of(out / "predictions.jsonl")
