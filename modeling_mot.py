@@ -1178,6 +1178,8 @@ class MoTForPreTraining(MoTPreTrainedModel):
                 labels are features of the same shape.
             return_loss: whether to hide anything and to compute the loss; by default in training and wherever labels
                 are given.
+
+        Pretraining learns without the classes of rows: `labels`, which a dataset may bring along, are not read.
         """
         inputs = {
             "input_ids": input_ids,
@@ -1192,6 +1194,7 @@ class MoTForPreTraining(MoTPreTrainedModel):
             "input_features_times": input_features_times,
             "inputs_embeds": kwargs.pop("inputs_embeds", None),
         }
+        kwargs.pop("labels", None)
         self.check_arguments(kwargs)
         labels = {"text": text_labels, "image": image_labels, "audio": audio_labels}
         labels = {m: value for m, value in labels.items() if value is not None}
