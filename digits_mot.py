@@ -22,7 +22,7 @@ DIGITS_FEATURES = Features(
 
 _SAMPLING_RATE = 16000  # Hz
 # A telephone key sounds the tone of its row and the tone of its column at once (ITU-T Q.23), in Hz.
-_KEY_TONES = (
+KEY_TONES = (
     (941, 1336),  # 0
     (697, 1209),
     (697, 1336),
@@ -165,7 +165,7 @@ def _key_press(digit: int, rng: np.random.Generator) -> np.ndarray:
     onset = rng.integers(0, clip_length - tone_length + 1)
     radians = 2 * np.pi * np.arange(tone_length) / _SAMPLING_RATE
     row_phase, column_phase = rng.uniform(0, 2 * np.pi, size=2)
-    row_hertz, column_hertz = _KEY_TONES[digit]
+    row_hertz, column_hertz = KEY_TONES[digit]
     column_gain = _gain(rng.uniform(*_COLUMN_OVER_ROW_DB))
     tone = np.sin(row_hertz * radians + row_phase) + column_gain * np.sin(column_hertz * radians + column_phase)
 

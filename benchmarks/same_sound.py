@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from mot import MoTForSequenceClassification, MoTProcessor
-from mot.data_mot import _KEY_TONES, ModalityColumns, load_digits_dataset, prepare_splits
+from mot.data_mot import ModalityColumns, load_digits_dataset, prepare_splits
 from mot.decoding_mot import load_audio, resample
+from mot.digits_mot import KEY_TONES
 from mot.sources_mot import load_splits
 
 RATES = (8_000, 16_000, 44_100, 48_000)
@@ -33,7 +34,7 @@ SILENCES = ("none", "before", "after", "around", "between two bursts")
 def key_tone(digit: int, rate: int, peak: float, seconds: float, silence: str = "none") -> np.ndarray:
     """The clean dual tone of a key, samples (N,), with zeros as `silence` says."""
     radians = 2 * np.pi * np.arange(int(seconds * rate)) / rate
-    tone = sum(np.sin(hertz * radians) for hertz in _KEY_TONES[digit])
+    tone = sum(np.sin(hertz * radians) for hertz in KEY_TONES[digit])
     tone = (peak * tone / np.abs(tone).max()).astype(np.float32)
     zeros = np.zeros(int(SILENCE_SECONDS * rate), np.float32)
     parts = {
