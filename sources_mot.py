@@ -336,7 +336,7 @@ def _read_tables(files: Files, root: str | None, streaming: bool, train: str) ->
     for split in sorted(files, key=lambda name: name != train):
         is_parquet = table_suffix(files[split][0]) == ".parquet"
         if is_parquet:
-            builder = _builder(Parquet, split, files[split], features=_parquet_features(files[split], streaming))
+            builder = _builder(Parquet, split, files[split], features=_parquet_features(files[split]))
         else:
             builder = _builder(TableBuilder, split, files[split], features=features)
         found = _built(builder, split, streaming)
@@ -364,14 +364,19 @@ def _built(builder: datasets.DatasetBuilder, split: str, streaming: bool) -> Dat
     return builder.as_dataset(split)
 
 
-def _parquet_features(files: list[str], streaming: bool) -> Features | None:
-    """The types that the cells of all files fit, where they differ; None leaves it to the first file."""
-    if streaming or any("://" in name for name in files):
+def _parquet_features(files: list[str]) -> Features | None:
+    """The types that the cells of all files fit, where they differ; None leaves it to the first file.
+
+    Raises:
+        ValueError: the class ids of two files mean different names.
+    """
+    if any("://" in name for name in files):
         return None
     schemas = []
     for name in files:
         with named(name):
             schemas.append(pq.read_schema(name))
+    _check_class_names(files, list(map(Features.from_arrow_schema, schemas)))
     first = schemas[0]
     if all(schema.equals(first) for schema in schemas):
         return None
@@ -386,6 +391,33 @@ def _parquet_features(files: list[str], streaming: bool) -> Features | None:
             for n, kind in kinds.items()
         }
     )
+
+
+def _check_class_names(files: list[str], features: list[Features]) -> None:
+    """Whether a class id means one name in all files, which the types that Arrow compares do not say."""
+    first: dict[str, tuple[str, list]] = {}  # column: the first file that names its classes, and their names
+    for file, kinds in zip(files, features):
+        for column, kind in kinds.items():
+            if not (names := _class_names(kind)):
+                continue
+            other, expected = first.setdefault(column, (file, names))
+            if names != expected:
+                raise ValueError(
+                    f"Column '{column}' has the classes {_shown(expected)} in '{other}', and {_shown(names)} in '{file}': "
+                    "one id would mean two classes. Write the files with one list of names, or the labels as names."
+                )
+
+
+def _class_names(kind) -> list[list[str]]:
+    """The names of a ClassLabel, and of those within lists and dictionaries."""
+    if isinstance(kind, ClassLabel):
+        return [kind.names]
+    parts = kind.values() if isinstance(kind, dict) else [kind.feature] if hasattr(kind, "feature") else []
+    return [names for part in parts for names in _class_names(part)]
+
+
+def _shown(several: list[list[str]]) -> str:
+    return " and ".join(f"{names[:20]}{', ...' if len(names) > 20 else ''}" for names in several)
 
 
 def _folders_of_paths(files: list[str], root: str) -> list[str]:

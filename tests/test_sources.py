@@ -535,6 +535,35 @@ def test_shards_that_disagree_have_the_type_that_holds_all(form, tmp_path):
     assert split["label"][0] == (None if form == "parquet" else "1")
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("names", [["b", "a"], ["c", "d"], ["a", "b", "c"]])
+def test_parquet_files_whose_class_ids_mean_other_names_are_an_error(names, streaming, tmp_path):
+    paths = [str(tmp_path / f"train-{i}.parquet") for i in range(2)]
+    for path, classes in zip(paths, (["a", "b"], names)):
+        kinds = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=classes)})
+        Dataset.from_dict({"text": ["x", "y"], "label": [0, 1]}, features=kinds).to_parquet(path)
+    with pytest.raises(ValueError) as error:
+        load_splits(str(tmp_path), streaming=streaming)
+    for word in (*paths, "'label'", "['a', 'b']", str(names)):
+        assert word in str(error.value)
+
+
+def test_lists_of_classes_of_parquet_files_are_compared_too(tmp_path):
+    for i, classes in enumerate((["a", "b"], ["b", "a"])):
+        kinds = datasets.Features({"label": datasets.List(datasets.ClassLabel(names=classes))})
+        Dataset.from_dict({"label": [[0], [0, 1]]}, features=kinds).to_parquet(tmp_path / f"train-{i}.parquet")
+    with pytest.raises(ValueError, match="one id would mean two classes"):
+        load_split(str(tmp_path))
+
+
+def test_parquet_files_of_one_list_of_classes_are_read(tmp_path):
+    for i in range(2):
+        kinds = datasets.Features({"label": datasets.ClassLabel(names=["a", "b"])})
+        Dataset.from_dict({"label": [i]}, features=kinds).to_parquet(tmp_path / f"train-{i}.parquet")
+    split = load_split(str(tmp_path))
+    assert split.features["label"].names == ["a", "b"] and split["label"][:] == [0, 1]
+
+
 def test_a_column_that_a_split_lacks_is_empty_there(tmp_path, caplog):
     write_typed("parquet", tmp_path, {"train": TRAIN, "test": [{"text": "c"}]})
     assert load_split(str(tmp_path), "test")[0] == {"text": "c", "score": None, "label": None}
