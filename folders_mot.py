@@ -29,8 +29,8 @@ Files = dict[str, list[str]]  # the files of each split
 
 SPLIT_WORDS = {
     "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev", "eval"),
-    "test": ("test", "testing"),
+    "validation": ("validation", "valid", "val", "dev", "devel", "development", "eval", "publictest", "public_test"),
+    "test": ("test", "testing", "holdout", "held_out", "privatetest", "private_test"),
 }
 _SPLIT_OF_WORD = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 _SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\.[^/]*$")
@@ -162,7 +162,8 @@ def split_of_word(word: str) -> str | None:
 
 
 def _split_of_name(name: str) -> str | None:
-    return next(filter(None, map(split_of_word, re.split(r"[-._ 0-9]+", name))), None)
+    words = (PurePath(name).stem, *re.split(r"[-._ 0-9]+", name))
+    return next(filter(None, map(split_of_word, words)), None)
 
 
 def split_of_path(path: str) -> str | None:

@@ -130,7 +130,7 @@ def load_split(
 
 def _with_usual_names(splits: Mapping, names: Mapping[str, str | None], dataset_name: str) -> dict:
     """The splits that are called, or are said to be called, train, validation and test."""
-    usual = {"train": ("train",), "validation": _VALIDATION_NAMES, "test": ("test",)}
+    usual = {"train": ("train",), "validation": _VALIDATION_NAMES, "test": SPLIT_WORDS["test"]}
     renamed = {}
     for role, candidates in usual.items():
         wanted = names.get(role)
@@ -680,7 +680,8 @@ def _split_by_column(splits: dict, column: str | None, path: str) -> dict:
     """One table, cut by what its column `split`, `mode`, ... says of each row; others stay as they are.
 
     Raises:
-        ValueError: there is no column of the name given, or the dataset has splits already.
+        ValueError: there is no column of the name given, the dataset has splits already, or a column of splits holds
+            words that name none.
     """
     if column == LEFT_OUT or (column is None and len(splits) != 1):
         return splits
@@ -694,11 +695,22 @@ def _split_by_column(splits: dict, column: str | None, path: str) -> dict:
         values = [_split_named(value) for value in _values(split, column)]
         return _select_by(split, values, f"column '{column}'", column)
     for name in filter(_SPLIT_COLUMN.fullmatch, split.features):
-        values = _values(split, name)
-        words = {value if value is None else split_of_word(str(value)) or "" for value in set(values)}
-        if "train" in words and "" not in words and len(words - {None}) > 1:
-            return _select_by(split, [_split_named(value) for value in values], f"column '{name}'", name)
+        values = [_split_named(value) for value in _values(split, name)]
+        known = set(values) & set(SPLIT_WORDS)
+        if "train" not in known or len(known) == 1:
+            continue
+        if unknown := set(values) - known - {None}:
+            raise ValueError(
+                f"Column '{name}' of '{path}' says {_listed(known)} of some rows, and {_listed(unknown)} of others, which "
+                f"name no split. Rename these, or empty the cells to leave their rows out; --split_column {name} takes "
+                "each word for a split of its own, and --split_column none keeps all rows together."
+            )
+        return _select_by(split, values, f"column '{name}'", name)
     return splits
+
+
+def _listed(words: set[str]) -> str:
+    return ", ".join(map(repr, sorted(words)[:10])) + (", ..." if len(words) > 10 else "")
 
 
 def _values(split: Dataset | IterableDataset, column: str) -> list:

@@ -605,9 +605,46 @@ def test_another_column_of_splits_is_named_and_none_keeps_the_rows_together(tmp_
         load_splits(str(tmp_path / "folder"), split_column="mode")
 
 
-def test_a_column_of_other_words_splits_nothing(tmp_path):
-    rows = [{"text": f"t{i}", "mode": ("train", "test", "tram")[i % 3]} for i in range(20)]
+@pytest.mark.parametrize("words", [("train", "walk", "tram"), ("train", "train", "tram"), ("dev", "test", "prod")])
+def test_a_column_of_other_words_splits_nothing(words, tmp_path):
+    rows = [{"text": f"t{i}", "mode": words[i % 3]} for i in range(20)]
     assert "mode" in load_splits(write(tmp_path / "rows.csv", as_csv(rows)))["train"].column_names
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+def test_a_column_of_splits_with_a_word_that_names_none_is_an_error_with_the_ways_out(streaming, tmp_path):
+    rows = [{"text": f"t{i}", "part": "x", "split": ("train", "Val", "unlabeled")[i % 3]} for i in range(20)]
+    path = write(tmp_path / "rows.csv", as_csv(rows))
+    with pytest.raises(
+        ValueError, match="'split' .* says 'train', 'validation' .* and 'unlabeled' .*--split_column none"
+    ):
+        load_splits(path, streaming=streaming)
+    by_word = load_splits(path, streaming=streaming, split_column="split")
+    assert [row["text"] for row in rows_of(by_word["train"])] == [f"t{i}" for i in range(0, 20, 3)]
+    assert sum(map(len, load_splits(path, split_column="none", split_names={"test": "none"}).values())) == 20
+
+
+@pytest.mark.parametrize(
+    ("validation", "test"),
+    [
+        ("PublicTest", "PrivateTest"),
+        ("public_test", "private_test"),
+        ("devel", "holdout"),
+        ("Development", "held_out"),
+    ],
+)
+def test_usual_words_for_a_held_out_split_are_known_in_columns_folders_and_names(validation, test, tmp_path):
+    words = {"train": "train", "validation": validation, "test": test}
+    rows = [{"text": f"{split}{i}", "split": word} for split, word in words.items() for i in range(3)]
+    write(tmp_path / "column.csv", as_csv(rows))
+    for word in words.values():
+        part = as_csv([{"text": row["text"]} for row in rows if row["split"] == word])
+        write(tmp_path / "names" / f"{word}.csv", part)
+        write(tmp_path / "folders" / word / "rows.csv", part)
+    for path in ("column.csv", "names", "folders"):
+        splits = load_splits(str(tmp_path / path))
+        for split in words:
+            assert splits[split]["text"][:] == [f"{split}{i}" for i in range(3)]
 
 
 # ---- how a file is written ----------------------------------------------------------------------------------------
