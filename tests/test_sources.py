@@ -423,6 +423,39 @@ def test_names_in_cls_files_are_classes_and_numbers_are_numbers(tmp_path):
         assert [labels.names[row["label"]] for row in splits["train"]] == [cell.strip() for cell in cells]
 
 
+def cells_of(split, column: str) -> list[str | None]:
+    rows = rows_of(undecoded_rows(split) if isinstance(split, Dataset) else undecoded_stream(split))
+    cells = [row[column]["bytes"] if isinstance(row[column], dict) else row[column] for row in rows]
+    return [cell and cell.decode() for cell in cells]
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    "fields", [("jpg", "png", "JPEG"), ("wav", "flac", "mp3"), ("a.jpg", "a.png"), ("mp4", "webm")]
+)
+def test_files_of_several_extensions_of_one_medium_are_one_column_of_an_archive(fields, streaming, tmp_path):
+    late = [*fields[:2] * 250, fields[-1]]  # the last one is met after the files that the types are learned from
+    write_tar(tmp_path / "train-0.tar", [{field: f"{i}.{field}", "cls": "ab"[i % 2]} for i, field in enumerate(late)])
+    write_tar(tmp_path / "validation-0.tar", [{fields[-1]: "held out", "cls": "a"}])
+    splits = load_splits(str(tmp_path), streaming=streaming)
+    assert set(splits["train"].features) == {fields[0], "cls"}
+    assert cells_of(splits["train"], fields[0]) == [f"{i}.{field}" for i, field in enumerate(late)]
+    assert cells_of(splits["validation"], fields[0]) == ["held out"]
+
+
+def test_two_pictures_of_a_row_of_an_archive_stay_two_columns(tmp_path):
+    write_tar(tmp_path / "rows.tar", [{"jpg": "a", "png": "b", "x.jpg": "c"}, {"jpg": "a"}, {"png": "b"}])
+    split = load_split(str(tmp_path / "rows.tar"))
+    assert (cells_of(split, "jpg"), cells_of(split, "png")) == (["a", "a", None], ["b", None, "b"])
+    assert cells_of(split, "x.jpg") == ["c", None, None]
+
+
+def test_a_second_picture_in_a_late_row_of_an_archive_is_an_error_that_names_it(tmp_path):
+    write_tar(tmp_path / "rows.tar", [{"jpg": "a"}] * 500 + [{"jpg": "a", "png": "b"}])
+    with pytest.raises(ValueError, match=r"rows.tar: 0500' has the files .jpg and .png"):
+        load_split(str(tmp_path / "rows.tar"))
+
+
 def test_rows_of_one_table_belong_to_the_split_of_the_folder_of_their_files(tmp_path):
     rows = [{"file_name": f"{split}/{i}.png", "label": "ab"[i % 2]} for split in ("train", "test") for i in range(3)]
     for row in rows:
