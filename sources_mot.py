@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, IterableDataset, Value, Video
-from datasets.data_files import DataFilesDict, DataFilesList
-from datasets.exceptions import DatasetGenerationError
+from datasets.data_files import DataFilesDict, DataFilesList, EmptyDatasetError
+from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError
 from datasets.fingerprint import Hasher
 from datasets.packaged_modules.csv.csv import Csv
 from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
@@ -256,9 +256,21 @@ def _read_folder(path: str, dataset_config: str | None, streaming: bool, train: 
     if kind == "archives":
         return _read_archives(files, streaming)
     if kind is None:  # text files, zipped pictures and others that `datasets` reads
-        return datasets.load_dataset(path, dataset_config, cache_dir=_cache_of_folder(path), streaming=streaming)
+        return _read_other_folder(path, dataset_config, streaming)
     splits = _read_media(files) if kind == "media" else _read_metadata(files, path, train)
     return _streamed(splits) if streaming else splits
+
+
+def _read_other_folder(path: str, dataset_config: str | None, streaming: bool) -> Mapping:
+    try:
+        return datasets.load_dataset(path, dataset_config, cache_dir=_cache_of_folder(path), streaming=streaming)
+    except (DataFilesNotFoundError, EmptyDatasetError) as error:
+        counts = Counter(PurePath(name).suffix or PurePath(name).name for name in list_files(path))
+        found = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(10)) or "no files"
+        raise ValueError(
+            f"Folder '{path}' has no data that can be read: it holds {found}. Expected tables ({', '.join(TABLES)}), "
+            ".tar archives of WebDataset, pictures, sounds or videos, or text; save others, such as sheets, as CSV."
+        ) from error
 
 
 def _streamed(splits: Mapping[str, Dataset]) -> dict[str, IterableDataset]:

@@ -698,6 +698,35 @@ def test_a_file_of_no_known_encoding_is_an_error_that_says_what_to_do(tmp_path):
         load_split(str(tmp_path / "rows.csv"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ["plain", "café", "日本"])
+def test_text_with_nul_bytes_is_an_error_that_says_to_save_it_as_utf8(text, encoding, tmp_path):
+    rows = [{"text": text, "label": "a"}]
+    for name, content in (("rows.csv", as_csv(rows)), ("rows.jsonl", as_lines(rows)), ("rows.json", as_lines(rows))):
+        with pytest.raises(ValueError, match=f"{name}' holds NUL bytes.* save the file as UTF-8"):
+            load_split(write(tmp_path / name, content, encoding))
+    write_tar(tmp_path / "rows.tar", [{"txt": text.encode(encoding) + b"\n\0"}])
+    with pytest.raises(ValueError, match=r"rows.tar: 0000.txt' holds NUL bytes"):
+        load_split(str(tmp_path / "rows.tar"))
+
+
+def test_a_text_of_an_archive_may_be_utf16_with_a_mark(tmp_path):
+    write_tar(tmp_path / "rows.tar", [{"txt": "日本".encode("utf-16")}])
+    assert load_split(str(tmp_path / "rows.tar"))["txt"][:] == ["日本"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize(("line", "delimiter"), [("sep=;\r\n", ";"), ('"sep=,"\n', ","), ("sep=\t\n", "\t")])
+def test_a_first_line_that_says_the_separator_is_no_row(line, delimiter, encoding, tmp_path):
+    content = line + as_csv([{"text": "Käse", "score": 1.5}, {"text": "b", "score": 2}], delimiter)
+    split = load_split(write(tmp_path / "rows.csv", content, encoding))
+    assert rows_of(split) == [{"text": "Käse", "score": 1.5}, {"text": "b", "score": 2.0}]
+
+
+def test_a_column_that_is_called_sep_is_a_column(tmp_path):
+    assert load_split(write(tmp_path / "rows.csv", "sep,text\n1,a\n")).column_names == ["sep", "text"]
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_cells_are_separated_by_what_makes_even_rows(delimiter, tmp_path):
     rows = [{"text": '"one, two; three"', "score": 1.5}, {"text": '"new\nline"', "score": 2.5}]
@@ -776,3 +805,19 @@ def test_a_broken_file_of_an_archive_is_named(tmp_path):
 def test_a_path_that_is_not_there_is_said_to_be_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no file or folder"):
         load_split(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [(["a.xlsx", "b.xlsx", "c.pkl"], r"2 \.xlsx, 1 \.pkl"), (["train.feather"], r"1 \.feather"), ([], "no files")],
+)
+def test_a_folder_without_data_is_an_error_that_names_what_is_there_and_what_is_read(
+    names, found, streaming, tmp_path
+):
+    for name in names:
+        write(tmp_path / name, "content")
+    with pytest.raises(
+        ValueError, match=rf"'{tmp_path}' has no data .* it holds {found}\. Expected .*\.parquet, .*\.csv"
+    ):
+        load_splits(str(tmp_path), streaming=streaming)
