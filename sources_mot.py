@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import PurePath
@@ -34,7 +34,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
 from .archives_mot import ArchiveBuilder, webdataset_features
-from .data_mot import LEFT_OUT, label_candidates, stored_file, undecoded_stream
+from .data_mot import LEFT_OUT, ModalityColumns, label_candidates, stored_file, undecoded_stream
 from .folders_mot import (
     MEDIA_SUFFIXES,
     SPLIT_WORDS,
@@ -43,6 +43,7 @@ from .folders_mot import (
     list_files,
     look_into,
     medium_of,
+    say_left_out,
     split_of_path,
     split_of_word,
 )
@@ -250,14 +251,22 @@ def _read_folder(path: str, dataset_config: str | None, streaming: bool, train: 
         saved = datasets.load_from_disk(path)
         saved = saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
         return _streamed(saved) if streaming else saved
-    kind, files = look_into(path, dataset_config)
+    kind, files, media = look_into(path, dataset_config)
     if kind == "tables":
-        return _read_tables(files, path, streaming, train)
+        splits = _read_tables(files, path, streaming, train)
+        if media and (classes := _classes_instead(splits, path, dataset_config)):
+            say_left_out(
+                chain.from_iterable(files.values()), "no column is an input or a label, while folders are classes"
+            )
+            return _streamed(classes) if streaming else classes
+        _say_unnamed(media, splits)
+        return splits
     if kind == "archives":
         return _read_archives(files, streaming)
     if kind is None:  # text files, zipped pictures and others that `datasets` reads
         return _read_other_folder(path, dataset_config, streaming)
     splits = _read_media(files) if kind == "media" else _read_metadata(files, path, train)
+    _say_unnamed(media, splits)
     return _streamed(splits) if streaming else splits
 
 
@@ -549,6 +558,29 @@ def _split_by_folder(splits: dict[str, Dataset], root: str) -> dict[str, Dataset
     ]
     has_others = "train" in found and len(set(found) - {None}) > 1
     return _select_by(split, found, "the folder of their files") if has_others else splits
+
+
+def _classes_instead(splits: Mapping, path: str, dataset_config: str | None) -> dict[str, Dataset] | None:
+    """Media in a folder for each class, beside tables that say nothing of rows, such as the names of the classes."""
+    split = next(iter(splits.values()))
+    if label_candidates(split.features):
+        return None
+    try:
+        ModalityColumns.guess(split.features, rows=split)
+    except ValueError:
+        kind, files, _ = look_into(path, dataset_config, with_tables=False)
+        classes = _read_media(files) if kind == "media" else {}
+        return classes if all("label" in part.features for part in classes.values()) else None
+    return None
+
+
+def _say_unnamed(media: Iterable[str], splits: Mapping[str, Dataset | IterableDataset]) -> None:
+    """Which media on this machine, beside tables, are in no row. The rows of a stream are not known."""
+    is_here = not any("://" in name for name in media)
+    if media and is_here and all(isinstance(split, Dataset) for split in splits.values()):
+        cells = [column for split in splits.values() for column in split.data.columns]
+        is_named = {os.path.normpath(path) for column in cells for path in _paths(column)}
+        say_left_out([name for name in media if os.path.abspath(name) not in is_named], "no table names them")
 
 
 def _media_columns(split: Dataset) -> list[str]:

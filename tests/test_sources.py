@@ -492,6 +492,55 @@ def test_files_of_another_medium_among_classes_are_said_to_be_left_out(tmp_path,
     assert "cover.png" in caplog.text and "audio" in caplog.text
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("table", ["classes.csv", "classes.json"])
+def test_a_table_that_says_nothing_of_rows_is_left_out_beside_folders_of_classes(table, streaming, tmp_path, caplog):
+    for split in ("train", "validation", "test"):
+        for name in ("cat/0.png", "dog/0.png"):
+            write_png(tmp_path / split / name)
+    rows = [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]
+    write(tmp_path / table, as_csv(rows) if table.endswith("csv") else json.dumps(rows))
+    splits = load_splits(str(tmp_path), streaming=streaming)
+    assert [splits[split].features["label"].names for split in splits] == [["cat", "dog"]] * 3
+    assert len(rows_of(undecoded_stream(splits["train"]) if streaming else splits["train"])) == 2
+    assert "Left out (1), since no column is an input or a label" in caplog.text and table in caplog.text
+
+
+def test_a_table_of_rows_beside_folders_of_classes_is_read_and_the_media_are_said_to_be_left_out(tmp_path, caplog):
+    for name in ("cat/0.png", "dog/0.png"):
+        write_png(tmp_path / name)
+    write(tmp_path / "rows.csv", as_csv([{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]))
+    assert load_split(str(tmp_path)).column_names == ["text", "label"]
+    assert "Left out (2), since no table names them" in caplog.text and "dog/0.png" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["metadata.csv", "metadata.jsonl", "train.csv", "train.parquet"])
+def test_media_that_no_table_names_are_said_to_be_left_out(form, tmp_path, caplog):
+    for name in ("train/0.png", "train/1.png", "valid/0.png", "valid/1.png"):
+        write_png(tmp_path / name)
+    folder = tmp_path / "train" if form.startswith("metadata") else tmp_path
+    column, prefix = ("file_name", "") if form.startswith("metadata") else ("image", "./train/")
+    rows = [{column: f"{prefix}0.png", "label": "a"}, {column: None, "label": "b"}]
+    if form.endswith("parquet"):
+        pd.DataFrame(rows).to_parquet(folder / form)
+    else:
+        write(folder / form, as_lines(rows) if form.endswith("jsonl") else as_csv(rows))
+    assert len(load_split(str(tmp_path))) == 2
+    (warning,) = [record.getMessage() for record in caplog.records if "no table names them" in record.getMessage()]
+    assert warning.startswith("Left out (3), since no table names them: ") and "train/0.png" not in warning
+    assert all(name in warning for name in ("train/1.png", "valid/0.png", "valid/1.png"))
+
+
+def test_nothing_is_said_to_be_left_out_where_tables_name_all_media(tmp_path, caplog, monkeypatch):
+    path = write_listed("metadata", tmp_path / "metadata")
+    load_split(path)
+    monkeypatch.chdir(tmp_path)
+    load_split(os.path.basename(path))
+    write_listed("csv", tmp_path / "table")
+    load_split("table")
+    assert "no table names them" not in caplog.text
+
+
 def test_vectors_of_an_mmsa_pickle_are_sequences_of_one(tmp_path):
     rng = np.random.default_rng(0)
     vectors = {name: rng.normal(size=(4, 5)).astype(np.float32) for name in ("text", "vision", "audio")}
