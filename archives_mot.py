@@ -2,7 +2,8 @@
 """Tar archives of WebDataset: files of one name are a row, each extension a column.
 
 `ArchiveBuilder` is the builder of `datasets` with types that `webdataset_features` finds out: rows may lack files, sound
-stays bytes (the Audio type asks for torchcodec to store it), and a class is a number or a name.
+stays bytes (the Audio type asks for torchcodec to store it), and a class is a number or a name. Pictures of several
+extensions are one column, and so are sounds and videos, where no row has two of them.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import json
 import os
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 from datasets import Features, Image, Value, Video
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
 
-from .folders_mot import is_litter
+from .folders_mot import is_litter, medium_of
 from .tables_mot import decode_text, named, open_bytes
 
 _TEXTS = ("txt", "text", "transcript")
@@ -53,15 +54,39 @@ class ArchiveBuilder(WebDataset):
     CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]  # what another reader cached is not read
     DECODERS = {kind: decode for kind, decode in WebDataset.DECODERS.items() if kind not in _DECODED}
 
-    @classmethod
-    def _get_pipeline_from_tar(cls, tar_path, tar_iterator) -> Iterator[dict]:
+    def _get_pipeline_from_tar(self, tar_path, tar_iterator) -> Iterator[dict]:
         files = ((name, file) for name, file in tar_iterator if not is_litter(name))
+        columns = self.info.features
         with named(tar_path):
             for example in super()._get_pipeline_from_tar(tar_path, files):
-                for field, content in example.items():
-                    if isinstance(content, bytes):
-                        example[field] = _decoded(field, content, f"{tar_path}: {example['__key__']}.{field}")
+                key = example["__key__"]
+                for field in [field for field in example if field not in ("__key__", "__url__")]:
+                    if isinstance(example[field], bytes):
+                        example[field] = _decoded(field, example[field], f"{tar_path}: {key}.{field}")
+                    if field not in columns and (column := _column_of(field, columns)):
+                        _check_single(example, column, field, f"{tar_path}: {key}")
+                        example[column] = example.pop(field)
                 yield example
+
+
+def _slot(field: str) -> tuple[str, str | None]:
+    """What fields of one column share: the name before the extension, and the medium."""
+    return field.rpartition(".")[0], medium_of([f"_.{_kind(field)}"])
+
+
+def _column_of(field: str, columns: Iterable[str]) -> str | None:
+    """The one column of the medium of a field that has none of its own."""
+    slot = _slot(field)
+    found = [column for column in columns if _slot(column) == slot] if slot[1] else []
+    return found[0] if len(found) == 1 else None
+
+
+def _check_single(example: dict, column: str, field: str, name: str) -> None:
+    if column in example:
+        raise ValueError(
+            f"'{name}' has the files .{column} and .{field}, which the first files of the archive show to be one column: "
+            f"give one of them a name of its own, such as .second.{_kind(field)}."
+        )
 
 
 def webdataset_features(shard: str) -> Features:
@@ -70,15 +95,31 @@ def webdataset_features(shard: str) -> Features:
     Raises:
         ValueError: the shard is not a tar archive, or a file in it is broken; it is named.
     """
-    cells = defaultdict(list)
+    cells = defaultdict(dict)  # field: the cell of each row that has it
     with named(shard), open_bytes(shard, shard) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         members = (member for member in archive if member.isfile() and not is_litter(member.name))
         for member in islice(members, _FILES_FOR_TYPES):
-            field = os.path.basename(member.name).partition(".")[2]
+            folder, name = os.path.split(member.name)
+            row, _, field = name.partition(".")
             if field:
                 content = archive.extractfile(member).read()
-                cells[field].append(_decoded(field, content, f"{shard}: {member.name}"))
-    return Features({name: kind for field, values in cells.items() for name, kind in _feature(field, values).items()})
+                cells[field][folder, row] = _decoded(field, content, f"{shard}: {member.name}")
+    fields = _without_alternatives(cells)
+    return Features(
+        {name: kind for field in fields for name, kind in _feature(field, list(cells[field].values())).items()}
+    )
+
+
+def _without_alternatives(cells: Mapping[str, Mapping]) -> list[str]:
+    """The fields that are columns: one for each medium, the first, where no row has two of its extensions."""
+    slots = defaultdict(list)
+    for field in cells:
+        slots[_slot(field) if _slot(field)[1] else field].append(field)
+    columns = []
+    for fields in slots.values():
+        rows = [row for field in fields for row in cells[field]]
+        columns += fields[:1] if len(rows) == len(set(rows)) else fields
+    return columns
 
 
 def _feature(field: str, values: list) -> Features:

@@ -29,8 +29,8 @@ Files = dict[str, list[str]]  # the files of each split
 
 SPLIT_WORDS = {
     "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev", "eval"),
-    "test": ("test", "testing"),
+    "validation": ("validation", "valid", "val", "dev", "devel", "development", "eval", "publictest", "public_test"),
+    "test": ("test", "testing", "holdout", "held_out", "privatetest", "private_test"),
 }
 _SPLIT_OF_WORD = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 _SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\.[^/]*$")
@@ -49,10 +49,12 @@ _CONFIG_FIELDS = {"data_files", "data_dir", "default", "description", "version",
 
 
 class Folder(NamedTuple):
-    """The kind of a folder's data ("tables", "archives", "metadata", "media", or None for another) and their files."""
+    """The kind of a folder's data ("tables", "archives", "metadata", "media", or None for another), their files, and the
+    media beside tables."""
 
     kind: str | None
     files: Files
+    media: tuple[str, ...] = ()
 
 
 def is_litter(name: str) -> bool:
@@ -69,8 +71,8 @@ def medium_of(names: Iterable[str]) -> str | None:
     return medium if counts[medium] else None
 
 
-def look_into(root: str, dataset_config: str | None = None) -> Folder:
-    """What a folder holds, here or at an address such as `hf://datasets/user/name`.
+def look_into(root: str, dataset_config: str | None = None, with_tables: bool = True) -> Folder:
+    """What a folder holds, here or at an address such as `hf://datasets/user/name`; without its tables, its media.
 
     Raises:
         ValueError: its card has no such configuration, or asks for what is not supported.
@@ -92,16 +94,16 @@ def look_into(root: str, dataset_config: str | None = None) -> Folder:
     media = [name for name in names if medium_of([name])]
     zipped = any(name.lower().endswith(".zip") for name in names)  # which only `datasets` looks into
     if metadata and (media or zipped):
-        return _of_one_form(chosen("metadata", metadata)) if media else Folder(None, {})
-    tables = _tables(root, names, beside_media=bool(media))
+        return _of_one_form(chosen("metadata", metadata), media) if media else Folder(None, {})
+    tables = _tables(root, names, beside_media=bool(media)) if with_tables else []
     if tables and (not archives or _are_data_beside_archives(tables, archives)):
-        return _of_one_form(chosen("tables", tables))
+        return _of_one_form(chosen("tables", tables), media)
     if archives:
         return chosen("archives", archives)
     if media and not zipped:
         medium = medium_of(media)
         of_medium = [name for name in media if medium_of([name]) == medium]
-        _say_left_out(set(media) - set(of_medium), f"most files of the folder are of another medium, {medium}")
+        say_left_out(set(media) - set(of_medium), f"most files of the folder are of another medium, {medium}")
         return chosen("media", of_medium)
     return Folder(None, {})
 
@@ -137,20 +139,21 @@ def _are_data_beside_archives(tables: list[str], archives: list[str]) -> bool:
     return any(_split_of_name(name) for name in own if table_suffix(name) != ".json")
 
 
-def _of_one_form(folder: Folder) -> Folder:
+def _of_one_form(folder: Folder, media: list[str]) -> Folder:
     """One form of table for each split, where the same may be there in several."""
     files = {}
     for split, names in folder.files.items():
         best = min((table_suffix(name) for name in names), key=TABLES.index)
         files[split] = [name for name in names if table_suffix(name) == best]
-        _say_left_out(set(names) - set(files[split]), f"'{split}' is read from its {best} files")
-    return Folder(folder.kind, files)
+        say_left_out(set(names) - set(files[split]), f"'{split}' is read from its {best} files")
+    return Folder(folder.kind, files, tuple(media))
 
 
-def _say_left_out(names: Iterable[str], reason: str) -> None:
+def say_left_out(names: Iterable[str], reason: str) -> None:
+    """A warning that says how many files are not read, which, and why; none where there are no such files."""
     if names := sorted(names):
         shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
-        logger.warning(f"Left out, since {reason}: {shown}")
+        logger.warning(f"Left out ({len(names)}), since {reason}: {shown}")
 
 
 # ---- splits -----------------------------------------------------------------------------------------------------
@@ -162,7 +165,8 @@ def split_of_word(word: str) -> str | None:
 
 
 def _split_of_name(name: str) -> str | None:
-    return next(filter(None, map(split_of_word, re.split(r"[-._ 0-9]+", name))), None)
+    words = (PurePath(name).stem, *re.split(r"[-._ 0-9]+", name))
+    return next(filter(None, map(split_of_word, words)), None)
 
 
 def split_of_path(path: str) -> str | None:
@@ -184,7 +188,7 @@ def _by_split(root: str, names: list[str]) -> Files:
         for name, path in within.items():
             files[rule(path) or ""].append(name)
         if set(files) != {""} and files:
-            _say_left_out(files.pop("", []), "other files name the split that they belong to")
+            say_left_out(files.pop("", []), "other files name the split that they belong to")
             return {split: files[split] for split in sorted(files, key=_place_of_split)}
     return {"train": names}
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import PurePath
@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, IterableDataset, Value, Video
-from datasets.data_files import DataFilesDict, DataFilesList
-from datasets.exceptions import DatasetGenerationError
+from datasets.data_files import DataFilesDict, DataFilesList, EmptyDatasetError
+from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError
 from datasets.fingerprint import Hasher
 from datasets.packaged_modules.csv.csv import Csv
 from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
@@ -34,7 +34,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
 from .archives_mot import ArchiveBuilder, webdataset_features
-from .data_mot import LEFT_OUT, label_candidates, stored_file, undecoded_stream
+from .data_mot import LEFT_OUT, ModalityColumns, label_candidates, stored_file, undecoded_stream
 from .folders_mot import (
     MEDIA_SUFFIXES,
     SPLIT_WORDS,
@@ -43,6 +43,7 @@ from .folders_mot import (
     list_files,
     look_into,
     medium_of,
+    say_left_out,
     split_of_path,
     split_of_word,
 )
@@ -130,7 +131,7 @@ def load_split(
 
 def _with_usual_names(splits: Mapping, names: Mapping[str, str | None], dataset_name: str) -> dict:
     """The splits that are called, or are said to be called, train, validation and test."""
-    usual = {"train": ("train",), "validation": _VALIDATION_NAMES, "test": ("test",)}
+    usual = {"train": ("train",), "validation": _VALIDATION_NAMES, "test": SPLIT_WORDS["test"]}
     renamed = {}
     for role, candidates in usual.items():
         wanted = names.get(role)
@@ -250,15 +251,35 @@ def _read_folder(path: str, dataset_config: str | None, streaming: bool, train: 
         saved = datasets.load_from_disk(path)
         saved = saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
         return _streamed(saved) if streaming else saved
-    kind, files = look_into(path, dataset_config)
+    kind, files, media = look_into(path, dataset_config)
     if kind == "tables":
-        return _read_tables(files, path, streaming, train)
+        splits = _read_tables(files, path, streaming, train)
+        if media and (classes := _classes_instead(splits, path, dataset_config)):
+            say_left_out(
+                chain.from_iterable(files.values()), "no column is an input or a label, while folders are classes"
+            )
+            return _streamed(classes) if streaming else classes
+        _say_unnamed(media, splits)
+        return splits
     if kind == "archives":
         return _read_archives(files, streaming)
     if kind is None:  # text files, zipped pictures and others that `datasets` reads
-        return datasets.load_dataset(path, dataset_config, cache_dir=_cache_of_folder(path), streaming=streaming)
+        return _read_other_folder(path, dataset_config, streaming)
     splits = _read_media(files) if kind == "media" else _read_metadata(files, path, train)
+    _say_unnamed(media, splits)
     return _streamed(splits) if streaming else splits
+
+
+def _read_other_folder(path: str, dataset_config: str | None, streaming: bool) -> Mapping:
+    try:
+        return datasets.load_dataset(path, dataset_config, cache_dir=_cache_of_folder(path), streaming=streaming)
+    except (DataFilesNotFoundError, EmptyDatasetError) as error:
+        counts = Counter(PurePath(name).suffix or PurePath(name).name for name in list_files(path))
+        found = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(10)) or "no files"
+        raise ValueError(
+            f"Folder '{path}' has no data that can be read: it holds {found}. Expected tables ({', '.join(TABLES)}), "
+            ".tar archives of WebDataset, pictures, sounds or videos, or text; save others, such as sheets, as CSV."
+        ) from error
 
 
 def _streamed(splits: Mapping[str, Dataset]) -> dict[str, IterableDataset]:
@@ -336,7 +357,7 @@ def _read_tables(files: Files, root: str | None, streaming: bool, train: str) ->
     for split in sorted(files, key=lambda name: name != train):
         is_parquet = table_suffix(files[split][0]) == ".parquet"
         if is_parquet:
-            builder = _builder(Parquet, split, files[split], features=_parquet_features(files[split], streaming))
+            builder = _builder(Parquet, split, files[split], features=_parquet_features(files[split]))
         else:
             builder = _builder(TableBuilder, split, files[split], features=features)
         found = _built(builder, split, streaming)
@@ -364,14 +385,19 @@ def _built(builder: datasets.DatasetBuilder, split: str, streaming: bool) -> Dat
     return builder.as_dataset(split)
 
 
-def _parquet_features(files: list[str], streaming: bool) -> Features | None:
-    """The types that the cells of all files fit, where they differ; None leaves it to the first file."""
-    if streaming or any("://" in name for name in files):
+def _parquet_features(files: list[str]) -> Features | None:
+    """The types that the cells of all files fit, where they differ; None leaves it to the first file.
+
+    Raises:
+        ValueError: the class ids of two files mean different names.
+    """
+    if any("://" in name for name in files):
         return None
     schemas = []
     for name in files:
         with named(name):
             schemas.append(pq.read_schema(name))
+    _check_class_names(files, list(map(Features.from_arrow_schema, schemas)))
     first = schemas[0]
     if all(schema.equals(first) for schema in schemas):
         return None
@@ -386,6 +412,33 @@ def _parquet_features(files: list[str], streaming: bool) -> Features | None:
             for n, kind in kinds.items()
         }
     )
+
+
+def _check_class_names(files: list[str], features: list[Features]) -> None:
+    """Whether a class id means one name in all files, which the types that Arrow compares do not say."""
+    first: dict[str, tuple[str, list]] = {}  # column: the first file that names its classes, and their names
+    for file, kinds in zip(files, features):
+        for column, kind in kinds.items():
+            if not (names := _class_names(kind)):
+                continue
+            other, expected = first.setdefault(column, (file, names))
+            if names != expected:
+                raise ValueError(
+                    f"Column '{column}' has the classes {_shown(expected)} in '{other}', and {_shown(names)} in '{file}': "
+                    "one id would mean two classes. Write the files with one list of names, or the labels as names."
+                )
+
+
+def _class_names(kind) -> list[list[str]]:
+    """The names of a ClassLabel, and of those within lists and dictionaries."""
+    if isinstance(kind, ClassLabel):
+        return [kind.names]
+    parts = kind.values() if isinstance(kind, dict) else [kind.feature] if hasattr(kind, "feature") else []
+    return [names for part in parts for names in _class_names(part)]
+
+
+def _shown(several: list[list[str]]) -> str:
+    return " and ".join(f"{names[:20]}{', ...' if len(names) > 20 else ''}" for names in several)
 
 
 def _folders_of_paths(files: list[str], root: str) -> list[str]:
@@ -505,6 +558,29 @@ def _split_by_folder(splits: dict[str, Dataset], root: str) -> dict[str, Dataset
     ]
     has_others = "train" in found and len(set(found) - {None}) > 1
     return _select_by(split, found, "the folder of their files") if has_others else splits
+
+
+def _classes_instead(splits: Mapping, path: str, dataset_config: str | None) -> dict[str, Dataset] | None:
+    """Media in a folder for each class, beside tables that say nothing of rows, such as the names of the classes."""
+    split = next(iter(splits.values()))
+    if label_candidates(split.features):
+        return None
+    try:
+        ModalityColumns.guess(split.features, rows=split)
+    except ValueError:
+        kind, files, _ = look_into(path, dataset_config, with_tables=False)
+        classes = _read_media(files) if kind == "media" else {}
+        return classes if all("label" in part.features for part in classes.values()) else None
+    return None
+
+
+def _say_unnamed(media: Iterable[str], splits: Mapping[str, Dataset | IterableDataset]) -> None:
+    """Which media on this machine, beside tables, are in no row. The rows of a stream are not known."""
+    is_here = not any("://" in name for name in media)
+    if media and is_here and all(isinstance(split, Dataset) for split in splits.values()):
+        cells = [column for split in splits.values() for column in split.data.columns]
+        is_named = {os.path.normpath(path) for column in cells for path in _paths(column)}
+        say_left_out([name for name in media if os.path.abspath(name) not in is_named], "no table names them")
 
 
 def _media_columns(split: Dataset) -> list[str]:
@@ -648,7 +724,8 @@ def _split_by_column(splits: dict, column: str | None, path: str) -> dict:
     """One table, cut by what its column `split`, `mode`, ... says of each row; others stay as they are.
 
     Raises:
-        ValueError: there is no column of the name given, or the dataset has splits already.
+        ValueError: there is no column of the name given, the dataset has splits already, or a column of splits holds
+            words that name none.
     """
     if column == LEFT_OUT or (column is None and len(splits) != 1):
         return splits
@@ -662,11 +739,22 @@ def _split_by_column(splits: dict, column: str | None, path: str) -> dict:
         values = [_split_named(value) for value in _values(split, column)]
         return _select_by(split, values, f"column '{column}'", column)
     for name in filter(_SPLIT_COLUMN.fullmatch, split.features):
-        values = _values(split, name)
-        words = {value if value is None else split_of_word(str(value)) or "" for value in set(values)}
-        if "train" in words and "" not in words and len(words - {None}) > 1:
-            return _select_by(split, [_split_named(value) for value in values], f"column '{name}'", name)
+        values = [_split_named(value) for value in _values(split, name)]
+        known = set(values) & set(SPLIT_WORDS)
+        if "train" not in known or len(known) == 1:
+            continue
+        if unknown := set(values) - known - {None}:
+            raise ValueError(
+                f"Column '{name}' of '{path}' says {_listed(known)} of some rows, and {_listed(unknown)} of others, which "
+                f"name no split. Rename these, or empty the cells to leave their rows out; --split_column {name} takes "
+                "each word for a split of its own, and --split_column none keeps all rows together."
+            )
+        return _select_by(split, values, f"column '{name}'", name)
     return splits
+
+
+def _listed(words: set[str]) -> str:
+    return ", ".join(map(repr, sorted(words)[:10])) + (", ..." if len(words) > 10 else "")
 
 
 def _values(split: Dataset | IterableDataset, column: str) -> list:

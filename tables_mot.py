@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ _LINES = (".jsonl", ".ndjson")
 SUFFIXES = (*_LINES, ".csv", ".tsv", ".json")
 _CSV = (".csv", ".tsv")
 _DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?\r?\n')  # by which Excel says the delimiter in the first line
 _SAMPLE_CHARACTERS, _SAMPLE_ROWS = 1 << 16, 50  # that a delimiter is found by
 _BLOCK_BYTES = 16 << 20  # of a CSV file; no row may be longer
 _CHUNK_CHARACTERS = 8 << 20  # of JSON that become a table at once
@@ -89,12 +91,12 @@ def find_encoding(file: str, name: str) -> str:
     """
     with open_bytes(file, name) as raw:
         decoder, first = codecs.getincrementaldecoder("utf-8")(), raw.read(1 << 20)
-        if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        if _is_utf16(first):
             return "utf-16"
         try:
-            decoder.decode(first)
+            decoder.decode(_without_nul(first, name))
             for chunk in iter(lambda: raw.read(1 << 20), b"") if "://" not in file else ():
-                decoder.decode(chunk)
+                decoder.decode(_without_nul(chunk, name))
         except UnicodeDecodeError:
             pass
         else:
@@ -104,14 +106,32 @@ def find_encoding(file: str, name: str) -> str:
     return "cp1252"
 
 
+def _is_utf16(content: bytes) -> bool:
+    # The mark of UTF-32 begins like one of UTF-16.
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return content.startswith(marks) and not content.startswith(codecs.BOM_UTF32_LE)
+
+
+def _without_nul(content: bytes, name: str) -> bytes:
+    """The bytes, of which none is NUL: every second one is in UTF-16, which is valid UTF-8 for plain letters."""
+    if b"\0" in content:
+        raise ValueError(
+            f"'{name}' holds NUL bytes, as UTF-32 and UTF-16 without a mark do: save the file as UTF-8 "
+            "(`iconv -f UTF-16LE -t UTF-8`)."
+        )
+    return content
+
+
 def decode_text(content: bytes, name: str) -> str:
-    """UTF-8, or else cp1252 with a warning that shows the line.
+    """UTF-8, UTF-16 with a mark, or else cp1252 with a warning that shows the line.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is none of these.
     """
+    if _is_utf16(content):
+        return content.decode("utf-16")
     try:
-        return content.decode("utf-8-sig")
+        return _without_nul(content, name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
     shown = content.split(b"\n")[line - 1]
@@ -166,12 +186,12 @@ def without_blanks(cells: pa.ChunkedArray) -> pa.ChunkedArray:
 def _csv_tables(file: str, name: str) -> Iterator[pa.Table]:
     encoding = find_encoding(file, name)
     with _open_text(file, name, encoding, newline="") as text:
-        delimiter, header = _dialect(text.read(_SAMPLE_CHARACTERS), name)
+        delimiter, header, skipped = _dialect(text.read(_SAMPLE_CHARACTERS), name)
     columns = _column_names(header, name)
     with open_bytes(file, name) as raw:
         batches = arrow_csv.open_csv(
             raw,
-            arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, encoding=encoding),
+            arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, encoding=encoding, skip_rows=skipped),
             arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             arrow_csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False),
         )
@@ -191,8 +211,12 @@ def _with_points(cells: pa.Array) -> pa.Array:
     return cells
 
 
-def _dialect(sample: str, name: str) -> tuple[str, list[str]]:
-    """What stands between the cells, and the first row."""
+def _dialect(sample: str, name: str) -> tuple[str, list[str], int]:
+    """What stands between the cells, the first row, and how many lines stand above it."""
+    if said := _SEPARATOR_LINE.match(sample):
+        rows = _sample_rows(sample[said.end() :], said[1])
+        if rows:
+            return said[1], rows[0], 1
     first = "\t" if table_suffix(name) == ".tsv" else ","
     candidates = [first, *_DELIMITERS.replace(first, "")]
     rows = {delimiter: _sample_rows(sample, delimiter) for delimiter in candidates}
@@ -202,7 +226,7 @@ def _dialect(sample: str, name: str) -> tuple[str, list[str]]:
     regular = [delimiter for delimiter in candidates if len(widths[delimiter]) == 1 and widths[delimiter] != {1}]
     # Where no delimiter gives rows of one length, some row is broken; the one of the most columns names them best.
     chosen = regular[0] if regular else max(candidates, key=lambda delimiter: len(rows[delimiter][0]))
-    return chosen, rows[chosen][0]
+    return chosen, rows[chosen][0], 0
 
 
 def _sample_rows(sample: str, delimiter: str) -> list[list[str]]:

@@ -423,6 +423,39 @@ def test_names_in_cls_files_are_classes_and_numbers_are_numbers(tmp_path):
         assert [labels.names[row["label"]] for row in splits["train"]] == [cell.strip() for cell in cells]
 
 
+def cells_of(split, column: str) -> list[str | None]:
+    rows = rows_of(undecoded_rows(split) if isinstance(split, Dataset) else undecoded_stream(split))
+    cells = [row[column]["bytes"] if isinstance(row[column], dict) else row[column] for row in rows]
+    return [cell and cell.decode() for cell in cells]
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    "fields", [("jpg", "png", "JPEG"), ("wav", "flac", "mp3"), ("a.jpg", "a.png"), ("mp4", "webm")]
+)
+def test_files_of_several_extensions_of_one_medium_are_one_column_of_an_archive(fields, streaming, tmp_path):
+    late = [*fields[:2] * 250, fields[-1]]  # the last one is met after the files that the types are learned from
+    write_tar(tmp_path / "train-0.tar", [{field: f"{i}.{field}", "cls": "ab"[i % 2]} for i, field in enumerate(late)])
+    write_tar(tmp_path / "validation-0.tar", [{fields[-1]: "held out", "cls": "a"}])
+    splits = load_splits(str(tmp_path), streaming=streaming)
+    assert set(splits["train"].features) == {fields[0], "cls"}
+    assert cells_of(splits["train"], fields[0]) == [f"{i}.{field}" for i, field in enumerate(late)]
+    assert cells_of(splits["validation"], fields[0]) == ["held out"]
+
+
+def test_two_pictures_of_a_row_of_an_archive_stay_two_columns(tmp_path):
+    write_tar(tmp_path / "rows.tar", [{"jpg": "a", "png": "b", "x.jpg": "c"}, {"jpg": "a"}, {"png": "b"}])
+    split = load_split(str(tmp_path / "rows.tar"))
+    assert (cells_of(split, "jpg"), cells_of(split, "png")) == (["a", "a", None], ["b", None, "b"])
+    assert cells_of(split, "x.jpg") == ["c", None, None]
+
+
+def test_a_second_picture_in_a_late_row_of_an_archive_is_an_error_that_names_it(tmp_path):
+    write_tar(tmp_path / "rows.tar", [{"jpg": "a"}] * 500 + [{"jpg": "a", "png": "b"}])
+    with pytest.raises(ValueError, match=r"rows.tar: 0500' has the files .jpg and .png"):
+        load_split(str(tmp_path / "rows.tar"))
+
+
 def test_rows_of_one_table_belong_to_the_split_of_the_folder_of_their_files(tmp_path):
     rows = [{"file_name": f"{split}/{i}.png", "label": "ab"[i % 2]} for split in ("train", "test") for i in range(3)]
     for row in rows:
@@ -457,6 +490,55 @@ def test_files_of_another_medium_among_classes_are_said_to_be_left_out(tmp_path,
         write(tmp_path / name, "content")
     assert load_split(str(tmp_path)).column_names == ["audio", "label"]
     assert "cover.png" in caplog.text and "audio" in caplog.text
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("table", ["classes.csv", "classes.json"])
+def test_a_table_that_says_nothing_of_rows_is_left_out_beside_folders_of_classes(table, streaming, tmp_path, caplog):
+    for split in ("train", "validation", "test"):
+        for name in ("cat/0.png", "dog/0.png"):
+            write_png(tmp_path / split / name)
+    rows = [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]
+    write(tmp_path / table, as_csv(rows) if table.endswith("csv") else json.dumps(rows))
+    splits = load_splits(str(tmp_path), streaming=streaming)
+    assert [splits[split].features["label"].names for split in splits] == [["cat", "dog"]] * 3
+    assert len(rows_of(undecoded_stream(splits["train"]) if streaming else splits["train"])) == 2
+    assert "Left out (1), since no column is an input or a label" in caplog.text and table in caplog.text
+
+
+def test_a_table_of_rows_beside_folders_of_classes_is_read_and_the_media_are_said_to_be_left_out(tmp_path, caplog):
+    for name in ("cat/0.png", "dog/0.png"):
+        write_png(tmp_path / name)
+    write(tmp_path / "rows.csv", as_csv([{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]))
+    assert load_split(str(tmp_path)).column_names == ["text", "label"]
+    assert "Left out (2), since no table names them" in caplog.text and "dog/0.png" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["metadata.csv", "metadata.jsonl", "train.csv", "train.parquet"])
+def test_media_that_no_table_names_are_said_to_be_left_out(form, tmp_path, caplog):
+    for name in ("train/0.png", "train/1.png", "valid/0.png", "valid/1.png"):
+        write_png(tmp_path / name)
+    folder = tmp_path / "train" if form.startswith("metadata") else tmp_path
+    column, prefix = ("file_name", "") if form.startswith("metadata") else ("image", "./train/")
+    rows = [{column: f"{prefix}0.png", "label": "a"}, {column: None, "label": "b"}]
+    if form.endswith("parquet"):
+        pd.DataFrame(rows).to_parquet(folder / form)
+    else:
+        write(folder / form, as_lines(rows) if form.endswith("jsonl") else as_csv(rows))
+    assert len(load_split(str(tmp_path))) == 2
+    (warning,) = [record.getMessage() for record in caplog.records if "no table names them" in record.getMessage()]
+    assert warning.startswith("Left out (3), since no table names them: ") and "train/0.png" not in warning
+    assert all(name in warning for name in ("train/1.png", "valid/0.png", "valid/1.png"))
+
+
+def test_nothing_is_said_to_be_left_out_where_tables_name_all_media(tmp_path, caplog, monkeypatch):
+    path = write_listed("metadata", tmp_path / "metadata")
+    load_split(path)
+    monkeypatch.chdir(tmp_path)
+    load_split(os.path.basename(path))
+    write_listed("csv", tmp_path / "table")
+    load_split("table")
+    assert "no table names them" not in caplog.text
 
 
 def test_vectors_of_an_mmsa_pickle_are_sequences_of_one(tmp_path):
@@ -535,6 +617,35 @@ def test_shards_that_disagree_have_the_type_that_holds_all(form, tmp_path):
     assert split["label"][0] == (None if form == "parquet" else "1")
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("names", [["b", "a"], ["c", "d"], ["a", "b", "c"]])
+def test_parquet_files_whose_class_ids_mean_other_names_are_an_error(names, streaming, tmp_path):
+    paths = [str(tmp_path / f"train-{i}.parquet") for i in range(2)]
+    for path, classes in zip(paths, (["a", "b"], names)):
+        kinds = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=classes)})
+        Dataset.from_dict({"text": ["x", "y"], "label": [0, 1]}, features=kinds).to_parquet(path)
+    with pytest.raises(ValueError) as error:
+        load_splits(str(tmp_path), streaming=streaming)
+    for word in (*paths, "'label'", "['a', 'b']", str(names)):
+        assert word in str(error.value)
+
+
+def test_lists_of_classes_of_parquet_files_are_compared_too(tmp_path):
+    for i, classes in enumerate((["a", "b"], ["b", "a"])):
+        kinds = datasets.Features({"label": datasets.List(datasets.ClassLabel(names=classes))})
+        Dataset.from_dict({"label": [[0], [0, 1]]}, features=kinds).to_parquet(tmp_path / f"train-{i}.parquet")
+    with pytest.raises(ValueError, match="one id would mean two classes"):
+        load_split(str(tmp_path))
+
+
+def test_parquet_files_of_one_list_of_classes_are_read(tmp_path):
+    for i in range(2):
+        kinds = datasets.Features({"label": datasets.ClassLabel(names=["a", "b"])})
+        Dataset.from_dict({"label": [i]}, features=kinds).to_parquet(tmp_path / f"train-{i}.parquet")
+    split = load_split(str(tmp_path))
+    assert split.features["label"].names == ["a", "b"] and split["label"][:] == [0, 1]
+
+
 def test_a_column_that_a_split_lacks_is_empty_there(tmp_path, caplog):
     write_typed("parquet", tmp_path, {"train": TRAIN, "test": [{"text": "c"}]})
     assert load_split(str(tmp_path), "test")[0] == {"text": "c", "score": None, "label": None}
@@ -576,9 +687,46 @@ def test_another_column_of_splits_is_named_and_none_keeps_the_rows_together(tmp_
         load_splits(str(tmp_path / "folder"), split_column="mode")
 
 
-def test_a_column_of_other_words_splits_nothing(tmp_path):
-    rows = [{"text": f"t{i}", "mode": ("train", "test", "tram")[i % 3]} for i in range(20)]
+@pytest.mark.parametrize("words", [("train", "walk", "tram"), ("train", "train", "tram"), ("dev", "test", "prod")])
+def test_a_column_of_other_words_splits_nothing(words, tmp_path):
+    rows = [{"text": f"t{i}", "mode": words[i % 3]} for i in range(20)]
     assert "mode" in load_splits(write(tmp_path / "rows.csv", as_csv(rows)))["train"].column_names
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+def test_a_column_of_splits_with_a_word_that_names_none_is_an_error_with_the_ways_out(streaming, tmp_path):
+    rows = [{"text": f"t{i}", "part": "x", "split": ("train", "Val", "unlabeled")[i % 3]} for i in range(20)]
+    path = write(tmp_path / "rows.csv", as_csv(rows))
+    with pytest.raises(
+        ValueError, match="'split' .* says 'train', 'validation' .* and 'unlabeled' .*--split_column none"
+    ):
+        load_splits(path, streaming=streaming)
+    by_word = load_splits(path, streaming=streaming, split_column="split")
+    assert [row["text"] for row in rows_of(by_word["train"])] == [f"t{i}" for i in range(0, 20, 3)]
+    assert sum(map(len, load_splits(path, split_column="none", split_names={"test": "none"}).values())) == 20
+
+
+@pytest.mark.parametrize(
+    ("validation", "test"),
+    [
+        ("PublicTest", "PrivateTest"),
+        ("public_test", "private_test"),
+        ("devel", "holdout"),
+        ("Development", "held_out"),
+    ],
+)
+def test_usual_words_for_a_held_out_split_are_known_in_columns_folders_and_names(validation, test, tmp_path):
+    words = {"train": "train", "validation": validation, "test": test}
+    rows = [{"text": f"{split}{i}", "split": word} for split, word in words.items() for i in range(3)]
+    write(tmp_path / "column.csv", as_csv(rows))
+    for word in words.values():
+        part = as_csv([{"text": row["text"]} for row in rows if row["split"] == word])
+        write(tmp_path / "names" / f"{word}.csv", part)
+        write(tmp_path / "folders" / word / "rows.csv", part)
+    for path in ("column.csv", "names", "folders"):
+        splits = load_splits(str(tmp_path / path))
+        for split in words:
+            assert splits[split]["text"][:] == [f"{split}{i}" for i in range(3)]
 
 
 # ---- how a file is written ----------------------------------------------------------------------------------------
@@ -597,6 +745,35 @@ def test_a_file_of_no_known_encoding_is_an_error_that_says_what_to_do(tmp_path):
     (tmp_path / "rows.csv").write_bytes(b"text,label\na,b\n\x81\x8d,c\n")
     with pytest.raises(ValueError, match=r"rows.csv', line 3, is not UTF-8: save the file as UTF-8"):
         load_split(str(tmp_path / "rows.csv"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ["plain", "café", "日本"])
+def test_text_with_nul_bytes_is_an_error_that_says_to_save_it_as_utf8(text, encoding, tmp_path):
+    rows = [{"text": text, "label": "a"}]
+    for name, content in (("rows.csv", as_csv(rows)), ("rows.jsonl", as_lines(rows)), ("rows.json", as_lines(rows))):
+        with pytest.raises(ValueError, match=f"{name}' holds NUL bytes.* save the file as UTF-8"):
+            load_split(write(tmp_path / name, content, encoding))
+    write_tar(tmp_path / "rows.tar", [{"txt": text.encode(encoding) + b"\n\0"}])
+    with pytest.raises(ValueError, match=r"rows.tar: 0000.txt' holds NUL bytes"):
+        load_split(str(tmp_path / "rows.tar"))
+
+
+def test_a_text_of_an_archive_may_be_utf16_with_a_mark(tmp_path):
+    write_tar(tmp_path / "rows.tar", [{"txt": "日本".encode("utf-16")}])
+    assert load_split(str(tmp_path / "rows.tar"))["txt"][:] == ["日本"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize(("line", "delimiter"), [("sep=;\r\n", ";"), ('"sep=,"\n', ","), ("sep=\t\n", "\t")])
+def test_a_first_line_that_says_the_separator_is_no_row(line, delimiter, encoding, tmp_path):
+    content = line + as_csv([{"text": "Käse", "score": 1.5}, {"text": "b", "score": 2}], delimiter)
+    split = load_split(write(tmp_path / "rows.csv", content, encoding))
+    assert rows_of(split) == [{"text": "Käse", "score": 1.5}, {"text": "b", "score": 2.0}]
+
+
+def test_a_column_that_is_called_sep_is_a_column(tmp_path):
+    assert load_split(write(tmp_path / "rows.csv", "sep,text\n1,a\n")).column_names == ["sep", "text"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -677,3 +854,19 @@ def test_a_broken_file_of_an_archive_is_named(tmp_path):
 def test_a_path_that_is_not_there_is_said_to_be_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no file or folder"):
         load_split(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [(["a.xlsx", "b.xlsx", "c.pkl"], r"2 \.xlsx, 1 \.pkl"), (["train.feather"], r"1 \.feather"), ([], "no files")],
+)
+def test_a_folder_without_data_is_an_error_that_names_what_is_there_and_what_is_read(
+    names, found, streaming, tmp_path
+):
+    for name in names:
+        write(tmp_path / name, "content")
+    with pytest.raises(
+        ValueError, match=rf"'{tmp_path}' has no data .* it holds {found}\. Expected .*\.parquet, .*\.csv"
+    ):
+        load_splits(str(tmp_path), streaming=streaming)
