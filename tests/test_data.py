@@ -23,7 +23,7 @@ from helpers import tiny_config
 from PIL import Image as PILImage
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, TrainerState
 
-from mot import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_search
+from mot import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_evaluate, run_search
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.data_mot import (
     DIGIT_NAMES,
@@ -391,6 +391,44 @@ def test_strings_that_repeat_as_classes_do_are_no_text(values, reason):
         columns = ModalityColumns.guess(rows.features, rows=rows)
         assert columns.text is None and columns.left_out["remark"] == reason
         assert ModalityColumns.guess(rows.features, rows=rows, text="remark").text == "remark"
+
+
+MOODS = ("glad", "sad", "angry")
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([f"folder_{MOODS[i % 3]}_{i}" for i in range(30)], "single words"),
+        ([f"It is {MOODS[i % 3].title()}, take {i}" for i in range(30)], "names the class of 'label'"),
+        ([f"2024-01-{i + 1:02} 10:00:{i:02}" for i in range(30)], "numbers or dates"),
+        ([f"{i + 1} March 2024" for i in range(30)], "numbers or dates"),
+        ([f"person{i}@example.org" for i in range(30)], "single words"),
+        ([f"{i} 3 {i + 5} 7" for i in range(30)], "numbers or dates"),
+    ],
+)
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_strings_that_name_the_class_or_record_the_row_are_no_text(values, reason, is_typed):
+    split = of_classes(label=MOODS, remark=values)
+    for rows in as_streams_too(split.class_encode_column("label") if is_typed else split):
+        columns = ModalityColumns.guess(rows.features, rows=rows)
+        assert columns.text is None and columns.left_out["remark"].startswith(reason)
+        assert columns.left_out["remark"].endswith("--text_column remark would take it")
+        assert ModalityColumns.guess(rows.features, rows=rows, text="remark").text == "remark"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"猫が{i}匹います" for i in range(30)],
+        [f"{MOODS[i % 3]} or {MOODS[(i + 1) % 3]}, take {i}" for i in range(30)],
+        [f"{MOODS[i % 3] if i % 5 < 3 else 'hard'} to say, take {i}" for i in range(30)],
+        [f"March {'on' if i % 2 else 'off'} {i}" for i in range(30)],
+    ],
+)
+def test_texts_without_spaces_or_that_name_some_classes_are_taken(values):
+    rows = of_classes(label=MOODS, remark=values)
+    assert ModalityColumns.guess(rows.features, rows=rows).text == "remark"
 
 
 def test_real_texts_of_any_name_are_taken_short_and_repeated_as_they_may_be(digits):
@@ -1019,6 +1057,42 @@ def test_an_index_holds_the_rows_that_a_run_reads(tmp_path, capsys):
 
     run_search.index([str(table), "--model", model, "--output_dir", str(tmp_path / "texts"), "--image_column", "none"])
     assert json.loads((tmp_path / "texts" / "index.json").read_text())["columns"] == {"text": "Caption"}
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_a_run_whose_good_rows_have_no_label_stops(tmp_path):
+    rows = [{"text": f"row {i}", "label": None} for i in range(18)]
+    labels = [{"text": None, "label": "ab"[i % 2]} for i in range(18)]
+    data = DataArguments(dataset_name=write_rows(tmp_path / "train.jsonl", rows + labels))
+    with pytest.raises(ValueError, match="None of the 1. rows that are left of split 'train' has a label"):
+        load_data(data, 0)
+
+
+def test_an_evaluation_whose_good_rows_have_no_label_stops(tmp_path):
+    table = [{"text": "a", "label": None}, {"text": None, "label": "a"}, {"text": None, "label": "b"}]
+    data = DataArguments(dataset_name=write_rows(tmp_path / "test.jsonl", table), task="classification")
+    config = tiny_config(id2label={0: "a", 1: "b"}, problem_type="single_label_classification")
+    with pytest.raises(ValueError, match="None of the 1 rows that are left of split 'train' has a label"):
+        run_evaluate.read(data, config, 0, "train", False, tmp_path / "bad_rows.jsonl", with_labels=True)
+
+
+def test_a_run_that_bad_rows_leave_with_one_class_stops(tmp_path):
+    (tmp_path / "pos.png").write_bytes(GOOD_IMAGE)
+    rows = [{"image": f"{name}.png", "label": name} for name in ("pos", "neg") * 10]
+    with pytest.raises(ValueError, match=r"two classes.*all of \['pos'\], none of neg"):
+        load_data(DataArguments(dataset_name=write_rows(tmp_path / "train.jsonl", rows), validation_split="none"), 0)
+
+
+def test_classes_without_a_training_row_are_named(tmp_path, caplog):
+    rows = [{"text": f"row {i}", "label": f"c{i % 5}"} for i in range(50)]
+    data = DataArguments(dataset_name=write_rows(tmp_path / "train.jsonl", rows), max_train_samples=3)
+    splits, labels = load_data(data, 0)
+    lost = set(labels.names) - {labels.names[i] for i in splits["train"]["label"]}
+    assert f"2 of 5 classes have no training row: {', '.join(sorted(lost))}." in caplog.text
 
 
 # ---- rows that are read as they come ----------------------------------------------------------------------------
