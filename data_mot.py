@@ -30,7 +30,7 @@ from .column_types_mot import (
 )
 from .columns_mot import LEFT_OUT, ModalityColumns, check_named, label_candidates
 from .digits_mot import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
-from .labels_mot import ADVICE, LabelColumn, LabelSpec, has_no_labels, learn_labels, shortened
+from .labels_mot import LabelColumn, LabelSpec, has_no_labels, learn_labels, shortened
 from .streams_mot import RowStream
 from .tokenizer_mot import train_tokenizer
 
@@ -101,7 +101,7 @@ def _check_classes(prepared: DatasetDict, labels: LabelSpec, column: str) -> Non
             if index not in known:
                 raise ValueError(
                     f"Label '{labels.names[index]}' of row {row} of split '{name}', column '{column}', is not among the "
-                    f"classes that rows of the training split have. {ADVICE}"
+                    f"classes that rows of the training split have. {labels.advice}"
                 )
 
 
@@ -288,9 +288,10 @@ def good_rows(split: Dataset, on_bad_example: str, split_name: str, report: Path
             bad.add(row, problem)
     if bad.rows:
         summary = f"skipped {len(split) - len(good)} of {len(split)} rows of '{split_name}': {count_by_kind(bad.rows)}"
+        place = f"; {report} names each with its reason" if report else ""
         if not good:
-            raise ValueError(f"No row is left: {summary}.")
-        logger.warning(summary + (f"; {report} names each with its reason" if report else ""))
+            raise ValueError(f"No row is left: {summary}. The first is {bad.first}{place}")
+        logger.warning(summary + place)
     return good
 
 

@@ -771,6 +771,56 @@ def test_preparing_renames_even_where_names_change_places():
     assert prepared[0] == {"text": "prose", "label": 0} and labels.names == ("a", "b")
 
 
+@pytest.mark.parametrize("other", [" pos", "pos\t", "pos\u200b", "\ufeffpos"])
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_classes_that_differ_only_invisibly_are_one(other, is_typed):
+    names = ["pos", other, "neg"]
+    values, kind = ([0, 1, 2], ClassLabel(names=names)) if is_typed else (names, None)
+    labels, train, _ = prepare_labels(values, kind=kind)
+    assert set(labels.names) == {"pos", "neg"}
+    assert train[0] == train[1] == labels.label2id["pos"] and train[2] == labels.label2id["neg"]
+    assert prepare_labels(["caf\u00e9", "cafe\u0301", "b c", "b\u00a0c"])[0].names == ("b c", "caf\u00e9")
+
+
+def test_labels_of_a_checkpoint_are_found_by_the_names_it_has():
+    split = Dataset.from_dict({"text": ["a", "b"], "label": [" pos", "neg"]})
+    known = LabelSpec("single_label_classification", (" pos", "neg"))
+    assert prepare_split(split, ModalityColumns("text", label="label"), known)[0]["label"][:] == [0, 1]
+
+
+def test_classes_that_differ_only_by_case_are_named(caplog):
+    assert prepare_labels(["no", "No", "yes"])[0].num_labels == 3
+    assert "Classes of column 'target' differ only by case: ['No', 'no']" in caplog.text
+
+
+@pytest.mark.parametrize("odd", ["-", "?"])
+def test_a_word_among_numbers_is_an_error_that_names_its_row(odd):
+    values = [str(i / 2) for i in range(19)]
+    message = re.escape(f"Label '{odd}' of row 3 of split 'train', column 'target', is no number, as 19 of 20")
+    mixed = [*values[:3], odd, *values[3:]]
+    with pytest.raises(ValueError, match=message):
+        prepare_labels(mixed)
+    assert prepare_labels(mixed, problem_type="classification")[0].num_labels == 20
+
+
+def test_scores_beyond_float32_are_missing_and_named(caplog):
+    labels, train, _ = prepare_labels([0.5, 1e39, 1.5, float("-inf")])
+    assert train == [0.5, None, 1.5, None] and (labels.mean, labels.std) == (1.0, 0.5)
+    assert "2 of these are infinite or beyond float32, such as 1e+39 in row 1" in caplog.text
+
+
+def test_the_text_of_a_list_is_one_class_with_a_warning(caplog):
+    assert prepare_labels(["c", "['a','b']"])[0].names == ("['a','b']", "c")
+    assert "row 1 of split 'train', column 'target', is the text of a list" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [str, int])
+def test_labels_that_hardly_repeat_are_an_error_that_says_so(kind, tmp_path):
+    rows = [{"text": f"row {i}", "label": kind(i)} for i in range(20)]
+    with pytest.raises(ValueError, match="Most training rows have a label that no other has.*--label_column"):
+        load_data(DataArguments(dataset_name=write_rows(tmp_path / "train.jsonl", rows)), 0)
+
+
 def test_ready_features_pass_as_they_are():
     split = Dataset.from_dict({"image_features": [[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]], "text": ["a", "b"]})
     prepared, labels = prepare_split(split, ModalityColumns.guess(split.features))
@@ -1013,6 +1063,16 @@ def test_no_good_row_left_is_an_error():
         drop_bad_examples(tri_modal_dataset([(None, None, None)]))
 
 
+def test_no_good_row_left_gives_the_first_reason_and_the_report(tmp_path):
+    prepared, _ = prepare_split(
+        Dataset.from_dict({"image": ["no/such.png", "nor/this.png"]}), ModalityColumns(image="image")
+    )
+    report = tmp_path / "bad_rows.jsonl"
+    message = rf"2 missing image files .*The first is row 0, missing image file: .*no/such\.png.*{report} names each"
+    with pytest.raises(ValueError, match=message):
+        drop_bad_examples(prepared, report=report)
+
+
 def test_bad_rows_are_named_in_the_report_with_their_reason(tmp_path, caplog):
     split = tri_modal_dataset([("a", GOOD_IMAGE, None), ("a", b"not a picture", None), (None, None, None)])
     assert len(drop_bad_examples(split, split_name="train", report=tmp_path / "out" / "bad_rows.jsonl")) == 1
@@ -1142,6 +1202,14 @@ def test_a_stream_learns_its_classes_from_the_label_column():
     )
     assert labels.names == ("glad", "sad")
     assert [row["label"] for row in stream] == [1, 0, 1, None]
+
+
+def test_the_first_row_of_a_stream_without_a_label_is_named_once(caplog):
+    rows = [{"text": "a", "label": label} for label in ("sad", None, "glad", None)]
+    stream = stream_of(Dataset.from_list(rows).to_iterable_dataset())
+    for epoch in range(2):
+        assert [row["label"] for row in stream.rows(epoch)] == [1, None, 0, None]
+    assert caplog.text.count("has no label") == 1 and "row 1 of 'train' has no label in column 'label'" in caplog.text
 
 
 def test_the_sample_of_a_stream_has_many_texts_and_few_media(monkeypatch):
