@@ -125,7 +125,7 @@ class ModalityColumns:
 
         Args:
             features: the `features` of the training split.
-            text, image, audio, video, label: a column's name, None to have it found, or "none" to leave it out.
+            text, image, audio, video, label: a column's name in any case, None to have it found, or "none" to leave it out.
             rows: the training split. With it, string columns are judged by what they hold, too: paths of files are a
                 medium, and what repeats as classes do, or has one value for each class, is no text.
 
@@ -134,7 +134,7 @@ class ModalityColumns:
                 meant; there is no modality at all.
         """
         named = {"text": text, "image": image, "audio": audio, "video": video, "label": label}
-        chosen = {role: None if name == LEFT_OUT else name for role, name in named.items()}
+        chosen = {role: None if name == LEFT_OUT else in_any_case(name, features) for role, name in named.items()}
         check_named(chosen, features)
         held = {} if rows is None else _what_strings_hold(rows, chosen["label"])
         # The text comes last: it may be any string column that is nothing else.
@@ -194,6 +194,12 @@ class ModalityColumns:
 
 def describe_columns(features: Features) -> str:
     return "The columns are: " + ", ".join(f"'{name}' ({kind_name(kind)})" for name, kind in features.items()) + "."
+
+
+def in_any_case(name: str | None, columns: Iterable[str]) -> str | None:
+    """The column of that name, or else the only one that has it in another case; without either the name itself."""
+    alike = [column for column in columns if name is not None and column.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 and name not in columns else name
 
 
 def check_named(chosen: dict[str, str | None], features: Features, split_name: str | None = None) -> None:

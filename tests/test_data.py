@@ -444,6 +444,22 @@ def test_a_known_text_that_gives_the_class_away_is_taken_with_a_warning(caplog):
     assert "Column 'caption' has one value for each class of 'label'" in caplog.text
 
 
+def test_a_named_column_is_taken_in_another_case_where_one_has_it_so():
+    kinds = {"Kommentar": Value("string"), "Stimmung": CLASSES, "Titel": Value("string"), "TITEL": Value("string")}
+    named = {"text": "kommentar", "label": "STIMMUNG"}
+    columns = ModalityColumns.guess(Features(kinds), **named)
+    assert (columns.text, columns.label) == ("Kommentar", "Stimmung")
+    assert ModalityColumns.guess(Features(kinds), **(named | {"text": "TITEL"})).text == "TITEL"
+    with pytest.raises(ValueError, match="There is no column 'titel'"):
+        ModalityColumns.guess(Features(kinds), **(named | {"text": "titel"}))
+
+
+def test_a_cut_finds_its_label_in_another_case():
+    split = Dataset.from_dict({"Mood": ["a"] * 80 + ["b"] * 20})
+    cuts = [cut_validation(split, seed, "mood")[1]["Mood"] for seed in range(5)]
+    assert all(list(cut).count("b") == 2 for cut in cuts)
+
+
 @pytest.mark.parametrize("task", ["pretraining", "retrieval"])
 def test_pretraining_and_retrieval_read_no_label(task, tmp_path):
     rows = [{"picture": "a.png", "sound": "a.wav", "mood": ["glad", "sad", "angry"][i % 3]} for i in range(30)]
