@@ -33,6 +33,7 @@ class BadRows:
     def __init__(self, split_name: str, on_bad_example: str, report: Path | None, quiet: bool = False):
         self.split_name, self.on_bad_example, self.report = split_name, on_bad_example, None if quiet else report
         self.rows: dict[str, list[int]] = {}
+        self.first = ""  # the first reason, with its row
 
     def add(self, row: int, problem: BadExample) -> None:
         if self.on_bad_example == "raise":
@@ -40,6 +41,7 @@ class BadRows:
                 f"Row {row} of split '{self.split_name}' is a bad example, {problem.kind}: {problem} Repair or remove it, "
                 "or leave such rows out with on_bad_example='skip'."
             ) from problem
+        self.first = self.first or f"row {row}, {problem.kind}: {problem}"
         self.rows.setdefault(problem.kind, []).append(row)
         if self.report:
             line = {"split": self.split_name, "index": row, "reason": f"{problem.kind}: {problem}"}

@@ -74,6 +74,14 @@ _SUFFIXES = {
 LEFT_OUT = "none"
 _VIDEOS_LISTENED_TO = 20
 _ROWS_READ, _ROWS_OF_A_STREAM_READ = 10_000, 200  # to see what columns hold
+_NEARLY, _FEW_ROWS = 0.95, 5  # of the cells; fewer rows tell nothing
+_NUMBERS = re.compile(
+    r"(?=\D*\d)([\d\s.,;:/()\[\]+-]|e[+-]?\d|T(?=\d)|Z$|am|pm|utc|gmt"
+    r"|(mon|tues?|wed(nes)?|thu(rs)?|fri|sat(ur)?|sun)(day)?"
+    r"|jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|dec(ember)?)+",
+    re.IGNORECASE,
+)  # and dates
+_CODE = re.compile(r"[\x21-\x7e\xa1-\u024f]+")  # a single word; a sentence in other scripts may have no space either
 # Names of classes have few words and stand in many rows: of so many words, at least in so many rows each.
 _ROWS_OF_A_CLASS = {2: 2, 5: 5}
 
@@ -117,7 +125,7 @@ class ModalityColumns:
 
         Args:
             features: the `features` of the training split.
-            text, image, audio, video, label: a column's name, None to have it found, or "none" to leave it out.
+            text, image, audio, video, label: a column's name in any case, None to have it found, or "none" to leave it out.
             rows: the training split. With it, string columns are judged by what they hold, too: paths of files are a
                 medium, and what repeats as classes do, or has one value for each class, is no text.
 
@@ -126,7 +134,7 @@ class ModalityColumns:
                 meant; there is no modality at all.
         """
         named = {"text": text, "image": image, "audio": audio, "video": video, "label": label}
-        chosen = {role: None if name == LEFT_OUT else name for role, name in named.items()}
+        chosen = {role: None if name == LEFT_OUT else in_any_case(name, features) for role, name in named.items()}
         check_named(chosen, features)
         held = {} if rows is None else _what_strings_hold(rows, chosen["label"])
         # The text comes last: it may be any string column that is nothing else.
@@ -186,6 +194,12 @@ class ModalityColumns:
 
 def describe_columns(features: Features) -> str:
     return "The columns are: " + ", ".join(f"'{name}' ({kind_name(kind)})" for name, kind in features.items()) + "."
+
+
+def in_any_case(name: str | None, columns: Iterable[str]) -> str | None:
+    """The column of that name, or else the only one that has it in another case; without either the name itself."""
+    alike = [column for column in columns if name is not None and column.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 and name not in columns else name
 
 
 def check_named(chosen: dict[str, str | None], features: Features, split_name: str | None = None) -> None:
@@ -324,6 +338,9 @@ def _what_strings_hold(rows: Dataset | IterableDataset, label: str | None) -> di
     strings = [name for name, kind in rows.features.items() if is_string(kind)]
     labels = sorted({label, *label_candidates(rows.features)} - {None})
     columns = _sample(rows, sorted({*strings, *labels})) if strings else {}
+    for label in labels if strings else ():
+        if isinstance(kind := rows.features[label], ClassLabel):
+            columns[label] = [kind.names[i] if i is not None and i >= 0 else None for i in columns[label]]
     return {
         name: _what_cells_hold(name, columns[name], {n: columns[n] for n in labels if n != name}) for name in strings
     }
@@ -338,6 +355,39 @@ def _sample(rows: Dataset | IterableDataset, columns: list[str]) -> dict[str, li
 
 
 def _what_cells_hold(name: str, cells: list[str | None], labels: dict[str, list]) -> _Held:
+    held = _what_repeats(cells, labels)
+    if held.reason:
+        return held
+    says = _what_nearly_all_are(cells) or next(
+        (says for n in labels if (says := _names_class(n, cells, labels[n]))), None
+    )
+    return replace(held, reason=says and f"{says}: --text_column {name} would take it")
+
+
+def _what_nearly_all_are(cells: list[str | None]) -> str | None:
+    present = [cell.strip() for cell in cells if cell is not None and cell.strip()]
+    for pattern, says in ((_NUMBERS, "numbers or dates"), (_CODE, "single words, as codes, names and addresses are")):
+        if len(present) >= _FEW_ROWS and sum(map(bool, map(pattern.fullmatch, present))) >= _NEARLY * len(present):
+            return says
+    return None
+
+
+def _names_class(label: str, cells: list[str | None], classes: list) -> str | None:
+    """Whether nearly every cell names the class of its row, and hardly one another."""
+    rows = [(cell, name) for cell, name in zip(cells, classes) if cell and isinstance(name, str) and name.strip()]
+    names = sorted({name for _, name in rows})
+    if len(names) < 2 or len(rows) < _FEW_ROWS:
+        return None
+    patterns = {name: re.compile(rf"(?<![^\W_]){re.escape(name.strip())}(?![^\W_])", re.IGNORECASE) for name in names}
+    another = dict(zip(names, [*names[1:], names[0]]))
+    own = sum(bool(patterns[name].search(cell)) for cell, name in rows)
+    others = sum(bool(patterns[another[name]].search(cell)) for cell, name in rows)
+    if own >= _NEARLY * len(rows) and others <= (1 - _NEARLY) * len(rows):
+        return f"names the class of '{label}' in nearly every row"
+    return None
+
+
+def _what_repeats(cells: list[str | None], labels: dict[str, list]) -> _Held:
     present = [i for i, cell in enumerate(cells) if cell is not None and cell.strip()]
     values = Counter(cells[i] for i in present)
     media = Counter(_medium_of(cells[i]) for i in present)

@@ -30,7 +30,7 @@ from .column_types_mot import (
 )
 from .columns_mot import LEFT_OUT, ModalityColumns, check_named, label_candidates
 from .digits_mot import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
-from .labels_mot import ADVICE, LabelColumn, LabelSpec, has_no_labels, learn_labels
+from .labels_mot import LabelColumn, LabelSpec, has_no_labels, learn_labels, shortened
 from .streams_mot import RowStream
 from .tokenizer_mot import train_tokenizer
 
@@ -101,8 +101,46 @@ def _check_classes(prepared: DatasetDict, labels: LabelSpec, column: str) -> Non
             if index not in known:
                 raise ValueError(
                     f"Label '{labels.names[index]}' of row {row} of split '{name}', column '{column}', is not among the "
-                    f"classes that rows of the training split have. {ADVICE}"
+                    f"classes that rows of the training split have. {labels.advice}"
                 )
+
+
+def check_labels_left(splits: dict[str, Dataset | RowStream]) -> None:
+    """Whether every split that has a label column kept a label when bad rows were left out and rows were drawn.
+
+    Raises:
+        ValueError: none of a split's rows has a label any more.
+    """
+    for name, split in splits.items():
+        is_kept = isinstance(split, Dataset) and "label" in split.features
+        if is_kept and all(label is None for label in split["label"][:]):
+            raise ValueError(
+                f"None of the {len(split)} rows that are left of split '{name}' has a label: the rows with one are bad or "
+                "were not drawn. A row needs its label beside its text, picture or sound; of a file of labels alone no row "
+                "is left."
+            )
+
+
+def check_classes_left(train: Dataset | RowStream, labels: LabelSpec) -> None:
+    """Whether the training rows that are left still tell classes apart; a warning names the classes without a row.
+
+    Raises:
+        ValueError: the rows are all of one class.
+    """
+    if labels.problem_type == "regression" or isinstance(train, RowStream):
+        return
+    shown = _classes_shown(train["label"][:], labels)
+    lost = shortened([name for index, name in enumerate(labels.names) if index not in shown])
+    if len(shown) < 2 and labels.problem_type == "single_label_classification":
+        raise ValueError(
+            "A classification needs two classes or more with readable training rows, but the rows that are left are all of "
+            f"{[labels.names[index] for index in shown]}, none of {lost}. Repair the bad rows, or draw more with "
+            "--max_train_samples."
+        )
+    if lost:
+        logger.warning(
+            f"{labels.num_labels - len(shown)} of {labels.num_labels} classes have no training row: {lost}."
+        )
 
 
 def _classes_shown(encoded: list, labels: LabelSpec) -> dict[int, int]:
@@ -250,9 +288,10 @@ def good_rows(split: Dataset, on_bad_example: str, split_name: str, report: Path
             bad.add(row, problem)
     if bad.rows:
         summary = f"skipped {len(split) - len(good)} of {len(split)} rows of '{split_name}': {count_by_kind(bad.rows)}"
+        place = f"; {report} names each with its reason" if report else ""
         if not good:
-            raise ValueError(f"No row is left: {summary}.")
-        logger.warning(summary + (f"; {report} names each with its reason" if report else ""))
+            raise ValueError(f"No row is left: {summary}. The first is {bad.first}{place}")
+        logger.warning(summary + place)
     return good
 
 
@@ -263,6 +302,8 @@ __all__ = [
     "LabelSpec",
     "ModalityColumns",
     "RowStream",
+    "check_classes_left",
+    "check_labels_left",
     "drop_bad_examples",
     "find_columns",
     "is_ready_features",

@@ -6,10 +6,11 @@
 vectors of zeros and ones), the same labels mean the same.
 """
 
-import math
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import datasets
 import numpy as np
@@ -21,6 +22,9 @@ from .column_types_mot import element_of, is_list, is_string, is_value, kind_nam
 logger = logging.get_logger(__name__)
 
 _ROWS_FOR_THE_SCALE = 200  # of a stream of scores
+_LARGEST = float(np.finfo(np.float32).max)  # of a score, which the model computes in float32
+_INVISIBLE_ENDS = re.compile(r"^[\s\u200b-\u200f\u2060\ufeff]+|[\s\u200b-\u200f\u2060\ufeff]+$")
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class LabelSpec:
     `problem_type` is transformers' name of it: "single_label_classification", "multi_label_classification" or
     "regression". `names` are the classes in the order of their ids, empty for regression, which has the `mean` and the
     standard deviation, `std`, of the numbers instead. `multi_hot` says that the dataset gives several classes as a vector
-    of zeros and ones, not as a list of classes.
+    of zeros and ones, not as a list of classes. `hardly_repeats` says that most rows have a label of their own.
     """
 
     problem_type: str
@@ -38,6 +42,7 @@ class LabelSpec:
     mean: float = 0.0
     std: float = 1.0
     multi_hot: bool = False
+    hardly_repeats: bool = field(default=False, compare=False)
 
     @property
     def num_labels(self) -> int:
@@ -50,6 +55,15 @@ class LabelSpec:
     @property
     def label2id(self) -> dict[str, int]:
         return {name: index for index, name in enumerate(self.names)}
+
+    @property
+    def plain_label2id(self) -> dict[str, int]:
+        return {plain_name(name): index for index, name in enumerate(self.names)}
+
+    @property
+    def advice(self) -> str:
+        """What to do about a class that no training row has."""
+        return _HARDLY_REPEATS + _ADVICE if self.hardly_repeats else _ADVICE
 
     @property
     def feature(self):
@@ -81,6 +95,7 @@ class LabelColumn:
             return None
         if isinstance(self.element, ClassLabel):
             members = [self._class_name(row, member) for member in members]
+        members = [plain_name(member) if isinstance(member, str) else member for member in members]
         return members if isinstance(cell, list) else members[0]
 
     def _class_name(self, row: int, class_id: int) -> str:
@@ -98,6 +113,10 @@ class LabelColumn:
             logger.warning(
                 f"{len(missing)} of {len(cells)} rows of '{self.split_name}' have no label and do not count "
                 f"(rows {shortened(missing)})."
+            )
+        if infinite := [row for row in missing if isinstance(cells[row], float) and abs(cells[row]) > _LARGEST]:
+            logger.warning(
+                f"{len(infinite)} of these are infinite or beyond float32, such as {cells[infinite[0]]} in row {infinite[0]}."
             )
         return readable
 
@@ -121,11 +140,13 @@ class LabelColumn:
 
     def _id(self, row: int, value, labels: LabelSpec) -> int:
         class_id = labels.label2id.get(_class_of(value))
+        if class_id is None:  # a checkpoint may know a name as it was written
+            class_id = labels.plain_label2id.get(_class_of(value))
         if class_id is None:
             raise self.error(
                 row,
                 _class_of(value),
-                f"is not among the {labels.num_labels} classes of the training split: {shortened(labels.names)}. {ADVICE}",
+                f"is not among the {labels.num_labels} classes of the training split: {shortened(labels.names)}. {labels.advice}",
             )
         return class_id
 
@@ -152,10 +173,20 @@ class LabelColumn:
         )
 
 
-ADVICE = (
+_ADVICE = (
     "A model cannot learn a class that no training row shows: add such rows to the training split, take these out, or "
     "name other splits (--test_split none leaves the test split out)."
 )
+_HARDLY_REPEATS = (
+    "Most training rows have a label that no other has, so they hardly are classes: name another column with "
+    "--label_column, or match the rows without labels (--task retrieval --label_column none). Otherwise: "
+)
+
+
+def plain_name(name: str) -> str:
+    """The name of a class without what cannot be seen: white space and zero-width characters around it, the kind and
+    number of spaces in it, and whether its accents are characters of their own (NFC)."""
+    return unicodedata.normalize("NFC", " ".join(_INVISIBLE_ENDS.sub("", name).split()))
 
 
 def _class_of(value) -> str:
@@ -172,10 +203,10 @@ def shortened(values: Sequence, most: int = 10) -> str:
 
 
 def is_missing(label, element) -> bool:
-    if label is None or (isinstance(label, float) and not math.isfinite(label)):
+    if label is None or (isinstance(label, float) and not abs(label) <= _LARGEST):
         return True
     if isinstance(label, str):
-        return not label.strip()
+        return not plain_name(label)
     return isinstance(element, ClassLabel) and label == -1  # what the Hub's unlabelled test splits hold
 
 
@@ -216,7 +247,7 @@ def learn_labels(splits: Mapping[str, Dataset | IterableDataset], column: str, t
         raise _mixed_kinds(labels, train)
     if isinstance(element, ClassLabel) and task != "regression":
         several = is_list(kind) and getattr(kind, "length", -1) != 1
-        return _classes(element.names, several, labels)
+        return _classes(list(dict.fromkeys(map(plain_name, element.names))), several, labels)
     rows = list(_read_rows(labels, train, task))
     values = [(row, value) for row, value in rows if value is not None]
     if not values and task != "regression":
@@ -227,15 +258,19 @@ def learn_labels(splits: Mapping[str, Dataset | IterableDataset], column: str, t
     has_gap = len(values) < len(rows) or any(
         _has_gap(split, column) for name, split in splits.items() if name != split_name
     )
+    if is_flat and is_string(element) and task != "classification":
+        _check_numbers(labels, values)
     if _are_scores(labels, is_flat, values, task, has_gap):
         return _scores([number for _, number in values])
     if not is_flat and not is_string(element) and (names := _names_of_vectors(labels, values)):
         return LabelSpec("multi_label_classification", names, multi_hot=True)
-    members = {member for _, value in values for member in ([value] if is_flat else value)}
+    _warn_of_written_lists(labels, values)
+    number = Counter(member for _, value in values for member in ([value] if is_flat else value))
     # Sorted before they become strings, so that class 10 comes after class 9.
-    names = list(dict.fromkeys(_class_of(member) for member in sorted(members)))
+    names = list(dict.fromkeys(_class_of(member) for member in sorted(number)))
     _check_spelling(names, labels)
-    return _classes(names, not is_flat, labels)
+    hardly_repeats = is_flat and 2 * list(number.values()).count(1) > len(values)
+    return replace(_classes(names, not is_flat, labels), hardly_repeats=hardly_repeats)
 
 
 def _scores(numbers: list[float]) -> LabelSpec:
@@ -250,6 +285,7 @@ def _classes(names: list[str], several: bool, labels: LabelColumn) -> LabelSpec:
             f"A classification needs two classes or more, but the labels of split '{labels.split_name}', column "
             f"'{labels.name}', are all of {list(names)}."
         )
+    _warn_of_case(names, labels)
     return LabelSpec("multi_label_classification" if several else "single_label_classification", tuple(names))
 
 
@@ -337,6 +373,39 @@ def _check_spelling(names: list[str], labels: LabelColumn) -> None:
                 f"Column '{labels.name}' of split '{labels.split_name}' mixes '{whole[1]}' and '{name}', which are one number: "
                 "write each class in one way."
             )
+
+
+def _warn_of_case(names: list[str], labels: LabelColumn) -> None:
+    alike = {}
+    for name in names:
+        alike.setdefault(name.casefold(), []).append(name)
+    if several := [group for group in alike.values() if len(group) > 1]:
+        logger.warning(
+            f"Classes of column '{labels.name}' differ only by case: {shortened(several)}. Each is a class of its own: write "
+            "those that are one in one way."
+        )
+
+
+def _check_numbers(labels: LabelColumn, values: list[tuple]) -> None:
+    """Refuses a few words among numbers with fractions, which would make a class of each number."""
+    odd = [(row, value) for row, value in values if not _NUMBER.fullmatch(str(value))]
+    numbers = [float(value) for _, value in values if _NUMBER.fullmatch(str(value))]
+    if odd and 10 * len(odd) <= len(values) and any(not number.is_integer() for number in numbers):
+        raise labels.error(
+            *odd[0],
+            f"is no number, as {len(numbers)} of {len(values)} rows have: empty the cell and it counts as missing, or take "
+            "each number as a class with --task classification.",
+        )
+
+
+def _warn_of_written_lists(labels: LabelColumn, values: list[tuple]) -> None:
+    for row, value in values:
+        if isinstance(value, str) and re.fullmatch(r"\[.*\]", value, re.DOTALL):
+            logger.warning(
+                f"Label {value!r} of row {row} of split '{labels.split_name}', column '{labels.name}', is the text of a list, "
+                "and taken as the name of one class. JSON lines and parquet hold lists."
+            )
+            return
 
 
 def _mixed_kinds(labels: LabelColumn, train: Dataset | IterableDataset) -> ValueError:

@@ -20,7 +20,7 @@ from transformers import AutoProcessor, HfArgumentParser
 
 from mot.configuration_mot import MODALITIES, MoTConfig
 from mot.continuation_mot import labels_of, load_model, read_config
-from mot.data_mot import ModalityColumns, drop_bad_examples, find_columns, prepare_split
+from mot.data_mot import ModalityColumns, check_labels_left, drop_bad_examples, find_columns, prepare_split
 from mot.evaluate_mot import (
     RESULTS,
     SETTINGS,
@@ -198,7 +198,10 @@ def read(
     if isinstance(raw[chosen[0]], IterableDataset):
         raise ValueError(f"The rows of '{chosen[0]}' are a stream: leave out --streaming (--streaming false).")
     prepared = {name: prepare(raw[name], columns, labels, name) for name in chosen}
-    return {name: drop_bad_examples(part, data.on_bad_example, name, bad) for name, part in prepared.items()}
+    good = {name: drop_bad_examples(part, data.on_bad_example, name, bad) for name, part in prepared.items()}
+    if labels is not None:
+        check_labels_left(good)
+    return good
 
 
 def columns_of(data: DataArguments, split: Dataset, with_labels: bool) -> ModalityColumns:

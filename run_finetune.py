@@ -49,6 +49,8 @@ from mot.data_mot import (
     LabelSpec,
     ModalityColumns,
     RowStream,
+    check_classes_left,
+    check_labels_left,
     drop_bad_examples,
     find_columns,
     is_ready_features,
@@ -332,6 +334,9 @@ def load_data(
     if data.max_train_samples is not None:
         splits["train"] = draw_rows(splits["train"], data.max_train_samples, seed)
     splits = {name: drop_bad_examples(split, data.on_bad_example, name, report) for name, split in splits.items()}
+    if labels is not None and data.task != "retrieval":
+        check_labels_left(splits)
+        check_classes_left(splits["train"], labels)
     if data.streaming:
         splits["train"] = splits["train"].shuffle(seed, data.shuffle_buffer)
     return splits, labels

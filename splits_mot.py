@@ -12,7 +12,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Json
 
 from .column_types_mot import element_of, is_list, is_value
-from .columns_mot import is_label
+from .columns_mot import in_any_case, is_label
 from .labels_mot import is_missing, is_multi_hot
 from .streams_mot import RowStream
 
@@ -74,6 +74,7 @@ def _groups_of_rows(split: Dataset, column: str | None) -> tuple[list[tuple], bo
 
     Whether the groups are classes comes second: of a class every split needs a row, of a tenth none does.
     """
+    column = in_any_case(column, split.features)
     kind = split.features.get(column)
     if not is_label(kind) or isinstance(kind, Json):
         return [()] * len(split), False

@@ -88,9 +88,16 @@ class RowStream:
             source = source.shuffle(generator=order, buffer_size=self.buffer_size)
         bad = BadRows(self.split_name, self.on_bad_example, self.report, quiet=epoch > 0)
         check = ExampleCheck(self.features, self.feature_sizes, self.max_lengths)
+        is_labelled = True
         for index, row in enumerate(source):
             row = self._prepared(index, row)
             encoded, problem = (row, check(row)) if encode is None else check.encoded(row, encode)
+            if is_labelled and epoch == 0 and row.get("label", 0) is None:
+                is_labelled = False
+                logger.warning(
+                    f"row {index} of '{self.split_name}' has no label in column '{self.columns['label']}' and does not count, "
+                    "and so no further one without a label does"
+                )
             if problem is None:
                 yield encoded
                 continue

@@ -23,7 +23,7 @@ from helpers import tiny_config
 from PIL import Image as PILImage
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, TrainerState
 
-from mot import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_search
+from mot import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_evaluate, run_search
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.data_mot import (
     DIGIT_NAMES,
@@ -393,6 +393,44 @@ def test_strings_that_repeat_as_classes_do_are_no_text(values, reason):
         assert ModalityColumns.guess(rows.features, rows=rows, text="remark").text == "remark"
 
 
+MOODS = ("glad", "sad", "angry")
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([f"folder_{MOODS[i % 3]}_{i}" for i in range(30)], "single words"),
+        ([f"It is {MOODS[i % 3].title()}, take {i}" for i in range(30)], "names the class of 'label'"),
+        ([f"2024-01-{i + 1:02} 10:00:{i:02}" for i in range(30)], "numbers or dates"),
+        ([f"{i + 1} March 2024" for i in range(30)], "numbers or dates"),
+        ([f"person{i}@example.org" for i in range(30)], "single words"),
+        ([f"{i} 3 {i + 5} 7" for i in range(30)], "numbers or dates"),
+    ],
+)
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_strings_that_name_the_class_or_record_the_row_are_no_text(values, reason, is_typed):
+    split = of_classes(label=MOODS, remark=values)
+    for rows in as_streams_too(split.class_encode_column("label") if is_typed else split):
+        columns = ModalityColumns.guess(rows.features, rows=rows)
+        assert columns.text is None and columns.left_out["remark"].startswith(reason)
+        assert columns.left_out["remark"].endswith("--text_column remark would take it")
+        assert ModalityColumns.guess(rows.features, rows=rows, text="remark").text == "remark"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"猫が{i}匹います" for i in range(30)],
+        [f"{MOODS[i % 3]} or {MOODS[(i + 1) % 3]}, take {i}" for i in range(30)],
+        [f"{MOODS[i % 3] if i % 5 < 3 else 'hard'} to say, take {i}" for i in range(30)],
+        [f"March {'on' if i % 2 else 'off'} {i}" for i in range(30)],
+    ],
+)
+def test_texts_without_spaces_or_that_name_some_classes_are_taken(values):
+    rows = of_classes(label=MOODS, remark=values)
+    assert ModalityColumns.guess(rows.features, rows=rows).text == "remark"
+
+
 def test_real_texts_of_any_name_are_taken_short_and_repeated_as_they_may_be(digits):
     for rows in as_streams_too(digits["train"].rename_column("text", "remark")):
         assert ModalityColumns.guess(rows.features, rows=rows).text == "remark"
@@ -404,6 +442,22 @@ def test_a_known_text_that_gives_the_class_away_is_taken_with_a_warning(caplog):
     rows = of_classes(caption=("a cat", "a dog", "a bird"))
     assert ModalityColumns.guess(rows.features, rows=rows).text == "caption"
     assert "Column 'caption' has one value for each class of 'label'" in caplog.text
+
+
+def test_a_named_column_is_taken_in_another_case_where_one_has_it_so():
+    kinds = {"Kommentar": Value("string"), "Stimmung": CLASSES, "Titel": Value("string"), "TITEL": Value("string")}
+    named = {"text": "kommentar", "label": "STIMMUNG"}
+    columns = ModalityColumns.guess(Features(kinds), **named)
+    assert (columns.text, columns.label) == ("Kommentar", "Stimmung")
+    assert ModalityColumns.guess(Features(kinds), **(named | {"text": "TITEL"})).text == "TITEL"
+    with pytest.raises(ValueError, match="There is no column 'titel'"):
+        ModalityColumns.guess(Features(kinds), **(named | {"text": "titel"}))
+
+
+def test_a_cut_finds_its_label_in_another_case():
+    split = Dataset.from_dict({"Mood": ["a"] * 80 + ["b"] * 20})
+    cuts = [cut_validation(split, seed, "mood")[1]["Mood"] for seed in range(5)]
+    assert all(list(cut).count("b") == 2 for cut in cuts)
 
 
 @pytest.mark.parametrize("task", ["pretraining", "retrieval"])
@@ -733,6 +787,56 @@ def test_preparing_renames_even_where_names_change_places():
     assert prepared[0] == {"text": "prose", "label": 0} and labels.names == ("a", "b")
 
 
+@pytest.mark.parametrize("other", [" pos", "pos\t", "pos\u200b", "\ufeffpos"])
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_classes_that_differ_only_invisibly_are_one(other, is_typed):
+    names = ["pos", other, "neg"]
+    values, kind = ([0, 1, 2], ClassLabel(names=names)) if is_typed else (names, None)
+    labels, train, _ = prepare_labels(values, kind=kind)
+    assert set(labels.names) == {"pos", "neg"}
+    assert train[0] == train[1] == labels.label2id["pos"] and train[2] == labels.label2id["neg"]
+    assert prepare_labels(["caf\u00e9", "cafe\u0301", "b c", "b\u00a0c"])[0].names == ("b c", "caf\u00e9")
+
+
+def test_labels_of_a_checkpoint_are_found_by_the_names_it_has():
+    split = Dataset.from_dict({"text": ["a", "b"], "label": [" pos", "neg"]})
+    known = LabelSpec("single_label_classification", (" pos", "neg"))
+    assert prepare_split(split, ModalityColumns("text", label="label"), known)[0]["label"][:] == [0, 1]
+
+
+def test_classes_that_differ_only_by_case_are_named(caplog):
+    assert prepare_labels(["no", "No", "yes"])[0].num_labels == 3
+    assert "Classes of column 'target' differ only by case: ['No', 'no']" in caplog.text
+
+
+@pytest.mark.parametrize("odd", ["-", "?"])
+def test_a_word_among_numbers_is_an_error_that_names_its_row(odd):
+    values = [str(i / 2) for i in range(19)]
+    message = re.escape(f"Label '{odd}' of row 3 of split 'train', column 'target', is no number, as 19 of 20")
+    mixed = [*values[:3], odd, *values[3:]]
+    with pytest.raises(ValueError, match=message):
+        prepare_labels(mixed)
+    assert prepare_labels(mixed, problem_type="classification")[0].num_labels == 20
+
+
+def test_scores_beyond_float32_are_missing_and_named(caplog):
+    labels, train, _ = prepare_labels([0.5, 1e39, 1.5, float("-inf")])
+    assert train == [0.5, None, 1.5, None] and (labels.mean, labels.std) == (1.0, 0.5)
+    assert "2 of these are infinite or beyond float32, such as 1e+39 in row 1" in caplog.text
+
+
+def test_the_text_of_a_list_is_one_class_with_a_warning(caplog):
+    assert prepare_labels(["c", "['a','b']"])[0].names == ("['a','b']", "c")
+    assert "row 1 of split 'train', column 'target', is the text of a list" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [str, int])
+def test_labels_that_hardly_repeat_are_an_error_that_says_so(kind, tmp_path):
+    rows = [{"text": f"row {i}", "label": kind(i)} for i in range(20)]
+    with pytest.raises(ValueError, match="Most training rows have a label that no other has.*--label_column"):
+        load_data(DataArguments(dataset_name=write_rows(tmp_path / "train.jsonl", rows)), 0)
+
+
 def test_ready_features_pass_as_they_are():
     split = Dataset.from_dict({"image_features": [[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]], "text": ["a", "b"]})
     prepared, labels = prepare_split(split, ModalityColumns.guess(split.features))
@@ -975,6 +1079,16 @@ def test_no_good_row_left_is_an_error():
         drop_bad_examples(tri_modal_dataset([(None, None, None)]))
 
 
+def test_no_good_row_left_gives_the_first_reason_and_the_report(tmp_path):
+    prepared, _ = prepare_split(
+        Dataset.from_dict({"image": ["no/such.png", "nor/this.png"]}), ModalityColumns(image="image")
+    )
+    report = tmp_path / "bad_rows.jsonl"
+    message = rf"2 missing image files .*The first is row 0, missing image file: .*no/such\.png.*{report} names each"
+    with pytest.raises(ValueError, match=message):
+        drop_bad_examples(prepared, report=report)
+
+
 def test_bad_rows_are_named_in_the_report_with_their_reason(tmp_path, caplog):
     split = tri_modal_dataset([("a", GOOD_IMAGE, None), ("a", b"not a picture", None), (None, None, None)])
     assert len(drop_bad_examples(split, split_name="train", report=tmp_path / "out" / "bad_rows.jsonl")) == 1
@@ -1019,6 +1133,42 @@ def test_an_index_holds_the_rows_that_a_run_reads(tmp_path, capsys):
 
     run_search.index([str(table), "--model", model, "--output_dir", str(tmp_path / "texts"), "--image_column", "none"])
     assert json.loads((tmp_path / "texts" / "index.json").read_text())["columns"] == {"text": "Caption"}
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_a_run_whose_good_rows_have_no_label_stops(tmp_path):
+    rows = [{"text": f"row {i}", "label": None} for i in range(18)]
+    labels = [{"text": None, "label": "ab"[i % 2]} for i in range(18)]
+    data = DataArguments(dataset_name=write_rows(tmp_path / "train.jsonl", rows + labels))
+    with pytest.raises(ValueError, match="None of the 1. rows that are left of split 'train' has a label"):
+        load_data(data, 0)
+
+
+def test_an_evaluation_whose_good_rows_have_no_label_stops(tmp_path):
+    table = [{"text": "a", "label": None}, {"text": None, "label": "a"}, {"text": None, "label": "b"}]
+    data = DataArguments(dataset_name=write_rows(tmp_path / "test.jsonl", table), task="classification")
+    config = tiny_config(id2label={0: "a", 1: "b"}, problem_type="single_label_classification")
+    with pytest.raises(ValueError, match="None of the 1 rows that are left of split 'train' has a label"):
+        run_evaluate.read(data, config, 0, "train", False, tmp_path / "bad_rows.jsonl", with_labels=True)
+
+
+def test_a_run_that_bad_rows_leave_with_one_class_stops(tmp_path):
+    (tmp_path / "pos.png").write_bytes(GOOD_IMAGE)
+    rows = [{"image": f"{name}.png", "label": name} for name in ("pos", "neg") * 10]
+    with pytest.raises(ValueError, match=r"two classes.*all of \['pos'\], none of neg"):
+        load_data(DataArguments(dataset_name=write_rows(tmp_path / "train.jsonl", rows), validation_split="none"), 0)
+
+
+def test_classes_without_a_training_row_are_named(tmp_path, caplog):
+    rows = [{"text": f"row {i}", "label": f"c{i % 5}"} for i in range(50)]
+    data = DataArguments(dataset_name=write_rows(tmp_path / "train.jsonl", rows), max_train_samples=3)
+    splits, labels = load_data(data, 0)
+    lost = set(labels.names) - {labels.names[i] for i in splits["train"]["label"]}
+    assert f"2 of 5 classes have no training row: {', '.join(sorted(lost))}." in caplog.text
 
 
 # ---- rows that are read as they come ----------------------------------------------------------------------------
@@ -1068,6 +1218,14 @@ def test_a_stream_learns_its_classes_from_the_label_column():
     )
     assert labels.names == ("glad", "sad")
     assert [row["label"] for row in stream] == [1, 0, 1, None]
+
+
+def test_the_first_row_of_a_stream_without_a_label_is_named_once(caplog):
+    rows = [{"text": "a", "label": label} for label in ("sad", None, "glad", None)]
+    stream = stream_of(Dataset.from_list(rows).to_iterable_dataset())
+    for epoch in range(2):
+        assert [row["label"] for row in stream.rows(epoch)] == [1, None, 0, None]
+    assert caplog.text.count("has no label") == 1 and "row 1 of 'train' has no label in column 'label'" in caplog.text
 
 
 def test_the_sample_of_a_stream_has_many_texts_and_few_media(monkeypatch):
