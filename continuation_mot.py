@@ -149,7 +149,8 @@ def fit_classifier(model: PreTrainedModel, labels: LabelSpec, is_new: bool = Fal
 
 def matching_rows(before: LabelSpec, after: LabelSpec) -> dict[int, int]:
     """Row of the classifier -> the row that it had."""
-    return {row: before.label2id[name] for row, name in enumerate(after.names) if name in before.label2id}
+    known = before.plain_label2id | before.label2id
+    return {row: known[name] for row, name in enumerate(after.names) if name in known}
 
 
 def set_labels(config: MoTConfig, labels: LabelSpec) -> None:
