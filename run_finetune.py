@@ -42,7 +42,7 @@ from mot import (
     MoTProcessor,
 )
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mot.checkpoints_mot import check_folder
+from mot.checkpoints_mot import check_folder, checkpoint_to_resume
 from mot.configuration_mot import MODALITIES, SIZES
 from mot.continuation_mot import fit_classifier, is_adapter, load_model, read_config
 from mot.data_mot import (
@@ -662,6 +662,7 @@ def main(arguments: list[str] | None = None) -> dict:
             check_push(training)
     if data.streaming:
         prepare_to_stream(data, training)
+    checkpoint_to_resume(training.resume_from_checkpoint, Path(training.output_dir))  # an error if it is not there
     is_new = not model_arguments.model_name_or_path
     config = None if is_new else checkpoint_config(model_arguments, data)
 
@@ -708,6 +709,8 @@ def main(arguments: list[str] | None = None) -> dict:
     if trainer.is_finished and (results := Path(training.output_dir) / "results.json").exists():
         return json.loads(results.read_text(encoding="utf-8"))
     seconds = time.time() - start
+    if trainer.is_finished and (kept := Record.read(Path(training.output_dir))):
+        seconds = kept.run.seconds  # only what came after the training is to be done
     if trainer.stop.received:
         stop_well(trainer, arguments)
 

@@ -514,12 +514,14 @@ class EpochCallback(TrainerCallback):
 
 
 class ResumeCallback(TrainerCallback):
-    """Gives a trainer back what a checkpoint holds of it beyond the library's own state; nothing in a new run."""
+    """Gives a trainer back what a checkpoint holds of it beyond the library's own state, and takes away an older run's end."""
 
     def __init__(self, trainer: "MoTTrainer"):
         self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
+        if args.should_save:  # the checkpoint is loaded, and what an earlier run left is finished no longer
+            (Path(args.output_dir) / STATE).unlink(missing_ok=True)
         self.trainer.restore_losses(state)
         self.trainer.restore_patience(state)
 
@@ -709,7 +711,7 @@ class MoTTrainer(Trainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
         """
         As `Trainer.train`, and `resume_from_checkpoint` may be "auto": the newest checkpoint that is whole, if there is
-        any. Ctrl-C and SIGTERM end it with a checkpoint; `stop.received` then has the signal's number.
+        any; a checkpoint that is named must be whole. Ctrl-C and SIGTERM end it with a checkpoint; `stop.received` then has the signal's number.
 
         A run that has done all steps that are asked for is not trained any further: its state and its weights (the
         best, if those were to be kept) are loaded. Where the output folder holds the finished model itself,
@@ -717,24 +719,30 @@ class MoTTrainer(Trainer):
 
         Raises:
             OSError: the checkpoints cannot be written to `output_dir`, or would not fit.
-            ValueError: "auto" finds a finished run that is to go on, and no checkpoint to go on from.
+            ValueError: the checkpoint that is asked for is not there or damaged, or "auto" finds a finished run that is
+                to go on, and no checkpoint to go on from. Nothing in the folder has changed then.
             FloatingPointError: the training diverged: the loss, the gradients or the weights are not finite.
         """
         folder, steps = Path(self.args.output_dir), self.number_of_steps()
         self.is_finished = False
-        if resume_from_checkpoint == "auto" and (state := finished_state(folder)):
-            if self.is_done(state, steps):
+        ended = finished_state(folder)
+        if resume_from_checkpoint == "auto" and ended:
+            if self.is_done(ended, steps):
                 self.is_finished = True
-                return self.take_finished(folder, state)
-            check_can_go_on(folder, state, steps)
+                return self.take_finished(folder, ended)
+            check_can_go_on(folder, ended, steps)
         checkpoint = checkpoint_to_resume(resume_from_checkpoint, folder)
-        if isinstance(checkpoint, str) and (Path(checkpoint) / STATE).is_file():
-            state = TrainerState.load_from_json(str(Path(checkpoint) / STATE))
+        if checkpoint is not None:
+            place, state = Path(checkpoint), TrainerState.load_from_json(str(Path(checkpoint) / STATE))
             if self.is_done(state, steps):
-                return self.take_finished(Path(checkpoint), state)
+                is_last = ended is not None and ended.global_step == state.global_step
+                self.is_finished = is_last and place.resolve().parent == folder.resolve()
+                return self.take_finished(folder if self.is_finished else place, state)
+            logger.warning(f"Going on from {checkpoint}.")
+        elif resume_from_checkpoint == "auto":
+            logger.warning(f"{folder} has no whole checkpoint: training starts anew.")
         if self.args.should_save:
             check_folder(folder)
-            (folder / STATE).unlink(missing_ok=True)  # of an earlier run: this one is not finished
             number = 0 if self.args.save_strategy == "no" else steps
             check_room(folder, self.model, checkpoints_at_once(self.args, number))
         return super().train(checkpoint, **kwargs)
