@@ -522,6 +522,8 @@ class ResumeCallback(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if args.should_save:  # the checkpoint is loaded, and what an earlier run left is finished no longer
             (Path(args.output_dir) / STATE).unlink(missing_ok=True)
+        if state.global_step:
+            self.trainer.keep_rates(kwargs["optimizer"])
         self.trainer.restore_losses(state)
         self.trainer.restore_patience(state)
 
@@ -624,6 +626,7 @@ class MoTTrainer(Trainer):
         # The sum of each loss term since the last log, or over an evaluation, and of how many batches.
         self.loss_terms: dict[str, tuple[torch.Tensor | float, int]] = {}
         self.evaluated_terms: dict[str, tuple[torch.Tensor | float, int]] = {}
+        self.asked: dict[str, float] = {}  # `settings_of` the optimizer as it was made
         self.measured: tuple = (None, [])  # a dataset and the lengths of its rows
 
     def get_train_dataloader(self):
@@ -691,7 +694,25 @@ class MoTTrainer(Trainer):
         if is_new and (self.args.learning_rates or self.args.layer_decay != 1):
             rates = self.args.learning_rates or {}
             split_by_learning_rate(optimizer, model or self.model, rates, self.args.layer_decay)
+        if is_new and optimizer is not None:
+            self.asked = settings_of(optimizer)
         return optimizer
+
+    def keep_rates(self, optimizer) -> None:
+        """Where the state of a checkpoint's optimizer, which goes on, is not what the arguments ask for, say so and let
+        the arguments be those that hold."""
+        kept, args = settings_of(optimizer), self.args
+        for name, old in kept.items():
+            new = self.asked.get(name, old)
+            if math.isclose(old, new, rel_tol=1e-9):
+                continue
+            asked = getattr(args, name)
+            # The highest rate is a multiple of the argument where --learning_rates has one.
+            setattr(args, name, asked * old / new if name == "learning_rate" and new else old)
+            logger.warning(
+                f"--{name} stays {getattr(args, name):g}, that of the checkpoint, whose schedule goes on; {asked:g} is not "
+                "taken. To train with it, begin a run with the checkpoint's weights (--model_name_or_path)."
+            )
 
     def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch=None):
         if self.can_return_loss:
@@ -1085,6 +1106,18 @@ def mean_over_pairs(pairs: dict[str, dict[str, float]]) -> dict[str, float]:
         for name, value in numbers.items():
             values[name].append(value)
     return {name: float(np.mean(found)) for name, found in values.items() if name != "rows"}
+
+
+def settings_of(optimizer) -> dict[str, float]:
+    """What an optimizer was made with, by the names of the arguments: the highest of its groups' peak rates, and the like."""
+    groups = optimizer.param_groups
+    found = {
+        "learning_rate": [group.get("initial_lr", group["lr"]) for group in groups],
+        "weight_decay": [group["weight_decay"] for group in groups if "weight_decay" in group],
+    }
+    for i, name in enumerate(("adam_beta1", "adam_beta2")):
+        found[name] = [group["betas"][i] for group in groups if "betas" in group]
+    return {name: float(max(values)) for name, values in found.items() if values}
 
 
 def length_of(row: dict[str, torch.Tensor]) -> int:

@@ -305,6 +305,15 @@ def test_a_training_that_cannot_begin_leaves_the_end_of_the_run_before_it(finish
     assert (tmp_path / "trainer_state.json").exists()
 
 
+def test_a_resumed_run_says_that_the_rates_of_the_checkpoint_stay(finished, tmp_path, caplog):
+    more = trainer_of(tmp_path, max_steps=8, **SAVING | {"learning_rate": 0.5, "weight_decay": 0.3})
+    with caplog.at_level("WARNING"):
+        more.train("auto")
+    assert "--learning_rate stays 0.001, that of the checkpoint" in caplog.text and "0.5 is not taken" in caplog.text
+    assert "--weight_decay stays 0" in caplog.text and "adam_beta" not in caplog.text
+    assert (more.args.learning_rate, more.args.weight_decay) == (pytest.approx(1e-3), 0.0)
+
+
 def test_a_finished_run_keeps_its_best_weights(tmp_path):
     options = SAVING | {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True}
     options |= {"max_steps": 6, "greater_is_better": True}  # the loss, which falls: the first is the best
