@@ -89,6 +89,14 @@ def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | None:
     return found
 
 
+def run_to_go_on(choice: str | bool | None, folder: Path) -> Path | None:
+    """Where the run lies that `resume_from_checkpoint` goes on with: in its folder if it has ended, or a checkpoint."""
+    if choice == "auto" and finished_state(folder):
+        return folder
+    found = checkpoint_to_resume(choice, folder)
+    return found and Path(found)
+
+
 def check_checkpoint(path: Path) -> None:
     """
     Raises:
