@@ -716,19 +716,20 @@ def main(arguments: list[str] | None = None) -> dict:
     earlier = Record.read(before).run.seconds if before and (before / RECORD).exists() else 0.0
     start = time.time() - earlier
 
-    def record_now() -> Record:
-        return Record.of(data, training, describe_run(trainer, data, splits, arguments, time.time() - start))
+    def record_after(seconds: float) -> Record:
+        return Record.of(data, training, describe_run(trainer, data, splits, arguments, seconds))
 
-    trainer.add_callback(RecordCheckpoints(record_now))
+    trainer.add_callback(RecordCheckpoints(lambda: record_after(time.time() - start)))
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     if trainer.is_finished and (results := Path(training.output_dir) / "results.json").exists():
         return json.loads(results.read_text(encoding="utf-8"))
-    record = record_now()
+    seconds = time.time() - start
     if trainer.stop.received:
         stop_well(trainer, arguments)
 
     save_checkpoint(trainer)
     with rest_of_the_run(trainer, model_arguments.merge_lora):
+        record = record_after(seconds)
         keep_record(trainer, record)
         if model_arguments.merge_lora:
             merge_adapter(trainer, record)

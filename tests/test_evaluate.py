@@ -276,6 +276,14 @@ def test_each_checkpoint_says_which_run_and_step_it_is_of_and_goes_on_as_that_ru
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
+def test_a_resumed_run_records_the_rate_that_held(copy_of, finished, capsys):
+    out, data = copy_of("classification"), finished("classification")[0].parent / "data"
+    options = ["--resume_from_checkpoint", "auto", "--max_steps", 21, "--learning_rate", 0.5]
+    train(*options, data=data, out=out)
+    command_of_run = json.loads((out / "run.json").read_text())["run"]["command"]
+    assert "--learning_rate 0.02 " in command_of_run and "0.5" not in command_of_run
+
+
 def test_errors_of_other_data_speak_of_the_checkpoint_and_of_a_folder_that_is_not_there(copy_of, tmp_path):
     strange = write_rows(tmp_path / "strange", {"test": [{"text": "odd", "label": "mixed"}]})
     with pytest.raises(SystemExit, match="among the 3 classes of the checkpoint: .*It answers with these alone"):
