@@ -27,6 +27,8 @@ def main() -> None:
     elif command == "predict":
         from .pipeline_mot import main as predict
 
+        if {"-h", "--help"} & set(arguments):
+            print("Of one row; for all rows of a dataset: mot predict --dataset_name NAME --help\n")
         predict(arguments)
     elif command == "demo":
         from .app import main as demo

@@ -36,7 +36,7 @@ def newest_whole_checkpoint(folder: Path) -> Path | None:
         damage = next(damages(path), None)
         if damage is None:
             return path
-        logger.warning(f"{path} is damaged and passed over: {damage}.")
+        logger.warning_once(f"{path} is damaged and passed over: {damage}.")
     return None
 
 
@@ -66,18 +66,53 @@ def damages(checkpoint: Path) -> Iterator[str]:
             yield f"{name} cannot be read ({error})"
 
 
-def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | bool | None:
+def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | None:
     """
-    What `resume_from_checkpoint` means: for "auto" the newest whole checkpoint, or None where there is none; for True
-    the newest that there is.
+    What `resume_from_checkpoint` means: for "auto" the newest whole checkpoint, or None where there is none; for True,
+    or "true" on a command line, the newest that there is; else one by its path.
+
+    Raises:
+        ValueError: there is no such checkpoint, or it is damaged.
     """
-    if choice is True:
-        return get_last_checkpoint(str(folder)) or True  # of which the Trainer says that it found none
-    if choice != "auto":
-        return choice or None
-    found = newest_whole_checkpoint(folder) if folder.is_dir() else None
-    logger.warning(f"Going on from {found}." if found else f"{folder} has no whole checkpoint: training starts anew.")
-    return found and str(found)
+    choice = {"true": True, "false": False}.get(str(choice).lower(), choice)
+    if not choice:
+        return None
+    if choice == "auto":
+        found = newest_whole_checkpoint(folder) if folder.is_dir() else None
+        return found and str(found)
+    found = (get_last_checkpoint(str(folder)) if folder.is_dir() else None) if choice is True else str(choice)
+    if found is None:
+        raise ValueError(
+            f"{folder} has no checkpoint to go on from: give --resume_from_checkpoint auto, which then trains anew."
+        )
+    check_checkpoint(Path(found))
+    return found
+
+
+def run_to_go_on(choice: str | bool | None, folder: Path) -> Path | None:
+    """Where the run lies that `resume_from_checkpoint` goes on with: in its folder if it has ended, or a checkpoint."""
+    if choice == "auto" and finished_state(folder):
+        return folder
+    found = checkpoint_to_resume(choice, folder)
+    return found and Path(found)
+
+
+def check_checkpoint(path: Path) -> None:
+    """
+    Raises:
+        ValueError: training cannot go on from what is there, if anything is.
+    """
+    if not path.is_dir():
+        damage = "there is no such folder"
+    else:
+        # FSDP and DeepSpeed have formats of their own for all but the state.
+        is_sharded = any(path.glob("pytorch_model_fsdp*")) or any(path.glob("global_step*"))
+        damage = None if is_sharded and (path / STATE).is_file() else next(damages(path), None)
+    if damage is not None:
+        raise ValueError(
+            f"No training can go on from {path}: {damage}. Name a checkpoint-* folder that is whole, or give "
+            "--resume_from_checkpoint auto, which takes the newest such one in --output_dir."
+        )
 
 
 def weights_file(folder: Path, is_adapter: bool) -> Path | None:

@@ -170,11 +170,16 @@ def what_became(before: LabelSpec, after: LabelSpec, kept: dict[int, int], is_ne
             f"{described(after)} begins anew."
         )
     parts = {
-        "go on": [name for row, name in enumerate(after.names) if row in kept],
-        "are new": [name for row, name in enumerate(after.names) if row not in kept],
-        "are left out, since the data have none of them": [name for name in before.names if name not in after.names],
+        "{goes} on": [name for row, name in enumerate(after.names) if row in kept],
+        "{is} new": [name for row, name in enumerate(after.names) if row not in kept],
+        "{is} left out, since the data have none of them": [name for name in before.names if name not in after.names],
     }
-    said = [f"{len(names)} {what} ({shortened(names)})" for what, names in parts.items() if names]
+    one, several = {"goes": "goes", "is": "is"}, {"goes": "go", "is": "are"}
+    said = [
+        f"{len(names)} {what.format(**one if len(names) == 1 else several)} ({shortened(names)})"
+        for what, names in parts.items()
+        if names
+    ]
     return f"Of the classes of the checkpoint and the data, {'; '.join(said)}."
 
 

@@ -14,16 +14,19 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from datasets import Dataset
 from huggingface_hub import upload_folder
+from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.utils import logging
 
-from .continuation_mot import is_adapter
+from .checkpoints_mot import STATE
+from .configuration_mot import MoTConfig
+from .continuation_mot import is_adapter, labels_of, read_config
 from .limits_mot import bad_rows, row_numbers
 from .metrics_mot import compute_metrics, sentiment_metrics
 from .report_mot import Run, print_table, save_examples, usage_lines, write_card
@@ -64,10 +67,83 @@ class Record:
         if found is None:
             return None
         fields = json.loads(found.read_text(encoding="utf-8"))
-        return cls(fields["data"], fields["settings"], Run(**fields["run"]))
+        run = Run(**fields["run"])
+        if found.parent != folder and (folder / STATE).is_file():  # the run speaks of its last weights
+            step = TrainerState.load_from_json(str(folder / STATE)).global_step
+            run = replace(run, weights=f"of step {step}", seconds=0.0)
+        return cls(fields["data"], fields["settings"], run)
 
     def write(self, folder: Path) -> None:
         write_whole(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
+
+
+class RecordCheckpoints(TrainerCallback):
+    """Writes run.json into each checkpoint, so that it says itself which run it is of.
+
+    Args:
+        record: gives the run's record at this moment.
+    """
+
+    def __init__(self, record: Callable[[], Record]):
+        self.record = record
+
+    def on_save(self, args, state, control, **kwargs):
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero and folder.is_dir():
+            record = self.record()
+            replace(record, run=replace(record.run, weights=f"of step {state.global_step}")).write(folder)
+
+
+def check_same_run(place: Path, data, model: PreTrainedModel | None = None) -> None:
+    """
+    Args:
+        place: the folder of the run, or of its checkpoint, that is to go on.
+        data: the `DataArguments` of this run.
+        model: that of this run, as far as it is known.
+
+    Raises:
+        ValueError: it is a run on other data, for another task, or with other classes.
+    """
+    record = Record.read(place)
+    was = asked = ""
+    is_same = True
+    if record is not None:
+        is_same = is_same_dataset(record.data["dataset_name"], data.dataset_name)
+        is_same = is_same and record.data.get("dataset_config") == data.dataset_config
+        is_same = is_same and data.task in (None, record.data["task"])
+        was = f" on {named(record.data)} for {record.data['task']}"
+    asked = f"{named(asdict(data))}" + (f" for {data.task}" if data.task else "")
+    if model is not None and (place / "config.json").is_file():
+        config = read_config(place)
+        architecture = next(iter(config.architectures or []), type(model).__name__)
+        is_same = is_same and architecture == type(model).__name__ and answers_of(config) == answers_of(model.config)
+        was, asked = f"{was} with {answers_of(config)}", f"{asked} with {answers_of(model.config)}"
+    if not is_same:
+        raise ValueError(
+            f"{place} was trained{was}; you ask for {asked}. Name another --output_dir, and to begin with those weights "
+            f"--model_name_or_path {place}."
+        )
+
+
+def is_same_dataset(was: str | None, asked: str | None) -> bool:
+    """Whether two names are of the same data, which may have moved since."""
+    if was == asked or was is None or asked is None:
+        return was == asked
+    old, new = Path(was).expanduser(), Path(asked).expanduser()
+    return new.exists() and (old.resolve() == new.resolve() or (not old.exists() and old.name == new.name))
+
+
+def named(data: dict) -> str:
+    """The dataset of `DataArguments`, with its configuration."""
+    parts = [data["dataset_name"] or "the embedded digits", data.get("dataset_config")]
+    return " ".join(part for part in parts if part)
+
+
+def answers_of(config: MoTConfig) -> str:
+    """What a model takes and tells apart, as text: its modalities, size of the vocabulary, and classes by their names."""
+    words = f", {config.text_config.vocab_size:,} tokens" if config.text_config else ""
+    names = labels_of(config).names
+    return f"{', '.join(config.modalities)}{words}" + (f" and classes {', '.join(names)}" if names else "")
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -215,7 +215,10 @@ def training_lines(run: Run) -> str:
     sizes = ", ".join(f"{number:,} rows of {split}" for split, number in run.rows.items())
     lines = [f"Data: {run.dataset}{f' ({sizes})' if sizes else ''}."]
     if run.command is not None:
-        lines.append(f"`{run.command}`, seed {run.seed}, {run.seconds:.0f} seconds of training with {run.versions}.")
+        time = (
+            f"{run.seconds:.0f} seconds of training" if run.seconds else "trained"
+        )  # of a checkpoint it is not known
+        lines.append(f"`{run.command}`, seed {run.seed}, {time} with {run.versions}.")
         lines.append(f"The weights are those {run.weights}.")
     return "\n\n".join(lines)
 

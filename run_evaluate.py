@@ -16,6 +16,7 @@ from pathlib import Path
 
 from datasets import Dataset, IterableDataset
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import AutoProcessor, HfArgumentParser
 
 from mot.configuration_mot import MODALITIES, MoTConfig
@@ -33,7 +34,7 @@ from mot.evaluate_mot import (
     print_usage,
     write_predictions,
 )
-from mot.labels_mot import LabelSpec, has_no_labels
+from mot.labels_mot import ADVICE, LabelSpec, has_no_labels
 from mot.limits_mot import bad_rows, check_splits, fit_processor, set_limits
 from mot.report_mot import Run
 from mot.run_finetune import (
@@ -101,7 +102,15 @@ class PredictArguments(ComputeArguments):
 
 def local_folder(name: str) -> Path:
     """The folder of a checkpoint, for one of the Hub its copy."""
-    return Path(name) if Path(name).is_dir() else Path(snapshot_download(name))
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(name))
+    except (HFValidationError, HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise OSError(
+            f"There is no folder {name}, and no such model could be loaded from the Hub ({reason})"
+        ) from error
 
 
 def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
@@ -229,7 +238,12 @@ def held_out(
 def prepare(split: Dataset, columns: ModalityColumns, labels: LabelSpec | None, name: str) -> Dataset:
     if labels is not None and columns.label is not None and has_no_labels(split, columns.label, labels):
         columns = replace(columns, label=None)
-    return prepare_split(split, columns, labels, name)[0]
+    try:
+        return prepare_split(split, columns, labels, name)[0]
+    except ValueError as error:  # which speaks of the data that the labels were learned from
+        advice = "It answers with these alone: take such rows out, or write their labels as the checkpoint's classes."
+        said = str(error).replace(ADVICE, advice).replace("the training split", "the checkpoint")
+        raise ValueError(said) from error
 
 
 # ---------------------------------------------------------------------------------------------------------------------

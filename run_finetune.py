@@ -42,7 +42,7 @@ from mot import (
     MoTProcessor,
 )
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mot.checkpoints_mot import check_folder
+from mot.checkpoints_mot import check_folder, run_to_go_on
 from mot.configuration_mot import MODALITIES, SIZES
 from mot.continuation_mot import fit_classifier, is_adapter, load_model, read_config
 from mot.data_mot import (
@@ -60,8 +60,11 @@ from mot.data_mot import (
 )
 from mot.decoding_mot import load_image
 from mot.evaluate_mot import (
+    RECORD,
     Record,
+    RecordCheckpoints,
     build_metrics,
+    check_same_run,
     finish,
     keep_record,
     merge_adapter,
@@ -99,7 +102,7 @@ from mot.training_mot import (
 
 logger = logging.get_logger(__name__)
 
-MEL_BINS = 80
+MEL_BINS, LORA_RANK = 80, 8
 MODEL_CLASSES = {
     "classification": MoTForSequenceClassification,
     "regression": MoTForSequenceClassification,
@@ -255,7 +258,7 @@ class ModelArguments:
             "parameters; they are saved as an adapter."
         },
     )
-    lora_rank: int = field(default=8, metadata={"help": "Of the adapters."})
+    lora_rank: int | None = field(default=None, metadata={"help": "Of the adapters; 8 if not given."})
     merge_lora: bool = field(
         default=False, metadata={"help": "Save the model with its adapters merged, like any other checkpoint."}
     )
@@ -585,6 +588,8 @@ def check_lora(model: ModelArguments, task: str) -> None:
         )
     if model.merge_lora and not model.lora:
         raise ValueError("--merge_lora merges what --lora trains: give both.")
+    if model.lora_rank is not None and not model.lora:
+        raise ValueError(f"--lora_rank {model.lora_rank} is of the adapters that --lora trains: give both.")
     if model.lora and not model.merge_lora and is_adapter(model.model_name_or_path):
         raise ValueError(
             f"{model.model_name_or_path} is an adapter, on which another cannot stand: train all parameters, or save "
@@ -667,6 +672,9 @@ def main(arguments: list[str] | None = None) -> dict:
             check_push(training)
     if data.streaming:
         prepare_to_stream(data, training)
+    before = run_to_go_on(training.resume_from_checkpoint, Path(training.output_dir))  # an error if it is not there
+    if before:
+        check_same_run(before, data)
     is_new = not model_arguments.model_name_or_path
     config = None if is_new else checkpoint_config(model_arguments, data)
 
@@ -684,9 +692,11 @@ def main(arguments: list[str] | None = None) -> dict:
     fields = config_fields(train_sample, labels, processor, data, model_arguments) if is_new else None
     model = build_model(fields, data, labels, model_arguments, len(processor.tokenizer), config)
     fit_processor(processor, model.config)
+    if before:
+        check_same_run(before, data, model)
     splits = check_splits(splits, model.config, bad)
     if model_arguments.lora:
-        model = add_lora(model, model_arguments.lora_rank)
+        model = add_lora(model, LORA_RANK if model_arguments.lora_rank is None else model_arguments.lora_rank)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     print(
@@ -708,7 +718,13 @@ def main(arguments: list[str] | None = None) -> dict:
         **build_collators(processor, model.config, data, model_arguments, training.seed),
         compute_metrics=build_metrics(data, labels and labels.problem_type),
     )
-    start = time.time()
+    earlier = Record.read(before).run.seconds if before and (before / RECORD).exists() else 0.0
+    start = time.time() - earlier
+
+    def record_after(seconds: float) -> Record:
+        return Record.of(data, training, describe_run(trainer, data, splits, arguments, seconds))
+
+    trainer.add_callback(RecordCheckpoints(lambda: record_after(time.time() - start)))
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     if trainer.is_finished and (results := Path(training.output_dir) / "results.json").exists():
         return json.loads(results.read_text(encoding="utf-8"))
@@ -718,7 +734,7 @@ def main(arguments: list[str] | None = None) -> dict:
 
     save_checkpoint(trainer)
     with rest_of_the_run(trainer, model_arguments.merge_lora):
-        record = Record.of(data, training, describe_run(trainer, data, splits, arguments, seconds))
+        record = record_after(seconds)
         keep_record(trainer, record)
         if model_arguments.merge_lora:
             merge_adapter(trainer, record)
@@ -770,6 +786,20 @@ def stop_well(trainer: MoTTrainer, arguments: list[str]) -> None:
     sys.exit(128 + trainer.stop.received)
 
 
+def arguments_that_held(arguments: list[str], args: RunArguments) -> list[str]:
+    """The arguments, with what a checkpoint's optimizer has kept in place of what was asked for."""
+    held = list(arguments)
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        field_name = name.removeprefix("--").replace("-", "_")
+        if field_name not in ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2"):
+            continue
+        kept = getattr(args, field_name)
+        if float(value if equals else arguments[i + 1]) != kept:
+            held[i if equals else i + 1] = f"{name}={kept:g}" if equals else f"{kept:g}"
+    return held
+
+
 def describe_run(trainer: MoTTrainer, data: DataArguments, splits: dict, arguments: list[str], seconds: float) -> Run:
     """What the card says of the data and of how the model came to be."""
     name = data.dataset_name or "embedded digits"
@@ -781,7 +811,7 @@ def describe_run(trainer: MoTTrainer, data: DataArguments, splits: dict, argumen
         rows={split: len(part) for split, part in splits.items() if isinstance(part, datasets.Dataset)},
         columns=splits["train"].column_names,
         seed=trainer.args.seed,
-        command=command_line(["python", "run_finetune.py"], arguments),
+        command=command_line(["python", "run_finetune.py"], arguments_that_held(arguments, trainer.args)),
         seconds=round(seconds, 1),
         weights=weights_kept(trainer),
     )

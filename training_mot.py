@@ -514,12 +514,16 @@ class EpochCallback(TrainerCallback):
 
 
 class ResumeCallback(TrainerCallback):
-    """Gives a trainer back what a checkpoint holds of it beyond the library's own state; nothing in a new run."""
+    """Gives a trainer back what a checkpoint holds of it beyond the library's own state, and takes away an older run's end."""
 
     def __init__(self, trainer: "MoTTrainer"):
         self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
+        if args.should_save:  # the checkpoint is loaded, and what an earlier run left is finished no longer
+            (Path(args.output_dir) / STATE).unlink(missing_ok=True)
+        if state.global_step:
+            self.trainer.keep_rates(kwargs["optimizer"])
         self.trainer.restore_losses(state)
         self.trainer.restore_patience(state)
 
@@ -622,6 +626,7 @@ class MoTTrainer(Trainer):
         # The sum of each loss term since the last log, or over an evaluation, and of how many batches.
         self.loss_terms: dict[str, tuple[torch.Tensor | float, int]] = {}
         self.evaluated_terms: dict[str, tuple[torch.Tensor | float, int]] = {}
+        self.asked: dict[str, float] = {}  # `settings_of` the optimizer as it was made
         self.measured: tuple = (None, [])  # a dataset and the lengths of its rows
 
     def get_train_dataloader(self):
@@ -689,7 +694,25 @@ class MoTTrainer(Trainer):
         if is_new and (self.args.learning_rates or self.args.layer_decay != 1):
             rates = self.args.learning_rates or {}
             split_by_learning_rate(optimizer, model or self.model, rates, self.args.layer_decay)
+        if is_new and optimizer is not None:
+            self.asked = settings_of(optimizer)
         return optimizer
+
+    def keep_rates(self, optimizer) -> None:
+        """Where the state of a checkpoint's optimizer, which goes on, is not what the arguments ask for, say so and let
+        the arguments be those that hold."""
+        kept, args = settings_of(optimizer), self.args
+        for name, old in kept.items():
+            new = self.asked.get(name, old)
+            if math.isclose(old, new, rel_tol=1e-9):
+                continue
+            asked = getattr(args, name)
+            # The highest rate is a multiple of the argument where --learning_rates has one.
+            setattr(args, name, asked * old / new if name == "learning_rate" and new else old)
+            logger.warning(
+                f"--{name} stays {getattr(args, name):g}, that of the checkpoint, whose schedule goes on; {asked:g} is not "
+                "taken. To train with it, begin a run with the checkpoint's weights (--model_name_or_path)."
+            )
 
     def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch=None):
         if self.can_return_loss:
@@ -709,7 +732,7 @@ class MoTTrainer(Trainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
         """
         As `Trainer.train`, and `resume_from_checkpoint` may be "auto": the newest checkpoint that is whole, if there is
-        any. Ctrl-C and SIGTERM end it with a checkpoint; `stop.received` then has the signal's number.
+        any; a checkpoint that is named must be whole. Ctrl-C and SIGTERM end it with a checkpoint; `stop.received` then has the signal's number.
 
         A run that has done all steps that are asked for is not trained any further: its state and its weights (the
         best, if those were to be kept) are loaded. Where the output folder holds the finished model itself,
@@ -717,24 +740,30 @@ class MoTTrainer(Trainer):
 
         Raises:
             OSError: the checkpoints cannot be written to `output_dir`, or would not fit.
-            ValueError: "auto" finds a finished run that is to go on, and no checkpoint to go on from.
+            ValueError: the checkpoint that is asked for is not there or damaged, or "auto" finds a finished run that is
+                to go on, and no checkpoint to go on from. Nothing in the folder has changed then.
             FloatingPointError: the training diverged: the loss, the gradients or the weights are not finite.
         """
         folder, steps = Path(self.args.output_dir), self.number_of_steps()
         self.is_finished = False
-        if resume_from_checkpoint == "auto" and (state := finished_state(folder)):
-            if self.is_done(state, steps):
+        ended = finished_state(folder)
+        if resume_from_checkpoint == "auto" and ended:
+            if self.is_done(ended, steps):
                 self.is_finished = True
-                return self.take_finished(folder, state)
-            check_can_go_on(folder, state, steps)
+                return self.take_finished(folder, ended)
+            check_can_go_on(folder, ended, steps)
         checkpoint = checkpoint_to_resume(resume_from_checkpoint, folder)
-        if isinstance(checkpoint, str) and (Path(checkpoint) / STATE).is_file():
-            state = TrainerState.load_from_json(str(Path(checkpoint) / STATE))
+        if checkpoint is not None:
+            place, state = Path(checkpoint), TrainerState.load_from_json(str(Path(checkpoint) / STATE))
             if self.is_done(state, steps):
-                return self.take_finished(Path(checkpoint), state)
+                is_last = ended is not None and ended.global_step == state.global_step
+                self.is_finished = is_last and place.resolve().parent == folder.resolve()
+                return self.take_finished(folder if self.is_finished else place, state)
+            logger.warning(f"Going on from {checkpoint}.")
+        elif resume_from_checkpoint == "auto":
+            logger.warning(f"{folder} has no whole checkpoint: training starts anew.")
         if self.args.should_save:
             check_folder(folder)
-            (folder / STATE).unlink(missing_ok=True)  # of an earlier run: this one is not finished
             number = 0 if self.args.save_strategy == "no" else steps
             check_room(folder, self.model, checkpoints_at_once(self.args, number))
         return super().train(checkpoint, **kwargs)
@@ -1077,6 +1106,18 @@ def mean_over_pairs(pairs: dict[str, dict[str, float]]) -> dict[str, float]:
         for name, value in numbers.items():
             values[name].append(value)
     return {name: float(np.mean(found)) for name, found in values.items() if name != "rows"}
+
+
+def settings_of(optimizer) -> dict[str, float]:
+    """What an optimizer was made with, by the names of the arguments: the highest of its groups' peak rates, and the like."""
+    groups = optimizer.param_groups
+    found = {
+        "learning_rate": [group.get("initial_lr", group["lr"]) for group in groups],
+        "weight_decay": [group["weight_decay"] for group in groups if "weight_decay" in group],
+    }
+    for i, name in enumerate(("adam_beta1", "adam_beta2")):
+        found[name] = [group["betas"][i] for group in groups if "betas" in group]
+    return {name: float(max(values)) for name, values in found.items() if values}
 
 
 def length_of(row: dict[str, torch.Tensor]) -> int:

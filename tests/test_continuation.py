@@ -3,17 +3,20 @@
 or replaced without a word."""
 
 import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig
+from transformers import BertConfig, TrainerState
 
 from mot import MoTConfig, MoTForPreTraining, MoTForSequenceClassification, run_finetune
 from mot.continuation_mot import load_model, read_config
 from mot.data_mot import LabelSpec
+from mot.evaluate_mot import Record, check_same_run
 from mot.limits_mot import set_limits
 from mot.optimization_mot import add_lora
+from mot.report_mot import Run
 from mot.run_finetune import DataArguments, ModelArguments, build_model, checkpoint_config
 
 NAMES = ("neg", "neu", "pos")
@@ -61,7 +64,7 @@ def test_known_classes_keep_their_weights_in_any_order_and_the_run_says_which_ar
     assert {name: after[name] for name in ("pos", "neg")} == pytest.approx({n: before[n] for n in ("pos", "neg")})
     assert model.classifier.bias[1] == 0 and model.classifier.weight[1].abs().max() < 0.2
     said = caplog.text
-    assert "2 go on (pos, neg); 1 are new (mixed); 1 are left out, since the data have none of them (neu)" in said
+    assert "2 go on (pos, neg); 1 is new (mixed); 1 is left out, since the data have none of them (neu)" in said
 
 
 def test_the_same_classes_go_on_as_they_are_and_nothing_is_said(tmp_path, caplog):
@@ -258,6 +261,47 @@ def test_columns_that_the_checkpoint_cannot_take_are_left_out_and_an_error_where
     assert "takes text: columns of other kinds are left out" in caplog.text
     with pytest.raises(ValueError, match="--audio_column is given, but .* takes text alone"):
         checkpoint_config(model, DataArguments(audio_column="speech"))
+
+
+def test_a_rank_without_adapters_is_refused_and_the_default_is_8():
+    with pytest.raises(ValueError, match="--lora_rank 4 is of the adapters that --lora trains"):
+        run_finetune.check_lora(ModelArguments(lora_rank=4), "classification")
+    assert ModelArguments().lora_rank is None and run_finetune.LORA_RANK == 8
+
+
+def test_the_command_of_a_resumed_run_is_recorded_with_the_rate_that_held(tmp_path):
+    args = run_finetune.RunArguments(str(tmp_path), learning_rate=0.001, use_cpu=True)
+    for given, held in ((["--learning_rate", "0.5"], ["--learning_rate", "0.001"]), (["--seed", "3"],) * 2):
+        assert run_finetune.arguments_that_held(given, args) == held
+    assert run_finetune.arguments_that_held(["--learning-rate=0.5"], args) == ["--learning-rate=0.001"]
+
+
+def test_a_run_goes_on_with_its_own_data_task_and_classes_alone(tmp_path):
+    model = save_checkpoint(tmp_path / "out")
+    for name in ("data", "other"):
+        (tmp_path / name).mkdir()
+    own = DataArguments(task="classification", dataset_name=str(tmp_path / "data"))
+    Record(asdict(own), {}, Run("out", "data")).write(tmp_path / "out")
+    check_same_run(tmp_path / "out", own, model)
+    again = "out was trained on .*data for classification.*; you ask for "
+    with pytest.raises(ValueError, match=again + ".*other.*Name another --output_dir"):
+        check_same_run(tmp_path / "out", replace(own, dataset_name=str(tmp_path / "other")))
+    with pytest.raises(ValueError, match=again + ".*data for pretraining"):
+        check_same_run(tmp_path / "out", replace(own, task="pretraining"))
+    changed = save_checkpoint(tmp_path / "changed", names=("neg", "pos"))
+    with pytest.raises(ValueError, match="classes neg, neu, pos; you ask for .* classes neg, pos"):
+        check_same_run(tmp_path / "out", own, changed)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    check_same_run(tmp_path / "out", own)
+
+
+def test_a_checkpoint_of_a_run_speaks_of_its_own_step(tmp_path):
+    Record({}, {}, Run("out", "data", seconds=9.0, weights="of the last step, 6")).write(tmp_path)
+    (tmp_path / "checkpoint-2").mkdir()
+    TrainerState(global_step=2).save_to_json(str(tmp_path / "checkpoint-2/trainer_state.json"))
+    run = Record.read(tmp_path / "checkpoint-2").run
+    assert (run.weights, run.seconds) == ("of step 2", 0.0)  # how long it took is not known
+    assert Record.read(tmp_path).run.weights == "of the last step, 6"
 
 
 def test_a_run_does_not_overwrite_the_checkpoint_that_it_goes_on_from(tmp_path):

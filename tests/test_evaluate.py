@@ -262,6 +262,43 @@ def test_a_checkpoint_within_a_run_is_evaluated_on_the_runs_data(copy_of):
     assert results_of(out / "checkpoint-20")["subsets"] == results_of(out)["subsets"]
 
 
+def test_each_checkpoint_says_which_run_and_step_it_is_of_and_goes_on_as_that_run_alone(copy_of, tmp_path):
+    out = copy_of("classification")
+    record = json.loads((out / "checkpoint-10" / "run.json").read_text())
+    assert (
+        record["run"]["weights"] == "of step 10"
+        and record["data"] == json.loads((out / "run.json").read_text())["data"]
+    )
+    assert "weights are those of step 10." in command("evaluate", out / "checkpoint-10")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="was trained on .*data for classification; you ask for .*other"):
+        train("--resume_from_checkpoint", "auto", data=write_clips(tmp_path / "other"), out=out)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_resumed_run_records_the_rate_that_held(copy_of, finished, capsys):
+    out, data = copy_of("classification"), finished("classification")[0].parent / "data"
+    options = ["--resume_from_checkpoint", "auto", "--max_steps", 21, "--learning_rate", 0.5]
+    train(*options, data=data, out=out)
+    command_of_run = json.loads((out / "run.json").read_text())["run"]["command"]
+    assert "--learning_rate 0.02 " in command_of_run and "0.5" not in command_of_run
+
+
+def test_errors_of_other_data_speak_of_the_checkpoint_and_of_a_folder_that_is_not_there(copy_of, tmp_path):
+    strange = write_rows(tmp_path / "strange", {"test": [{"text": "odd", "label": "mixed"}]})
+    with pytest.raises(SystemExit, match="among the 3 classes of the checkpoint: .*It answers with these alone"):
+        command("evaluate", copy_of("classification"), "--dataset_name", strange)
+    with pytest.raises(SystemExit, match="There is no folder o/nope, and no such model"):
+        command("evaluate", "o/nope")
+
+
+def test_the_help_of_mot_predict_names_its_form_for_a_dataset(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["mot", "predict", "--help"])
+    with pytest.raises(SystemExit):
+        mot()
+    assert "mot predict --dataset_name NAME --help" in capsys.readouterr().out
+
+
 def test_a_checkpoint_without_a_run_asks_for_data_and_then_is_evaluated(copy_of, finished):
     out, data = copy_of("classification"), finished("classification")[0].parent / "data"
     results = results_of(out)

@@ -273,6 +273,47 @@ def test_a_finished_run_has_nothing_to_do_however_its_checkpoint_is_named(choice
     assert_same_weights(weights_of(again), weights_of(finished))
 
 
+@pytest.mark.parametrize("choice", [True, "true", "checkpoint-6"])
+def test_nothing_to_do_leaves_every_file_however_the_last_checkpoint_is_named(choice, finished, tmp_path):
+    before = files_of(tmp_path)
+    again = trainer_of(tmp_path, max_steps=6, **SAVING)
+    again.train(str(tmp_path / choice) if choice == "checkpoint-6" else choice)
+    assert again.is_finished and files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("choice", ["nothere", "checkpoint-4", "."])
+def test_a_checkpoint_that_is_not_there_or_damaged_changes_no_file_of_a_finished_run(choice, finished, tmp_path):
+    (tmp_path / "checkpoint-4" / "optimizer.pt").unlink()
+    before = files_of(tmp_path)
+    with pytest.raises(ValueError, match="No training can go on from .*(no such folder|optimizer.pt cannot)"):
+        trainer_of(tmp_path, max_steps=8, **SAVING).train(str(tmp_path / choice))
+    assert files_of(tmp_path) == before
+
+
+def test_true_without_any_checkpoint_is_an_error_that_names_auto(tmp_path):
+    for folder in (tmp_path, tmp_path / "new"):
+        with pytest.raises(ValueError, match="no checkpoint to go on from: give --resume_from_checkpoint auto"):
+            trainer_of(folder).train(True)
+
+
+def test_a_training_that_cannot_begin_leaves_the_end_of_the_run_before_it(finished, tmp_path, monkeypatch):
+    (tmp_path / "checkpoint-6" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(Exception):  # noqa: B017 (whatever reading them raises)
+        again = trainer_of(tmp_path, max_steps=8, **SAVING)
+        monkeypatch.setattr("mot.checkpoints_mot.damages", lambda path: iter(()))
+        again.train(True)
+    assert (tmp_path / "trainer_state.json").exists()
+
+
+def test_a_resumed_run_says_that_the_rates_of_the_checkpoint_stay(finished, tmp_path, caplog):
+    more = trainer_of(tmp_path, max_steps=8, **SAVING | {"learning_rate": 0.5, "weight_decay": 0.3})
+    with caplog.at_level("WARNING"):
+        more.train("auto")
+    assert "--learning_rate stays 0.001, that of the checkpoint" in caplog.text and "0.5 is not taken" in caplog.text
+    assert "--weight_decay stays 0" in caplog.text and "adam_beta" not in caplog.text
+    assert (more.args.learning_rate, more.args.weight_decay) == (pytest.approx(1e-3), 0.0)
+
+
 def test_a_finished_run_keeps_its_best_weights(tmp_path):
     options = SAVING | {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True}
     options |= {"max_steps": 6, "greater_is_better": True}  # the loss, which falls: the first is the best
