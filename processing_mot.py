@@ -112,6 +112,11 @@ def to_rows(name: str, value: Any) -> list | None:
     return [unnest_image(row, f"images[{i}]") for i, row in enumerate(rows)] if name == "images" else rows
 
 
+def is_blank(value: Any) -> bool:
+    """Whether an input is a string of white space alone, which counts as none, as an empty cell of a table does."""
+    return isinstance(value, str) and not value.strip()
+
+
 def unnest_image(row: Any, name: str) -> Any:
     """transformers also writes a batch as [[image], [], [image]]."""
     if not isinstance(row, (list, tuple)):
@@ -130,7 +135,8 @@ def check_rows(rows: dict[str, list]) -> None:
     for i in range(max(sizes.values())):
         present = {name for name, values in rows.items() if values[i] is not None}
         if not present:
-            raise ValueError(f"Row {i} is empty: {', '.join(rows)} are all None there.")
+            listed = f"{', '.join(rows)} are all" if len(rows) > 1 else f"{next(iter(rows))} is"
+            raise ValueError(f"Row {i} is empty: {listed} None or blank there.")
         if {"images", "videos"} <= present:
             raise ValueError(f"Row {i} has both images and videos: give at most one of them.")
 
@@ -283,7 +289,8 @@ class MoTProcessor(ProcessorMixin):
         audio_features: list | np.ndarray | torch.Tensor | None = None,
         **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
-        """Turns one example or a batch of B examples into tensors; None in a list is a row without that modality.
+        """Turns one example or a batch of B examples into tensors; None in a list is a row without that modality, and so
+        is a string of white space alone.
 
         Args:
             images: PIL pictures, arrays (H, W), (H, W, C) or (C, H, W), paths, URLs, bytes, `{"bytes", "path"}`.
@@ -316,11 +323,15 @@ class MoTProcessor(ProcessorMixin):
         given = {"text": text, "text_features": text_features, "images": images, "videos": videos}
         given |= {"image_features": image_features, "audio": audio, "audio_features": audio_features}
         others = {name: kwargs.pop(name) for name in CALL_SYNONYMS.keys() & kwargs.keys()}
-        given = resolve_synonyms(given | others, CALL_SYNONYMS)
+        given = {name: None if is_blank(value) else value for name, value in (given | others).items()}
+        given = resolve_synonyms(given, CALL_SYNONYMS)
         self._check_options(kwargs, given)
         rows = {name: to_rows(name, value) for name, value in given.items() if value is not None}
         if not any(rows.values()):
-            raise ValueError(f"{type(self).__name__} got nothing: give at least one of {', '.join(given)}.")
+            raise ValueError(
+                f"{type(self).__name__} got nothing, or blank strings: give at least one of {', '.join(given)}."
+            )
+        rows = {name: [None if is_blank(cell) else cell for cell in cells] for name, cells in rows.items()}
         check_rows(rows)
         rows = {name: values for name, values in rows.items() if present_rows(values)}
         check_raw_or_ready(rows)

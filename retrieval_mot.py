@@ -45,7 +45,7 @@ from .index_folder_mot import (
     stored_features,
     write_description,
 )
-from .processing_mot import encode_rows
+from .processing_mot import encode_rows, is_blank
 from .sources_mot import fingerprint_of_files
 
 logger = logging.get_logger(__name__)
@@ -245,10 +245,6 @@ def embed_part(model, processor, rows: dict[str, list], start: int) -> dict[str,
             except (ValueError, OSError) as error:
                 raise ValueError(f"Row {start + i} of the dataset cannot be embedded: {error}") from error
         raise
-
-
-def is_blank(cell: Any) -> bool:
-    return isinstance(cell, str) and not cell.strip()
 
 
 def as_stored(dataset: Dataset) -> Dataset:
@@ -508,13 +504,15 @@ class Index:
     def queries(self, text, image, audio, embedding) -> tuple[torch.Tensor, bool]:
         """(Q, d) of length 1, and whether there was one query, not a list."""
         given = {"text": text, "image": image, "audio": audio}
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {name: value for name, value in given.items() if value is not None and not is_blank(value)}
         if embedding is not None:
             if given:
                 raise ValueError(f"A query is an `embedding` or {', '.join(given)}, not both.")
             return self.ready_queries(embedding)
         if not given:
-            raise ValueError("Give a query: `text=`, `image=`, `audio=`, several of them, or `embedding=`.")
+            raise ValueError(
+                "Give a query: `text=`, `image=`, `audio=`, several of them, or `embedding=`; a blank string is none."
+            )
         self.check_embedder()
         lengths = {name: len(value) for name, value in given.items() if isinstance(value, (list, tuple))}
         if lengths and (len(lengths) < len(given) or len(set(lengths.values())) > 1):

@@ -546,6 +546,19 @@ def test_queries_that_cannot_be_are_errors(index, parts, tmp_path):
         build_index(load_dict(tmp_path), *parts, tmp_path / "other")
 
 
+def test_a_blank_part_of_a_query_is_no_part(parts, tmp_path):
+    columns = {"text": ["red", "blue"], "image": [paint(tmp_path / f"{n}.png", n) for n in (10, 200)]}
+    index = build_index(Dataset.from_dict(columns).cast_column("image", Image()), *parts, tmp_path / "index")
+    picture = columns["image"][0]
+    assert index.search(text=" \n", image=picture, audio="") == index.search(image=picture)
+    blank, absent = {"text": ["", "red"], "image": [picture, " "]}, {"text": [None, "red"], "image": [picture, None]}
+    assert index.search(**blank) == index.search(**absent)
+    with pytest.raises(ValueError, match="Give a query: .*a blank string is none"):
+        index.search(text="  ")
+    with pytest.raises(ValueError, match="Row 1 is empty: text is None or blank"):
+        index.search(text=["red", ""])
+
+
 def load_dict(folder):
     texts("red").to_json(folder / "train.jsonl")
     return load_dataset("json", data_files={"train": str(folder / "train.jsonl")}, cache_dir=str(folder / "cache"))

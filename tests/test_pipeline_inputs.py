@@ -154,6 +154,23 @@ def test_a_row_is_any_mapping(classify):
     assert_same_answers(seen, [classify({"text": "w1 w2"})])
 
 
+def test_a_blank_part_of_a_row_is_no_part(classify, processor, image, samples):
+    sound = {"array": samples, "sampling_rate": RATE}
+    for full in ({"text": "w1 w2"}, {"image": image}, {"audio": sound}):
+        for blank in ("", " \n\t"):
+            row = {"text": blank, "image": blank, "audio": blank, "video": blank, "picture": None} | full
+            assert classify(row) == classify(full)
+    assert (
+        classify({"text": "w1", "image": []}) == classify({"text": "w1", "image": [" "]}) == classify({"text": "w1"})
+    )
+    with pytest.raises(ValueError, match=r"rows\[1\]: A row needs at least one of .* and more than white space"):
+        classify([{"text": "w1"}, {"text": " ", "image": ""}])
+    assert_same_answers(
+        classify([{"text": " ", "audio": sound}, {"text": "w1"}], batch_size=2),
+        classify([{"audio": sound}, {"text": "w1"}]),
+    )
+
+
 def test_a_row_that_cannot_be_read_is_named_by_its_number(classify):
     good, bad = {"text": "w1"}, {"image": b"no picture"}
     for rows in ([good, good, bad], iter([good, good, bad]), Computed([good, good, bad])):
