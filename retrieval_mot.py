@@ -177,6 +177,18 @@ def find_columns(features: Features) -> dict[str, str]:
     return found
 
 
+def tell_left_out(features: Features, columns: dict[str, str]) -> None:
+    """Warn of columns that were not chosen but could hold something to embed, such as the paths of pictures."""
+    kinds = (Value("string"), Value("large_string"))
+    left = [n for n, f in features.items() if n not in columns.values() and (f in kinds or isinstance(f, MEDIA))]
+    if left:
+        taken = ", ".join(f"{name!r} as {kind}" for kind, name in columns.items())
+        logger.warning(
+            f"The index embeds {taken}; it leaves out {', '.join(map(repr, left))}. Name what to embed in `columns`, also "
+            'a column of paths: columns={"image": "photo"}.'
+        )
+
+
 def check_columns(columns: dict[str, str], dataset: Dataset, model) -> None:
     known = set(model.config.modalities) | ({"video"} if "image" in model.config.modalities else set())
     for kind, name in columns.items():
@@ -301,7 +313,8 @@ def build_index(
         model: a `MoTForRetrieval`.
         processor: its `MoTProcessor`.
         output_dir: of the index. If a run was killed there, this one goes on where it stopped.
-        columns: kind ("text", "image", "video", "audio") -> column; found by their types if not given.
+        columns: kind ("text", "image", "video", "audio") -> column; found by their types if not given, with a warning
+            that names the columns of strings and media that are left out.
         batch_size: rows that are embedded at once.
         shard_rows: rows that are written at once, at most what a killed run loses.
 
@@ -311,8 +324,11 @@ def build_index(
     check_retrieves(model)
     check_rows(dataset)
     folder, dataset = Path(output_dir), as_stored(dataset)
-    columns = find_columns(dataset.features) if columns is None else dict(columns)
-    check_columns(columns, dataset, model)
+    found = find_columns(dataset.features) if columns is None else dict(columns)
+    check_columns(found, dataset, model)
+    if columns is None:
+        tell_left_out(dataset.features, found)
+    columns = found
     fingerprint = fingerprint_of_rows(dataset, columns, shard_rows)
     begin_index(folder, fingerprint, columns, model, processor)
     with locked(folder):
@@ -320,7 +336,7 @@ def build_index(
             tables = embedded_tables(dataset, dataset.features, model, processor, columns, batch_size)
             schema = stored_features(dataset.features).arrow_schema
             append_rows(folder, fingerprint, len(dataset), shard_rows, schema, tables)
-    return Index.load(folder, model, processor)
+    return Index.load(folder, model, processor).tell_empty()
 
 
 def check_rows(dataset: Dataset) -> None:
@@ -445,6 +461,27 @@ class Index:
             check_embedder(self.folder, self.description, self.model, self.processor)
             self.checked = state
 
+    def tell_empty(self, first: int = 0) -> "Index":
+        """This index, after a warning of rows from number `first` that have no embedding."""
+        is_empty = ~torch.stack([*self.present.values()]).any(dim=0)
+        is_empty[self.description["removed"]] = False
+        if empty := [i for i in is_empty.nonzero().flatten().tolist() if i >= first]:
+            columns = ", ".join(map(repr, self.description["columns"].values()))
+            logger.warning(
+                f"Nothing is embedded of {len(empty)} of {len(self.dataset) - first} rows, such as row {empty[0]}: their "
+                f"cells of {columns} are empty, so that no query finds them."
+            )
+        return self
+
+    def check_holds(self, modality: str) -> None:
+        """
+        Raises:
+            ValueError: no row has an embedding of this modality.
+        """
+        if not self.present[modality].any():
+            held = [kind for kind, rows in self.present.items() if rows.any()]
+            raise ValueError(f"No row of the index has {modality}: there is {', '.join(held) or 'nothing'}.")
+
     def __len__(self) -> int:
         """How many rows can be found."""
         return len(self.dataset) - len(self.description["removed"])
@@ -484,13 +521,15 @@ class Index:
             a list of these. `index.dataset[id]` is the row.
 
         Raises:
-            ValueError: no query, or one that does not fit the index; a model that is not the index's; a `where` that
+            ValueError: no query, or one that does not fit the index; a `modality` that no row has; a model that is not the index's; a `where` that
                 names no column, or what its cells cannot be.
         """
         if not isinstance(k, numbers.Integral) or isinstance(k, bool) or k < 1:
             raise ValueError(f"`k` is how many rows to find, 1 or more, got {k!r}.")
         if modality is not None and modality not in KINDS:
             raise ValueError(f"`modality` is {modality!r}, expected one of {', '.join(KINDS)}, or None for any.")
+        if modality is not None and len(self):
+            self.check_holds(modality)
         if approximate and (where is not None or modality is None):
             raise ValueError("`approximate` goes with a `modality` and without `where`.")
         chosen = self.selected(where)
@@ -589,9 +628,8 @@ class Index:
         faiss = import_faiss()
         if modality not in KINDS:
             raise ValueError(f"`modality` is {modality!r}, expected one of {', '.join(KINDS)}.")
+        self.check_holds(modality)
         vectors = self.vectors[modality][self.present[modality]].numpy()
-        if not len(vectors):
-            raise ValueError(f"No row has a {modality} embedding.")
         width, metric = self.description["width"], faiss.METRIC_INNER_PRODUCT
         if kind == "hnsw":
             index = faiss.IndexHNSWFlat(width, 32, metric)
@@ -672,8 +710,9 @@ class Index:
             tables = embedded_tables(dataset, features, self.model, self.processor, columns, batch_size)
             fingerprint = fingerprint_of_rows(dataset, columns, shard_rows)
             schema = stored_features(features).arrow_schema
+            first = len(self.dataset)
             append_rows(self.folder, fingerprint, len(dataset), shard_rows, schema, tables)
-        return self.reload()
+        return self.reload().tell_empty(first)
 
     def remove(self, ids: Sequence[int]) -> "Index":
         """
