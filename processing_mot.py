@@ -30,7 +30,7 @@ from transformers.utils import logging
 from transformers.video_utils import VideoInput
 
 from .conversion_mot import split_revision
-from .decoding_mot import is_array, is_number_list, load_audio, load_frames, load_image, to_numpy
+from .decoding_mot import is_array, is_number_list, is_rate_and_samples, load_audio, load_frames, load_image, to_numpy
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
 
@@ -103,6 +103,8 @@ def to_rows(name: str, value: Any) -> list | None:
         row_ndim = {"text": 0, "images": 3, "videos": 4, "audio": 2}.get(name, 2)
         return list(value) if value.ndim == row_ndim + 1 else [value]
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes, bytearray, memoryview)):
+        return [value]
+    if name == "audio" and is_rate_and_samples(value):
         return [value]
     rows = [value[i] for i in range(len(value))]  # lists, tuples and columns of `datasets`
     if name == "audio" and is_number_list(rows):
@@ -297,7 +299,7 @@ class MoTProcessor(ProcessorMixin):
             text: strings.
             videos: paths, URLs, bytes, lists of frames, arrays (F, H, W, C) or (F, C, H, W), decoders of
                 torchcodec. Beside `images`, each row has at most one of both, and pictures count as one frame.
-            audio: arrays (samples,) or stereo, `{"array", "sampling_rate"}`, paths, URLs, bytes,
+            audio: arrays (samples,) or stereo, `{"array", "sampling_rate"}`, tuples (Hz, array), paths, URLs, bytes,
                 `{"bytes", "path"}`, decoders of torchcodec. Bare arrays need `sampling_rate=` in Hz; every rate is
                 resampled to that of the feature extractor.
             text_features, image_features, audio_features: ready features, rows (L_i, feature_size) or (B, L, F).

@@ -27,6 +27,7 @@ from datasets import Audio, ClassLabel, Dataset, Features, Image, Value, Video
 from transformers.utils import logging
 
 from .attribution_mot import inference
+from .decoding_mot import is_rate_and_samples
 from .index_folder_mot import (
     DESCRIPTION,
     EMBEDDINGS,
@@ -553,7 +554,8 @@ class Index:
                 "Give a query: `text=`, `image=`, `audio=`, several of them, or `embedding=`; a blank string is none."
             )
         self.check_embedder()
-        lengths = {name: len(value) for name, value in given.items() if isinstance(value, (list, tuple))}
+        lists = {name: value for name, value in given.items() if isinstance(value, (list, tuple))}
+        lengths = {name: len(value) for name, value in lists.items() if not is_rate_and_samples(value)}
         if lengths and (len(lengths) < len(given) or len(set(lengths.values())) > 1):
             listed = ", ".join(f"{name} has {lengths.get(name, 'no list')}" for name in given)
             raise ValueError(f"Several queries are lists of the same length, but {listed}.")

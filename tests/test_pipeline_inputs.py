@@ -408,6 +408,7 @@ def test_every_form_of_a_sound_is_the_sound(classify, processor, samples, tmp_pa
         "list": samples.tolist(),
         "raw": {"raw": samples, "sampling_rate": RATE},
         "raw tensor": {"raw": torch.tensor(samples), "sampling_rate": RATE},
+        "rate and samples": (RATE, samples),
         "array of datasets": {"array": samples, "path": "nowhere.wav", "sampling_rate": RATE},
     }
     for name, form in (forms | forms_of_a_file(wav(samples), tmp_path / "sound.wav", "audio/wav")).items():
@@ -441,6 +442,12 @@ def test_every_form_of_a_video_gives_its_frames_and_its_sound(classify, samples,
     [
         ({"image": io.StringIO("text")}, 'image is a file that was opened as text: open it with mode "rb"'),
         ({"image": 7}, "image has type int, which is not something that can be read: expected a path"),
+        (
+            {"audio": {"raw": np.zeros(900), "sampling_rate": "8000"}},
+            "rate of audio is '8000' of type str: expected Hz",
+        ),
+        ({"audio": ("8000", np.zeros(900))}, "rate of audio is '8000' of type str: expected Hz"),
+        ({"audio": (np.zeros(900), 8000)}, "audio has type tuple, which is not something that can be read"),
         ({"audio": {"data": [0.1], "rate": 8000}}, "audio has type dict of data, rate"),
         ({"image": base64.b64encode(bytes(900)).decode()}, "Base64 is given as a data URL, `data:image/png;base64"),
         ({"image": "data:image/png;base64,"}, "image is not a picture"),

@@ -154,6 +154,13 @@ def test_modality_that_is_none_in_every_row_is_left_out(processor):
     assert set(batch) == {"input_ids", "attention_mask"}
 
 
+def test_a_sound_may_be_a_tuple_of_its_rate_and_samples(processor):
+    wave = (tone(rate=8000) * 2**14).astype(np.int16)
+    expected = processor(audio={"array": wave, "sampling_rate": 8000})["input_features"]
+    for audio in ((8000, wave), [(8000, wave)], ((8000, torch.tensor(wave)),)):
+        assert torch.equal(processor(audio=audio)["input_features"], expected)
+
+
 def test_a_blank_string_is_a_row_without_that_modality(processor, rng):
     pictures = [picture(rng), picture(rng)]
     expected = processor(text=["cat", None], images=pictures)
@@ -675,6 +682,9 @@ BAD_INPUT = {
     "video type": ({"videos": [3.5]}, r"videos\[0\] has type float"),
     "missing rate": ({"audio": [tone()]}, r"sampling rate of audio\[0\] is missing"),
     "missing rate in dict": ({"audio": {"array": tone()}}, r"sampling rate of audio\[0\] is missing"),
+    "rate of text": ({"audio": {"raw": tone(), "sampling_rate": "8000"}}, r"rate of audio\[0\] is '8000' of type str"),
+    "rate of infinity": ({"audio": [tone()], "sampling_rate": np.inf}, r"rate of audio\[0\] is inf of type float"),
+    "rate and samples as a list": ({"audio": [RATE, tone()]}, r"audio\[0\] has type int"),
     "rate of None": ({"audio": {"array": tone(), "sampling_rate": None}}, r"sampling rate of audio\[0\] is missing"),
     "nan": ({"audio": [tone(), tone() * np.nan], "sampling_rate": RATE}, r"audio\[1\] holds NaN"),
     "inf": ({"audio": [tone() + np.inf], "sampling_rate": RATE}, r"audio\[0\] holds NaN or infinite"),
