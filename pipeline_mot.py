@@ -243,7 +243,8 @@ def read_row(row: Mapping, name: str = "") -> dict:
         raise ValueError(f'{name}A row is a dict, such as {{"text": ..., "image": ...}}; got {type(row).__name__}.')
     for key in map(str, row):
         if key not in (*KEYS, *SYNONYMS):
-            raise unknown_name(key, KEYS, f"part of {name}" if name else "part of a row")
+            error = unknown_name(key, KEYS, f"part of {name.rstrip(': ') or 'a row'}")
+            raise ValueError(f"{error} Leave out what is no input: `dataset.remove_columns({key!r})`.")
     row = resolve_synonyms({key: None if is_blank(value) else value for key, value in row.items()}, SYNONYMS)
     if "image" in row:
         row["image"] = unnest_image(row["image"], f"{name}image")

@@ -9,6 +9,7 @@ Shapes: N rows, Q queries, d width of the embeddings.
 
 import difflib
 import hashlib
+import inspect
 import json
 import numbers
 import operator
@@ -46,7 +47,7 @@ from .index_folder_mot import (
     stored_features,
     write_description,
 )
-from .processing_mot import encode_rows, is_blank
+from .processing_mot import encode_rows, is_blank, unknown_name
 from .sources_mot import fingerprint_of_files
 
 logger = logging.get_logger(__name__)
@@ -483,6 +484,10 @@ class Index:
             held = [kind for kind, rows in self.present.items() if rows.any()]
             raise ValueError(f"No row of the index has {modality}: there is {', '.join(held) or 'nothing'}.")
 
+    def __repr__(self) -> str:
+        held = ", ".join(f"{int(rows.sum())} {kind}" for kind, rows in self.present.items() if rows.any())
+        return f"Index({str(self.folder)!r}: {len(self)} rows, embedded: {held or 'nothing'})"
+
     def __len__(self) -> int:
         """How many rows can be found."""
         return len(self.dataset) - len(self.description["removed"])
@@ -503,6 +508,7 @@ class Index:
         modality: str | None = None,
         where: dict[str, Any] | Callable[[dict], bool] | None = None,
         approximate: bool = False,
+        **unknown,
     ) -> list[dict] | list[list[dict]]:
         """
         The rows nearest to a query, by cosine similarity.
@@ -522,9 +528,12 @@ class Index:
             a list of these. `index.dataset[id]` is the row.
 
         Raises:
-            ValueError: no query, or one that does not fit the index; a `modality` that no row has; a model that is not the index's; a `where` that
+            ValueError: no query, or one that does not fit the index; a `modality` that no row has; an unknown argument,
+                with the nearest; a model that is not the index's; a `where` that
                 names no column, or what its cells cannot be.
         """
+        for name in unknown:
+            raise unknown_name(name, [*inspect.signature(self.search).parameters][:-1], "argument")
         if not isinstance(k, numbers.Integral) or isinstance(k, bool) or k < 1:
             raise ValueError(f"`k` is how many rows to find, 1 or more, got {k!r}.")
         if modality is not None and modality not in KINDS:

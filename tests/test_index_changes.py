@@ -574,6 +574,22 @@ def test_queries_that_cannot_be_are_errors(index, parts, tmp_path):
         build_index(load_dict(tmp_path), *parts, tmp_path / "other")
 
 
+@pytest.mark.parametrize("name, nearest", [("images", "image"), ("txt", "text"), ("top_k", None), ("filter", None)])
+def test_an_unknown_part_of_a_query_is_an_error_with_the_nearest(name, nearest, index):
+    hint = (
+        f"did you mean `{nearest}`"
+        if nearest
+        else "there are text, image, audio, embedding, k, modality, where, approx"
+    )
+    with pytest.raises(ValueError, match=f"Unknown argument `{name}`: {hint}"):
+        index.search(text="red", **{name: "blue"})
+
+
+def test_an_index_is_shown_in_one_line(index):
+    index.remove([0])
+    assert repr(index) == f"Index({str(index.folder)!r}: 5 rows, embedded: 5 text)"
+
+
 def test_a_blank_part_of_a_query_is_no_part(parts, tmp_path):
     columns = {"text": ["red", "blue"], "image": [paint(tmp_path / f"{n}.png", n) for n in (10, 200)]}
     index = build_index(Dataset.from_dict(columns).cast_column("image", Image()), *parts, tmp_path / "index")

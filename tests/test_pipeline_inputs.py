@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import os
+import re
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -169,6 +170,16 @@ def test_a_blank_part_of_a_row_is_no_part(classify, processor, image, samples):
         classify([{"text": " ", "audio": sound}, {"text": "w1"}], batch_size=2),
         classify([{"audio": sound}, {"text": "w1"}]),
     )
+
+
+def test_a_column_that_is_no_input_is_an_error_that_says_how_to_leave_it_out(classify):
+    rows = Dataset.from_dict({"text": ["w1"], "label": [0]})
+    message = "Unknown part of rows[0] `label`: there are text, image, audio, video. Leave out what is no input: "
+    with pytest.raises(ValueError, match=re.escape(message + "`dataset.remove_columns('label')`.")):
+        list(classify(rows))
+    with pytest.raises(ValueError, match="Unknown part of a row `txet`: did you mean `text`"):
+        classify({"txet": "w1"})
+    assert_same_answers(list(classify(rows.remove_columns("label"))), [classify({"text": "w1"})])
 
 
 def test_a_row_that_cannot_be_read_is_named_by_its_number(classify):
