@@ -286,10 +286,13 @@ def load_audio(source: Any, name: str, target_rate: int, default_rate: int | Non
     """
     waveform, rate, start = read_timed_audio(source, name)
     rate = default_rate if rate is None else rate
-    if not isinstance(rate, (int, float, np.number)) or not rate >= 1:
+    if rate is None:
         raise ValueError(
-            f"The sampling rate of {name} is missing (got {rate}). Pass {{'array': ..., 'sampling_rate': ...}} or "
-            "`sampling_rate=` in Hz."
+            f"The sampling rate of {name} is missing. Pass {{'array': ..., 'sampling_rate': ...}} or `sampling_rate=` in Hz."
+        )
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 1 <= rate < math.inf:
+        raise ValueError(
+            f"The sampling rate of {name} is {rate!r} of type {type(rate).__name__}: expected Hz, a number of at least 1."
         )
     waveform = to_mono(waveform, name)
     if waveform.size == 0:
@@ -313,14 +316,24 @@ def read_timed_audio(source: Any, name: str) -> tuple[np.ndarray, int | None, fl
     samples = source.get("array", source.get("raw")) if isinstance(source, dict) else None
     if samples is not None:  # "raw" is what transformers' pipelines for speech call it
         return to_numpy(samples), source.get("sampling_rate"), 0.0
+    if is_rate_and_samples(source):
+        return to_numpy(source[1]), source[0], 0.0
     if is_array(source) or (isinstance(source, (list, tuple)) and is_number_list(source)):
         return to_numpy(source), None, 0.0
     with open_source(source, name) as file:
         return decode_audio(file, name)
 
 
+def is_rate_and_samples(value: Any) -> bool:
+    """Whether it is (Hz, samples), as gradio and `scipy.io.wavfile` give a sound."""
+    return isinstance(value, tuple) and len(value) == 2 and not is_array(value[0]) and is_array(value[1])
+
+
 def is_number_list(value: Sequence) -> bool:
-    return len(value) > 0 and isinstance(value[0], (int, float, np.number)) and not isinstance(value[0], bool)
+    """By its ends, since it may be long."""
+    ends = (value[0], value[-1]) if len(value) else ()
+    is_number = [isinstance(end, (int, float, np.number)) and not isinstance(end, bool) for end in ends]
+    return len(ends) > 0 and all(is_number)
 
 
 def decode_audio(file: BinaryIO, name: str) -> tuple[np.ndarray, int, float]:

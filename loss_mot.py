@@ -25,6 +25,15 @@ UNCOUNTED = torch.finfo(torch.float32).min  # the logit of a pair that does not 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def check_tensor(labels: torch.Tensor, name: str = "labels") -> None:
+    """Raise a ValueError for labels that are a list, an array of numpy or the like."""
+    if not isinstance(labels, torch.Tensor):
+        raise ValueError(
+            f"`{name}` has type {type(labels).__name__}, expected a tensor: pass `torch.tensor({name})`, on the device of the "
+            "inputs."
+        )
+
+
 def problem_type_of(labels: torch.Tensor, num_labels: int) -> str:
     """
     The kind of problem that labels speak of, by transformers' rule: one output regresses, whole numbers are classes; a
@@ -105,6 +114,7 @@ def classification_loss(
     Returns:
         A scalar: the mean over the rows that count, 0 if there is none.
     """
+    check_tensor(labels)
     problem_type = config.problem_type or problem_type_of(labels, logits.shape[-1])
     check_labels(labels, logits, problem_type)
     config.problem_type = problem_type  # kept, as transformers' own losses do: pipelines answer by it
@@ -424,6 +434,7 @@ def token_loss(logits: torch.Tensor, labels: torch.Tensor, name: str = "text_lab
     Cross-entropy over the tokens whose label (B, L) is not -100; logits (B, L, vocab_size). 0 if there is none. `name`
     is what the caller calls the labels.
     """
+    check_tensor(labels, name)
     if labels.shape != logits.shape[:2]:
         raise ValueError(f"`{name}` has shape {tuple(labels.shape)}, expected {tuple(logits.shape[:2])}.")
     if labels.device.type == "cpu" and not torch.compiler.is_compiling():

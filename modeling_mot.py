@@ -43,6 +43,7 @@ from .layers_mot import (
 )
 from .loss_mot import (
     Embeddings,
+    check_tensor,
     classification_loss,
     normalize_patches,
     reconstruction_loss,
@@ -298,8 +299,26 @@ class MoTPreTrainedModel(PreTrainedModel):
             )
         return model
 
+    def check_can_be_saved(self, is_main_process=True, state_dict=None, **kwargs) -> None:
+        """Raise a ValueError for weights that no file can hold, such as those that torch packed into int8."""
+        if getattr(self, "hf_quantizer", None) is not None:  # which knows how to save what it quantised
+            return
+        for name, value in (self.state_dict() if state_dict is None else state_dict).items():
+            if not isinstance(value, torch.Tensor):
+                raise ValueError(
+                    f"{name!r} is no tensor but a {type(value).__name__}, which cannot be saved: nothing was written. Save "
+                    "the model before it is quantised (torch's `quantize_dynamic` is done anew after loading), or keep "
+                    "int8 in a file with `export_onnx` and `quantize_onnx`."
+                )
+
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """Save the model with its code, and an `auto_map` and pipelines that name all which can read the folder."""
+        """
+        Save the model with its code, and an `auto_map` and pipelines that name all which can read the folder.
+
+        Raises:
+            ValueError: weights are no tensors, as after torch's `quantize_dynamic`.
+        """
+        self.check_can_be_saved(*args, **kwargs)
         # Imported here, where the library reads that the pipeline's code goes with this file; nothing else needs it.
         from .pipeline_mot import CUSTOM_PIPELINES
 
@@ -1091,6 +1110,7 @@ def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.
     """Labels of a contrastive loss, one whole number for each row."""
     if labels is None:
         return None
+    check_tensor(labels)
     batch_size = encoded.batch_size
     if labels.numel() != batch_size or labels.is_floating_point():
         raise ValueError(
@@ -1229,6 +1249,8 @@ class MoTForPreTraining(MoTPreTrainedModel):
         modality -> what to predict, and modality -> which tokens to hide (B, N) and what stands there; for a modality
         with labels nothing is hidden.
         """
+        for m, own in labels.items():
+            check_tensor(own, f"{m}_labels")
         given, _ = self.mot.collect_inputs(inputs)
         targets, hidden = {}, {}
         for m in self.prediction_heads if hide else ():

@@ -34,7 +34,7 @@ from .decoding_mot import (
     reason,
     upright,
 )
-from .processing_mot import SYNONYMS, encode_rows, resolve_synonyms, unknown_name, unnest_image
+from .processing_mot import SYNONYMS, encode_rows, is_blank, resolve_synonyms, unknown_name, unnest_image
 
 logger = logging.get_logger(__name__)
 
@@ -90,7 +90,7 @@ class MultimodalClassificationPipeline(Pipeline):
         classify((row for row in dataset), batch_size=8)  # an iterator
 
     A row holds `text` (a string), `image`, `audio` and `video` (paths, URLs, bytes, open files, arrays, PIL; see
-    `MoTProcessor`); what it lacks is left out or None. The sound track of a video is heard unless the row has `audio`.
+    `MoTProcessor`); what it lacks is left out, None or blank. The sound track of a video is heard unless the row has `audio`.
     One row gives one answer, a list or tuple a list; anything else that has rows (generators, `datasets`, datasets of
     torch) gives an iterator, which answers each of them once and in their order.
 
@@ -243,16 +243,18 @@ def read_row(row: Mapping, name: str = "") -> dict:
         raise ValueError(f'{name}A row is a dict, such as {{"text": ..., "image": ...}}; got {type(row).__name__}.')
     for key in map(str, row):
         if key not in (*KEYS, *SYNONYMS):
-            raise unknown_name(key, KEYS, f"part of {name}" if name else "part of a row")
-    row = {key: value for key, value in resolve_synonyms(row, SYNONYMS).items() if value is not None}
+            error = unknown_name(key, KEYS, f"part of {name.rstrip(': ') or 'a row'}")
+            raise ValueError(f"{error} Leave out what is no input: `dataset.remove_columns({key!r})`.")
+    row = resolve_synonyms({key: None if is_blank(value) else value for key, value in row.items()}, SYNONYMS)
+    if "image" in row:
+        row["image"] = unnest_image(row["image"], f"{name}image")
+    row = {key: value for key, value in row.items() if value is not None and not is_blank(value)}
     if not row:
-        raise ValueError(f"{name}A row needs at least one of {', '.join(KEYS)}.")
+        raise ValueError(f"{name}A row needs at least one of {', '.join(KEYS)}, and more than white space.")
     if "image" in row and "video" in row:
         raise ValueError(f"{name}A row has either an image or a video, got both.")
     if not isinstance(row.get("text", ""), str):
         raise ValueError(f"{name}text has type {type(row['text']).__name__}: expected a string.")
-    if "image" in row:
-        row["image"] = unnest_image(row["image"], f"{name}image")
     return {key: read_once(value, f"{name}{key}") for key, value in row.items()}
 
 
@@ -432,7 +434,7 @@ def take_in_order(video: Any, wanted: list[list[int]]) -> Iterator[list]:
 
 def words_between(transcript: str | Segments | None, start: float, end: float) -> str:
     if transcript is None or isinstance(transcript, str):
-        return transcript or ""
+        return (transcript or "").strip()
     return " ".join(part["text"].strip() for part in transcript if part["start"] < end and part["end"] > start)
 
 

@@ -30,7 +30,7 @@ from transformers.utils import logging
 from transformers.video_utils import VideoInput
 
 from .conversion_mot import split_revision
-from .decoding_mot import is_array, is_number_list, load_audio, load_frames, load_image, to_numpy
+from .decoding_mot import is_array, is_number_list, is_rate_and_samples, load_audio, load_frames, load_image, to_numpy
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
 
@@ -104,12 +104,19 @@ def to_rows(name: str, value: Any) -> list | None:
         return list(value) if value.ndim == row_ndim + 1 else [value]
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes, bytearray, memoryview)):
         return [value]
+    if name == "audio" and is_rate_and_samples(value):
+        return [value]
     rows = [value[i] for i in range(len(value))]  # lists, tuples and columns of `datasets`
     if name == "audio" and is_number_list(rows):
         return [np.asarray(rows)]
     if name == "videos" and any(isinstance(row, Image.Image) or (is_array(row) and row.ndim < 4) for row in rows):
         return [rows]  # a list of frames is one video
     return [unnest_image(row, f"images[{i}]") for i, row in enumerate(rows)] if name == "images" else rows
+
+
+def is_blank(value: Any) -> bool:
+    """Whether an input is a string of white space alone, which counts as none, as an empty cell of a table does."""
+    return isinstance(value, str) and not value.strip()
 
 
 def unnest_image(row: Any, name: str) -> Any:
@@ -130,7 +137,8 @@ def check_rows(rows: dict[str, list]) -> None:
     for i in range(max(sizes.values())):
         present = {name for name, values in rows.items() if values[i] is not None}
         if not present:
-            raise ValueError(f"Row {i} is empty: {', '.join(rows)} are all None there.")
+            listed = f"{', '.join(rows)} are all" if len(rows) > 1 else f"{next(iter(rows))} is"
+            raise ValueError(f"Row {i} is empty: {listed} None or blank there.")
         if {"images", "videos"} <= present:
             raise ValueError(f"Row {i} has both images and videos: give at most one of them.")
 
@@ -283,14 +291,15 @@ class MoTProcessor(ProcessorMixin):
         audio_features: list | np.ndarray | torch.Tensor | None = None,
         **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
-        """Turns one example or a batch of B examples into tensors; None in a list is a row without that modality.
+        """Turns one example or a batch of B examples into tensors; None in a list is a row without that modality, and so
+        is a string of white space alone.
 
         Args:
             images: PIL pictures, arrays (H, W), (H, W, C) or (C, H, W), paths, URLs, bytes, `{"bytes", "path"}`.
             text: strings.
             videos: paths, URLs, bytes, lists of frames, arrays (F, H, W, C) or (F, C, H, W), decoders of
                 torchcodec. Beside `images`, each row has at most one of both, and pictures count as one frame.
-            audio: arrays (samples,) or stereo, `{"array", "sampling_rate"}`, paths, URLs, bytes,
+            audio: arrays (samples,) or stereo, `{"array", "sampling_rate"}`, tuples (Hz, array), paths, URLs, bytes,
                 `{"bytes", "path"}`, decoders of torchcodec. Bare arrays need `sampling_rate=` in Hz; every rate is
                 resampled to that of the feature extractor.
             text_features, image_features, audio_features: ready features, rows (L_i, feature_size) or (B, L, F).
@@ -316,11 +325,15 @@ class MoTProcessor(ProcessorMixin):
         given = {"text": text, "text_features": text_features, "images": images, "videos": videos}
         given |= {"image_features": image_features, "audio": audio, "audio_features": audio_features}
         others = {name: kwargs.pop(name) for name in CALL_SYNONYMS.keys() & kwargs.keys()}
-        given = resolve_synonyms(given | others, CALL_SYNONYMS)
+        given = {name: None if is_blank(value) else value for name, value in (given | others).items()}
+        given = resolve_synonyms(given, CALL_SYNONYMS)
         self._check_options(kwargs, given)
         rows = {name: to_rows(name, value) for name, value in given.items() if value is not None}
         if not any(rows.values()):
-            raise ValueError(f"{type(self).__name__} got nothing: give at least one of {', '.join(given)}.")
+            raise ValueError(
+                f"{type(self).__name__} got nothing, or blank strings: give at least one of {', '.join(given)}."
+            )
+        rows = {name: [None if is_blank(cell) else cell for cell in cells] for name, cells in rows.items()}
         check_rows(rows)
         rows = {name: values for name, values in rows.items() if present_rows(values)}
         check_raw_or_ready(rows)

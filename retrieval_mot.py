@@ -9,6 +9,7 @@ Shapes: N rows, Q queries, d width of the embeddings.
 
 import difflib
 import hashlib
+import inspect
 import json
 import numbers
 import operator
@@ -27,6 +28,7 @@ from datasets import Audio, ClassLabel, Dataset, Features, Image, Value, Video
 from transformers.utils import logging
 
 from .attribution_mot import inference
+from .decoding_mot import is_rate_and_samples
 from .index_folder_mot import (
     DESCRIPTION,
     EMBEDDINGS,
@@ -45,7 +47,7 @@ from .index_folder_mot import (
     stored_features,
     write_description,
 )
-from .processing_mot import encode_rows
+from .processing_mot import encode_rows, is_blank, unknown_name
 from .sources_mot import fingerprint_of_files
 
 logger = logging.get_logger(__name__)
@@ -177,6 +179,18 @@ def find_columns(features: Features) -> dict[str, str]:
     return found
 
 
+def tell_left_out(features: Features, columns: dict[str, str]) -> None:
+    """Warn of columns that were not chosen but could hold something to embed, such as the paths of pictures."""
+    kinds = (Value("string"), Value("large_string"))
+    left = [n for n, f in features.items() if n not in columns.values() and (f in kinds or isinstance(f, MEDIA))]
+    if left:
+        taken = ", ".join(f"{name!r} as {kind}" for kind, name in columns.items())
+        logger.warning(
+            f"The index embeds {taken}; it leaves out {', '.join(map(repr, left))}. Name what to embed in `columns`, also "
+            'a column of paths: columns={"image": "photo"}.'
+        )
+
+
 def check_columns(columns: dict[str, str], dataset: Dataset, model) -> None:
     known = set(model.config.modalities) | ({"video"} if "image" in model.config.modalities else set())
     for kind, name in columns.items():
@@ -247,10 +261,6 @@ def embed_part(model, processor, rows: dict[str, list], start: int) -> dict[str,
         raise
 
 
-def is_blank(cell: Any) -> bool:
-    return isinstance(cell, str) and not cell.strip()
-
-
 def as_stored(dataset: Dataset) -> Dataset:
     """With media as files, not decoded, and cells as they are, whatever the format."""
     dataset = dataset.with_format(None)
@@ -305,7 +315,8 @@ def build_index(
         model: a `MoTForRetrieval`.
         processor: its `MoTProcessor`.
         output_dir: of the index. If a run was killed there, this one goes on where it stopped.
-        columns: kind ("text", "image", "video", "audio") -> column; found by their types if not given.
+        columns: kind ("text", "image", "video", "audio") -> column; found by their types if not given, with a warning
+            that names the columns of strings and media that are left out.
         batch_size: rows that are embedded at once.
         shard_rows: rows that are written at once, at most what a killed run loses.
 
@@ -315,8 +326,11 @@ def build_index(
     check_retrieves(model)
     check_rows(dataset)
     folder, dataset = Path(output_dir), as_stored(dataset)
-    columns = find_columns(dataset.features) if columns is None else dict(columns)
-    check_columns(columns, dataset, model)
+    found = find_columns(dataset.features) if columns is None else dict(columns)
+    check_columns(found, dataset, model)
+    if columns is None:
+        tell_left_out(dataset.features, found)
+    columns = found
     fingerprint = fingerprint_of_rows(dataset, columns, shard_rows)
     begin_index(folder, fingerprint, columns, model, processor)
     with locked(folder):
@@ -324,7 +338,7 @@ def build_index(
             tables = embedded_tables(dataset, dataset.features, model, processor, columns, batch_size)
             schema = stored_features(dataset.features).arrow_schema
             append_rows(folder, fingerprint, len(dataset), shard_rows, schema, tables)
-    return Index.load(folder, model, processor)
+    return Index.load(folder, model, processor).tell_empty()
 
 
 def check_rows(dataset: Dataset) -> None:
@@ -449,6 +463,31 @@ class Index:
             check_embedder(self.folder, self.description, self.model, self.processor)
             self.checked = state
 
+    def tell_empty(self, first: int = 0) -> "Index":
+        """This index, after a warning of rows from number `first` that have no embedding."""
+        is_empty = ~torch.stack([*self.present.values()]).any(dim=0)
+        is_empty[self.description["removed"]] = False
+        if empty := [i for i in is_empty.nonzero().flatten().tolist() if i >= first]:
+            columns = ", ".join(map(repr, self.description["columns"].values()))
+            logger.warning(
+                f"Nothing is embedded of {len(empty)} of {len(self.dataset) - first} rows, such as row {empty[0]}: their "
+                f"cells of {columns} are empty, so that no query finds them."
+            )
+        return self
+
+    def check_holds(self, modality: str) -> None:
+        """
+        Raises:
+            ValueError: no row has an embedding of this modality.
+        """
+        if not self.present[modality].any():
+            held = [kind for kind, rows in self.present.items() if rows.any()]
+            raise ValueError(f"No row of the index has {modality}: there is {', '.join(held) or 'nothing'}.")
+
+    def __repr__(self) -> str:
+        held = ", ".join(f"{int(rows.sum())} {kind}" for kind, rows in self.present.items() if rows.any())
+        return f"Index({str(self.folder)!r}: {len(self)} rows, embedded: {held or 'nothing'})"
+
     def __len__(self) -> int:
         """How many rows can be found."""
         return len(self.dataset) - len(self.description["removed"])
@@ -469,6 +508,7 @@ class Index:
         modality: str | None = None,
         where: dict[str, Any] | Callable[[dict], bool] | None = None,
         approximate: bool = False,
+        **unknown,
     ) -> list[dict] | list[list[dict]]:
         """
         The rows nearest to a query, by cosine similarity.
@@ -488,13 +528,18 @@ class Index:
             a list of these. `index.dataset[id]` is the row.
 
         Raises:
-            ValueError: no query, or one that does not fit the index; a model that is not the index's; a `where` that
+            ValueError: no query, or one that does not fit the index; a `modality` that no row has; an unknown argument,
+                with the nearest; a model that is not the index's; a `where` that
                 names no column, or what its cells cannot be.
         """
+        for name in unknown:
+            raise unknown_name(name, [*inspect.signature(self.search).parameters][:-1], "argument")
         if not isinstance(k, numbers.Integral) or isinstance(k, bool) or k < 1:
             raise ValueError(f"`k` is how many rows to find, 1 or more, got {k!r}.")
         if modality is not None and modality not in KINDS:
             raise ValueError(f"`modality` is {modality!r}, expected one of {', '.join(KINDS)}, or None for any.")
+        if modality is not None and len(self):
+            self.check_holds(modality)
         if approximate and (where is not None or modality is None):
             raise ValueError("`approximate` goes with a `modality` and without `where`.")
         chosen = self.selected(where)
@@ -508,15 +553,18 @@ class Index:
     def queries(self, text, image, audio, embedding) -> tuple[torch.Tensor, bool]:
         """(Q, d) of length 1, and whether there was one query, not a list."""
         given = {"text": text, "image": image, "audio": audio}
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {name: value for name, value in given.items() if value is not None and not is_blank(value)}
         if embedding is not None:
             if given:
                 raise ValueError(f"A query is an `embedding` or {', '.join(given)}, not both.")
             return self.ready_queries(embedding)
         if not given:
-            raise ValueError("Give a query: `text=`, `image=`, `audio=`, several of them, or `embedding=`.")
+            raise ValueError(
+                "Give a query: `text=`, `image=`, `audio=`, several of them, or `embedding=`; a blank string is none."
+            )
         self.check_embedder()
-        lengths = {name: len(value) for name, value in given.items() if isinstance(value, (list, tuple))}
+        lists = {name: value for name, value in given.items() if isinstance(value, (list, tuple))}
+        lengths = {name: len(value) for name, value in lists.items() if not is_rate_and_samples(value)}
         if lengths and (len(lengths) < len(given) or len(set(lengths.values())) > 1):
             listed = ", ".join(f"{name} has {lengths.get(name, 'no list')}" for name in given)
             raise ValueError(f"Several queries are lists of the same length, but {listed}.")
@@ -591,9 +639,8 @@ class Index:
         faiss = import_faiss()
         if modality not in KINDS:
             raise ValueError(f"`modality` is {modality!r}, expected one of {', '.join(KINDS)}.")
+        self.check_holds(modality)
         vectors = self.vectors[modality][self.present[modality]].numpy()
-        if not len(vectors):
-            raise ValueError(f"No row has a {modality} embedding.")
         width, metric = self.description["width"], faiss.METRIC_INNER_PRODUCT
         if kind == "hnsw":
             index = faiss.IndexHNSWFlat(width, 32, metric)
@@ -674,8 +721,9 @@ class Index:
             tables = embedded_tables(dataset, features, self.model, self.processor, columns, batch_size)
             fingerprint = fingerprint_of_rows(dataset, columns, shard_rows)
             schema = stored_features(features).arrow_schema
+            first = len(self.dataset)
             append_rows(self.folder, fingerprint, len(dataset), shard_rows, schema, tables)
-        return self.reload()
+        return self.reload().tell_empty(first)
 
     def remove(self, ids: Sequence[int]) -> "Index":
         """

@@ -5,7 +5,9 @@ The first half calls models with one thing wrong at a time; the second half buil
 """
 
 import re
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from helpers import (
@@ -340,6 +342,20 @@ def classify(labels, **fields):
 @pytest.mark.parametrize("label", [NUM_LABELS, 99, -3])
 def test_a_label_outside_the_classes(label):
     assert_refused(classify(torch.tensor([0, label, 1])), "labels", numbers=(label, NUM_LABELS))
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], np.array([0, 1, 2]), (0, 1, 2), 1])
+def test_labels_that_are_no_tensor(labels):
+    kind = type(labels).__name__
+    assert_refused(classify(labels), f"`labels` has type {kind}", "torch.tensor(labels)")
+    retrieval = build(MoTForRetrieval, tiny_config())
+    assert_refused(lambda: retrieval(**inputs_for(("text", "audio")), labels=labels), f"`labels` has type {kind}")
+    pretraining = build(MoTForPreTraining, tiny_config())
+    for m in ("text", "audio"):
+        call = partial(pretraining, **inputs_for(("text", "audio")), **{f"{m}_labels": labels})
+        assert_refused(call, f"`{m}_labels` has type {kind}")
+    masked = build(MoTForMaskedLM, tiny_config())
+    assert_refused(lambda: masked(**inputs_for(("text",)), labels=labels), f"`labels` has type {kind}")
 
 
 def test_labels_of_another_batch_size():

@@ -510,7 +510,35 @@ def test_rows_that_lack_some_or_all_modalities_keep_their_ids(parts, tmp_path):
     given = {kind: where.nonzero().flatten().tolist() for kind, where in index.present.items()}
     assert given == {"text": [0, 4], "image": [1, 4], "audio": [], "fused": [4]}
     assert {hit["id"] for hit in index.search(text="red", k=10)} == {0, 1, 4}
-    assert index.search(text="red", modality="audio") == []
+
+
+def test_a_modality_that_no_row_has_is_an_error(index):
+    for modality, approximate in (("audio", False), ("image", False), ("fused", True)):
+        with pytest.raises(ValueError, match=f"No row of the index has {modality}: there is text"):
+            index.search(text="red", modality=modality, approximate=approximate)
+    assert index.search(text="red", modality="text", k=1)
+    index.remove(range(6))
+    assert index.search(text="red", modality="text") == []
+
+
+def test_columns_that_are_left_out_are_named(parts, tmp_path, caplog):
+    columns = {"text": ["red"], "photo": [paint(tmp_path / "a.png", 10)], "label": [1]}
+    for number, columns_given in enumerate((None, {"text": "text"}, {"image": "photo"})):
+        caplog.clear()
+        found = build_index(Dataset.from_dict(columns), *parts, tmp_path / str(number), columns=columns_given)
+        assert ("embeds 'text' as text; it leaves out 'photo'." in caplog.text) == (columns_given is None)
+        assert "label" not in caplog.text
+        assert found.present["image" if number == 2 else "text"].all()
+
+
+def test_rows_of_which_nothing_is_embedded_are_counted(parts, tmp_path, caplog):
+    index = build_index(texts("red", "", None, "blue"), *parts, tmp_path / "index")
+    assert "Nothing is embedded of 2 of 4 rows, such as row 1: their cells of 'text' are empty" in caplog.text
+    caplog.clear()
+    index.add(texts("cat"))
+    assert "Nothing is embedded" not in caplog.text
+    index.add(texts("dog", " "))
+    assert "Nothing is embedded of 1 of 2 rows, such as row 6" in caplog.text
 
 
 def test_there_may_be_fewer_rows_than_asked_for_or_none(index):
@@ -544,6 +572,35 @@ def test_queries_that_cannot_be_are_errors(index, parts, tmp_path):
         index.add(texts())
     with pytest.raises(ValueError, match="`dataset` is a DatasetDict"):
         build_index(load_dict(tmp_path), *parts, tmp_path / "other")
+
+
+@pytest.mark.parametrize("name, nearest", [("images", "image"), ("txt", "text"), ("top_k", None), ("filter", None)])
+def test_an_unknown_part_of_a_query_is_an_error_with_the_nearest(name, nearest, index):
+    hint = (
+        f"did you mean `{nearest}`"
+        if nearest
+        else "there are text, image, audio, embedding, k, modality, where, approx"
+    )
+    with pytest.raises(ValueError, match=f"Unknown argument `{name}`: {hint}"):
+        index.search(text="red", **{name: "blue"})
+
+
+def test_an_index_is_shown_in_one_line(index):
+    index.remove([0])
+    assert repr(index) == f"Index({str(index.folder)!r}: 5 rows, embedded: 5 text)"
+
+
+def test_a_blank_part_of_a_query_is_no_part(parts, tmp_path):
+    columns = {"text": ["red", "blue"], "image": [paint(tmp_path / f"{n}.png", n) for n in (10, 200)]}
+    index = build_index(Dataset.from_dict(columns).cast_column("image", Image()), *parts, tmp_path / "index")
+    picture = columns["image"][0]
+    assert index.search(text=" \n", image=picture, audio="") == index.search(image=picture)
+    blank, absent = {"text": ["", "red"], "image": [picture, " "]}, {"text": [None, "red"], "image": [picture, None]}
+    assert index.search(**blank) == index.search(**absent)
+    with pytest.raises(ValueError, match="Give a query: .*a blank string is none"):
+        index.search(text="  ")
+    with pytest.raises(ValueError, match="Row 1 is empty: text is None or blank"):
+        index.search(text=["red", ""])
 
 
 def load_dict(folder):

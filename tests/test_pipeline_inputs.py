@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import os
+import re
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -152,6 +153,33 @@ def test_a_row_is_any_mapping(classify):
     seen = []
     Dataset.from_list([{"text": "w1 w2"}]).map(lambda row: seen.append(classify(row)))  # a row of `datasets`' own
     assert_same_answers(seen, [classify({"text": "w1 w2"})])
+
+
+def test_a_blank_part_of_a_row_is_no_part(classify, processor, image, samples):
+    sound = {"array": samples, "sampling_rate": RATE}
+    for full in ({"text": "w1 w2"}, {"image": image}, {"audio": sound}):
+        for blank in ("", " \n\t"):
+            row = {"text": blank, "image": blank, "audio": blank, "video": blank, "picture": None} | full
+            assert classify(row) == classify(full)
+    assert (
+        classify({"text": "w1", "image": []}) == classify({"text": "w1", "image": [" "]}) == classify({"text": "w1"})
+    )
+    with pytest.raises(ValueError, match=r"rows\[1\]: A row needs at least one of .* and more than white space"):
+        classify([{"text": "w1"}, {"text": " ", "image": ""}])
+    assert_same_answers(
+        classify([{"text": " ", "audio": sound}, {"text": "w1"}], batch_size=2),
+        classify([{"audio": sound}, {"text": "w1"}]),
+    )
+
+
+def test_a_column_that_is_no_input_is_an_error_that_says_how_to_leave_it_out(classify):
+    rows = Dataset.from_dict({"text": ["w1"], "label": [0]})
+    message = "Unknown part of rows[0] `label`: there are text, image, audio, video. Leave out what is no input: "
+    with pytest.raises(ValueError, match=re.escape(message + "`dataset.remove_columns('label')`.")):
+        list(classify(rows))
+    with pytest.raises(ValueError, match="Unknown part of a row `txet`: did you mean `text`"):
+        classify({"txet": "w1"})
+    assert_same_answers(list(classify(rows.remove_columns("label"))), [classify({"text": "w1"})])
 
 
 def test_a_row_that_cannot_be_read_is_named_by_its_number(classify):
@@ -391,6 +419,7 @@ def test_every_form_of_a_sound_is_the_sound(classify, processor, samples, tmp_pa
         "list": samples.tolist(),
         "raw": {"raw": samples, "sampling_rate": RATE},
         "raw tensor": {"raw": torch.tensor(samples), "sampling_rate": RATE},
+        "rate and samples": (RATE, samples),
         "array of datasets": {"array": samples, "path": "nowhere.wav", "sampling_rate": RATE},
     }
     for name, form in (forms | forms_of_a_file(wav(samples), tmp_path / "sound.wav", "audio/wav")).items():
@@ -424,6 +453,12 @@ def test_every_form_of_a_video_gives_its_frames_and_its_sound(classify, samples,
     [
         ({"image": io.StringIO("text")}, 'image is a file that was opened as text: open it with mode "rb"'),
         ({"image": 7}, "image has type int, which is not something that can be read: expected a path"),
+        (
+            {"audio": {"raw": np.zeros(900), "sampling_rate": "8000"}},
+            "rate of audio is '8000' of type str: expected Hz",
+        ),
+        ({"audio": ("8000", np.zeros(900))}, "rate of audio is '8000' of type str: expected Hz"),
+        ({"audio": (np.zeros(900), 8000)}, "audio has type tuple, which is not something that can be read"),
         ({"audio": {"data": [0.1], "rate": 8000}}, "audio has type dict of data, rate"),
         ({"image": base64.b64encode(bytes(900)).decode()}, "Base64 is given as a data URL, `data:image/png;base64"),
         ({"image": "data:image/png;base64,"}, "image is not a picture"),

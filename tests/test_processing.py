@@ -154,6 +154,23 @@ def test_modality_that_is_none_in_every_row_is_left_out(processor):
     assert set(batch) == {"input_ids", "attention_mask"}
 
 
+def test_a_sound_may_be_a_tuple_of_its_rate_and_samples(processor):
+    wave = (tone(rate=8000) * 2**14).astype(np.int16)
+    expected = processor(audio={"array": wave, "sampling_rate": 8000})["input_features"]
+    for audio in ((8000, wave), [(8000, wave)], ((8000, torch.tensor(wave)),)):
+        assert torch.equal(processor(audio=audio)["input_features"], expected)
+
+
+def test_a_blank_string_is_a_row_without_that_modality(processor, rng):
+    pictures = [picture(rng), picture(rng)]
+    expected = processor(text=["cat", None], images=pictures)
+    for blank in ("", " \n\t", "\u3000"):
+        found = processor(text=["cat", blank], images=pictures, audio=blank, videos=[blank, blank])
+        assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
+    assert set(processor(text=["", " "], images=pictures)) == {"pixel_values", "pixel_mask"}
+    assert set(processor(text="cat", sentence="", images=" ")) == {"input_ids", "attention_mask"}
+
+
 def test_single_inputs_are_a_batch_of_one(processor, rng):
     batch = processor(text="a cat", images=picture(rng), audio=tone(), sampling_rate=RATE)
     assert {len(values) for values in batch.values()} == {1}
@@ -652,6 +669,9 @@ BAD_INPUT = {
     "empty list": ({"text": []}, "got nothing"),
     "batch sizes": ({"text": ["a"] * 3, "images": [PNG] * 2}, r"text has 3, images has 2"),
     "empty row": ({"text": ["a", None], "images": [PNG, None]}, "Row 1 is empty"),
+    "nothing but white space": ({"text": "  "}, "got nothing, or blank strings"),
+    "blank row": ({"text": ["a", " \n"], "images": [PNG, ""]}, "Row 1 is empty: text, images are all None or blank"),
+    "all rows blank": ({"text": ["", " "]}, "Row 0 is empty: text is None or blank there"),
     "all rows empty": ({"text": [None], "audio": [None]}, "Row 0 is empty"),
     "picture and video": ({"images": [PNG], "videos": [[PNG, PNG]]}, "Row 0 has both images and videos"),
     "raw and ready": ({"text": ["a", None], "text_features": [None, np.ones((2, 3))]}, "both text and text_features"),
@@ -662,6 +682,9 @@ BAD_INPUT = {
     "video type": ({"videos": [3.5]}, r"videos\[0\] has type float"),
     "missing rate": ({"audio": [tone()]}, r"sampling rate of audio\[0\] is missing"),
     "missing rate in dict": ({"audio": {"array": tone()}}, r"sampling rate of audio\[0\] is missing"),
+    "rate of text": ({"audio": {"raw": tone(), "sampling_rate": "8000"}}, r"rate of audio\[0\] is '8000' of type str"),
+    "rate of infinity": ({"audio": [tone()], "sampling_rate": np.inf}, r"rate of audio\[0\] is inf of type float"),
+    "rate and samples as a list": ({"audio": [RATE, tone()]}, r"audio\[0\] has type int"),
     "rate of None": ({"audio": {"array": tone(), "sampling_rate": None}}, r"sampling rate of audio\[0\] is missing"),
     "nan": ({"audio": [tone(), tone() * np.nan], "sampling_rate": RATE}, r"audio\[1\] holds NaN"),
     "inf": ({"audio": [tone() + np.inf], "sampling_rate": RATE}, r"audio\[0\] holds NaN or infinite"),
@@ -710,8 +733,8 @@ def test_video_without_sound_is_named(processor, tmp_path):
 
 def test_text_without_tokens_is_named():
     tokenizer = BertTokenizer(vocab={"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "cat": 4})
-    with pytest.raises(ValueError, match=r"text\[1\] is '', which gives no tokens"):
-        MoTProcessor(tokenizer=tokenizer)(text=["cat", ""], add_special_tokens=False)
+    with pytest.raises(ValueError, match=r"text\[1\] is '\\x00', which gives no tokens"):
+        MoTProcessor(tokenizer=tokenizer)(text=["cat", "\0"], add_special_tokens=False)
 
 
 def test_parts_that_do_not_fit_the_model_are_named(rng):

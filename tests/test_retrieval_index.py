@@ -94,6 +94,12 @@ def test_search_equals_a_loop_over_cosine_similarities(given, modality, index, r
     assert all(hit["modality"] == modality for hit in found) or modality is None
 
 
+def test_a_rate_with_samples_is_one_query_not_two(index):
+    samples = np.sin(np.arange(8000) / 9).astype(np.float32)
+    expected = index.search(audio={"array": samples, "sampling_rate": 8000}, k=3)
+    assert index.search(audio=(8000, samples), k=3) == expected and expected[0]["id"] >= 0
+
+
 def test_many_queries_at_once_equal_one_by_one(index, rows):
     texts = [text for text in rows["text"] if text is not None][:9]
     together = index.search(text=texts, k=4)

@@ -706,3 +706,15 @@ def test_lora_trains_saves_and_reloads(folder, tmp_path, task_type):
     assert torch.equal(answers(reloaded.eval(), inputs)["logits"], after)
     merged = answers(reloaded.merge_and_unload(), inputs)["logits"]
     assert (merged - after).abs().max() < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("head_class", [MoTForSequenceClassification, MoTForRetrieval])
+def test_weights_that_are_no_tensors_are_refused_before_anything_is_written(head_class, tmp_path):
+    model = build(head_class, tiny_config())
+    packed = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear})
+    with pytest.raises(ValueError, match="is no tensor but a .*, which cannot be saved: nothing was written"):
+        packed.save_pretrained(tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
+    packed.save_pretrained(tmp_path / "given", state_dict=model.state_dict())
+    assert head_class.from_pretrained(tmp_path / "given")
