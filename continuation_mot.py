@@ -117,7 +117,8 @@ def kind_of_labels(config: MoTConfig) -> str:
 def labels_of(config: MoTConfig) -> LabelSpec:
     """What the labels of a checkpoint mean."""
     kind = kind_of_labels(config)
-    return LabelSpec(kind) if kind == "regression" else LabelSpec(kind, tuple(config.id2label.values()))
+    names = () if kind == "regression" else tuple(config.id2label.values())
+    return LabelSpec(kind, names, source="the checkpoint")
 
 
 def fit_classifier(model: PreTrainedModel, labels: LabelSpec, is_new: bool = False) -> None:

@@ -26,6 +26,8 @@ _LARGEST = float(np.finfo(np.float32).max)  # of a score, which the model comput
 _INVISIBLE_ENDS = re.compile(r"^[\s\u200b-\u200f\u2060\ufeff]+|[\s\u200b-\u200f\u2060\ufeff]+$")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 
+TRAINING_SPLIT = "the training split"
+
 
 @dataclass(frozen=True)
 class LabelSpec:
@@ -34,7 +36,8 @@ class LabelSpec:
     `problem_type` is transformers' name of it: "single_label_classification", "multi_label_classification" or
     "regression". `names` are the classes in the order of their ids, empty for regression, which has the `mean` and the
     standard deviation, `std`, of the numbers instead. `multi_hot` says that the dataset gives several classes as a vector
-    of zeros and ones, not as a list of classes. `hardly_repeats` says that most rows have a label of their own.
+    of zeros and ones, not as a list of classes. `hardly_repeats` says that most rows have a label of their own, and `source`
+    what error messages call where the labels come from.
     """
 
     problem_type: str
@@ -43,6 +46,7 @@ class LabelSpec:
     std: float = 1.0
     multi_hot: bool = False
     hardly_repeats: bool = field(default=False, compare=False)
+    source: str = field(default=TRAINING_SPLIT, compare=False)
 
     @property
     def num_labels(self) -> int:
@@ -62,7 +66,9 @@ class LabelSpec:
 
     @property
     def advice(self) -> str:
-        """What to do about a class that no training row has."""
+        """What to do about a class that is not among these."""
+        if self.source != TRAINING_SPLIT:
+            return "It answers with these alone: take such rows out, or write their labels as its classes."
         return _HARDLY_REPEATS + _ADVICE if self.hardly_repeats else _ADVICE
 
     @property
@@ -129,13 +135,15 @@ class LabelColumn:
             return self._vector(row, value, labels) if labels.multi_hot else self._hot(row, value, labels)
         if isinstance(value, list):
             if len(value) != 1:
-                raise self.error(row, value, "is not one label, as each row of the training split has.")
+                raise self.error(row, value, f"is not one label, as each row of {labels.source} has.")
             value = value[0]
-        return self._number(row, value) if labels.problem_type == "regression" else self._id(row, value, labels)
+        return (
+            self._number(row, value, labels) if labels.problem_type == "regression" else self._id(row, value, labels)
+        )
 
-    def _number(self, row: int, value) -> float:
+    def _number(self, row: int, value, labels: LabelSpec) -> float:
         if isinstance(value, bool | str):
-            raise self.error(row, value, "is not a number, as each of the training split is.")
+            raise self.error(row, value, f"is not a number, as each of {labels.source} is.")
         return float(value)
 
     def _id(self, row: int, value, labels: LabelSpec) -> int:
@@ -146,7 +154,7 @@ class LabelColumn:
             raise self.error(
                 row,
                 _class_of(value),
-                f"is not among the {labels.num_labels} classes of the training split: {shortened(labels.names)}. {labels.advice}",
+                f"is not among the {labels.num_labels} classes of {labels.source}: {shortened(labels.names)}. {labels.advice}",
             )
         return class_id
 
@@ -157,7 +165,7 @@ class LabelColumn:
     def _vector(self, row: int, vector: list, labels: LabelSpec) -> list[float]:
         if len(vector) != labels.num_labels or not is_multi_hot(vector):
             raise self.error(
-                row, vector, f"is not a vector of {labels.num_labels} zeros and ones as in the training split."
+                row, vector, f"is not a vector of {labels.num_labels} zeros and ones as in {labels.source}."
             )
         return [float(member) for member in vector]
 

@@ -34,7 +34,7 @@ from mot.evaluate_mot import (
     print_usage,
     write_predictions,
 )
-from mot.labels_mot import ADVICE, LabelSpec, has_no_labels
+from mot.labels_mot import LabelSpec, has_no_labels
 from mot.limits_mot import bad_rows, check_splits, fit_processor, set_limits
 from mot.report_mot import Run
 from mot.run_finetune import (
@@ -238,12 +238,7 @@ def held_out(
 def prepare(split: Dataset, columns: ModalityColumns, labels: LabelSpec | None, name: str) -> Dataset:
     if labels is not None and columns.label is not None and has_no_labels(split, columns.label, labels):
         columns = replace(columns, label=None)
-    try:
-        return prepare_split(split, columns, labels, name)[0]
-    except ValueError as error:  # which speaks of the data that the labels were learned from
-        advice = "It answers with these alone: take such rows out, or write their labels as the checkpoint's classes."
-        said = str(error).replace(ADVICE, advice).replace("the training split", "the checkpoint")
-        raise ValueError(said) from error
+    return prepare_split(split, columns, labels, name)[0]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
