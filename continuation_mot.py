@@ -15,6 +15,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from .configuration_mot import MoTConfig
 from .data_mot import LabelSpec
+from .labels_mot import shortened
 
 logger = logging.get_logger(__name__)
 
@@ -177,15 +178,11 @@ def what_became(before: LabelSpec, after: LabelSpec, kept: dict[int, int], is_ne
     }
     one, several = {"goes": "goes", "is": "is"}, {"goes": "go", "is": "are"}
     said = [
-        f"{len(names)} {what.format(**one if len(names) == 1 else several)} ({shortened(names)})"
+        f"{len(names)} {what.format(**one if len(names) == 1 else several)} ({shortened(names, most=20)})"
         for what, names in parts.items()
         if names
     ]
     return f"Of the classes of the checkpoint and the data, {'; '.join(said)}."
-
-
-def shortened(names: list[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def described(labels: LabelSpec) -> str:
