@@ -25,8 +25,10 @@ except ModuleNotFoundError:
     sys.modules["mot"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["mot"])
 
-# pytest imports the repository's root as a package under the folder's name; it must be the same package.
+# pytest imports the repository's root too, under the folder's name, or as `__init__` where that name has a dash or a
+# dot, as that of a usual clone has; it must be the same package.
 sys.modules.setdefault(TESTS.parent.name, sys.modules["mot"])
+sys.modules.setdefault("__init__", sys.modules["mot"])
 
 
 @pytest.fixture(autouse=True)
