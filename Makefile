@@ -2,11 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# An environment of its own: what the audit needs is no part of the tested versions.
+AUDIT := $(VENV)/audit
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Two processes of one thread each: tiny models gain nothing from more threads.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# Two processes of one thread each: tiny models gain nothing from more threads. They take file after file in the order
+# of tests/conftest.py.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install finetune test test-fast test-slow bench lint clean
+.PHONY: help install finetune test test-fast test-slow bench lint audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +42,15 @@ bench: install  ## measure everything and write docs/benchmarks.md
 lint: install  ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+audit: install  ## look the tested versions up among the known vulnerabilities
+	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
+		$(AUDIT)/bin/python -m pip --disable-pip-version-check install --quiet pip-audit; }
+	@$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt > $(AUDIT)/report 2>&1; \
+	status=$$?; grep -v '^WARNING' $(AUDIT)/report | tail -n 20; \
+	if grep -q 'could not be audited\|ConnectionError' $(AUDIT)/report; then \
+		echo "Nothing was audited: the database of vulnerabilities cannot be reached from this machine."; fi; \
+	exit $$status
 
 clean:  ## remove what builds and runs leave behind
 	rm -rf $(VENV) build dist outputs .hf_common *.egg-info .ruff_cache .pytest_cache

@@ -6,6 +6,7 @@ A clone that was never installed is tested just the same, since the repository's
 
 import importlib.util
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ except ModuleNotFoundError:
 # dot, as that of a usual clone has; it must be the same package.
 sys.modules.setdefault(TESTS.parent.name, sys.modules["mot"])
 sys.modules.setdefault("__init__", sys.modules["mot"])
+
+
+def pytest_collection_modifyitems(items):
+    """Files that train come first, those with most such tests before: a long file at the end leaves a process idle."""
+    trainings = Counter(item.path for item in items if item.get_closest_marker("training"))
+    items.sort(key=lambda item: -trainings[item.path])
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,7 @@ from mot.training_mot import (
     subset_name,
 )
 
+pytestmark = pytest.mark.training
 NAMES = ("input_ids", "pixel_values", "input_features")
 
 
