@@ -138,14 +138,17 @@ def _check_file(cell: dict, name: str):
         raise
     except FileNotFoundError as error:
         raise BadExample(f"missing {name} file", error) from error
-    except Exception as error:  # decoders fail on broken bytes in more ways than they document
+    except (Exception, MemoryError) as error:  # decoders fail on broken bytes in more ways than they document
         raise BadExample(f"corrupt {noun}", error) from error
 
 
 def _check_image(cell: dict, name: str) -> PILImage.Image:
-    with open_source(cell, name) as file, PILImage.open(file) as image:
-        image.verify()  # checksums, which decoding does not look at
-    return load_image(cell, name, convert_rgb=False)  # its colours are the processor's choice
+    with open_source(cell, name) as file:
+        image = load_image(file, name, convert_rgb=False)  # its colours are the processor's choice
+        file.seek(0)
+        with PILImage.open(file) as again:  # of a format and a size that are read
+            again.verify()  # checksums, which decoding does not look at
+    return image
 
 
 @dataclass
