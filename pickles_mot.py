@@ -26,6 +26,7 @@ _KNOWN = {
     "numpy.dtype": "dtype",
     "_codecs.encode": "latin1",
     "collections.OrderedDict": "dict",
+    "__builtin__.bytes": "no bytes",  # by which protocol 2 writes b""
     **{f"{module}._reconstruct": "array" for module in _NUMPY},
     **{f"{module}.scalar": "scalar" for module in _NUMPY},
     **{f"{module.replace('multiarray', 'numeric')}._frombuffer": "buffer" for module in _NUMPY},
@@ -152,6 +153,7 @@ _MADE: dict[str, Callable] = {
     "buffer": _array,
     "scalar": _scalar,
     "latin1": _latin1,
+    "no bytes": lambda: b"",
     "dict": lambda items=(): _dictionary([cell for item in items for cell in item]),
 }
 
