@@ -143,12 +143,9 @@ def _check_file(cell: dict, name: str):
 
 
 def _check_image(cell: dict, name: str) -> PILImage.Image:
-    with open_source(cell, name) as file:
-        image = load_image(file, name, convert_rgb=False)  # its colours are the processor's choice
-        file.seek(0)
-        with PILImage.open(file) as again:  # of a format and a size that are read
-            again.verify()  # checksums, which decoding does not look at
-    return image
+    with open_source(cell, name) as file, PILImage.open(file) as image:
+        image.verify()  # checksums, which decoding does not look at
+    return load_image(cell, name, convert_rgb=False)  # its colours are the processor's choice
 
 
 @dataclass

@@ -8,8 +8,6 @@ import json
 import pickle
 import pickletools
 import struct
-import subprocess
-import sys
 import tarfile
 import tracemalloc
 import zipfile
@@ -97,25 +95,38 @@ def test_a_pickle_of_python_2_is_read_as_latin1(tmp_path):
 OBJECT = b"cnumpy\ndtype\n(X\x02\0\0\0O8K\0K\x01tR"
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0tC\x01btR(K\x01(K\x01t%bK\0%btb"
 EVIL = {
-    "an array of pointers, called": b"\x80\x03cnumpy\nndarray\n(K\x01t" + OBJECT + b"C\x08AAAAAAAAtR.",
-    "an array of pointers, built": b"\x80\x03" + ARRAY % (OBJECT, b"C\x08AAAAAAAA") + b".",
-    "a function": b"cos\nsystem\n(S'true'\ntR.",
-    "a function by its attribute": b"\x80\x04\x8c\x08builtins\x94\x8c\x04eval\x94\x93\x8c\x011\x85R.",
-    "a class": b"\x80\x02c_codecs\nencode\n.",
-    "an instance": b"(S'true'\nios\nsystem\n.",
-    "a persistent id": b"Pabc\n.",
-    "a state of a list": b"]}b.",
-    "a shape that no file holds": b"\x80\x03" + (ARRAY % (b"cnumpy\ndtype\n(X\x02\0\0\0f8K\0K\x01tR", b"C\0")) + b".",
-    "text of four gigabytes": b"\x80\x04\x8d" + struct.pack("<Q", 2**32) + b"abc.",
-    "a number that memory is set aside for": b"\x80\x04Nr\xff\xff\xff\x7f.",
+    "an array of pointers, called": (
+        b"\x80\x03cnumpy\nndarray\n((K\x01t" + OBJECT + b"C\x08AAAAAAAAtR.",
+        "calls what is no part",
+    ),
+    "an array of pointers, built": (
+        b"\x80\x03" + ARRAY % (OBJECT, b"C\x08AAAAAAAA") + b".",
+        "given as bytes, expected a list",
+    ),
+    "a function": (b"cos\nsystem\n(S'true'\ntR.", "asks for 'os.system'"),
+    "a function by its attribute": (
+        b"\x80\x04\x8c\x08builtins\x94\x8c\x04eval\x94\x93\x8c\x011\x85R.",
+        "asks for 'builtins.eval'",
+    ),
+    "a class": (b"\x80\x02c_codecs\nencode\n.", "holds a function or a type"),
+    "an instance": (b"(S'true'\nios\nsystem\n.", "asks for INST"),
+    "a persistent id": (b"Pabc\n.", "asks for PERSID"),
+    "a state of a list": (b"]}b.", "gives a state to what is no numpy array"),
+    "a shape that no file holds": (
+        b"\x80\x03" + (ARRAY % (b"cnumpy\ndtype\n(X\x02\0\0\0f8K\0K\x01tR", b"C\0")) + b".",
+        "cannot reshape",
+    ),
+    "text of four gigabytes": (b"\x80\x04\x8d" + struct.pack("<Q", 2**32) + b"abc.", "only 4 remain"),
+    "a number that memory is set aside for": (b"\x80\x04Nr\xff\xff\xff\x7f.", "does not have the layout"),
 }
 
 
 @pytest.mark.parametrize("name", EVIL)
 def test_a_pickle_that_is_more_than_data_is_an_error_that_calls_nothing_and_takes_no_memory(name, tmp_path):
-    (tmp_path / "evil.pkl").write_bytes(EVIL[name])
+    content, message = EVIL[name]
+    (tmp_path / "evil.pkl").write_bytes(content)
     tracemalloc.start()
-    with pytest.raises((pickle.UnpicklingError, ValueError), match=r"evil\.pkl"):
+    with pytest.raises((pickle.UnpicklingError, ValueError), match=rf"evil\.pkl'.*{message}"):
         load_splits(str(tmp_path / "evil.pkl"))
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
@@ -132,7 +143,7 @@ def test_lists_that_hold_each_other_again_and_again_are_an_error(tmp_path):
             read_pickle(str(tmp_path / "laughs.pkl"))
 
 
-@pytest.mark.parametrize("values", [[], 3, ["a"], [[1.0], "x"], np.float32(1), {"a": 1}])
+@pytest.mark.parametrize("values", [[], 3, ["a"], np.float32(1), {"a": 1}])
 def test_a_column_of_a_pickle_that_is_none_is_named_with_its_split(values, tmp_path):
     content = {"train": {"text": np.ones((2, 3, 2), np.float32), "odd": values}}
     (tmp_path / "rows.pkl").write_bytes(pickle.dumps(content))
@@ -328,10 +339,9 @@ def dataset_of(form: str, folder: Path, path: str) -> str:
     elif form == "parquet of strings":
         Dataset.from_list(rows).to_parquet(folder / "train.parquet")
     else:
-        whole = [row | {"image": str(folder / row["image"])} for row in rows]
-        split = Dataset.from_list(whole).cast_column("image", Image(decode=False))
+        split = Dataset.from_list([row | {"image": str(folder / row["image"])} for row in rows])
         if form == "parquet of pictures":
-            split.to_parquet(folder / "train.parquet")
+            split.cast_column("image", Image(decode=False)).to_parquet(folder / "train.parquet")
         else:
             split.save_to_disk(folder)
     return str(folder)
@@ -446,11 +456,3 @@ def test_what_a_run_was_allowed_is_not_taken_from_the_checkpoint_of_somebody_els
     _, data, _ = parse(parser, [], tmp_path)
     assert data.max_text_tokens == 7 and bounds_of(data) == Bounds()
     assert bounds_of(parse(parser, ["--allow_outside_paths"], tmp_path)[1]).allow_outside_paths
-
-
-@pytest.mark.training
-def test_a_pickle_of_pointers_does_not_crash_the_interpreter(tmp_path):
-    (tmp_path / "evil.pkl").write_bytes(EVIL["an array of pointers, called"])
-    code = "from mot.pickles_mot import read_pickle; read_pickle('evil.pkl')"
-    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert found.returncode == 1 and "it calls what is no part of a numpy array" in found.stderr
