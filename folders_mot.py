@@ -10,7 +10,7 @@ import glob
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -47,6 +47,7 @@ MEDIA_SUFFIXES = {
 TABLES = (".parquet", *SUFFIXES)
 _DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
 # What the card's `configs:` may say; how a table is written is found out from the table.
+_MAX_FOLDERS = 200_000
 _NO_ADDRESS = "is an address: download the file, and list it by its path in the folder"
 _CONFIG_FIELDS = {"data_files", "data_dir", "default", "description", "version", "sep", "delimiter", "encoding"}
 
@@ -120,8 +121,21 @@ def list_files(root: str) -> list[str]:
         system, path = fsspec.url_to_fs(root)
         found = [root + name.removeprefix(path) for name in system.find(path)]
     else:
-        found = [os.path.join(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names]
+        found = list(_walk(root))
     return sorted(name for name in found if not is_litter(_within(root, name)))
+
+
+def _walk(root: str) -> Iterator[str]:
+    """The files of a folder; links are followed, but none back to a folder that it lies in."""
+    above = {root: (os.path.realpath(root),)}  # of each folder, itself and those it was reached through
+    for number, (folder, folders, names) in enumerate(os.walk(root, followlinks=True)):
+        if number > _MAX_FOLDERS:
+            raise ValueError(f"'{root}' holds more than {_MAX_FOLDERS:,} folders, counting those that links lead to.")
+        way, whole = above.pop(folder), {name: os.path.join(folder, name) for name in folders}
+        real = {name: os.path.realpath(path) for name, path in whole.items()}
+        folders[:] = [name for name in folders if real[name] not in way]
+        above |= {whole[name]: (*way, real[name]) for name in folders}
+        yield from (os.path.join(folder, name) for name in names)
 
 
 def _within(root: str, name: str) -> str:

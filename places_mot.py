@@ -50,7 +50,8 @@ class Places:
 
     def objection(self, path: str) -> str | None:
         """Why a path may not be read; None where it may."""
-        path = path.rpartition("::")[2]  # of a file in an archive, the archive
+        if path.startswith("zip://"):  # of a file in an archive, the archive
+            path = path.rpartition("::")[2]
         if path[:5].lower() == "data:":
             return None
         if self.address and re.match(re.escape(self.address) + r"[@/]", path) and ".." not in path.split("/"):
@@ -88,9 +89,13 @@ class Places:
 def _is_inside(path: str, root: str) -> bool:
     if "\0" in path:
         return True  # which no file is called: a bad row
-    as_written = os.path.abspath(path) if ".." not in PurePath(path).parts else ""
-    pairs = ((as_written, os.path.abspath(root)), (os.path.realpath(path), os.path.realpath(root)))
-    return any(file == folder or file.startswith(os.path.join(folder, "")) for file, folder in pairs)
+    if ".." not in PurePath(path).parts and _lies_in(os.path.abspath(path), os.path.abspath(root)):
+        return True
+    return _lies_in(os.path.realpath(path), os.path.realpath(root))
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(os.path.join(folder, ""))
 
 
 def paths_of(cells: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -24,6 +24,7 @@ from transformers import HfArgumentParser
 from mot.bounds_mot import Bounds, check_zip, read_tar
 from mot.data_mot import drop_bad_examples, find_columns, prepare_splits
 from mot.evaluate_mot import SETTINGS, Record
+from mot.folders_mot import list_files
 from mot.pickles_mot import read_pickle
 from mot.places_mot import Places
 from mot.report_mot import Run
@@ -416,9 +417,12 @@ def test_addresses_are_followed_in_tables_here_and_not_in_those_of_the_hub(path,
     assert Places.of("user/clips").objection("hf://datasets/user/clips@main/a.png") is None
     assert Places.of("user/clips").objection("hf://datasets/user/clips/../../other/x/a.png") is not None
     assert Places.of("user/clips").objection("hf://datasets/user/clips-of-others/a.png") is not None
+    assert Places.of("user/clips").objection(f"{path}::hf://datasets/user/clips/a.png") is not None
 
 
-@pytest.mark.parametrize("path", ["file:///etc/passwd", "ftp://example.org/a.png", "local:///etc/passwd", "s3://a/b"])
+@pytest.mark.parametrize(
+    "path", ["file:///etc/passwd", "zip://a::ftp://example.org/a.zip", "local:///etc/passwd", "s3://a/b"]
+)
 def test_addresses_of_other_kinds_are_never_followed(path, tmp_path):
     for places in (
         Places.of(str(tmp_path)),
@@ -456,3 +460,25 @@ def test_what_a_run_was_allowed_is_not_taken_from_the_checkpoint_of_somebody_els
     _, data, _ = parse(parser, [], tmp_path)
     assert data.max_text_tokens == 7 and bounds_of(data) == Bounds()
     assert bounds_of(parse(parser, ["--allow_outside_paths"], tmp_path)[1]).allow_outside_paths
+
+
+def test_links_that_lead_back_are_followed_no_further(tmp_path):
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "0.txt").write_text("a")
+    for i in range(3):
+        (tmp_path / "data" / f"here{i}").symlink_to(".")
+        (tmp_path / "data" / "sub" / f"back{i}").symlink_to("..")
+        (tmp_path / "data" / f"twice{i}").symlink_to(tmp_path / "far")
+    found = [Path(name).relative_to(tmp_path / "data").as_posix() for name in list_files(str(tmp_path / "data"))]
+    assert found == ["twice0/0.txt", "twice1/0.txt", "twice2/0.txt"]
+
+
+def test_links_that_multiply_without_end_are_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("mot.folders_mot._MAX_FOLDERS", 1000)
+    for level in range(12):
+        (tmp_path / f"level{level}").mkdir()
+        for i in range(4):
+            (tmp_path / f"level{level}" / str(i)).symlink_to(tmp_path / f"level{level + 1}")
+    with pytest.raises(ValueError, match=r"holds more than 1,000 folders, counting those that links lead to"):
+        list_files(str(tmp_path / "level0"))
