@@ -49,7 +49,7 @@ def index(arguments: list[str]) -> None:
         parser.add_argument(f"--{kind}_column", help="found as in training if not given; 'none' leaves it out")
     for option in fields(Bounds):
         kind = {"action": "store_true"} if option.type is bool else {"type": option.type, "default": option.default}
-        parser.add_argument(f"--{option.name}", **kind, help="as in training (docs/data.md, Limits)")
+        parser.add_argument(f"--{option.name}", **kind, help="as in training: docs/data.md, What a dataset may do")
     options = parser.parse_args(arguments)
     bounds = Bounds(**{option.name: getattr(options, option.name) for option in fields(Bounds)})
     model, processor = load(options.model)

@@ -240,9 +240,9 @@ def _saying_what_failed(path: str) -> Iterator[None]:
     """An error of a reader, whichever library it comes from, as one that names what was read."""
     try:
         yield
-    except (OSError, ImportError):  # which name the file, the address or the package
-        raise
     except Exception as error:
+        if isinstance(error, ImportError) or getattr(error, "errno", None):  # which names the package, or the file
+            raise
         cause = error.__cause__ or error if isinstance(error, DatasetGenerationError) else error
         if cause is error and os.path.basename(path) in str(error):
             raise

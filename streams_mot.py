@@ -121,7 +121,7 @@ class RowStream:
         try:
             for index, row in enumerate(source):
                 yield index, row
-        except (pa.ArrowException, DatasetsError) as error:
+        except (pa.ArrowException, DatasetsError, OSError) as error:  # OSError is also Arrow's, of a broken page
             raise ValueError(
                 f"Split '{self.split_name}' cannot be read beyond its first {index + 1} rows: {error}. Repair the file that "
                 "comes next, or leave it out."

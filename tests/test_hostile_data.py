@@ -314,6 +314,24 @@ def test_a_json_document_has_a_largest_size(tmp_path, monkeypatch):
         load_split(str(tmp_path / "rows.json"))
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("place", [0.5, 0.97], ids=["a page", "the footer"])
+def test_a_damaged_parquet_file_is_one_error_that_says_where(place, streaming, tmp_path):
+    words = np.random.default_rng(0).integers(0, 10**9, (4000, 3)).astype(str)
+    for name in ("train", "validation"):
+        rows = {"text": list(map(" ".join, words)), "label": ["a", "b"] * 2000}
+        Dataset.from_dict(rows).to_parquet(tmp_path / f"{name}.parquet")
+    content = bytearray((tmp_path / "train.parquet").read_bytes())
+    start = int(place * len(content))
+    content[start : start + 40] = bytes(40)
+    (tmp_path / "train.parquet").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=rf"Cannot read '.*{tmp_path.name}|Split 'train' cannot be read beyond its first"
+    ):
+        splits = load_splits(str(tmp_path), split_names={"test": "none"}, streaming=streaming)
+        list(prepare_splits(splits, find_columns(splits["validation"], label="label"))[0]["train"])
+
+
 # ---- paths -------------------------------------------------------------------------------------------------------
 
 
