@@ -315,15 +315,15 @@ def test_a_json_document_has_a_largest_size(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("place", [0.5, 0.97], ids=["a page", "the footer"])
-def test_a_damaged_parquet_file_is_one_error_that_says_where(place, streaming, tmp_path):
+@pytest.mark.parametrize("kind", ["a broken page", "cut short"])
+def test_a_damaged_parquet_file_is_one_error_that_says_where(kind, streaming, tmp_path):
     words = np.random.default_rng(0).integers(0, 10**9, (4000, 3)).astype(str)
     for name in ("train", "validation"):
         rows = {"text": list(map(" ".join, words)), "label": ["a", "b"] * 2000}
         Dataset.from_dict(rows).to_parquet(tmp_path / f"{name}.parquet")
     content = bytearray((tmp_path / "train.parquet").read_bytes())
-    start = int(place * len(content))
-    content[start : start + 40] = bytes(40)
+    middle = len(content) // 2
+    content = content[:-100] if kind == "cut short" else content[:middle] + bytes(40) + content[middle + 40 :]
     (tmp_path / "train.parquet").write_bytes(content)
     with pytest.raises(
         ValueError, match=rf"Cannot read '.*{tmp_path.name}|Split 'train' cannot be read beyond its first"
@@ -493,10 +493,10 @@ def test_links_that_lead_back_are_followed_no_further(tmp_path):
 
 
 def test_links_that_multiply_without_end_are_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("mot.folders_mot._MAX_FOLDERS", 1000)
+    monkeypatch.setattr("mot.folders_mot._MAX_FOLDERS", 200)
     for level in range(12):
         (tmp_path / f"level{level}").mkdir()
         for i in range(4):
             (tmp_path / f"level{level}" / str(i)).symlink_to(tmp_path / f"level{level + 1}")
-    with pytest.raises(ValueError, match=r"holds more than 1,000 folders, counting those that links lead to"):
+    with pytest.raises(ValueError, match=r"holds more than 200 folders, counting those that links lead to"):
         list_files(str(tmp_path / "level0"))
