@@ -7,66 +7,93 @@ extensions are one column, and so are sounds and videos, where no row has two of
 """
 
 import hashlib
-import json
-import os
-import tarfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
-from datasets import Features, Image, Value, Video
-from datasets.packaged_modules.webdataset.webdataset import WebDataset
+from datasets import BuilderConfig, Features, Image, Value, Video
+from datasets.packaged_modules.webdataset.webdataset import WebDataset, base_plus_ext
 
+from .bounds_mot import BOUNDS, Bounds, read_member, read_tar
 from .folders_mot import is_litter, medium_of
-from .tables_mot import decode_text, named, open_bytes
+from .tables_mot import decode_text, named, open_bytes, parse_json
 
 _TEXTS = ("txt", "text", "transcript")
 _CLASSES = ("cls", "cls2", "index", "inx", "id")
 _JSON = ("json", "jsn")
 _DECODED = (*_TEXTS, *_CLASSES, *_JSON)
 _FILES_FOR_TYPES = 400
+_MAX_TEXT_BYTES = 64 << 20  # of a text, a class or a JSON object, which are read as a whole
 
 
 def _kind(field: str) -> str:
     return field.rpartition(".")[2].lower()
 
 
-def _decoded(field: str, content: bytes, name: str):
-    """A file of an archive as its cell; a blank one is None."""
-    if _kind(field) not in _DECODED:
-        return content
+def _decoded(field: str, read: Callable[[], bytes | None], name: str):
+    """A file of an archive as its cell; a blank one is None, and one that is too large is empty, so a bad row."""
+    content, kind = read(), _kind(field)
+    if kind not in _DECODED:
+        return content or b""
+    if content is None or len(content) > _MAX_TEXT_BYTES:
+        raise ValueError(
+            f"'{name}' has more than {_MAX_TEXT_BYTES >> 20} MiB: expected a text, a class or a JSON object."
+        )
     text = decode_text(content, name)
     if not text.strip():
         return None
-    if _kind(field) in _TEXTS:
+    if kind in _TEXTS:
         return text
-    if _kind(field) in _CLASSES:
-        return text.strip()
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"'{name}', line {error.lineno}, is not JSON: {error.msg}.") from error
+    return text.strip() if kind in _CLASSES else parse_json(text, f"'{name}'")
+
+
+@dataclass
+class ArchiveConfig(BuilderConfig):
+    """`bounds`: see `Bounds`."""
+
+    bounds: Bounds = BOUNDS
 
 
 class ArchiveBuilder(WebDataset):
+    BUILDER_CONFIG_CLASS = ArchiveConfig
     CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]  # what another reader cached is not read
-    DECODERS = {kind: decode for kind, decode in WebDataset.DECODERS.items() if kind not in _DECODED}
 
-    def _get_pipeline_from_tar(self, tar_path, tar_iterator) -> Iterator[dict]:
-        files = ((name, file) for name, file in tar_iterator if not is_litter(name))
-        columns = self.info.features
-        with named(tar_path):
-            for example in super()._get_pipeline_from_tar(tar_path, files):
-                key = example["__key__"]
-                for field in [field for field in example if field not in ("__key__", "__url__")]:
-                    if isinstance(example[field], bytes):
-                        example[field] = _decoded(field, example[field], f"{tar_path}: {key}.{field}")
-                    if field not in columns and (column := _column_of(field, columns)):
-                        _check_single(example, column, field, f"{tar_path}: {key}")
-                        example[column] = example.pop(field)
+    def _get_pipeline_from_tar(self, tar_path: str, tar_iterator) -> Iterator[dict]:
+        """The rows of an archive, which is opened here, so that it stays within bounds."""
+        example = {}
+        for key, field, content in _files(tar_path, self.config.bounds):
+            if example and example["__key__"] != key:
                 yield example
+                example = {}
+            self._add(example, key, field, content, tar_path)
+        if example:
+            yield example
+
+    def _add(self, example: dict, key: str, field: str, content: Callable[[], bytes | None], shard: str) -> None:
+        name, columns = f"{shard}: {key}", self.info.features
+        column = field if field in columns else _column_of(field, columns) or field
+        if column in example:
+            _refuse_second(column, field, name)
+        example |= {"__key__": key, "__url__": shard}
+        example[column] = _decoded(field, content, f"{name}.{field}")
+
+
+def _files(shard: str, bounds: Bounds) -> Iterator[tuple[str, str, Callable[[], bytes | None]]]:
+    """The row, the column and the content of each file of an archive, which is read when it is called for."""
+    with named(shard), open_bytes(shard, "", bounds) as file:
+        for name, content in read_tar(file, shard, bounds):
+            key, field = base_plus_ext(name)
+            if key is not None and not is_litter(name):
+                yield key, field, partial(_read, content, field, f"{shard}: {name}", bounds)
+
+
+def _read(content: BinaryIO | None, field: str, name: str, bounds: Bounds) -> bytes | None:
+    return content and read_member(content, _kind(field), name, bounds)
 
 
 def _slot(field: str) -> tuple[str, str | None]:
@@ -81,29 +108,26 @@ def _column_of(field: str, columns: Iterable[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _check_single(example: dict, column: str, field: str, name: str) -> None:
-    if column in example:
-        raise ValueError(
-            f"'{name}' has the files .{column} and .{field}, which the first files of the archive show to be one column: "
-            f"give one of them a name of its own, such as .second.{_kind(field)}."
-        )
+def _refuse_second(column: str, field: str, name: str) -> None:
+    if column == field:
+        raise ValueError(f"'{name}' has two files .{field}: leave one out.")
+    raise ValueError(
+        f"'{name}' has the files .{column} and .{field}, which the first files of the archive show to be one column: "
+        f"give one of them a name of its own, such as .second.{_kind(field)}."
+    )
 
 
-def webdataset_features(shard: str) -> Features:
+def webdataset_features(shard: str, bounds: Bounds = BOUNDS) -> Features:
     """The types of the columns, from the first 400 files of a shard.
 
     Raises:
         ValueError: the shard is not a tar archive, or a file in it is broken; it is named.
     """
     cells = defaultdict(dict)  # field: the cell of each row that has it
-    with named(shard), open_bytes(shard, shard) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
-        members = (member for member in archive if member.isfile() and not is_litter(member.name))
-        for member in islice(members, _FILES_FOR_TYPES):
-            folder, name = os.path.split(member.name)
-            row, _, field = name.partition(".")
-            if field:
-                content = archive.extractfile(member).read()
-                cells[field][folder, row] = _decoded(field, content, f"{shard}: {member.name}")
+    for key, field, read in islice(_files(shard, bounds), _FILES_FOR_TYPES):
+        cells[field][key] = _decoded(field, read, f"{shard}: {key}.{field}") if _kind(field) in _DECODED else b""
+    if not cells:
+        raise ValueError(f"'{shard}' holds no files of rows (0000.png, 0000.txt, ...): it is empty, or no WebDataset.")
     fields = _without_alternatives(cells)
     return Features(
         {name: kind for field in fields for name, kind in _feature(field, list(cells[field].values())).items()}

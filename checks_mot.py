@@ -138,7 +138,7 @@ def _check_file(cell: dict, name: str):
         raise
     except FileNotFoundError as error:
         raise BadExample(f"missing {name} file", error) from error
-    except Exception as error:  # decoders fail on broken bytes in more ways than they document
+    except (Exception, MemoryError) as error:  # decoders fail on broken bytes in more ways than they document
         raise BadExample(f"corrupt {noun}", error) from error
 
 

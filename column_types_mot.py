@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 from datasets import Audio, Features, Image, IterableDataset, Value, Video
 
+from .bounds_mot import BOUNDS
 from .decoding_mot import has_sound
 
 MEDIA = {"image": Image, "audio": Audio, "video": Video}
@@ -106,10 +107,18 @@ def stored_file(cell: dict | bytes | str | None) -> dict | None:
         return cell and {"bytes": cell, "path": None}
     if "array" in cell:
         return _stored_samples(cell["array"], cell["sampling_rate"])
-    if cell["bytes"] is None and "://" in (cell["path"] or "") and not cell["path"].startswith("http"):
-        with fsspec.open(cell["path"]) as file:  # a file of a folder on the Hub
-            return {"bytes": file.read(), "path": cell["path"]}
+    if cell["bytes"] is None and _is_in_archive_or_hub(cell["path"] or ""):
+        with fsspec.open(cell["path"]) as file:
+            content = file.read(BOUNDS.max_member_bytes + 1)
+        return {"bytes": content if len(content) <= BOUNDS.max_member_bytes else b"", "path": cell["path"]}
     return cell
+
+
+def _is_in_archive_or_hub(path: str) -> bool:
+    """Whether a path is `hf://...`, or `zip://file::` of an archive there or here; no other address is opened."""
+    *inner, outer = path.split("::")
+    is_address = "://" in outer
+    return all(hop.startswith("zip://") for hop in inner) and (outer.startswith("hf://") or (inner and not is_address))
 
 
 def _stored_samples(samples: list | None, rate: int | None) -> dict | None:

@@ -31,6 +31,7 @@ from .column_types_mot import (
     undecoded_stream,
 )
 from .configuration_mot import MODALITIES
+from .places_mot import Places, path_of_cell
 
 logger = logging.get_logger(__name__)
 
@@ -175,11 +176,12 @@ class ModalityColumns:
     def has_video_sound(self) -> bool:
         return self.video is not None and self.audio == self.video
 
-    def with_video_sound(self, split: Dataset | IterableDataset) -> "ModalityColumns":
+    def with_video_sound(self, split: Dataset | IterableDataset, places: Places | None = None) -> "ModalityColumns":
         """The same, with the sound of the videos as audio if no column holds sound and the first videos have a track.
 
         Raises:
             ImportError: PyAV is not installed.
+            ValueError: one of these videos lies nowhere in `places`.
         """
         if self.audio is not None or self.video is None or is_ready_features(split.features[self.video]):
             return self
@@ -189,7 +191,12 @@ class ModalityColumns:
         elif isinstance(split.features[self.video], tuple(MEDIA.values())):
             column = column.cast_column(self.video, Video(decode=False))
         first = (row[self.video] for row in islice(column, _VIDEOS_LISTENED_TO))
-        return replace(self, audio=self.video) if any(cell_has_sound(cell) for cell in first) else self
+        for row, cell in enumerate(first):
+            if places is not None and (path := path_of_cell(cell)):
+                places.check_cell(path, row, self.video, str(split.split or "train"))
+            if cell_has_sound(cell):
+                return replace(self, audio=self.video)
+        return self
 
 
 def describe_columns(features: Features) -> str:

@@ -31,26 +31,33 @@ from .column_types_mot import (
 from .columns_mot import LEFT_OUT, ModalityColumns, check_named, label_candidates
 from .digits_mot import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
 from .labels_mot import LabelColumn, LabelSpec, has_no_labels, learn_labels, shortened
+from .places_mot import Places
 from .streams_mot import RowStream
 from .tokenizer_mot import train_tokenizer
 
 logger = logging.get_logger(__name__)
 
 
-def find_columns(split: Dataset | IterableDataset, **named: str | None) -> ModalityColumns:
+def find_columns(
+    split: Dataset | IterableDataset, places: Places | None = None, **named: str | None
+) -> ModalityColumns:
     """Which column of a training split is what (`ModalityColumns.guess`), the sound of its videos among them unless the
-    `audio` is named or "none"."""
+    `audio` is named or "none". `places` says where these videos may lie."""
     columns = ModalityColumns.guess(split.features, **named, rows=split)
-    return columns if named.get("audio") else columns.with_video_sound(split)
+    return columns if named.get("audio") else columns.with_video_sound(split, places)
 
 
 def read_rows(
-    split: Dataset, columns: ModalityColumns, on_bad_example: str = "skip", split_name: str | None = None
+    split: Dataset,
+    columns: ModalityColumns,
+    on_bad_example: str = "skip",
+    split_name: str | None = None,
+    places: Places | None = None,
 ) -> tuple[Dataset, dict[str, str]]:
     """The good rows of a split with all their columns, those of media stored as files, as an index keeps them; and the
     column of each kind ("text", "image", "audio", "video")."""
     name = split_name or str(split.split or "unnamed")
-    prepared, _ = prepare_split(split, replace(columns, label=None), split_name=name)
+    prepared, _ = prepare_split(split, replace(columns, label=None), split_name=name, places=places)
     rows, of_kind = split.with_format(None), {kind: getattr(columns, kind) for kind in columns.modalities}
     for kind, column in of_kind.items():
         if not (kind == "audio" and columns.has_video_sound):
@@ -62,7 +69,7 @@ def read_rows(
 
 
 def prepare_splits(
-    splits: DatasetDict, columns: ModalityColumns, problem_type: str | None = None
+    splits: DatasetDict, columns: ModalityColumns, problem_type: str | None = None, places: Places | None = None
 ) -> tuple[DatasetDict, LabelSpec | None]:
     """`prepare_split` for every split, with the labels learned from `train`; a streamed `train` is a `RowStream`.
 
@@ -82,7 +89,7 @@ def prepare_splits(
         if name == "test" and labels is not None and has_no_labels(split, columns.label, labels):
             logger.warning(f"Split '{name}' has no labels in column '{columns.label}': it can only be predicted.")
             of_split = replace(columns, label=None)
-        prepared[name], _ = prepare_split(split, of_split, labels, name)
+        prepared[name], _ = prepare_split(split, of_split, labels, name, places=places)
     if labels is not None:
         _check_classes(prepared, labels, columns.label)
     return prepared, labels
@@ -160,6 +167,7 @@ def prepare_split(
     labels: LabelSpec | None = None,
     split_name: str = "train",
     problem_type: str | None = None,
+    places: Places | None = None,
 ) -> "tuple[Dataset | RowStream, LabelSpec | None]":
     """Reduce a split to `text`, `image`, `audio`, `video` (those in `columns`) and `label`.
 
@@ -176,12 +184,14 @@ def prepare_split(
         split_name: what error messages call the split.
         problem_type: "regression" takes whole numbers, e.g. ratings, as numbers; "classification" takes whole floats as
             classes; `labels_mot.learn_labels` says what holds by default.
+        places: where the files may lie that the rows name, `Places.of(dataset_name)`; by default anywhere.
 
     Returns:
         The reduced split, and the labels (None without a label column).
 
     Raises:
-        ValueError: a column is missing, all labels are, or a label is not among the classes of the training split.
+        ValueError: a column is missing, all labels are, a label is not among the classes of the training split, or a row
+            names a file that lies nowhere in `places`.
     """
     chosen = {role: getattr(columns, role) for role in (*columns.modalities, "label")}
     chosen = {role: name for role, name in chosen.items() if name is not None}
@@ -191,7 +201,9 @@ def prepare_split(
     elif labels is None:
         labels = learn_labels({split_name: split}, columns.label, problem_type)
     if isinstance(split, IterableDataset):
-        return RowStream(split, chosen, labels, split_name), labels
+        return RowStream(split, chosen, labels, split_name, places), labels
+    if places is not None:
+        places.check(split, [chosen[role] for role in MEDIA if role in chosen], split_name)
     if columns.has_video_sound:
         del chosen["audio"]
     reduced = split.with_format(None).select_columns(list(chosen.values()))

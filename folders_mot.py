@@ -10,7 +10,7 @@ import glob
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 from transformers.utils import logging
 
+from .bounds_mot import BOUNDS, Bounds
+from .places_mot import Places
 from .tables_mot import SUFFIXES, is_table_of_rows, table_suffix
 
 logger = logging.get_logger(__name__)
@@ -45,6 +47,8 @@ MEDIA_SUFFIXES = {
 TABLES = (".parquet", *SUFFIXES)
 _DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
 # What the card's `configs:` may say; how a table is written is found out from the table.
+_MAX_FOLDERS = 200_000
+_NO_ADDRESS = "is an address: download the file, and list it by its path in the folder"
 _CONFIG_FIELDS = {"data_files", "data_dir", "default", "description", "version", "sep", "delimiter", "encoding"}
 
 
@@ -71,13 +75,16 @@ def medium_of(names: Iterable[str]) -> str | None:
     return medium if counts[medium] else None
 
 
-def look_into(root: str, dataset_config: str | None = None, with_tables: bool = True) -> Folder:
+def look_into(
+    root: str, dataset_config: str | None = None, with_tables: bool = True, bounds: Bounds = BOUNDS
+) -> Folder:
     """What a folder holds, here or at an address such as `hf://datasets/user/name`; without its tables, its media.
 
     Raises:
-        ValueError: its card has no such configuration, or asks for what is not supported.
+        ValueError: its card has no such configuration, asks for what is not supported, or lists files that `bounds` do
+            not allow.
     """
-    configured = None if "://" in root else _configured_files(root, dataset_config)
+    configured = None if "://" in root else _configured_files(root, dataset_config, bounds)
     if configured is None and dataset_config is not None:
         raise ValueError(f"'{root}' has no configuration '{dataset_config}': its README.md lists none.")
     names = list_files(root) if configured is None else sorted(name for part in configured.values() for name in part)
@@ -114,8 +121,21 @@ def list_files(root: str) -> list[str]:
         system, path = fsspec.url_to_fs(root)
         found = [root + name.removeprefix(path) for name in system.find(path)]
     else:
-        found = [os.path.join(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names]
+        found = list(_walk(root))
     return sorted(name for name in found if not is_litter(_within(root, name)))
+
+
+def _walk(root: str) -> Iterator[str]:
+    """The files of a folder; links are followed, but none back to a folder that it lies in."""
+    above = {root: (os.path.realpath(root),)}  # of each folder, itself and those it was reached through
+    for number, (folder, folders, names) in enumerate(os.walk(root, followlinks=True)):
+        if number > _MAX_FOLDERS:
+            raise ValueError(f"'{root}' holds more than {_MAX_FOLDERS:,} folders, counting those that links lead to.")
+        way, whole = above.pop(folder), {name: os.path.join(folder, name) for name in folders}
+        real = {name: os.path.realpath(path) for name, path in whole.items()}
+        folders[:] = [name for name in folders if real[name] not in way]
+        above |= {whole[name]: (*way, real[name]) for name in folders}
+        yield from (os.path.join(folder, name) for name in names)
 
 
 def _within(root: str, name: str) -> str:
@@ -198,7 +218,7 @@ def _place_of_split(split: str) -> tuple:
     return (order.index(split) if split in order else len(order), split)
 
 
-def _configured_files(root: str, dataset_config: str | None) -> Files | None:
+def _configured_files(root: str, dataset_config: str | None, bounds: Bounds) -> Files | None:
     """What the `configs:` of a README.md list for each split."""
     card = os.path.join(root, "README.md")
     configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data) if os.path.isfile(card) else {}
@@ -214,10 +234,23 @@ def _configured_files(root: str, dataset_config: str | None) -> Files | None:
             "out, and let the first row of each table name its columns."
         )
     base = os.path.join(root, configs[name].get("data_dir") or "")
+    _check_listed([base], root, bounds)
     if "data_files" not in configs[name]:
         return _by_split(base, list_files(base))
     patterns = sanitize_patterns(configs[name]["data_files"])
-    return {
+    _check_listed((os.path.join(base, pattern) for several in patterns.values() for pattern in several), root, bounds)
+    files = {
         split: sorted({file for pattern in several for file in resolve_pattern(pattern, glob.escape(base))})
         for split, several in patterns.items()
     }
+    _check_listed((file for part in files.values() for file in part), root, bounds)
+    return files
+
+
+def _check_listed(files: Iterable[str], root: str, bounds: Bounds) -> None:
+    """Whether what a README.md lists lies in its folder: it may have come with the data from anywhere."""
+    places = Places.of(root, bounds)
+    for file in files:
+        objection = _NO_ADDRESS if "://" in file else places.objection(file)
+        if objection:
+            raise ValueError(f"README.md of '{root}' lists {file!r} among its data, which {objection}.")

@@ -4,58 +4,22 @@
     {"train": {"id": [...], "raw_text": [...], "text": (N, length, size), "vision": (N, length, size),
                "audio": (N, length, size), "regression_labels": (N,), ...}, "valid": {...}, "test": {...}}
 
-A pickle is a program. `SafeUnpickler` refuses every function that is not needed to put arrays together; the arrays
-become columns of ready features, each row without its padding.
+`pickles_mot` puts the arrays together without calling anything; they become columns of ready features, each row without
+its padding.
 """
 
-import pickle
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
+from .pickles_mot import read_pickle
+
 _FEATURES = ("text", "vision", "audio")
 _ROWS_PER_CHUNK = 500  # Arrow counts the numbers in a chunk with 32 bits
-
-
-def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How pickles of Python 2 and of protocol 2 write bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes are encoded as '{encoding}', expected latin1.")
-    return text.encode("latin1")
-
-
-_ALLOWED = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1,
-    ("collections", "OrderedDict"): OrderedDict,
-}
-for _module in ("numpy.core", "numpy._core"):  # before and since numpy 2
-    _ALLOWED |= {
-        (f"{_module}.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
-        (f"{_module}.multiarray", "scalar"): np.float32(0).__reduce__()[0],
-        (f"{_module}.numeric", "_frombuffer"): _from_buffer,
-    }
-
-
-class SafeUnpickler(pickle.Unpickler):
-    """Reads arrays, strings, numbers and containers of them, and nothing that could run code."""
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(
-                f"The pickle asks for '{module}.{name}', which is not part of a numpy array: it was not called, since a "
-                "pickle can run any code. Convert the file, where you trust it, to parquet."
-            )
-        return _ALLOWED[module, name]
 
 
 def read_mmsa(path: str) -> DatasetDict:
@@ -67,33 +31,52 @@ def read_mmsa(path: str) -> DatasetDict:
     for the logarithm of silence, becomes 0, as in MMSA.
 
     Raises:
-        pickle.UnpicklingError: the file is no pickle, or asks for anything but numpy arrays.
-        ValueError: it has another layout.
+        UnpicklingError: the file is no pickle, or asks for anything but numpy arrays.
+        ValueError: it has another layout; the split and the column are named.
     """
     try:
-        with open(path, "rb") as file:
-            content = SafeUnpickler(file, encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError) as error:
-        raise pickle.UnpicklingError(f"Cannot read '{path}': {error} Give a file as MMSA writes it.") from error
+        content = read_pickle(path)
+    except UnpicklingError as error:
+        raise UnpicklingError(f"Cannot read '{path}': {error} Give a file as MMSA writes it.") from error
     is_known = isinstance(content, dict) and all(isinstance(columns, dict) for columns in content.values())
     if not is_known or not any(name in columns for columns in content.values() for name in _FEATURES):
         raise ValueError(
             f"'{Path(path).name}' does not have the layout of MMSA: a dictionary of splits, each a dictionary with "
             f"{', '.join(_FEATURES)} and labels, one entry for each row."
         )
-    return DatasetDict({name: Dataset(pa.table(dict(_columns(columns)))) for name, columns in content.items()})
+    return DatasetDict(
+        {
+            name: Dataset(pa.table(dict(_columns(columns, f"'{path}', split '{name}'"))))
+            for name, columns in content.items()
+        }
+    )
 
 
-def _columns(columns: dict) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    rows = next(len(columns[name]) for name in _FEATURES if name in columns)
+def _columns(columns: dict, place: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    rows = next((_number_of_rows(columns[name]) for name in _FEATURES if name in columns), 0)
     for name, values in columns.items():
-        if len(values) != rows:
-            raise ValueError(f"Column '{name}' has {len(values)} rows, expected {rows} as in the others.")
-        if name in _FEATURES and np.ndim(values[0]) in (1, 2):
-            values = [np.atleast_2d(frames) for frames in values]  # (size,) is (1, size)
-            yield name, _feature_column(values, columns.get(f"{name}_lengths", [None] * rows))
-        elif np.ndim(values[0]) == 0 and not name.endswith("_lengths"):
-            yield name, pa.chunked_array([pa.array(np.asarray(values).tolist())])
+        if (number := _number_of_rows(values)) != rows or not rows:
+            raise ValueError(
+                f"{place}: column '{name}' has {number} rows, expected {rows or 'some'} as in the others."
+            )
+        try:
+            if (column := _column(name, values, columns.get(f"{name}_lengths", [None] * rows))) is not None:
+                yield name, column
+        except (ValueError, TypeError, IndexError, ArithmeticError, pa.ArrowException) as error:
+            raise ValueError(f"{place}: column '{name}' is no column of one kind of cells ({error}).") from error
+
+
+def _number_of_rows(values) -> int:
+    is_column = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.ndim > 0)
+    return len(values) if is_column else 0
+
+
+def _column(name: str, values, lengths) -> pa.ChunkedArray | None:
+    if name in _FEATURES and np.ndim(values[0]) in (1, 2):
+        return _feature_column([np.atleast_2d(frames) for frames in values], lengths)  # (size,) is (1, size)
+    if np.ndim(values[0]) == 0 and not name.endswith("_lengths"):
+        return pa.chunked_array([pa.array(np.asarray(values).tolist())])
+    return None
 
 
 def _feature_column(values, lengths) -> pa.ChunkedArray:

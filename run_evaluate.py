@@ -36,11 +36,14 @@ from mot.evaluate_mot import (
 )
 from mot.labels_mot import LabelSpec, has_no_labels
 from mot.limits_mot import bad_rows, check_splits, fit_processor, set_limits
+from mot.places_mot import Places
 from mot.report_mot import Run
 from mot.run_finetune import (
+    BOUNDS_OPTIONS,
     MODEL_CLASSES,
     DataArguments,
     ModelArguments,
+    bounds_of,
     build_collators,
     encode_split,
     example_row,
@@ -120,7 +123,8 @@ def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
         name = parser.parse_known_args(arguments)[0].dataset_name
         is_own = name in (None, record.data["dataset_name"])
         remembered = record.data if is_own else {option: record.data[option] for option in OF_THE_MODEL}
-        parser.set_defaults(**remembered, **record.settings)
+        remembered = {name: value for name, value in remembered.items() if name not in BOUNDS_OPTIONS}
+        parser.set_defaults(**remembered, **record.settings)  # what data may do, nobody else's run.json says
     options, data, *_ = parser.parse_args_into_dataclasses(arguments)
     if record is None and data.dataset_name is None:
         raise ValueError(
@@ -195,29 +199,32 @@ def read(
         with_labels: whether to read labels, too.
     """
     bad.unlink(missing_ok=True)
-    labels = labels_of(config) if needs_labels(data.task) else None
+    labels, bounds = labels_of(config) if needs_labels(data.task) else None, bounds_of(data)
+    places = None if data.dataset_name is None else Places.of(data.dataset_name, bounds)
     if data.dataset_name is None or (is_own and split in (None, *ROLES)):
         raw = read_splits(data, seed)
-        columns = columns_of(data, raw["train"], with_labels)
+        columns = columns_of(data, raw["train"], with_labels, places)
         chosen = [split] if split else held_out(raw, columns, data, labels)
     else:
         split = split or "test"
-        raw = {split: load_split(data.dataset_name, split, data.dataset_config, data.dataset_revision)}
-        columns, chosen = columns_of(data, raw[split], with_labels), [split]
+        raw = {split: load_split(data.dataset_name, split, data.dataset_config, data.dataset_revision, bounds)}
+        columns, chosen = columns_of(data, raw[split], with_labels, places), [split]
     if isinstance(raw[chosen[0]], IterableDataset):
         raise ValueError(f"The rows of '{chosen[0]}' are a stream: leave out --streaming (--streaming false).")
-    prepared = {name: prepare(raw[name], columns, labels, name) for name in chosen}
+    prepared = {name: prepare(raw[name], columns, labels, name, places) for name in chosen}
     good = {name: drop_bad_examples(part, data.on_bad_example, name, bad) for name, part in prepared.items()}
     if labels is not None:
         check_labels_left(good)
     return good
 
 
-def columns_of(data: DataArguments, split: Dataset, with_labels: bool) -> ModalityColumns:
+def columns_of(
+    data: DataArguments, split: Dataset, with_labels: bool, places: Places | None = None
+) -> ModalityColumns:
     names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
     if not with_labels or data.task == "pretraining":
         names["label"] = "none"
-    columns = find_columns(split, **names)
+    columns = find_columns(split, places, **names)
     if with_labels and needs_labels(data.task) and columns.label is None:
         raise ValueError(
             f"No label column was found among {', '.join(split.column_names)}: name it with --label_column. (`mot predict` "
@@ -235,10 +242,12 @@ def held_out(
     return [data.evaluate_on if data.evaluate_on in raw else "validation"]
 
 
-def prepare(split: Dataset, columns: ModalityColumns, labels: LabelSpec | None, name: str) -> Dataset:
+def prepare(
+    split: Dataset, columns: ModalityColumns, labels: LabelSpec | None, name: str, places: Places | None = None
+) -> Dataset:
     if labels is not None and columns.label is not None and has_no_labels(split, columns.label, labels):
         columns = replace(columns, label=None)
-    return prepare_split(split, columns, labels, name)[0]
+    return prepare_split(split, columns, labels, name, places=places)[0]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

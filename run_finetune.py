@@ -15,7 +15,7 @@ import json
 import shlex
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +42,7 @@ from mot import (
     MoTProcessor,
 )
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
+from mot.bounds_mot import BOUNDS, Bounds
 from mot.checkpoints_mot import check_folder, run_to_go_on
 from mot.configuration_mot import MODALITIES, SIZES
 from mot.continuation_mot import fit_classifier, is_adapter, load_model, read_config
@@ -86,6 +87,7 @@ from mot.limits_mot import (
     set_limits,
 )
 from mot.optimization_mot import add_lora
+from mot.places_mot import Places
 from mot.report_mot import Run
 from mot.sources_mot import load_splits
 from mot.splits_mot import draw_rows
@@ -102,6 +104,7 @@ from mot.training_mot import (
 
 logger = logging.get_logger(__name__)
 
+BOUNDS_OPTIONS = tuple(option.name for option in fields(Bounds))
 MEL_BINS, LORA_RANK = 80, 8
 MODEL_CLASSES = {
     "classification": MoTForSequenceClassification,
@@ -194,6 +197,20 @@ class DataArguments:
         metadata={"help": "Longer audio is cut; 30 if not given, or what the checkpoint to continue from takes."},
     )
     max_text_tokens: int | None = field(default=None, metadata={"help": "Likewise text; 128."})
+    allow_outside_paths: bool = field(
+        default=False, metadata={"help": "Read files that do not lie in the folder of the tables that name them."}
+    )
+    allow_urls: bool = field(
+        default=False, metadata={"help": "Follow the URLs in a dataset of the Hub; those of tables here are followed."}
+    )
+    max_member_megabytes: float = field(
+        default=BOUNDS.max_member_megabytes, metadata={"help": "Of one file in an archive; a larger one is a bad row."}
+    )
+    max_members: int = field(default=BOUNDS.max_members, metadata={"help": "Files of one archive."})
+    max_unpacked_ratio: float = field(
+        default=BOUNDS.max_unpacked_ratio,
+        metadata={"help": "How many times its own size a compressed file may unpack to; 256 MiB are always allowed."},
+    )
     cache_gigabytes: float = field(
         default=4.0,
         metadata={
@@ -323,7 +340,8 @@ def load_data(
     names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
     if data.task == "pretraining":
         names["label"] = "none"
-    columns = find_columns(splits["train"], **names)
+    places = None if data.dataset_name is None else Places.of(data.dataset_name, bounds_of(data))
+    columns = find_columns(splits["train"], places, **names)
     lines = columns.lines(splits["train"].features)
     if report is not None:  # on one process of several
         report.unlink(missing_ok=True)
@@ -332,7 +350,7 @@ def load_data(
     if columns.label is None and data.task not in ("retrieval", "pretraining"):
         raise ValueError("\n".join(["No label column was found: name it with --label_column.", *lines]))
     kind = data.task if data.task in ("classification", "regression") else None
-    splits, labels = prepare_splits(splits, columns, kind)
+    splits, labels = prepare_splits(splits, columns, kind, places)
     check_task(data, columns, labels)
     if data.max_train_samples is not None:
         splits["train"] = draw_rows(splits["train"], data.max_train_samples, seed)
@@ -362,7 +380,12 @@ def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | 
         streaming=data.streaming,
         max_eval_rows=data.max_eval_samples,
         split_column=data.split_column,
+        bounds=bounds_of(data),
     )
+
+
+def bounds_of(data: DataArguments) -> Bounds:
+    return Bounds(**{name: getattr(data, name) for name in BOUNDS_OPTIONS})
 
 
 def prepare_to_stream(data: DataArguments, training: RunArguments) -> None:

@@ -10,13 +10,16 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 
 from datasets import Dataset
 from transformers import AutoModel, AutoProcessor
 
 import mot  # noqa: F401  (registers the classes)
+from mot.bounds_mot import Bounds
 from mot.configuration_mot import MODALITIES
 from mot.data_mot import LEFT_OUT, ModalityColumns, find_columns, load_digits_dataset, read_rows
+from mot.places_mot import Places
 from mot.retrieval_mot import KINDS, Index, build_index
 from mot.sources_mot import load_split
 
@@ -44,27 +47,34 @@ def index(arguments: list[str]) -> None:
     parser.add_argument("--on_bad_example", choices=("skip", "raise"), default="skip", help="rows that cannot be read")
     for kind in (*MODALITIES, "video"):
         parser.add_argument(f"--{kind}_column", help="found as in training if not given; 'none' leaves it out")
+    for option in fields(Bounds):
+        kind = {"action": "store_true"} if option.type is bool else {"type": option.type, "default": option.default}
+        parser.add_argument(f"--{option.name}", **kind, help="as in training: docs/data.md, What a dataset may do")
     options = parser.parse_args(arguments)
+    bounds = Bounds(**{option.name: getattr(options, option.name) for option in fields(Bounds)})
     model, processor = load(options.model)
     if options.dataset == "digits":
-        split = load_digits_dataset()[options.split]
+        split, places = load_digits_dataset()[options.split], None
     else:
-        split = load_split(options.dataset, options.split, options.dataset_config, options.dataset_revision)
-    columns = columns_to_embed(split, options, model.config.modalities)
+        split = load_split(options.dataset, options.split, options.dataset_config, options.dataset_revision, bounds)
+        places = Places.of(options.dataset, bounds)
+    columns = columns_to_embed(split, options, model.config.modalities, places)
     print("\n".join(columns.lines(split.features)))
-    rows, of_kind = read_rows(split, columns, options.on_bad_example, options.split)
+    rows, of_kind = read_rows(split, columns, options.on_bad_example, options.split, places)
     found = build_index(rows, model, processor, options.output_dir, of_kind, options.batch_size)
     folder = shlex.quote(options.output_dir)
     print(f"{len(found):,} rows in {options.output_dir}; search them with: mot search {folder} --text ...")
 
 
-def columns_to_embed(split: Dataset, options: argparse.Namespace, modalities: Sequence[str]) -> ModalityColumns:
+def columns_to_embed(
+    split: Dataset, options: argparse.Namespace, modalities: Sequence[str], places: Places | None = None
+) -> ModalityColumns:
     """The columns that a training run would take, of the modalities that the model has."""
     named = {kind: getattr(options, f"{kind}_column") for kind in (*MODALITIES, "video")}
     for kind in named:
         if named[kind] is None and ("image" if kind == "video" else kind) not in modalities:
             named[kind] = LEFT_OUT
-    return find_columns(split, **named)
+    return find_columns(split, places, **named)
 
 
 def search(arguments: list[str]) -> None:

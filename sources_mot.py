@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
 from .archives_mot import ArchiveBuilder, webdataset_features
+from .bounds_mot import BOUNDS, Bounds, check_zip
 from .data_mot import LEFT_OUT, ModalityColumns, label_candidates, stored_file, undecoded_stream
 from .folders_mot import (
     MEDIA_SUFFIXES,
@@ -48,12 +50,16 @@ from .folders_mot import (
     split_of_word,
 )
 from .mmsa_mot import read_mmsa
+from .places_mot import Places
 from .splits_mot import cut_validation
 from .tables_mot import TableBuilder, cast_cells, named, table_suffix, without_blanks
 
 logger = logging.get_logger(__name__)
 
 _PICKLES = (".pkl", ".pickle")
+# What `datasets` may read where the files are of none of our formats. Others of its readers, such as that of HDF5, follow
+# links to other files or start other packages.
+_OTHER_BUILDERS = ("Text", "Xml", "Arrow", "Csv", "Json", "Parquet", "ImageFolder", "AudioFolder", "VideoFolder")
 _VALIDATION_NAMES = SPLIT_WORDS["validation"]
 _ROWS_FOR_TYPES = 1000  # of a stream that does not say what its columns are, and to find the folder of its paths
 _MEDIA = {"image": Image, "audio": Audio, "video": Video}
@@ -70,6 +76,7 @@ def load_splits(
     streaming: bool = False,
     max_eval_rows: int = 2000,
     split_column: str | None = None,
+    bounds: Bounds = BOUNDS,
 ) -> DatasetDict | dict[str, Dataset | IterableDataset]:
     """Load a dataset as exactly three splits: `train`, `validation` and `test`, or without `test` where it is left out.
 
@@ -91,6 +98,8 @@ def load_splits(
         max_eval_rows: of a stream, validation and test are read into memory up to so many rows, the first ones.
         split_column: the column of a single table that says which split a row belongs to; by default one that is
             called `split`, `mode` or the like and holds such words; "none" keeps the rows together.
+        bounds: what the dataset may do. Paths in its rows are looked at where they are read: `prepare_splits(...,
+            places=Places.of(dataset_name, bounds))`.
 
     Raises:
         ValueError: there is no `train` split, or none of the name given; a file cannot be read; a column of another
@@ -98,7 +107,7 @@ def load_splits(
     """
     train_name = (split_names or {}).get("train")
     path = os.path.expanduser(dataset_name)
-    splits = _read_splits(path, dataset_config, revision, streaming, train_name, split_column)
+    splits = _read_splits(path, dataset_config, revision, streaming, train_name, split_column, bounds)
     splits = _with_usual_names(splits, split_names or {}, dataset_name)
     is_tested = (split_names or {}).get("test") != LEFT_OUT
     if streaming:
@@ -116,14 +125,18 @@ def load_splits(
 
 
 def load_split(
-    dataset_name: str, split: str = "train", dataset_config: str | None = None, revision: str | None = None
+    dataset_name: str,
+    split: str = "train",
+    dataset_config: str | None = None,
+    revision: str | None = None,
+    bounds: Bounds = BOUNDS,
 ) -> Dataset:
     """One split of a dataset, with all its rows in their order.
 
     Raises:
         ValueError: there is no such split.
     """
-    splits = _read_splits(os.path.expanduser(dataset_name), dataset_config, revision)
+    splits = _read_splits(os.path.expanduser(dataset_name), dataset_config, revision, bounds=bounds)
     if split not in splits:
         raise ValueError(f"Dataset '{dataset_name}' has no split '{split}'; it has {', '.join(sorted(splits))}.")
     return splits[split]
@@ -203,58 +216,75 @@ def _read_splits(
     streaming: bool = False,
     train: str | None = None,
     split_column: str | None = None,
+    bounds: Bounds = BOUNDS,
 ) -> dict[str, Dataset | IterableDataset]:
     """The splits by their own names, with the types that the training split has."""
     with _saying_what_failed(path):
-        splits = dict(_read(path, dataset_config, revision, streaming, train or "train"))
+        splits = dict(_read(path, dataset_config, revision, streaming, train or "train", bounds))
+    _check_names(splits, path)
     splits = {name: split if streaming else _without_blank_cells(split) for name, split in splits.items()}
     splits = _split_by_column(splits, split_column, path)
     return _with_types_of(train or "train", splits)
 
 
+def _check_names(splits: Mapping[str, Dataset | IterableDataset], path: str) -> None:
+    """Whether the names of splits and columns can be shown: control characters would command the terminal."""
+    columns = [column for split in splits.values() for column in split.features or {}]
+    for name in (*splits, *columns):
+        if any(unicodedata.category(letter) == "Cc" and not letter.isspace() for letter in str(name)):
+            raise ValueError(f"A split or column of '{path}' is called {name!r}, with control characters: rename it.")
+
+
 @contextmanager
 def _saying_what_failed(path: str) -> Iterator[None]:
-    """An error of a reader, with what was read in its last line."""
+    """An error of a reader, whichever library it comes from, as one that names what was read."""
     try:
         yield
-    except (DatasetGenerationError, pa.ArrowException) as error:
-        cause = error.__cause__ or error
-        message = str(cause) if os.path.basename(path) in str(cause) else f"Cannot read '{path}': {cause}"
-        raise ValueError(message) from error
+    except Exception as error:
+        if isinstance(error, ImportError) or getattr(error, "errno", None):  # which names the package, or the file
+            raise
+        cause = error.__cause__ or error if isinstance(error, DatasetGenerationError) else error
+        if cause is error and os.path.basename(path) in str(error):
+            raise
+        is_named = os.path.basename(path) in str(cause)
+        words = str(cause) or type(cause).__name__
+        raise ValueError(words if is_named else f"Cannot read '{path}': {words}") from error
 
 
-def _read(path: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str) -> Mapping:
+def _read(
+    path: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str, bounds: Bounds
+) -> Mapping:
     if os.path.isdir(path):
-        return _read_folder(path, dataset_config, streaming, train)
+        return _read_folder(path, dataset_config, streaming, train, bounds)
     if os.path.isfile(path):
-        return _read_file(path, streaming)
+        return _read_file(path, streaming, bounds)
     if PurePath(path).suffix.lower() in (*TABLES, *_PICKLES, ".tar") or path.startswith((".", os.sep)):
         raise FileNotFoundError(f"There is no file or folder '{path}'.")
-    return _read_from_hub(path, dataset_config, revision, streaming, train)
+    return _read_from_hub(path, dataset_config, revision, streaming, train, bounds)
 
 
-def _read_file(path: str, streaming: bool) -> Mapping:
+def _read_file(path: str, streaming: bool, bounds: Bounds) -> Mapping:
     suffix, files = table_suffix(path), {"train": [path]}
     if suffix in _PICKLES:
         return _streamed(read_mmsa(path)) if streaming else read_mmsa(path)
     if suffix in TABLES:
-        return _read_tables(files, os.path.dirname(path), streaming, "train")
+        return _read_tables(files, os.path.dirname(path), streaming, "train", bounds)
     if suffix == ".tar":
-        return _read_archives(files, streaming)
+        return _read_archives(files, streaming, bounds)
     known = sorted((*TABLES, *_PICKLES, ".tar"))
     raise ValueError(f"Cannot load '{path}': a file must end in one of {known}.")
 
 
-def _read_folder(path: str, dataset_config: str | None, streaming: bool, train: str) -> Mapping:
+def _read_folder(path: str, dataset_config: str | None, streaming: bool, train: str, bounds: Bounds) -> Mapping:
     """A folder here, or at an address that begins with `hf://`."""
     if any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
         saved = datasets.load_from_disk(path)
         saved = saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
         return _streamed(saved) if streaming else saved
-    kind, files, media = look_into(path, dataset_config)
+    kind, files, media = look_into(path, dataset_config, bounds=bounds)
     if kind == "tables":
-        splits = _read_tables(files, path, streaming, train)
-        if media and (classes := _classes_instead(splits, path, dataset_config)):
+        splits = _read_tables(files, path, streaming, train, bounds)
+        if media and (classes := _classes_instead(splits, path, dataset_config, bounds)):
             say_left_out(
                 chain.from_iterable(files.values()), "no column is an input or a label, while folders are classes"
             )
@@ -262,17 +292,27 @@ def _read_folder(path: str, dataset_config: str | None, streaming: bool, train: 
         _say_unnamed(media, splits)
         return splits
     if kind == "archives":
-        return _read_archives(files, streaming)
+        return _read_archives(files, streaming, bounds)
     if kind is None:  # text files, zipped pictures and others that `datasets` reads
-        return _read_other_folder(path, dataset_config, streaming)
-    splits = _read_media(files) if kind == "media" else _read_metadata(files, path, train)
+        return _read_other_folder(path, dataset_config, streaming, bounds)
+    splits = _read_media(files) if kind == "media" else _read_metadata(files, path, train, bounds)
     _say_unnamed(media, splits)
     return _streamed(splits) if streaming else splits
 
 
-def _read_other_folder(path: str, dataset_config: str | None, streaming: bool) -> Mapping:
+def _read_other_folder(path: str, dataset_config: str | None, streaming: bool, bounds: Bounds) -> Mapping:
+    for name in list_files(path):
+        if name.lower().endswith(".zip"):
+            check_zip(name, bounds)
     try:
-        return datasets.load_dataset(path, dataset_config, cache_dir=_cache_of_folder(path), streaming=streaming)
+        builder = datasets.load_dataset_builder(path, dataset_config, cache_dir=_cache_of_folder(path))
+        _check_data_files(builder, path, bounds)
+        if type(builder).__name__ not in _OTHER_BUILDERS:
+            raise EmptyDatasetError(f"{type(builder).__name__} is not read")
+        if streaming:
+            return builder.as_streaming_dataset()
+        builder.download_and_prepare()
+        return builder.as_dataset()
     except (DataFilesNotFoundError, EmptyDatasetError) as error:
         counts = Counter(PurePath(name).suffix or PurePath(name).name for name in list_files(path))
         found = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(10)) or "no files"
@@ -282,34 +322,42 @@ def _read_other_folder(path: str, dataset_config: str | None, streaming: bool) -
         ) from error
 
 
+def _check_data_files(builder: datasets.DatasetBuilder, dataset_name: str, bounds: Bounds) -> None:
+    """Whether the files that a dataset's card lists are its own."""
+    places = Places.of(dataset_name, bounds)
+    for file in dict.fromkeys(file for part in (builder.config.data_files or {}).values() for file in part):
+        if objection := places.objection(file):
+            raise ValueError(f"README.md of '{dataset_name}' lists {file!r} among its data, which {objection}.")
+
+
 def _streamed(splits: Mapping[str, Dataset]) -> dict[str, IterableDataset]:
     return {name: split.to_iterable_dataset() for name, split in splits.items()}
 
 
 def _read_from_hub(
-    name: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str
+    name: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str, bounds: Bounds
 ) -> Mapping:
     if is_offline_mode() and (folder := _downloaded(name, revision)):
-        return _read_folder(folder, dataset_config, streaming, train)
+        return _read_folder(folder, dataset_config, streaming, train, bounds)
     builder = datasets.load_dataset_builder(name, dataset_config, revision=revision)
+    _check_data_files(builder, name, bounds)
     files = builder.config.data_files
     if isinstance(builder, FolderBasedBuilder):
         # `datasets` would type, and download, all files as the medium that most of them are.
         if streaming:
             address = f"hf://datasets/{name}" + (f"@{revision}" if revision else "")
-            return _read_folder(address, dataset_config, streaming, train)
-        return _read_folder(
-            snapshot_download(name, repo_type="dataset", revision=revision), dataset_config, False, train
-        )
+            return _read_folder(address, dataset_config, streaming, train, bounds)
+        folder = snapshot_download(name, repo_type="dataset", revision=revision)
+        return _read_folder(folder, dataset_config, False, train, bounds)
     if isinstance(builder, (Csv, Json)) and _is_plain(builder.config):
         if streaming:
-            return _read_tables(files, None, streaming, train)
+            return _read_tables(files, None, streaming, train, bounds)
         names = {file: file.partition("@")[2].partition("/")[2] for part in files.values() for file in part}
         folder = snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=list(names.values()))
         files = {split: [os.path.join(folder, names[file]) for file in part] for split, part in files.items()}
-        return _read_tables(files, None, streaming, train)
+        return _read_tables(files, None, streaming, train, bounds)
     if isinstance(builder, WebDataset):
-        return _read_archives(files, streaming)
+        return _read_archives(files, streaming, bounds)
     options = {"keep_default_na": False, "na_values": [""]} if isinstance(builder, Csv) else {}
     return datasets.load_dataset(name, dataset_config, revision=revision, streaming=streaming, **options)
 
@@ -348,7 +396,9 @@ def _cache_of_folder(path: str) -> str | None:
 # ---- tables ------------------------------------------------------------------------------------------------------
 
 
-def _read_tables(files: Files, root: str | None, streaming: bool, train: str) -> dict[str, Dataset | IterableDataset]:
+def _read_tables(
+    files: Files, root: str | None, streaming: bool, train: str, bounds: Bounds
+) -> dict[str, Dataset | IterableDataset]:
     """Tables of any form, each split of one; the training split is read first and decides the types of the others.
 
     Paths in them are relative to `root` or to the table; where `root` is None, they are taken as they are.
@@ -359,7 +409,7 @@ def _read_tables(files: Files, root: str | None, streaming: bool, train: str) ->
         if is_parquet:
             builder = _builder(Parquet, split, files[split], features=_parquet_features(files[split]))
         else:
-            builder = _builder(TableBuilder, split, files[split], features=features)
+            builder = _builder(TableBuilder, split, files[split], features=features, bounds=bounds)
         found = _built(builder, split, streaming)
         if features is None and not is_parquet:
             features = found.features
@@ -484,7 +534,10 @@ def _is_relative(path: str | None) -> bool:
 
 
 def _whole_path(path: str | None, folder: str) -> str | None:
-    return os.path.join(folder, path) if _is_relative(path) else path
+    if not _is_relative(path):
+        return path
+    whole = os.path.join(folder, path)
+    return whole if "://" in folder else os.path.normpath(whole)
 
 
 def _folder_of_paths(cells: pa.ChunkedArray, folders: list[str], exists: Callable[[str], bool]) -> str | None:
@@ -506,13 +559,13 @@ def _folder_of_paths(cells: pa.ChunkedArray, folders: list[str], exists: Callabl
 # ---- folders of media --------------------------------------------------------------------------------------------
 
 
-def _read_metadata(files: Files, root: str, train: str) -> dict[str, Dataset]:
+def _read_metadata(files: Files, root: str, train: str, bounds: Bounds) -> dict[str, Dataset]:
     """Tables called `metadata`, whose `file_name` or `image_file_name`, ... are relative to the table's own folder."""
     splits = {}
     for split in sorted(files, key=lambda name: name != train):
         parts = []
         for name in files[split]:
-            part = _read_tables({split: [name]}, os.path.dirname(name), False, split)[split]
+            part = _read_tables({split: [name]}, os.path.dirname(name), False, split, bounds)[split]
             parts.append(_with_files_beside(part, os.path.dirname(name)))
         first, *others = parts
         splits[split] = datasets.concatenate_datasets(
@@ -560,7 +613,9 @@ def _split_by_folder(splits: dict[str, Dataset], root: str) -> dict[str, Dataset
     return _select_by(split, found, "the folder of their files") if has_others else splits
 
 
-def _classes_instead(splits: Mapping, path: str, dataset_config: str | None) -> dict[str, Dataset] | None:
+def _classes_instead(
+    splits: Mapping, path: str, dataset_config: str | None, bounds: Bounds
+) -> dict[str, Dataset] | None:
     """Media in a folder for each class, beside tables that say nothing of rows, such as the names of the classes."""
     split = next(iter(splits.values()))
     if label_candidates(split.features):
@@ -568,7 +623,7 @@ def _classes_instead(splits: Mapping, path: str, dataset_config: str | None) -> 
     try:
         ModalityColumns.guess(split.features, rows=split)
     except ValueError:
-        kind, files, _ = look_into(path, dataset_config, with_tables=False)
+        kind, files, _ = look_into(path, dataset_config, with_tables=False, bounds=bounds)
         classes = _read_media(files) if kind == "media" else {}
         return classes if all("label" in part.features for part in classes.values()) else None
     return None
@@ -613,11 +668,11 @@ def _read_media(files: Files) -> dict[str, Dataset]:
 # ---- archives ----------------------------------------------------------------------------------------------------
 
 
-def _read_archives(files: Files, streaming: bool) -> dict[str, Dataset | IterableDataset]:
-    features = webdataset_features(str(next(iter(files.values()))[0]))
+def _read_archives(files: Files, streaming: bool, bounds: Bounds) -> dict[str, Dataset | IterableDataset]:
+    features = webdataset_features(str(next(iter(files.values()))[0]), bounds)
     splits = {}
     for split, names in files.items():
-        builder = _builder(ArchiveBuilder, split, names, features=features)
+        builder = _builder(ArchiveBuilder, split, names, features=features, bounds=bounds)
         splits[split] = _with_json_fields(_built(builder, split, streaming))
     return splits
 

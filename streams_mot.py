@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features, IterableDataset
+from datasets.exceptions import DatasetsError
 from transformers.utils import logging
 
 from .checks_mot import BadRows, ExampleCheck, is_absent
 from .column_types_mot import (
+    MEDIA,
     cell_has_sound,
     is_string,
     stored_cell,
@@ -19,6 +21,7 @@ from .column_types_mot import (
     undecoded_stream,
 )
 from .labels_mot import LabelColumn, LabelSpec
+from .places_mot import Places, path_of_cell
 
 logger = logging.get_logger(__name__)
 
@@ -37,13 +40,19 @@ class RowStream:
         columns: the name of the column for each role ("text", "image", ..., "label").
         labels: what the labels mean; None without a label column.
         split_name: what messages call the split.
+        places: where the files may lie that the rows name; None: anywhere. Another place is an error when it is met.
     """
 
     def __init__(
-        self, source: IterableDataset, columns: dict[str, str], labels: LabelSpec | None, split_name: str = "train"
+        self,
+        source: IterableDataset,
+        columns: dict[str, str],
+        labels: LabelSpec | None,
+        split_name: str = "train",
+        places: Places | None = None,
     ):
         self.source = undecoded_stream(source.select_columns(sorted(set(columns.values()))))
-        self.columns, self.labels, self.split_name = columns, labels, split_name
+        self.columns, self.labels, self.split_name, self.places = columns, labels, split_name, places
         self.kinds = {role: source.features[name] for role, name in columns.items()}
         self.features = Features(
             {role: labels.feature if role == "label" else stored_type(role, kind) for role, kind in self.kinds.items()}
@@ -89,7 +98,7 @@ class RowStream:
         bad = BadRows(self.split_name, self.on_bad_example, self.report, quiet=epoch > 0)
         check = ExampleCheck(self.features, self.feature_sizes, self.max_lengths)
         is_labelled = True
-        for index, row in enumerate(source):
+        for index, row in self._read(source):
             row = self._prepared(index, row)
             encoded, problem = (row, check(row)) if encode is None else check.encoded(row, encode)
             if is_labelled and epoch == 0 and row.get("label", 0) is None:
@@ -106,8 +115,23 @@ class RowStream:
                 logger.warning(f"skipped row {index} of '{self.split_name}', {problem.kind}: {problem}{place}")
             bad.add(index, problem)
 
+    def _read(self, source: IterableDataset) -> Iterator[tuple[int, dict]]:
+        """The rows with their numbers; an error of the libraries that read them says after which row it came."""
+        index = -1
+        try:
+            for index, row in enumerate(source):
+                yield index, row
+        except (pa.ArrowException, DatasetsError, OSError) as error:  # OSError is also Arrow's, of a broken page
+            raise ValueError(
+                f"Split '{self.split_name}' cannot be read beyond its first {index + 1} rows: {error}. Repair the file that "
+                "comes next, or leave it out."
+            ) from error
+
     def _prepared(self, index: int, row: dict) -> dict:
         cells = {role: None if is_absent(row[name]) else row[name] for role, name in self.columns.items()}
+        for role in MEDIA if self.places else ():
+            if path := path_of_cell(cells.get(role)):
+                self.places.check_cell(path, index, self.columns[role], self.split_name)
         prepared = {role: stored_cell(role, self.kinds[role], cell) for role, cell in cells.items() if role != "label"}
         if self.columns.get("audio") == self.columns.get("video", "") and not cell_has_sound(prepared["video"]):
             prepared["audio"] = None

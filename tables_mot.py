@@ -13,9 +13,12 @@ import gzip
 import hashlib
 import io
 import json
+import lzma
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -29,8 +32,9 @@ import pyarrow.csv as arrow_csv
 from datasets import Features
 from datasets.builder import Key
 from datasets.download.streaming_download_manager import StreamingDownloadManager
-from fsspec.compression import compr
 from transformers.utils import logging
+
+from .bounds_mot import BOUNDS, Bounds, unpacked
 
 logger = logging.get_logger(__name__)
 
@@ -43,7 +47,14 @@ _SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?\r?\n')  # by which Excel says t
 _SAMPLE_CHARACTERS, _SAMPLE_ROWS = 1 << 16, 50  # that a delimiter is found by
 _BLOCK_BYTES = 16 << 20  # of a CSV file; no row may be longer
 _CHUNK_CHARACTERS = 8 << 20  # of JSON that become a table at once
+_CHUNK_CELLS = 4 << 20  # likewise; rows may all have columns of their own
+MAX_COLUMNS = 2_000
+MAX_LINE_CHARACTERS = 128 << 20  # of JSON lines; a longer row is no row
+MAX_DOCUMENT_CHARACTERS = 1 << 30  # of a .json file, which is read as a whole
 _FIRST_FILES = 10  # of a stream, whose first parts say what its columns are
+
+_ERRORS = (pa.ArrowException, UnicodeError, csv.Error, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
+_ERRORS += (tarfile.TarError,)
 
 # What programs write for a missing number.
 _NOT_A_NUMBER = pa.array(
@@ -71,25 +82,25 @@ def named(file: str):
     """Errors of the libraries that read files, with the file's name."""
     try:
         yield
-    except (pa.ArrowException, UnicodeError, csv.Error, gzip.BadGzipFile, EOFError, tarfile.TarError) as error:
+    except (*_ERRORS, RecursionError) as error:
         raise ValueError(f"Cannot read '{file}': {error}. Repair the file, or leave it out.") from error
 
 
 @contextmanager
-def open_bytes(file: str, name: str):
+def open_bytes(file: str, name: str, bounds: Bounds = BOUNDS):
     """A file here or at an address, unpacked as the name says; no character of a path is a pattern."""
     with fsspec.open(file, "rb") if "://" in file else open(file, "rb") as raw:
         kind = _COMPRESSIONS.get(Path(name.lower()).suffix)
-        yield raw if kind is None else compr[kind](raw, mode="rb")
+        yield raw if kind is None else unpacked(raw, kind, name, bounds)
 
 
-def find_encoding(file: str, name: str) -> str:
+def find_encoding(file: str, name: str, bounds: Bounds = BOUNDS) -> str:
     """UTF-8, UTF-16 with a mark, or, with a warning, cp1252, which Excel writes in Western Europe.
 
     Raises:
         ValueError: it is none of these.
     """
-    with open_bytes(file, name) as raw:
+    with open_bytes(file, name, bounds) as raw:
         decoder, first = codecs.getincrementaldecoder("utf-8")(), raw.read(1 << 20)
         if _is_utf16(first):
             return "utf-16"
@@ -101,8 +112,8 @@ def find_encoding(file: str, name: str) -> str:
             pass
         else:
             return "utf-8"
-    with open_bytes(file, name) as raw:
-        decode_text(raw.read(), name)
+    with open_bytes(file, name, bounds) as raw:
+        decode_text(raw.read(MAX_LINE_CHARACTERS), name)
     return "cp1252"
 
 
@@ -149,15 +160,15 @@ def decode_text(content: bytes, name: str) -> str:
 
 
 @contextmanager
-def _open_text(file: str, name: str, encoding: str, newline: str | None = None):
-    with open_bytes(file, name) as raw:
+def _open_text(file: str, name: str, encoding: str, bounds: Bounds, newline: str | None = None):
+    with open_bytes(file, name, bounds) as raw:
         yield io.TextIOWrapper(raw, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline=newline)
 
 
 # ---- text to tables ---------------------------------------------------------------------------------------------
 
 
-def read_tables(file: str, name: str) -> Iterator[pa.Table]:
+def read_tables(file: str, name: str, bounds: Bounds = BOUNDS) -> Iterator[pa.Table]:
     """A file in parts, the cells of CSV as strings, those of JSON of JSON's types; blank ones are null.
 
     Args:
@@ -169,7 +180,7 @@ def read_tables(file: str, name: str) -> Iterator[pa.Table]:
     """
     with named(name):
         tables = _csv_tables if table_suffix(name) in _CSV else _json_tables
-        for table in tables(file, name):
+        for table in tables(file, name, bounds):
             yield pa.table({column: without_blanks(table[column]) for column in table.column_names})
 
 
@@ -183,12 +194,12 @@ def without_blanks(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(is_blank, pa.scalar(None, cells.type), cells)
 
 
-def _csv_tables(file: str, name: str) -> Iterator[pa.Table]:
-    encoding = find_encoding(file, name)
-    with _open_text(file, name, encoding, newline="") as text:
+def _csv_tables(file: str, name: str, bounds: Bounds) -> Iterator[pa.Table]:
+    encoding = find_encoding(file, name, bounds)
+    with _open_text(file, name, encoding, bounds, newline="") as text:
         delimiter, header, skipped = _dialect(text.read(_SAMPLE_CHARACTERS), name)
     columns = _column_names(header, name)
-    with open_bytes(file, name) as raw:
+    with open_bytes(file, name, bounds) as raw:
         batches = arrow_csv.open_csv(
             raw,
             arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, encoding=encoding, skip_rows=skipped),
@@ -236,58 +247,86 @@ def _sample_rows(sample: str, delimiter: str) -> list[list[str]]:
 
 def _column_names(header: list[str], name: str) -> list[str]:
     names = [cell.strip() or f"Unnamed: {place}" for place, cell in enumerate(header)]
-    if twice := sorted({cell for cell in names if names.count(cell) > 1}):
+    _check_columns(names, name)
+    if twice := sorted(cell for cell, count in Counter(names).items() if count > 1):
         raise ValueError(f"'{name}' has several columns called {', '.join(map(repr, twice))}: rename them in line 1.")
     return names
 
 
-def _json_tables(file: str, name: str) -> Iterator[pa.Table]:
-    encoding, warned = find_encoding(file, name), set()
-    with _open_text(file, name, encoding) as text:
-        rows = _json_lines(text, name) if _is_lines(file, name, encoding) else _json_document(text, name)
-        chunk, size = [], 0
+def _check_columns(names: Sized, name: str) -> None:
+    if len(names) > MAX_COLUMNS:
+        raise ValueError(f"'{name}' has more than {MAX_COLUMNS} columns: keep those that a model is to read.")
+
+
+def _json_tables(file: str, name: str, bounds: Bounds = BOUNDS) -> Iterator[pa.Table]:
+    encoding, warned = find_encoding(file, name, bounds), set()
+    with _open_text(file, name, encoding, bounds) as text:
+        rows = _json_lines(text, name) if _is_lines(file, name, encoding, bounds) else _json_document(text, name)
+        chunk, columns, size = [], set(), 0
         for row, characters in rows:
             chunk.append(row)
+            columns.update(row)
+            _check_columns(columns, name)
             size += characters
-            if size > _CHUNK_CHARACTERS:
+            if size > _CHUNK_CHARACTERS or len(chunk) * len(columns) > _CHUNK_CELLS:
                 yield _json_table(chunk, name, warned)
                 chunk, size = [], 0
         if chunk:
             yield _json_table(chunk, name, warned)
 
 
-def _is_lines(file: str, name: str, encoding: str) -> bool:
+def _is_lines(file: str, name: str, encoding: str, bounds: Bounds) -> bool:
     """Whether each line is a row; a file `.json` may also be one list, or one object."""
     if table_suffix(name) in _LINES:
         return True
-    with _open_text(file, name, encoding) as text:
-        first, second = (*islice((line for line in text if line.strip()), 2), "", "")[:2]
+    with _open_text(file, name, encoding, bounds) as text:
+        first = next(filter(str.strip, _lines(text)), "")
+        has_second = len(first) <= MAX_LINE_CHARACTERS and any(map(str.strip, _lines(text)))
     try:
-        return bool(second) and isinstance(json.loads(first), dict)
-    except json.JSONDecodeError:
+        return has_second and isinstance(parse_json(first, name), dict)
+    except ValueError:
         return False
 
 
-def _json_lines(text: Iterable[str], name: str) -> Iterator[tuple[dict, int]]:
-    for number, line in enumerate(text, 1):
+def _lines(text: io.TextIOBase) -> Iterator[str]:
+    """The lines of a file; of one that is too long, its beginning."""
+    return iter(lambda: text.readline(MAX_LINE_CHARACTERS + 1), "")
+
+
+def parse_json(text: str, place: str, advice: str = ""):
+    """
+    Raises:
+        ValueError: it is not JSON, or lists within lists are too deep to be read; the place is named.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = "" if place.endswith(",") else f", line {error.lineno},"
+        raise ValueError(f"{place}{line} is not JSON: {error.msg} at character {error.colno - 1}.{advice}") from error
+    except (RecursionError, ValueError) as error:  # numbers of thousands of digits
+        raise ValueError(f"{place} is JSON that cannot be read: {error}.{advice}") from error
+
+
+def _json_lines(text: io.TextIOBase, name: str) -> Iterator[tuple[dict, int]]:
+    advice = " Each line holds one object, or the file is called .json and holds one list of objects."
+    for number, line in enumerate(_lines(text), 1):
+        if len(line) > MAX_LINE_CHARACTERS:
+            raise ValueError(f"'{name}', line {number}: a row may have {MAX_LINE_CHARACTERS >> 20} MiB, it has more.")
         if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"'{name}', line {number}, is not JSON: {error.msg} at character {error.pos}. Each line holds one "
-                    "object, or the file is called .json and holds one list of objects."
-                ) from error
+            row = parse_json(line, f"'{name}', line {number},", advice)
             if not isinstance(row, dict):
                 raise ValueError(f"'{name}', line {number}: expected an object, got {line.strip()[:80]}.")
             yield row, len(line)
 
 
 def _json_document(text: io.TextIOBase, name: str) -> Iterator[tuple[dict, int]]:
-    try:
-        content = json.load(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"'{name}', line {error.lineno}, is not JSON: {error.msg}.") from error
+    content = text.read(MAX_DOCUMENT_CHARACTERS + 1)
+    if len(content) > MAX_DOCUMENT_CHARACTERS:
+        raise ValueError(
+            f"'{name}' has more than {MAX_DOCUMENT_CHARACTERS >> 20} MiB, and is read as a whole: write one object a line "
+            "into a file that ends in .jsonl."
+        )
+    content = parse_json(content, f"'{name}'")
     for row in rows_of_document(content, name):
         yield row, 1000  # characters; it is in memory as a whole
 
@@ -362,7 +401,7 @@ def _warn_of_mixture(column: str, cells: list, name: str, warned: set[str]) -> N
 # ---- types ------------------------------------------------------------------------------------------------------
 
 
-def learn_types(files: list[tuple[str, str]], tables_of_each: int | None = None) -> Features:
+def learn_types(files: list[tuple[str, str]], tables_of_each: int | None = None, bounds: Bounds = BOUNDS) -> Features:
     """The types of the columns: what every cell of these files fits, whichever of them it stands in.
 
     Args:
@@ -371,7 +410,7 @@ def learn_types(files: list[tuple[str, str]], tables_of_each: int | None = None)
     """
     kinds: dict[str, dict] = {}  # column: its kinds, in the order in which they are met
     for file, name in files:
-        for table in islice(read_tables(file, name), tables_of_each):
+        for table in islice(read_tables(file, name, bounds), tables_of_each):
             for column in table.column_names:
                 kind = _csv_kind(table[column]) if table_suffix(name) in _CSV else table[column].type
                 kinds.setdefault(column, {})[kind] = name
@@ -457,9 +496,10 @@ def _cast_csv(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 @dataclass
 class TableConfig(datasets.BuilderConfig):
-    """`features`: the types of the columns, by default what the files themselves say."""
+    """`features`: the types of the columns, by default what the files themselves say. `bounds`: see `Bounds`."""
 
     features: Features | None = None
+    bounds: Bounds = BOUNDS
 
 
 class TableBuilder(datasets.ArrowBasedBuilder):
@@ -478,7 +518,8 @@ class TableBuilder(datasets.ArrowBasedBuilder):
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"files": files}))
             if self.info.features is None:
                 is_stream = isinstance(dl_manager, StreamingDownloadManager)
-                self.info.features = learn_types(files[:_FIRST_FILES], 1) if is_stream else learn_types(files)
+                files, parts = (files[:_FIRST_FILES], 1) if is_stream else (files, None)
+                self.info.features = learn_types(files, parts, self.config.bounds)
         return generators
 
     def _generate_shards(self, files: list[tuple[str, str]]) -> Iterator[str]:
@@ -486,7 +527,7 @@ class TableBuilder(datasets.ArrowBasedBuilder):
 
     def _generate_tables(self, files: list[tuple[str, str]]) -> Iterator[tuple[Key, pa.Table]]:
         for number, (file, name) in enumerate(files):
-            for part, table in enumerate(read_tables(file, name)):
+            for part, table in enumerate(read_tables(file, name, self.config.bounds)):
                 yield Key(number, part), self._typed(table, name)
 
     def _typed(self, table: pa.Table, name: str) -> pa.Table:

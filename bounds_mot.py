@@ -1,0 +1,193 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What a dataset may do: `Bounds` says which files it may name, and how large what is packed in it may become.
+
+A dataset may be anybody's. `Unpacked` reads a compressed file and stops where it grows out of all proportion, `read_tar`
+gives the files of an archive, which is never written to the disk, and `check_zip` looks at one that others unpack.
+"""
+
+import io
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from fsspec.compression import compr
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+_MAGIC = {"gzip": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
+_ALWAYS_BYTES = 256 << 20  # that any compressed file may unpack to
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """
+    What a dataset may do; the command line has an option of each name.
+
+    Args:
+        allow_outside_paths: whether its tables and its README.md may name files that do not lie in its folder.
+        allow_urls: whether a dataset of the Hub may name URLs and files of other repositories; tables here may.
+        max_member_megabytes: of one file in an archive; a larger medium is a bad row, a larger text an error.
+        max_members: files of one archive.
+        max_unpacked_ratio: how many times its own size a compressed file may unpack to; 256 MiB are always allowed.
+    """
+
+    allow_outside_paths: bool = False
+    allow_urls: bool = False
+    max_member_megabytes: float = 512
+    max_members: int = 1_000_000
+    max_unpacked_ratio: float = 200
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.startswith("max_") and not value > 0:
+                raise ValueError(f"`{field.name}` is {value!r}: expected a number above 0.")
+
+    @property
+    def max_member_bytes(self) -> int:
+        return int(min(self.max_member_megabytes * 10**6, 2**62))
+
+    def unpacked_bytes(self, packed: int) -> float:
+        """How much a compressed file of so many bytes may hold."""
+        return max(_ALWAYS_BYTES, packed * self.max_unpacked_ratio)
+
+
+BOUNDS = Bounds()
+
+
+class _Unpacking(io.RawIOBase):
+    """What a compressed stream unpacks to, as long as that is in proportion to what was read of it."""
+
+    def __init__(self, stream: BinaryIO, packed: BinaryIO, name: str, bounds: Bounds):
+        self.stream, self.packed, self.name, self.bounds, self.size = stream, packed, name, bounds, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        content = self.stream.read(len(buffer))
+        buffer[: len(content)] = content
+        self.size += len(content)
+        if self.size > self.bounds.unpacked_bytes(self.packed.tell()):
+            raise ValueError(
+                f"'{self.name}' unpacks to more than {self.bounds.max_unpacked_ratio:g} times its size "
+                f"({self.size >> 20} MiB so far): where you trust it, raise --max_unpacked_ratio."
+            )
+        return len(content)
+
+
+def unpacked(packed: BinaryIO, kind: str, name: str, bounds: Bounds) -> BinaryIO:
+    """The content of a file that is compressed as `kind` ("gzip", "bz2", "xz", "zstd"), read as it is asked for."""
+    return io.BufferedReader(_Unpacking(compr[kind](packed, mode="rb"), packed, name, bounds), 1 << 16)
+
+
+# ---- tar --------------------------------------------------------------------------------------------------------
+
+
+def read_tar(file: BinaryIO, name: str, bounds: Bounds) -> Iterator[tuple[str, BinaryIO | None]]:
+    """
+    The plain files of an archive in their order: what each is called, and its content, None of one that is too large.
+
+    Links, devices and pipes are left out, with a warning: a file of an archive is its own content and no other's.
+
+    Raises:
+        ValueError: it unpacks to too much, or holds too many files or one with holes.
+    """
+    with tarfile.open(fileobj=_plain(file, name, bounds), mode="r|") as archive:
+        for count, member in enumerate(archive, 1):
+            archive.members = []  # which would be kept for ever
+            if count > bounds.max_members:
+                raise ValueError(f"'{name}' holds more than {bounds.max_members} files: raise --max_members.")
+            if not member.isfile():
+                if not member.isdir():
+                    logger.warning_once(f"'{name}': {member.name[:200]!r} is left out, since it is no plain file.")
+                continue
+            if member.issparse():
+                raise ValueError(f"'{name}': {member.name[:200]!r} has holes: pack it without --sparse.")
+            yield member.name, _content(archive.extractfile(member), member.size, f"{name}: {member.name}", bounds)
+
+
+def _content(file: BinaryIO, size: int, name: str, bounds: Bounds) -> BinaryIO | None:
+    if size <= bounds.max_member_bytes:
+        return file
+    logger.warning(
+        f"{name[:300]!r} is not read: it has {size:,} bytes, more than --max_member_megabytes "
+        f"{bounds.max_member_megabytes:g}."
+    )
+    return None
+
+
+def _plain(file: BinaryIO, name: str, bounds: Bounds) -> BinaryIO:
+    first = file.read(6)
+    file.seek(0)
+    kind = next((kind for kind, magic in _MAGIC.items() if first.startswith(magic)), None)
+    return file if kind is None else unpacked(file, kind, name, bounds)
+
+
+def read_member(file: BinaryIO, suffix: str, name: str, bounds: Bounds) -> bytes | None:
+    """The content of a file of an archive, which may be compressed (`0.txt.gz`); None if it is too large."""
+    kind = {"gz": "gzip", "bz2": "bz2", "xz": "xz", "zst": "zstd"}.get(suffix)
+    if kind is None:
+        return file.read()
+    packed = io.BytesIO(file.read())
+    with unpacked(packed, kind, name, bounds) as content:
+        found = b"".join(_pieces(content, bounds.max_member_bytes))
+    return None if _content(packed, len(found), name, bounds) is None else found
+
+
+def _pieces(file: BinaryIO, limit: int) -> Iterator[bytes]:
+    """What a file holds, and no more than a little beyond the limit."""
+    size = 0
+    while size <= limit and (piece := file.read(1 << 20)):
+        size += len(piece)
+        yield piece
+
+
+# ---- zip --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened_zip(path: str):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise ValueError(f"Cannot read '{path}': {error}. Repair the file, or leave it out.") from error
+
+
+def check_zip(path: str, bounds: Bounds) -> None:
+    """
+    Whether an archive can be unpacked: what it says of its files, which `zipfile` keeps to as it unpacks them.
+
+    Raises:
+        ValueError: it is none; it holds a link, a path that leads out of it, too many files, or too much.
+    """
+    with _opened_zip(path) as archive, open(path, "rb") as file:
+        members, packed = archive.infolist(), file.seek(0, io.SEEK_END)
+    if len(members) > bounds.max_members:
+        raise ValueError(f"'{path}' holds {len(members)} files, more than --max_members {bounds.max_members}.")
+    for member in members:
+        if member.file_size > bounds.max_member_bytes:
+            raise ValueError(
+                f"'{path}': {member.filename[:200]!r} has {member.file_size:,} bytes, more than --max_member_megabytes "
+                f"{bounds.max_member_megabytes:g}."
+            )
+        parts = PurePosixPath(member.filename.replace("\\", "/"))
+        mode = member.external_attr >> 16
+        if parts.is_absolute() or ".." in parts.parts or (stat.S_IFMT(mode) and not _is_plain(mode)):
+            raise ValueError(f"'{path}': {member.filename[:200]!r} leads out of the archive: leave it out.")
+    if sum(member.file_size for member in members) > bounds.unpacked_bytes(packed):
+        raise ValueError(
+            f"'{path}' unpacks to more than {bounds.max_unpacked_ratio:g} times its size: where you trust it, raise "
+            "--max_unpacked_ratio."
+        )
+
+
+def _is_plain(mode: int) -> bool:
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
