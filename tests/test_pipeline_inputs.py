@@ -492,6 +492,6 @@ def test_no_code_of_a_checkpoint_is_run_by_the_pipeline_after_import_or_by_the_c
     assert json.loads(capsys.readouterr().out) == expected
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"model_type": "stranger"}))
-    with pytest.raises(SystemExit, match="trust_remote_code"):
+    with pytest.raises(ValueError, match="trust_remote_code"):
         predict(options)
     assert not (tmp_path / "trace").exists()
