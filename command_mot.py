@@ -8,6 +8,7 @@ of the unforeseen is kept in a file as well, since a run of hours is not repeate
 
 import os
 import re
+import select
 import sys
 import tempfile
 import traceback
@@ -65,12 +66,10 @@ def without_debug(arguments: list[str]) -> tuple[list[str], bool]:
 
 
 def is_output_closed() -> bool:
-    """Whether it was the pipe behind the output that broke: what could not be written still waits for it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
+    """Whether it was the pipe behind the output that broke: nobody reads it any more."""
+    waiting = select.poll()
+    waiting.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in waiting.poll(0))
 
 
 def line_of(error: Exception) -> str:

@@ -157,11 +157,12 @@ def test_ctrl_c_ends_in_130_without_a_word(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_reader_that_leaves_ends_a_command_quietly():
+@pytest.mark.parametrize("hits", [3, 10_000])
+def test_a_reader_that_leaves_ends_a_command_quietly(hits):
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "w") as output, contextlib.redirect_stdout(output), pytest.raises(SystemExit) as stop:
-        run(lambda arguments: print("hit\n" * 10_000), [])
+        run(lambda arguments: print("hit\n" * hits), [])
     assert stop.value.code == 141
 
 

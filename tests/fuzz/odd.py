@@ -4,6 +4,7 @@
 import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def show(value: Any) -> str:
     """A value in a few words."""
     if isinstance(value, (np.ndarray, torch.Tensor)):
         return f"{type(value).__name__}{tuple(value.shape)} of {value.dtype}"
-    text = repr(value)
+    text = re.sub(r" at 0x\w+", "", repr(value))
     return text if len(text) < 100 else f"{text[:60]}... ({type(value).__name__}, {len(text)} characters)"
 
 

@@ -13,7 +13,7 @@ from mot.__main__ import COMMANDS
 from mot.__main__ import main as mot
 
 from ..case import Case
-from ..odd import one
+from ..odd import one, show
 from ..world import World
 
 WORDS = (
@@ -80,20 +80,22 @@ def command_case(rng: np.random.Generator, world: World, folder: Path) -> Case:
     option, word = one(rng, OPTIONS[command]), one(rng, WORDS)
     arguments = sound_arguments(command, world, folder)
     kind = one(rng, ("value", "value", "value", "value", "unknown", "lost", "positional", "command"))
+    odd = [option, word]
     if kind == "value":
-        arguments = [*arguments, f"{option}={word}" if rng.random() < 0.5 and option[1] == "-" else option, word]
-        if "=" in arguments[-2]:
-            arguments.pop()
-        names = (option.lstrip("-"), option.replace("-", "").replace("_", " "), *([word] if word.strip() else []))
+        odd = [f"{option}={word}"] if option[1] == "-" and rng.random() < 0.5 else odd
+        arguments += odd
+        names = (option.lstrip("-"), *option.strip("-").split("_"), *([word] if word.strip() else []))
     elif kind == "unknown":
-        arguments, names = [*arguments, "--nonsense", word], ("--nonsense",)
+        odd, names = ["--nonsense", word], ("--nonsense",)
+        arguments += odd
     elif kind == "lost":
-        place = int(rng.integers(len(arguments)))
-        names = (arguments.pop(place), "required", "expected", "arguments", "demo", "argument")
+        odd = [arguments.pop(int(rng.integers(len(arguments))))]
+        names = (*odd, "required", "expected", "arguments")
     elif kind == "positional":
-        arguments, names = [*arguments, word], (word.strip() or "unrecognized", "unrecognized arguments")
+        odd, names = [word], (word.strip() or "unrecognized", "unrecognized arguments")
+        arguments += odd
     else:
-        command, names = word, ("command",)
+        command, odd, names = word, [word], ("command",)
     if command == "demo":  # which would wait for visitors
         (folder / "space").mkdir()
         (folder / "space" / "full").touch()
@@ -120,7 +122,7 @@ def command_case(rng: np.random.Generator, world: World, folder: Path) -> Case:
             raise AssertionError(line)
         raise ValueError(f"{line}")  # a named error, if it names what was odd
 
-    return Case(f"mot {command} {' '.join(arguments)!r}"[:250], judged, names)
+    return Case(f"mot {command[:20]} of which {kind}: {show(odd)}", judged, names)
 
 
 def sound_arguments(command: str, world: World, folder: Path) -> list[str]:
