@@ -244,7 +244,7 @@ def read_row(row: Mapping, name: str = "") -> dict:
         if key not in (*KEYS, *SYNONYMS):
             error = unknown_name(key, KEYS, f"part of {name.rstrip(': ') or 'a row'}")
             raise ValueError(f"{error} Leave out what is no input: `dataset.remove_columns({key!r})`.")
-    row = resolve_synonyms({key: None if is_blank(value) else value for key, value in row.items()}, SYNONYMS)
+    row = resolve_synonyms({key: None if is_blank(value) else value for key, value in row.items()}, SYNONYMS, name)
     if "image" in row:
         row["image"] = unnest_image(row["image"], f"{name}image")
     row = {key: value for key, value in row.items() if value is not None and not is_blank(value)}

@@ -81,14 +81,14 @@ def unknown_name(name: str, known: Collection[str], what: str) -> ValueError:
     return ValueError(f"Unknown {what} `{name}`: {hint}")
 
 
-def resolve_synonyms(given: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """`given` by the names that are meant; `names` leads from each synonym to its own."""
+def resolve_synonyms(given: dict[str, Any], names: dict[str, str], row: str = "") -> dict[str, Any]:
+    """`given` by the names that are meant; `names` leads from each synonym to its own. Errors begin with `row`."""
     resolved = {}
     for name, value in given.items():
         meant = names.get(name, name)
         if value is not None and resolved.get(meant) is not None:
             other = next(other for other in given if names.get(other, other) == meant)
-            raise ValueError(f"Got both `{other}` and `{name}`, which mean the same: give one of them.")
+            raise ValueError(f"{row}Got both `{other}` and `{name}`, which mean the same: give one of them.")
         if value is not None or meant not in resolved:
             resolved[meant] = value
     return resolved

@@ -28,6 +28,7 @@ from transformers import (
     AutoTokenizer,
     DataCollatorForLanguageModeling,
     HfArgumentParser,
+    PreTrainedTokenizerBase,
     set_seed,
 )
 from transformers.utils import logging
@@ -408,11 +409,18 @@ def image_geometry(train: datasets.Dataset, model: ModelArguments) -> tuple[int,
     return -(-size // patch) * patch, patch
 
 
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise OSError(f"--tokenizer_name {name!r}: there is no tokenizer that could be loaded ({error})") from error
+
+
 def build_processor(train: datasets.Dataset, model: ModelArguments, max_text_tokens: int) -> MoTProcessor:
     if model.model_name_or_path:
         return AutoProcessor.from_pretrained(model.model_name_or_path)
     if model.tokenizer_name:
-        tokenizer = AutoTokenizer.from_pretrained(model.tokenizer_name)
+        tokenizer = load_tokenizer(model.tokenizer_name)
     elif "text" in train.column_names and not is_ready_features(train.features["text"]) and not model.text_model:
         tokenizer = train_tokenizer(train["text"], model_max_length=max_text_tokens)
     else:

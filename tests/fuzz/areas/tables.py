@@ -174,7 +174,7 @@ def table_case(rng: np.random.Generator, world: World, folder: Path) -> Case:
         good = {part: drop_bad_examples(rows, "skip", part, report) for part, rows in prepared.items()}
         return before, good, report
 
-    names = (path.name, *([name] if name else []), "train", "validation", "column", "row")
+    names = (path.name, *([name] if name else []), "column", "row")
     return Case(f"{form}: {given}", read, names, lost_rows, must_work=kind == "none")
 
 
