@@ -170,7 +170,7 @@ def test_a_pipe_that_breaks_elsewhere_is_an_error():
     assert ended(BrokenPipeError(32, "Broken pipe", "worker")).startswith("BrokenPipeError: ")
 
 
-@pytest.mark.training
+@pytest.mark.slow
 def test_a_script_and_its_processes_end_in_a_line_and_a_code(tmp_path):
     """Under a launcher of several processes as well."""
     script = os.path.join(os.path.dirname(command_mot.__file__), "run_finetune.py")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mot.__main__ import COMMANDS
-from mot.__main__ import main as mot
+import mot.run_evaluate  # noqa: F401  (here, once, not in every worker)
+import mot.run_search  # noqa: F401
+from mot.__main__ import COMMANDS, main
 
 from ..case import Case
 from ..odd import one, show
@@ -107,7 +108,7 @@ def command_case(rng: np.random.Generator, world: World, folder: Path) -> Case:
         errors = io.StringIO()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
             try:
-                mot()
+                main()
                 code = 0
             except SystemExit as stop:
                 code = stop.code

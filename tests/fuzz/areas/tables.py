@@ -7,7 +7,7 @@ import io
 import json
 import pickle
 import shutil
-import zipfile
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..case import Case
 from ..odd import TEXTS, mutated, mutated_json, odd_json, one, show
 from ..world import LABELS, WORDS, World
 
-FORMS = ("csv", "tsv", "json", "jsonl", "parquet", "zip", "folder", "tar", "pkl")
+FORMS = ("csv", "tsv", "json", "jsonl", "parquet", "folder", "tar", "pkl")
 ROWS = 16
 COLUMNS = ("text", "label", "image", "audio", "split", "video", "id")
 NAMES = ("text", "", " ", "label", "x" * 300, "id", "Ünï", "bytes", "__index__", "image_file_name", "0")
@@ -51,12 +51,6 @@ def write(rows: list[dict], form: str, folder: Path) -> Path:
         file.write_text("\n".join(lines) if form == "jsonl" else f"[{','.join(lines)}]")
     elif form == "parquet":
         pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), file)
-    elif form == "zip":
-        inner = write(rows, "csv", folder)
-        with zipfile.ZipFile(file, "w") as archive:
-            for part in (inner, folder / "p.png", folder / "s.wav"):
-                archive.write(part, part.name)
-        inner.unlink()
     elif form == "pkl":
         part = {"raw_text": [row.get("text") for row in rows], "regression_labels": np.linspace(-1, 1, len(rows))}
         part |= {"id": [str(i) for i in range(len(rows))], "vision": np.zeros((len(rows), 3, 4), dtype=np.float32)}
@@ -68,8 +62,6 @@ def write(rows: list[dict], form: str, folder: Path) -> Path:
 
 def folders(rows: list[dict], form: str, folder: Path) -> Path:
     """Pictures in a folder for each class, or samples of a WebDataset."""
-    import tarfile
-
     target = folder / "media"
     for i, row in enumerate(rows):
         place = target / str(row.get("label")).replace("/", "_")[:50] if form == "folder" else target
