@@ -2,28 +2,39 @@
 """The `mot` command: `finetune` is `run_finetune.py`, `evaluate` measures its checkpoint again, `predict` answers for one
 row or for all of a dataset, `index` and `search` find rows, `demo` is a page for both."""
 
+import argparse
 import sys
+
+from .command_mot import run
 
 COMMANDS = ("finetune", "evaluate", "predict", "index", "search", "demo")
 
 
 def main() -> None:
+    """Run the command that the arguments of this process name; `command_mot.py` says how it ends."""
+    run(hand_over, sys.argv[1:])
+
+
+def hand_over(arguments: list[str]) -> None:
     """Hand the arguments over to the command that the first one names."""
-    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
-        sys.exit(f"usage: mot {{{','.join(COMMANDS)}}} [--help]")
-    _, command, *arguments = sys.argv
+    parser = argparse.ArgumentParser(
+        prog="mot", description=__doc__, epilog="Each has its own --help; --debug shows the traceback of an error."
+    )
+    parser.add_argument("command", choices=COMMANDS)
+    command = parser.parse_args(arguments[:1]).command
+    arguments = arguments[1:]
     if command == "finetune":
         from .run_finetune import main as finetune
 
         finetune(arguments)
     elif command == "evaluate":
-        from .run_evaluate import main as evaluate
+        from .run_evaluate import evaluate
 
         evaluate(arguments)
     elif command == "predict" and any(a.split("=")[0].replace("-", "_") == "__dataset_name" for a in arguments):
-        from .run_evaluate import predict_dataset
+        from .run_evaluate import predict_rows
 
-        predict_dataset(arguments)
+        predict_rows(arguments)
     elif command == "predict":
         from .pipeline_mot import main as predict
 
@@ -35,9 +46,9 @@ def main() -> None:
 
         demo(arguments)
     else:
-        from .run_search import main as search
+        from . import run_search
 
-        search(command, arguments)
+        getattr(run_search, command)(arguments)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from packaging.requirements import Requirement
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoProcessor
 
 from mot.attribution_mot import modality_contributions
+from mot.command_mot import run
 from mot.data_mot import load_digits_dataset
 from mot.decoding_mot import load_image, open_source, read_audio, to_mono
 from mot.embeddings_mot import SECONDS_PER_FRAME
@@ -454,15 +455,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--space_dir", type=Path, help="write a folder to be uploaded as a Space, and stop")
     options = parser.parse_args(arguments)
     model, index = options.model, options.index
-    try:
-        if not (model or index):
-            model, index = train_digits()
-        if options.space_dir is not None:
-            write_space(options.space_dir, model, index)
-            print(f"Upload it with: hf upload user/name {options.space_dir} . --repo-type space")
-            return
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    if not (model or index):
+        model, index = train_digits()
+    if options.space_dir is not None:
+        write_space(options.space_dir, model, index)
+        print(f"Upload it with: hf upload user/name {options.space_dir} . --repo-type space")
+        return
     fonts = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}  # none from elsewhere
     build_page(model, index).launch(
         server_name=options.host,
@@ -474,4 +472,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, sys.argv[1:])

@@ -25,6 +25,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.utils import logging
 
 from .checkpoints_mot import STATE
+from .command_mot import RunError
 from .configuration_mot import MoTConfig
 from .continuation_mot import is_adapter, labels_of, read_config
 from .limits_mot import bad_rows, row_numbers
@@ -239,7 +240,7 @@ def rest_of_the_run(trainer: MoTTrainer, merges: bool = False) -> Iterator[None]
         if isinstance(error, KeyboardInterrupt):
             print(f"\n{message}", file=sys.stderr)
             sys.exit(130)
-        raise RuntimeError(message) from error
+        raise RunError(message) from error
 
 
 def build_metrics(data, problem_type: str | None) -> Callable | None:
@@ -367,7 +368,7 @@ def push(folder: Path, trainer: MoTTrainer) -> None:
     try:
         upload_folder(repo_id=name, folder_path=folder, token=trainer.args.hub_token, ignore_patterns=NOT_PUSHED)
     except Exception as error:  # whatever it was, the run must not look lost
-        raise RuntimeError(
+        raise RunError(
             f"The push to {name} failed ({error}). The finished run is in {folder}; push it again with\n\n"
             f"    {push_command(folder, name)}\n"
         ) from error

@@ -17,6 +17,8 @@ from accelerate.commands.config.config_args import default_config_file, load_con
 from accelerate.commands.launch import launch_command_parser
 from accelerate.utils import DistributedType
 
+from .command_mot import RunError
+
 TORCHRUN = "torchrun --nproc_per_node {} run_finetune.py ..., on a CPU with ACCELERATE_USE_CPU=true before it"
 # What `accelerate launch` sets where it was asked for an engine.
 ENGINES = {"ACCELERATE_USE_FSDP": DistributedType.FSDP, "ACCELERATE_USE_DEEPSPEED": DistributedType.DEEPSPEED}
@@ -28,11 +30,11 @@ def check_processes(number: int) -> None:
         number: of the processes that know of each other.
 
     Raises:
-        RuntimeError: the launcher was asked for several processes, and this one runs alone.
+        RunError: the launcher was asked for several processes, and this one runs alone.
     """
     asked = max(int(os.environ.get("WORLD_SIZE", 1)), processes_of(launcher_words()))
     if number == 1 < asked:
-        raise RuntimeError(
+        raise RunError(
             f"{asked} processes were asked for, but this one runs alone: start it with {TORCHRUN.format(asked)}."
         )
 
@@ -43,12 +45,12 @@ def check_one_device(number: int) -> None:
         number: of the devices that this process would spread each batch over, in threads (`nn.DataParallel`).
 
     Raises:
-        RuntimeError: there are several. Rows of one batch have different modalities, and contrastive losses compare
+        RunError: there are several. Rows of one batch have different modalities, and contrastive losses compare
             all of them, so that its parts do not add up to the batch.
     """
     if number > 1:
         script = ["--no-python"] * (not sys.argv[0].endswith(".py")) + sys.argv  # a script, or the command `mot`
-        raise RuntimeError(
+        raise RunError(
             f"This one process sees {number} GPUs, and it cannot split a batch over them. Train on all of them with\n\n"
             f"    {shlex.join(['torchrun', '--nproc_per_node', str(number), *script])}\n\n"
             "or on one of them with CUDA_VISIBLE_DEVICES=0 before the command."
@@ -58,11 +60,11 @@ def check_one_device(number: int) -> None:
 def check_engine(accelerator: Accelerator) -> None:
     """
     Raises:
-        RuntimeError: `accelerate launch` was asked for FSDP or DeepSpeed, and the processes run as something else.
+        RunError: `accelerate launch` was asked for FSDP or DeepSpeed, and the processes run as something else.
     """
     for variable, engine in ENGINES.items():
         if os.environ.get(variable, "").lower() in ("1", "true") and accelerator.distributed_type != engine:
-            raise RuntimeError(
+            raise RunError(
                 f"{engine.value} was asked for, but the processes run as {accelerator.distributed_type.value}: it needs "
                 f"accelerators, of which none was found. Without it: {TORCHRUN.format(accelerator.num_processes)}."
             )

@@ -9,7 +9,6 @@ import argparse
 import itertools
 import json
 import numbers
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from typing import Any
@@ -245,7 +244,7 @@ def read_row(row: Mapping, name: str = "") -> dict:
         if key not in (*KEYS, *SYNONYMS):
             error = unknown_name(key, KEYS, f"part of {name.rstrip(': ') or 'a row'}")
             raise ValueError(f"{error} Leave out what is no input: `dataset.remove_columns({key!r})`.")
-    row = resolve_synonyms({key: None if is_blank(value) else value for key, value in row.items()}, SYNONYMS)
+    row = resolve_synonyms({key: None if is_blank(value) else value for key, value in row.items()}, SYNONYMS, name)
     if "image" in row:
         row["image"] = unnest_image(row["image"], f"{name}image")
     row = {key: value for key, value in row.items() if value is not None and not is_blank(value)}
@@ -463,23 +462,20 @@ def main(arguments: list[str] | None = None) -> None:
     if options.speech_recognizer is not None and options.window is None:
         parser.error("--speech_recognizer goes with --window")
     ours = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
-    try:
-        classifier = pipeline(TASK, model=options.model, **ours)
-        if options.window is not None:
-            recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer, **ours)
-            found = analyze_video_sentiment(
-                options.video,
-                options.audio,
-                options.text,
-                classifier=classifier,
-                speech_recognizer=recognizer,
-                window=options.window,
-            )
-        else:
-            row = {name: getattr(options, name) for name in KEYS}
-            found = classifier(row, top_k=options.top_k, return_attribution=options.attribution)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    classifier = pipeline(TASK, model=options.model, **ours)
+    if options.window is not None:
+        recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer, **ours)
+        found = analyze_video_sentiment(
+            options.video,
+            options.audio,
+            options.text,
+            classifier=classifier,
+            speech_recognizer=recognizer,
+            window=options.window,
+        )
+    else:
+        row = {name: getattr(options, name) for name in KEYS}
+        found = classifier(row, top_k=options.top_k, return_attribution=options.attribution)
     print(json.dumps(found, indent=1))
 
 

@@ -81,14 +81,14 @@ def unknown_name(name: str, known: Collection[str], what: str) -> ValueError:
     return ValueError(f"Unknown {what} `{name}`: {hint}")
 
 
-def resolve_synonyms(given: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """`given` by the names that are meant; `names` leads from each synonym to its own."""
+def resolve_synonyms(given: dict[str, Any], names: dict[str, str], row: str = "") -> dict[str, Any]:
+    """`given` by the names that are meant; `names` leads from each synonym to its own. Errors begin with `row`."""
     resolved = {}
     for name, value in given.items():
         meant = names.get(name, name)
         if value is not None and resolved.get(meant) is not None:
             other = next(other for other in given if names.get(other, other) == meant)
-            raise ValueError(f"Got both `{other}` and `{name}`, which mean the same: give one of them.")
+            raise ValueError(f"{row}Got both `{other}` and `{name}`, which mean the same: give one of them.")
         if value is not None or meant not in resolved:
             resolved[meant] = value
     return resolved
@@ -162,19 +162,33 @@ def spread(values: torch.Tensor, indices: list[int], batch_size: int) -> torch.T
 
 def pad_features(name: str, rows: list) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows (L_i, F) or None to (B, L, F) float32 and its mask (B, L)."""
-    arrays = {i: to_numpy(rows[i]) for i in present_rows(rows)}
-    for i, array in arrays.items():
-        if array.ndim != 2 or len(array) == 0:
-            raise ValueError(f"{name}[{i}] has shape {array.shape}: expected (length, feature_size), length >= 1.")
+    arrays = {i: to_vectors(f"{name}[{i}]", rows[i]) for i in present_rows(rows)}
     widths = {i: array.shape[1] for i, array in arrays.items()}
     if len(set(widths.values())) > 1:
         raise ValueError(f"The rows of {name} differ in feature_size: {widths} (row: width).")
     features = torch.zeros(len(rows), max(map(len, arrays.values())), next(iter(widths.values())))  # (B, L, F)
     mask = torch.zeros(features.shape[:2], dtype=torch.long)
     for i, array in arrays.items():
-        features[i, : len(array)] = torch.from_numpy(array.astype(np.float32))
+        features[i, : len(array)] = torch.from_numpy(array)
         mask[i, : len(array)] = 1
     return features, mask
+
+
+def to_vectors(name: str, row: Any) -> np.ndarray:
+    """Ready features as (L, F) float32."""
+    try:
+        array = to_numpy(row)
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of several lengths, a tensor that is not dense
+        raise ValueError(f"{name} is no array: {error}") from error
+    if array.ndim != 2 or len(array) == 0:
+        raise ValueError(f"{name} has shape {array.shape}: expected (length, feature_size), length >= 1.")
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} holds values of type {array.dtype}: expected numbers.")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN, infinite values, or some beyond float32.")
+    return array
 
 
 def frame_mask(extracted: BatchFeature) -> torch.Tensor | None:
@@ -365,6 +379,8 @@ class MoTProcessor(ProcessorMixin):
                 raise unknown_name(name, [*inputs, *routed, "common_kwargs", *flat], "argument")
 
     def _check_group(self, group: str, options: dict, known: Collection[str], of_pictures: Collection[str]) -> None:
+        if not isinstance(options, dict):
+            raise ValueError(f"{group} is {options!r}: expected a dict of options.")
         for name in options:
             if group == "videos_kwargs" and name in of_pictures and name not in known:
                 raise ValueError(f"`{name}` is an option of pictures, and of frames too: give it in images_kwargs.")
@@ -435,7 +451,9 @@ class MoTProcessor(ProcessorMixin):
         self, rows: dict[str, list], options: dict, convert_rgb: bool
     ) -> tuple[list[list[Image.Image]], list[list[float]]]:
         """The frames of each row (those of its video, its one picture, or none) and, if asked for, their seconds."""
-        num_frames = options.get("num_frames") or self.num_frames
+        num_frames = self.num_frames if options.get("num_frames") is None else options["num_frames"]
+        if not isinstance(num_frames, numbers.Integral) or num_frames < 1:
+            raise ValueError(f"num_frames is {num_frames!r}: expected a whole number of at least 1.")
         if options.get("do_sample_frames") is False:
             num_frames = None
         fps = options.get("fps") if self.return_times else None

@@ -9,7 +9,6 @@ The data are read as `run_finetune.py` reads them; what a run was given, its fol
 above that. Labels are matched to the checkpoint's classes by their names.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import AutoProcessor, HfArgumentParser
 
+from mot.command_mot import peek
 from mot.configuration_mot import MODALITIES, MoTConfig
 from mot.continuation_mot import labels_of, load_model, read_config
 from mot.data_mot import ModalityColumns, check_labels_left, drop_bad_examples, find_columns, prepare_split
@@ -257,9 +257,14 @@ def prepare(
 
 def evaluate(arguments: list[str]) -> dict:
     """Evaluate a checkpoint and write results.json and the card; returns the results."""
-    parser = HfArgumentParser((EvaluateArguments, DataArguments), prog="mot evaluate", description=__doc__)
+    parser = HfArgumentParser(
+        (EvaluateArguments, DataArguments),
+        prog="mot evaluate",
+        usage="%(prog)s CHECKPOINT [OPTIONS]",
+        description=__doc__,
+    )
     parser.add_argument("checkpoint", help="on the Hub or in a folder")
-    name = parser.parse_known_args(arguments)[0].checkpoint
+    name = peek(parser, arguments).checkpoint
     folder = local_folder(name)
     options, data, record = parse(parser, arguments, folder)
     config = read_config(folder)
@@ -307,8 +312,13 @@ def check_labels(splits: Mapping[str, Dataset], data: DataArguments) -> None:
 
 def predict_rows(arguments: list[str]) -> None:
     """Answer every row of a split, into a file."""
-    parser = HfArgumentParser((PredictArguments, DataArguments), prog="mot predict", description=__doc__)
-    name = parser.parse_known_args(arguments)[0].model
+    parser = HfArgumentParser(
+        (PredictArguments, DataArguments),
+        prog="mot predict",
+        usage="%(prog)s --dataset_name NAME --model NAME [OPTIONS]",
+        description=__doc__,
+    )
+    name = peek(parser, arguments).model
     if name is None:
         parser.error("--model is required")
     folder = local_folder(name)
@@ -327,21 +337,3 @@ def predict_rows(arguments: list[str]) -> None:
         write_predictions(output, predict(trainer, encoded), config, bad_rows(bad, split))
     finally:
         bad.unlink(missing_ok=True)
-
-
-def one_line(command, arguments: list[str]):
-    """Run a command; what is wrong with its arguments is one line."""
-    try:
-        return command(arguments)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-
-
-def main(arguments: list[str]) -> dict:
-    """`mot evaluate`."""
-    return one_line(evaluate, arguments)
-
-
-def predict_dataset(arguments: list[str]) -> None:
-    """`mot predict` of a dataset."""
-    one_line(predict_rows, arguments)

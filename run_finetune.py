@@ -28,6 +28,7 @@ from transformers import (
     AutoTokenizer,
     DataCollatorForLanguageModeling,
     HfArgumentParser,
+    PreTrainedTokenizerBase,
     set_seed,
 )
 from transformers.utils import logging
@@ -44,6 +45,7 @@ from mot import (
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.bounds_mot import BOUNDS, Bounds
 from mot.checkpoints_mot import check_folder, run_to_go_on
+from mot.command_mot import RunError, peek, run
 from mot.configuration_mot import MODALITIES, SIZES
 from mot.continuation_mot import fit_classifier, is_adapter, load_model, read_config
 from mot.data_mot import (
@@ -316,7 +318,7 @@ class RunArguments(MoTTrainingArguments):
 
 def with_defaults(arguments: list[str], parser: HfArgumentParser) -> list[str]:
     """The arguments with what depends on the data and the task: where the output goes, and settings for the digits."""
-    known = parser.parse_known_args(arguments)[0]
+    known = peek(parser, arguments)
     folder = "digits" if known.dataset_name is None else Path(known.dataset_name).name
     suffix = "" if known.task in (None, "classification") else f"-{known.task}"
     defaults = {"--output_dir": f"outputs/{folder}{suffix}"}
@@ -430,11 +432,18 @@ def image_geometry(train: datasets.Dataset, model: ModelArguments) -> tuple[int,
     return -(-size // patch) * patch, patch
 
 
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise OSError(f"--tokenizer_name {name!r}: there is no tokenizer that could be loaded ({error})") from error
+
+
 def build_processor(train: datasets.Dataset, model: ModelArguments, max_text_tokens: int) -> MoTProcessor:
     if model.model_name_or_path:
         return AutoProcessor.from_pretrained(model.model_name_or_path)
     if model.tokenizer_name:
-        tokenizer = AutoTokenizer.from_pretrained(model.tokenizer_name)
+        tokenizer = load_tokenizer(model.tokenizer_name)
     elif "text" in train.column_names and not is_ready_features(train.features["text"]) and not model.text_model:
         tokenizer = train_tokenizer(train["text"], model_max_length=max_text_tokens)
     else:
@@ -683,7 +692,9 @@ def build_collators(
 
 def main(arguments: list[str] | None = None) -> dict:
     """Train, evaluate, save; returns what `results.json` holds."""
-    parser = HfArgumentParser((DataArguments, ModelArguments, RunArguments), description=__doc__)
+    parser = HfArgumentParser(
+        (DataArguments, ModelArguments, RunArguments), usage="%(prog)s [OPTIONS]", description=__doc__
+    )
     arguments = sys.argv[1:] if arguments is None else arguments
     data, model_arguments, training = parser.parse_args_into_dataclasses(with_defaults(arguments, parser))
     set_seed(training.seed)
@@ -789,7 +800,7 @@ def check_push(training: RunArguments) -> None:
     try:
         create_repo(name, token=training.hub_token, private=training.hub_private_repo, exist_ok=True)
     except (HfHubHTTPError, LocalTokenNotFoundError) as error:
-        raise RuntimeError(
+        raise RunError(
             f"This run could not be pushed to {name} ({error}): log in with `hf auth login`, name a repository of yours "
             "with --hub_model_id, or leave out --push_to_hub."
         ) from error
@@ -841,4 +852,4 @@ def describe_run(trainer: MoTTrainer, data: DataArguments, splits: dict, argumen
 
 
 if __name__ == "__main__":
-    main()
+    run(main, sys.argv[1:])

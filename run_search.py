@@ -8,7 +8,6 @@ mot search outputs/index --audio bell.wav --modality image
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -95,11 +94,3 @@ def search(arguments: list[str]) -> None:
     for hit in hits:
         row = found.dataset.select_columns(shown)[hit["id"]]
         print(f"{hit['score']:.3f}  {hit['modality']:5}  row {hit['id']}  {row}")
-
-
-def main(command: str, arguments: list[str]) -> None:
-    """Run `mot index` or `mot search`; what is wrong with the arguments is one line."""
-    try:
-        {"index": index, "search": search}[command](arguments)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")

@@ -33,6 +33,7 @@ from mot import (
 )
 from mot.data_mot import train_tokenizer
 from mot.pipeline_mot import main as predict
+from mot.pipeline_mot import read_row
 from mot.processing_mot import encode_rows
 
 RATE, WORDS = 16_000, [f"w{i}" for i in range(20)]
@@ -492,6 +493,11 @@ def test_no_code_of_a_checkpoint_is_run_by_the_pipeline_after_import_or_by_the_c
     assert json.loads(capsys.readouterr().out) == expected
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"model_type": "stranger"}))
-    with pytest.raises(SystemExit, match="trust_remote_code"):
+    with pytest.raises(ValueError, match="trust_remote_code"):
         predict(options)
     assert not (tmp_path / "trace").exists()
+
+
+def test_two_names_of_one_input_are_refused_by_the_number_of_their_row():
+    with pytest.raises(ValueError, match=r"rows\[3\]: Got both `audio` and `sound`"):
+        read_row({"audio": b"a", "sound": b"b"}, "rows[3]: ")

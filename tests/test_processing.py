@@ -823,3 +823,31 @@ for auto in (AutoTokenizer, AutoImageProcessor, AutoFeatureExtractor):
         "MoTImageProcessor",
         "MoTFeatureExtractor",
     ]
+
+
+@pytest.mark.parametrize(
+    "row, reason",
+    [
+        (np.full((2, 4), np.nan), "NaN"),
+        (np.full((2, 4), 1e300), "float32"),
+        (np.full((2, 4), "a"), "numbers"),
+        ([[1.0, 2.0], [3.0]], "no array"),
+        (torch.ones(2, 4).to_sparse(), "no array"),
+        (torch.ones(2, 4, device="meta"), "no array"),
+    ],
+)
+def test_ready_features_that_are_no_finite_numbers_are_refused_by_row(processor, row, reason):
+    with pytest.raises(ValueError, match=rf"audio_features\[1\].*{reason}"):
+        processor(audio_features=[np.ones((2, 4)), row])
+
+
+@pytest.mark.parametrize("group", ["text_kwargs", "images_kwargs", "audio_kwargs", "videos_kwargs", "common_kwargs"])
+def test_options_of_a_group_are_a_dict(processor, group):
+    with pytest.raises(ValueError, match=f"{group} is 1.5: expected a dict"):
+        processor(text="a cat", **{group: 1.5})
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "4", np.ones(2)])
+def test_frames_of_a_call_are_a_whole_number_of_at_least_one(processor, number):
+    with pytest.raises(ValueError, match="num_frames is .*: expected a whole number of at least 1"):
+        processor(videos=[np.zeros((5, 8, 8, 3), np.uint8)], videos_kwargs={"num_frames": number})
