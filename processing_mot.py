@@ -30,7 +30,16 @@ from transformers.utils import logging
 from transformers.video_utils import VideoInput
 
 from .conversion_mot import split_revision
-from .decoding_mot import is_array, is_number_list, is_rate_and_samples, load_audio, load_frames, load_image, to_numpy
+from .decoding_mot import (
+    Limits,
+    is_array,
+    is_number_list,
+    is_rate_and_samples,
+    load_audio,
+    load_frames,
+    load_image,
+    to_numpy,
+)
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
 
@@ -177,6 +186,14 @@ def pad_features(name: str, rows: list) -> tuple[torch.Tensor, torch.Tensor]:
     return features, mask
 
 
+def frames_per_second(extractor) -> float:
+    """Of what a feature extractor gives: mel frames, 100 unless it says otherwise, or the samples themselves."""
+    if hop_length := getattr(extractor, "hop_length", None):
+        return extractor.sampling_rate / hop_length
+    gives_samples = getattr(extractor, "feature_size", 80) == 1 and not hasattr(extractor, "num_mel_bins")
+    return extractor.sampling_rate if gives_samples else 100.0
+
+
 def frame_mask(extracted: BatchFeature) -> torch.Tensor | None:
     return extracted.get("input_features_mask", extracted.get("attention_mask"))
 
@@ -207,6 +224,9 @@ class MoTProcessor(ProcessorMixin):
         return_times (`bool`): whether a batch also says when: `pixel_times` and `input_features_times`, on the clock
             that the pictures and the sound of a file share. Videos given as frames then need
             `videos_kwargs={"fps": 25}`, their frames per second, and the feature extractor a `hop_length`.
+
+    What one file may cost is in the attribute `limits`, the `Limits` of `decoding_mot.py`. It is this process's own
+    choice and not saved: `processor.limits = Limits(max_audio_seconds=7200)`.
     """
 
     text_kwargs = {"padding": True}
@@ -227,6 +247,7 @@ class MoTProcessor(ProcessorMixin):
             tokenizer = BertTokenizer(model_max_length=512, model_input_names=["input_ids", "attention_mask"])
         self.num_frames = num_frames
         self.return_times = return_times
+        self.limits = Limits()
         super().__init__(image_processor, feature_extractor, tokenizer)
 
     @classmethod
@@ -289,6 +310,8 @@ class MoTProcessor(ProcessorMixin):
         text_features: list | np.ndarray | torch.Tensor | None = None,
         image_features: list | np.ndarray | torch.Tensor | None = None,
         audio_features: list | np.ndarray | torch.Tensor | None = None,
+        allow_urls: bool | str = True,
+        max_audio_seconds: float | None = None,
         **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
         """Turns one example or a batch of B examples into tensors; None in a list is a row without that modality, and so
@@ -303,6 +326,9 @@ class MoTProcessor(ProcessorMixin):
                 `{"bytes", "path"}`, decoders of torchcodec. Bare arrays need `sampling_rate=` in Hz; every rate is
                 resampled to that of the feature extractor.
             text_features, image_features, audio_features: ready features, rows (L_i, feature_size) or (B, L, F).
+            allow_urls: whether URLs are followed. Rows of other people, which could have them lead anywhere, take False,
+                or "public" for URLs of public addresses alone. `data:` URLs hold what they mean and are always read.
+            max_audio_seconds: where longer sound is cut. What lies beyond is not decoded.
             kwargs: options of the tokenizer and image processor, flat or in `text_kwargs`, `images_kwargs`,
                 `audio_kwargs`, `videos_kwargs`, `common_kwargs`. Flat `padding`, `max_length` and `truncation`
                 are for text. `return_tensors="np"` gives numpy arrays; the default is torch tensors. The inputs may
@@ -344,9 +370,10 @@ class MoTProcessor(ProcessorMixin):
         if "text" in rows:
             data |= self._tokenize(rows["text"], options["text_kwargs"])
         if "images" in rows or "videos" in rows:
-            data |= self._process_pictures(rows, options)
+            data |= self._process_pictures(rows, options, allow_urls)
         if "audio" in rows:
-            data |= self._extract_mel(rows["audio"], self._audio_options(options, kwargs.get("audio_kwargs", {})))
+            audio_options = self._audio_options(options, kwargs.get("audio_kwargs", {}))
+            data |= self._extract_mel(rows["audio"], audio_options, max_audio_seconds, allow_urls)
         for name, (output, mask_name) in READY_OUTPUTS.items():
             if name in rows:
                 data[output], data[mask_name] = pad_features(name, rows[name])
@@ -410,11 +437,13 @@ class MoTProcessor(ProcessorMixin):
             if name not in self.unused_input_names
         }
 
-    def _process_pictures(self, rows: dict[str, list], options: dict) -> dict[str, torch.Tensor]:
+    def _process_pictures(
+        self, rows: dict[str, list], options: dict, allow_urls: bool | str
+    ) -> dict[str, torch.Tensor]:
         """Pictures and videos to `pixel_values` (B, C, H, W), or (B, F, C, H, W) and their times (B, F) if videos."""
         image_options = {**options["images_kwargs"], "return_tensors": "pt"}
         convert_rgb = image_options.get("do_convert_rgb", getattr(self.image_processor, "do_convert_rgb", None))
-        clips, clip_times = self._load_clips(rows, options["videos_kwargs"], convert_rgb is not False)
+        clips, clip_times = self._load_clips(rows, options["videos_kwargs"], convert_rgb is not False, allow_urls)
         frames = [frame for clip in clips for frame in clip]
         pixels = self._call_image_processor(frames, image_options)  # (all frames, C, H, W)
 
@@ -432,7 +461,7 @@ class MoTProcessor(ProcessorMixin):
         return outputs
 
     def _load_clips(
-        self, rows: dict[str, list], options: dict, convert_rgb: bool
+        self, rows: dict[str, list], options: dict, convert_rgb: bool, allow_urls: bool | str
     ) -> tuple[list[list[Image.Image]], list[list[float]]]:
         """The frames of each row (those of its video, its one picture, or none) and, if asked for, their seconds."""
         num_frames = options.get("num_frames") or self.num_frames
@@ -445,16 +474,19 @@ class MoTProcessor(ProcessorMixin):
         clip_times = [[] for _ in clips]
         for i, image in enumerate(rows.get("images", ())):
             if image is not None:
-                clips[i], clip_times[i] = [load_image(image, f"images[{i}]", convert_rgb)], [0.0]
+                clips[i] = [load_image(image, f"images[{i}]", convert_rgb, allow_urls, self.limits)]
+                clip_times[i] = [0.0]
         for i, video in enumerate(rows.get("videos", ())):
             if video is not None:
-                frames, clip_times[i] = load_frames(video, f"videos[{i}]", num_frames, fps)
+                frames, clip_times[i] = load_frames(video, f"videos[{i}]", num_frames, fps, allow_urls, self.limits)
                 if self.return_times and clip_times[i] is None:
                     raise ValueError(
                         f"videos[{i}] does not say when its frames are, which return_times=True needs: pass "
                         'videos_kwargs={"fps": ...}, the number of frames per second.'
                     )
-                clips[i] = [load_image(frame, f"videos[{i}]", convert_rgb) for frame in frames]
+                clips[i] = [
+                    load_image(frame, f"videos[{i}]", convert_rgb, allow_urls, self.limits) for frame in frames
+                ]
         return clips, clip_times
 
     def _call_image_processor(self, frames: list[Image.Image], options: dict) -> torch.Tensor:
@@ -478,13 +510,18 @@ class MoTProcessor(ProcessorMixin):
         exact = {"padding": "longest", "pad_to_multiple_of": None, "truncation": False}
         return {**flat, **exact, **own}
 
-    def _extract_mel(self, rows: list, options: dict) -> dict[str, torch.Tensor]:
+    def _extract_mel(
+        self, rows: list, options: dict, max_seconds: float | None, allow_urls: bool | str
+    ) -> dict[str, torch.Tensor]:
         """Clips or None to `input_features` (B, T, mel), `input_features_mask` (B, T) and, if asked for, the times."""
         extractor, indices = self.feature_extractor, present_rows(rows)
         rate, default_rate = extractor.sampling_rate, options.pop("sampling_rate", None)
-        loaded = [load_audio(rows[i], f"audio[{i}]", rate, default_rate) for i in indices]
-        clips, starts = zip(*loaded, strict=True)
         window = next((getattr(extractor, name) for name in WINDOW_ATTRIBUTES if hasattr(extractor, name)), 1)
+        # The last frame that is kept sees half of a window beyond; some extractors ask for a sample more.
+        heard = None if max_seconds is None else max_seconds + (window + 1) / rate
+        cut_and_checked = {"max_seconds": heard, "allow_urls": allow_urls, "limits": self.limits}
+        loaded = [load_audio(rows[i], f"audio[{i}]", rate, default_rate, **cut_and_checked) for i in indices]
+        clips, starts = zip(*loaded, strict=True)
         for i, clip in zip(indices, clips):
             if len(clip) < window:
                 raise ValueError(
@@ -492,6 +529,9 @@ class MoTProcessor(ProcessorMixin):
                 )
         options |= {"sampling_rate": rate, "return_attention_mask": True, "return_tensors": "pt"}
         features, mask = self._mel_frames_first(extractor(list(clips), **options), options)
+        if max_seconds is not None:
+            most = max(1, round(max_seconds * frames_per_second(extractor)))
+            features, mask = features[:, :most], mask[:, :most]
         for i, row_mask in zip(indices, mask):
             if not row_mask.any():
                 raise ValueError(f"audio[{i}] gives no frames: it is shorter than the extractor's analysis window.")
@@ -543,17 +583,23 @@ class MoTProcessor(ProcessorMixin):
         return features.shape[2] == mask.shape[1]
 
 
-def encode_rows(processor, model, rows: dict[str, list], truncation: bool = False) -> dict[str, torch.Tensor]:
+def encode_rows(
+    processor, model, rows: dict[str, list], truncation: bool = False, allow_urls: bool | str = True
+) -> dict[str, torch.Tensor]:
     """
     Raw rows as the model takes them, on its device and in its floating-point type.
 
     Args:
         rows: argument of the processor -> a list with a cell for each row, None where it has none.
         truncation: whether to cut text and sound that are longer than the model takes.
+        allow_urls: as for the processor.
     """
-    config, options = model.config, {}
+    config, options = model.config, {"allow_urls": allow_urls}
     if truncation and "text" in config.modalities and "text" in rows:
-        options = {"truncation": True, "max_length": config.text_config.max_position_embeddings}
+        options |= {"truncation": True, "max_length": config.text_config.max_position_embeddings}
+    if truncation and "audio" in config.modalities and "audio" in rows:
+        frames = config.audio_config.max_frames
+        options["max_audio_seconds"] = frames / frames_per_second(processor.feature_extractor)
     batch = processor(**rows, **options)
     if truncation and "audio" in config.modalities:
         heard = {name: values for name, values in batch.items() if name.startswith("input_features")}  # (B, T, ...)
