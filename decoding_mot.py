@@ -13,6 +13,7 @@ import io
 import itertools
 import math
 import os
+import re
 import stat
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from transformers.image_transforms import convert_to_rgb
 from transformers.image_utils import ChannelDimension, infer_channel_dimension_format
 
@@ -82,6 +84,8 @@ CONTAINER_FORMATS = (
 )
 PICTURE_BITS = (8, 12, 16)
 TILE_SIZE_TAGS = (322, 323)
+JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # the others are coded pixels, or restart their coding
+JPEG_SCAN, JPEG_END = b"\xda", b"\xd9"
 MAX_SAMPLING_RATE = 2**31
 MAX_AUDIO_CHANNELS = 8  # 7.1 surround; more means that a batch was given as one array
 LOUDEST_FLOAT = 128.0  # 42 dB over full scale: floats above are integers that lost their type
@@ -101,6 +105,7 @@ class Limits:
 
     Args:
         max_image_pixels: width x height of a picture, which is refused before it is decoded.
+        max_image_scans: how often a JPEG file goes over all pixels.
         max_kept_image_pixels: a larger picture is shrunk, by a whole factor, as it is decoded.
         max_frame_pixels: width x height of a video.
         max_kept_frame_pixels: a larger frame is shrunk, by a whole factor, before the next is decoded.
@@ -111,6 +116,7 @@ class Limits:
     """
 
     max_image_pixels: float = 100_000_000
+    max_image_scans: float = 100
     max_kept_image_pixels: float = 16_000_000
     max_frame_pixels: float = 36_000_000  # 8K
     max_kept_frame_pixels: float = 1920 * 1088
@@ -301,6 +307,9 @@ def open_image(file: BinaryIO, name: str, limits: Limits = LIMITS) -> Image.Imag
     except Exception as error:
         raise undecodable(name, error) from error
     check_image(image, name, limits)
+    if isinstance(image, JpegImageFile):
+        scans = count_scans(file)
+        limits.check("max_image_scans", scans, name, f"{scans:,} scans, each of which goes over all of its pixels")
     return image
 
 
@@ -314,6 +323,17 @@ def check_image(image: Image.Image, name: str, limits: Limits) -> None:
     tags = getattr(image, "tag_v2", {})  # TIFF: a tile is decoded whole, whatever the size of the picture
     width, height = (side if isinstance(side := tags.get(tag, 1), int) else 1 for tag in TILE_SIZE_TAGS)
     limits.check("max_image_pixels", width * height, name, f"tiles of {width} x {height} pixels")
+
+
+def count_scans(file: BinaryIO) -> int:
+    """The scans of a JPEG file that was read up to the first; a few bytes make one, ten or so a progressive picture."""
+    begin = file.tell()
+    content, position, scans = file.read(), 0, 1
+    file.seek(begin)
+    while (marker := JPEG_MARKER.search(content, position)) and marker[1] != JPEG_END:
+        scans += marker[1] == JPEG_SCAN
+        position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")  # behind its head
+    return scans
 
 
 def shrink(image: Image.Image, most_pixels: float) -> Image.Image:
@@ -668,7 +688,7 @@ def soundfile_pieces(sound: Any) -> Iterator[np.ndarray]:
     """An open file's samples, mixed to one channel, until there are no more, however many its head claims."""
     size = max(1, SAMPLES_AT_ONCE // sound.channels)
     while len(samples := sound.read(size, dtype="float32", always_2d=True)):  # (n, channels)
-        yield samples.mean(axis=1)
+        yield samples[:, 0] if sound.channels == 1 else samples.mean(axis=1)
 
 
 def decode_audio_with_av(file: BinaryIO, name: str, take: Callable) -> tuple[np.ndarray, int, float]:

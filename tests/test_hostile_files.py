@@ -219,6 +219,7 @@ def png_head(width, height):
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # PIL's own, on the way
 def test_a_picture_beyond_the_limit_is_refused_before_it_is_decoded():
     idat = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
     with pytest.raises(
@@ -239,6 +240,18 @@ def test_a_tile_beyond_the_limit_is_refused_though_the_picture_is_small():
     image.tag_v2[322], image.tag_v2[323] = 60000, 60000
     with pytest.raises(ValueError, match="photo has tiles of 60000 x 60000 pixels"):
         decoding.check_image(image, "photo", Limits())
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded():
+    """A hundred bytes make a scan, which goes over all pixels: a megabyte of them would take minutes."""
+    usual = picture_bytes(Image.new("RGB", (64, 64)), "JPEG", progressive=True)
+    load_image(usual, "photo", convert_rgb=True)
+    last = usual[usual.rfind(b"\xff\xda") : -2]
+    comment = b"\xff\xfe\x00\x04\xff\xd9"  # which holds what elsewhere ends the file
+    with pytest.raises(ValueError, match=r"^photo has 1,010 scans.*more than the limit of 100"):
+        load_image(usual[:-2] + (comment + last) * 1000 + usual[-2:], "photo", convert_rgb=True)
+    motion_photo = usual + last * 1000  # what follows the picture is none of it
+    assert load_image(motion_photo, "photo", convert_rgb=True).size == (64, 64)
 
 
 def gradient(mode):
