@@ -544,7 +544,7 @@ def test_a_streamed_row_is_decoded_once(clips, monkeypatch):
     """And is the row that a whole split gives."""
     stream, whole = stream_of_clips(*clips)
     processor, counted = MoTProcessor(), []
-    for name in ("decode_image", "decode_audio"):
+    for name in ("decode_image", "read_sound_file"):
         decode = getattr(decoding, name)
         spy = lambda *arguments, decode=decode, name=name: (counted.append(name), decode(*arguments))[1]  # noqa: E731
         monkeypatch.setattr(decoding, name, spy)
