@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 
 from .column_types_mot import is_ready_features
 from .configuration_mot import MODALITIES
-from .decoding_mot import iterate_frames, load_image, open_source, read_timed_audio
+from .decoding_mot import iterate_frames, load_image, open_image, open_source, read_timed_audio
 from .labels_mot import shortened
 
 _SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
@@ -143,7 +143,7 @@ def _check_file(cell: dict, name: str):
 
 
 def _check_image(cell: dict, name: str) -> PILImage.Image:
-    with open_source(cell, name) as file, PILImage.open(file) as image:
+    with open_source(cell, name) as file, open_image(file, name) as image:
         image.verify()  # checksums, which decoding does not look at
     return load_image(cell, name, convert_rgb=False)  # its colours are the processor's choice
 

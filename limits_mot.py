@@ -19,20 +19,13 @@ from transformers.utils import logging
 from .configuration_mot import MoTConfig, MoTModalityConfig
 from .data_mot import RowStream, is_ready_features
 from .embeddings_mot import EMBEDDINGS
+from .processing_mot import frames_per_second
 
 logger = logging.get_logger(__name__)
 
 # Of a new model.
 MAX_TEXT_TOKENS, MAX_AUDIO_SECONDS = 128, 30.0
 MODALITY_OF_COLUMN = {"text": "text", "image": "image", "video": "image", "audio": "audio"}
-
-
-def frames_per_second(extractor) -> float:
-    """Of what a feature extractor gives: mel frames, 100 unless it says otherwise, or the samples themselves."""
-    if hop_length := getattr(extractor, "hop_length", None):
-        return extractor.sampling_rate / hop_length
-    gives_samples = getattr(extractor, "feature_size", 80) == 1 and not hasattr(extractor, "num_mel_bins")
-    return extractor.sampling_rate if gives_samples else 100.0
 
 
 def length_limit(config: MoTConfig, modality: str) -> int | None:

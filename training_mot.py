@@ -147,6 +147,7 @@ class EncodedDataset(EpochDataset):
         self.split, self.processor = split, processor
         self.free_bytes = cache_bytes
         rate = frames_per_second(processor.feature_extractor)
+        self.max_audio_seconds = max_audio_seconds
         self.max_frames = None if max_audio_seconds is None else round(max_audio_seconds * rate)
         self.text_options = {"truncation": True, "max_length": max_text_tokens} if max_text_tokens else {}
         self.cache: dict[int, dict] = {}
@@ -178,7 +179,7 @@ class EncodedDataset(EpochDataset):
         }
         if "text" in arguments:
             arguments["text_kwargs"] = self.text_options
-        encoded = self.processor(**arguments, return_tensors="pt")
+        encoded = self.processor(**arguments, max_audio_seconds=self.max_audio_seconds, return_tensors="pt")
         example = {name: value[0] for name, value in encoded.items() if name in (*INPUTS, *TIMES.values())}
         for name in ("input_features", "input_features_times"):
             if name in example and self.max_frames is not None:

@@ -1094,7 +1094,10 @@ def test_bad_rows_are_named_in_the_report_with_their_reason(tmp_path, caplog):
     assert len(drop_bad_examples(split, split_name="train", report=tmp_path / "out" / "bad_rows.jsonl")) == 1
     lines = [json.loads(line) for line in (tmp_path / "out" / "bad_rows.jsonl").read_text().splitlines()]
     assert [(line["split"], line["index"]) for line in lines] == [("train", 1), ("train", 2)]
-    assert "corrupt image: cannot identify" in lines[0]["reason"] and "empty row" in lines[1]["reason"]
+    assert (
+        "corrupt image: image is not a picture that can be decoded" in lines[0]["reason"]
+        and "empty row" in lines[1]["reason"]
+    )
     assert str(tmp_path / "out" / "bad_rows.jsonl") in caplog.text
 
 

@@ -545,12 +545,12 @@ def test_a_streamed_row_is_decoded_once(clips, monkeypatch):
     """And is the row that a whole split gives."""
     stream, whole = stream_of_clips(*clips)
     processor, counted = MoTProcessor(), []
-    for name in ("decode_image", "decode_audio"):
+    for name in ("decode_image", "read_sound_file"):
         decode = getattr(decoding, name)
         spy = lambda *arguments, decode=decode, name=name: (counted.append(name), decode(*arguments))[1]  # noqa: E731
         monkeypatch.setattr(decoding, name, spy)
     rows = list(islice(StreamedDataset(drop_bad_examples(stream), processor), 4))
-    assert sorted(counted) == ["decode_audio"] * 4 + ["decode_image"] * 4
+    assert sorted(counted) == ["decode_image"] * 4 + ["read_sound_file"] * 4
     for row, expected in zip(rows, (EncodedDataset(whole, processor)[i] for i in range(4))):
         assert row.keys() == expected.keys() and all(torch.equal(row[name], expected[name]) for name in row)
 
