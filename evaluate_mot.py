@@ -91,15 +91,16 @@ def record_checkpoints(trainer: MoTTrainer, record: Callable[[], Record]) -> Non
     trainer.add_to_checkpoint = write
 
 
-def check_same_run(place: Path, data, model: PreTrainedModel | None = None) -> None:
+def check_same_run(place: Path, data, seed: int, model: PreTrainedModel | None = None) -> None:
     """
     Args:
         place: the folder of the run, or of its checkpoint, that is to go on.
         data: the `DataArguments` of this run.
+        seed: its seed, which decides the order of its rows.
         model: that of this run, as far as it is known.
 
     Raises:
-        ValueError: it is a run on other data, for another task, or with other classes.
+        ValueError: it is a run on other data, for another task, with another seed or with other classes.
     """
     record = Record.read(place)
     was = asked = ""
@@ -110,6 +111,8 @@ def check_same_run(place: Path, data, model: PreTrainedModel | None = None) -> N
         is_same = is_same and data.task in (None, record.data["task"])
         was = f" on {named(record.data)} for {record.data['task']}"
     asked = f"{named(asdict(data))}" + (f" for {data.task}" if data.task else "")
+    if record is not None and is_same and record.settings.get("seed", seed) != seed:
+        is_same, was, asked = False, f"{was} with seed {record.settings['seed']}", f"{asked} with seed {seed}"
     if model is not None and (place / "config.json").is_file():
         config = read_config(place)
         architecture = next(iter(config.architectures or []), type(model).__name__)
@@ -117,8 +120,8 @@ def check_same_run(place: Path, data, model: PreTrainedModel | None = None) -> N
         was, asked = f"{was} with {answers_of(config)}", f"{asked} with {answers_of(model.config)}"
     if not is_same:
         raise ValueError(
-            f"{place} was trained{was}; you ask for {asked}. Name another --output_dir, and to begin with those weights "
-            f"--model_name_or_path {place}."
+            without_secrets(f"{place} was trained{was}; you ask for {asked}. ")
+            + f"Name another --output_dir, and to begin with those weights --model_name_or_path {place}."
         )
 
 

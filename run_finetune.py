@@ -692,7 +692,7 @@ def run(data: DataArguments, model_arguments: ModelArguments, training: RunArgum
         prepare_to_stream(data, training)
     before = run_to_go_on(training.resume_from_checkpoint, Path(training.output_dir))  # an error if it is not there
     if before:
-        check_same_run(before, data)
+        check_same_run(before, data, training.seed)
     elif training.process_index == 0:
         begin_run(Path(training.output_dir))  # what lies there is of earlier runs from now on
     is_new = not model_arguments.model_name_or_path
@@ -713,7 +713,7 @@ def run(data: DataArguments, model_arguments: ModelArguments, training: RunArgum
     model = build_model(fields, data, labels, model_arguments, len(processor.tokenizer), config)
     fit_processor(processor, model.config)
     if before:
-        check_same_run(before, data, model)
+        check_same_run(before, data, training.seed, model)
     splits = check_splits(splits, model.config, bad)
     if model_arguments.lora:
         model = add_lora(model, LORA_RANK if model_arguments.lora_rank is None else model_arguments.lora_rank)
