@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Runs that are interrupted: is there room for their checkpoints, which is the newest that is whole, and how to stop well.
 
-The Trainer writes `trainer_state.json` last into a checkpoint, so one that was killed while it was written lacks it;
-the other files are opened too, for a disk may lose what a process has written.
+A checkpoint has its name only when it is complete (run_folder_mot.py); its files are opened all the same, for a disk may
+lose what a process has written.
 """
 
 import json
@@ -12,17 +12,19 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import TrainerCallback, TrainerState
-from transformers.trainer_utils import get_last_checkpoint, sort_checkpoints
 from transformers.utils import logging
+
+from .run_folder_mot import STATE, clear_unfinished, own_checkpoints, run_of_folder, run_of_state
 
 logger = logging.get_logger(__name__)
 
-STATE, INDEX = "trainer_state.json", "model.safetensors.index.json"
+INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
 WEIGHTS = ("model.safetensors", ADAPTER, INDEX)
 TRAINING = ("optimizer.pt", "scheduler.pt")  # zip archives, as all that torch saves
@@ -31,8 +33,8 @@ WEIGHT_BYTES, OPTIMIZER_BYTES = 4, 8
 
 
 def newest_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest `checkpoint-*` of a run's folder that is whole; later ones are reported with what they lack."""
-    for path in reversed([Path(path) for path in sort_checkpoints(str(folder), use_mtime=False)]):
+    """The last `checkpoint-*` of a folder's own run that is whole; later ones are reported with what they lack."""
+    for path in reversed(own_checkpoints(folder)):
         damage = next(damages(path), None)
         if damage is None:
             return path
@@ -68,8 +70,8 @@ def damages(checkpoint: Path) -> Iterator[str]:
 
 def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | None:
     """
-    What `resume_from_checkpoint` means: for "auto" the newest whole checkpoint, or None where there is none; for True,
-    or "true" on a command line, the newest that there is; else one by its path.
+    What `resume_from_checkpoint` means: for "auto" the last whole checkpoint of the folder's own run, or None where there
+    is none; for True, or "true" on a command line, the last that there is; else one by its path.
 
     Raises:
         ValueError: there is no such checkpoint, or it is damaged.
@@ -80,7 +82,7 @@ def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | None:
     if choice == "auto":
         found = newest_whole_checkpoint(folder) if folder.is_dir() else None
         return found and str(found)
-    found = (get_last_checkpoint(str(folder)) if folder.is_dir() else None) if choice is True else str(choice)
+    found = next((str(path) for path in reversed(own_checkpoints(folder))), None) if choice is True else str(choice)
     if found is None:
         raise ValueError(
             f"{folder} has no checkpoint to go on from: give --resume_from_checkpoint auto, which then trains anew."
@@ -122,11 +124,12 @@ def weights_file(folder: Path, is_adapter: bool) -> Path | None:
 
 
 def finished_state(folder: Path) -> TrainerState | None:
-    """The state of a run that has ended and left its model in the folder itself, or None."""
+    """The state of the folder's own run, if it has ended and left its model in the folder itself; or None."""
     has_weights = any((folder / name).is_file() for name in WEIGHTS)
     if not has_weights or not (folder / STATE).is_file():
         return None
-    return TrainerState.load_from_json(str(folder / STATE))
+    state = TrainerState.load_from_json(str(folder / STATE))
+    return state if run_of_folder(folder) in (None, run_of_state(vars(state))) else None
 
 
 def check_can_go_on(folder: Path, state: TrainerState, steps: int) -> None:
@@ -179,6 +182,26 @@ def check_room(folder: Path, model: torch.nn.Module, checkpoints: int) -> None:
             f"model and {checkpoints} checkpoints with the state of the optimizer. Make room, keep fewer with "
             "--save_total_limit, or name another folder with --output_dir."
         )
+
+
+@contextmanager
+def saving_into(folder: Path, step: int) -> Iterator[None]:
+    """
+    Raises:
+        OSError: what is saved meanwhile cannot be written, such as onto a full disk; it says how to go on. Half a
+            checkpoint is taken away, and what was saved before stays.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+        clear_unfinished(folder)
+        good = newest_whole_checkpoint(folder) if folder.is_dir() else None
+        free = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
+        raise OSError(
+            f"Step {step} could not be saved in {folder} ({error}; the disk has {free / 2**20:,.0f} MiB left). "
+            + (f"{good} is whole and stays as it is: m" if good else "No checkpoint was saved before: m")
+            + "ake room, or keep fewer checkpoints with --save_total_limit, and give --resume_from_checkpoint auto."
+        ) from error
 
 
 def checkpoints_at_once(args, steps: int) -> int:

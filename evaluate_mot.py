@@ -8,7 +8,6 @@ rest again.
 
 import json
 import math
-import os
 import shlex
 import shutil
 import sys
@@ -20,24 +19,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from huggingface_hub import upload_folder
-from transformers import PreTrainedModel, TrainerCallback, TrainerState
+from transformers import PreTrainedModel, TrainerState
 from transformers.utils import logging
 
-from .checkpoints_mot import STATE
 from .command_mot import RunError
 from .configuration_mot import MoTConfig
 from .continuation_mot import is_adapter, labels_of, read_config
 from .limits_mot import bad_rows, row_numbers
 from .metrics_mot import compute_metrics, sentiment_metrics
+from .pushing_mot import push_command
 from .report_mot import Run, print_table, save_examples, usage_lines, write_card
+from .run_folder_mot import STATE, write_whole
+from .secrets_mot import place_name, without_secrets
 from .training_mot import MoTTrainer
 
 logger = logging.get_logger(__name__)
 
 RECORD, RESULTS, CARD, PREDICTIONS = "run.json", "results.json", "README.md", "predictions.jsonl"
-# Of a run's folder: the state of its training, and reports that may hold paths of this machine or rows of the data.
-NOT_PUSHED = ["checkpoint-*", "trainer_state.json", "bad_rows*.jsonl", PREDICTIONS]
 WHOLE_MODEL = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 # What of the training's arguments decides the numbers of an evaluation.
@@ -59,7 +57,8 @@ class Record:
 
     @classmethod
     def of(cls, data, training, run: Run) -> "Record":
-        return cls(asdict(data), {name: getattr(training, name) for name in SETTINGS}, run)
+        fields = {name: without_secrets(v) if isinstance(v, str) else v for name, v in asdict(data).items()}
+        return cls(fields, {name: getattr(training, name) for name in SETTINGS}, run)
 
     @classmethod
     def read(cls, folder: Path) -> "Record | None":
@@ -78,32 +77,31 @@ class Record:
         write_whole(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
 
 
-class RecordCheckpoints(TrainerCallback):
-    """Writes run.json into each checkpoint, so that it says itself which run it is of.
+def record_checkpoints(trainer: MoTTrainer, record: Callable[[], Record]) -> None:
+    """
+    Have each checkpoint say itself which run it is of.
 
     Args:
         record: gives the run's record at this moment.
     """
 
-    def __init__(self, record: Callable[[], Record]):
-        self.record = record
+    def write(checkpoint: Path) -> None:
+        now, step = record(), trainer.state.global_step
+        replace(now, run=replace(now.run, weights=f"of step {step}")).write(checkpoint)
 
-    def on_save(self, args, state, control, **kwargs):
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and folder.is_dir():
-            record = self.record()
-            replace(record, run=replace(record.run, weights=f"of step {state.global_step}")).write(folder)
+    trainer.add_to_checkpoint = write
 
 
-def check_same_run(place: Path, data, model: PreTrainedModel | None = None) -> None:
+def check_same_run(place: Path, data, seed: int, model: PreTrainedModel | None = None) -> None:
     """
     Args:
         place: the folder of the run, or of its checkpoint, that is to go on.
         data: the `DataArguments` of this run.
+        seed: its seed, which decides the order of its rows.
         model: that of this run, as far as it is known.
 
     Raises:
-        ValueError: it is a run on other data, for another task, or with other classes.
+        ValueError: it is a run on other data, for another task, with another seed or with other classes.
     """
     record = Record.read(place)
     was = asked = ""
@@ -114,6 +112,8 @@ def check_same_run(place: Path, data, model: PreTrainedModel | None = None) -> N
         is_same = is_same and data.task in (None, record.data["task"])
         was = f" on {named(record.data)} for {record.data['task']}"
     asked = f"{named(asdict(data))}" + (f" for {data.task}" if data.task else "")
+    if record is not None and is_same and record.settings.get("seed", seed) != seed:
+        is_same, was, asked = False, f"{was} with seed {record.settings['seed']}", f"{asked} with seed {seed}"
     if model is not None and (place / "config.json").is_file():
         config = read_config(place)
         architecture = next(iter(config.architectures or []), type(model).__name__)
@@ -121,13 +121,14 @@ def check_same_run(place: Path, data, model: PreTrainedModel | None = None) -> N
         was, asked = f"{was} with {answers_of(config)}", f"{asked} with {answers_of(model.config)}"
     if not is_same:
         raise ValueError(
-            f"{place} was trained{was}; you ask for {asked}. Name another --output_dir, and to begin with those weights "
-            f"--model_name_or_path {place}."
+            without_secrets(f"{place} was trained{was}; you ask for {asked}. ")
+            + f"Name another --output_dir, and to begin with those weights --model_name_or_path {place}."
         )
 
 
 def is_same_dataset(was: str | None, asked: str | None) -> bool:
     """Whether two names are of the same data, which may have moved since."""
+    asked = asked and without_secrets(asked)
     if was == asked or was is None or asked is None:
         return was == asked
     old, new = Path(was).expanduser(), Path(asked).expanduser()
@@ -147,32 +148,30 @@ def answers_of(config: MoTConfig) -> str:
     return f"{', '.join(config.modalities)}{words}" + (f" and classes {', '.join(names)}" if names else "")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """A file with all of its text, or as it was."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def save_checkpoint(trainer: MoTTrainer) -> None:
-    """The weights, the processor and the config."""
+    """The weights, the processor and the config; what speaks of other weights than these is taken away before."""
     # Cutting the training texts has set the tokenizer to cut every text, which the processor leaves to its caller.
     if backend := getattr(trainer.processing_class.tokenizer, "backend_tokenizer", None):
         backend.no_truncation()
+    folder = Path(trainer.args.output_dir)
+    if trainer.is_world_process_zero():
+        take_away(folder, [RECORD, PREDICTIONS, *([RESULTS, CARD] if (folder / RESULTS).exists() else [])])
     trainer.save_model(_internal_call=True)  # a push comes later, when the folder is complete
 
 
 def keep_record(trainer: MoTTrainer, record: Record) -> None:
-    """Write run.json beside a saved checkpoint, and take away what would speak of other weights than these."""
+    """Write run.json beside a saved checkpoint, and take away weights of the other kind, and the training's arguments."""
     if not trainer.is_world_process_zero():
         return
     folder = Path(trainer.args.output_dir)
-    stale = [RECORD, PREDICTIONS, *(ADAPTER if trainer.head is trainer.model else WHOLE_MODEL)]
-    stale += [RESULTS, CARD] if (folder / RESULTS).exists() else []
-    stale += ["training_args.bin"]  # a pickle, which a checkpoint must not need
-    for path in (path for pattern in stale for path in folder.glob(pattern) if path.is_file()):
-        path.unlink()
+    others = ADAPTER if trainer.head is trainer.model else WHOLE_MODEL
+    take_away(folder, [*others, "training_args.bin"])  # a pickle, which a checkpoint must not need
     record.write(folder)
+
+
+def take_away(folder: Path, patterns: list[str]) -> None:
+    for path in (path for pattern in patterns for path in folder.glob(pattern) if path.is_file()):
+        path.unlink()
 
 
 def merge_adapter(trainer: MoTTrainer, record: Record) -> None:
@@ -213,11 +212,6 @@ def mot_command() -> list[str]:
     return ["mot"] if is_ours else [*python_command(), "-m", __name__.partition(".")[0]]
 
 
-def push_command(folder: Path, name: str) -> str:
-    excluded = [part for pattern in NOT_PUSHED for part in ("--exclude", pattern)]
-    return shlex.join(["hf", "upload", name, str(folder), ".", *excluded])
-
-
 @contextmanager
 def rest_of_the_run(trainer: MoTTrainer, merges: bool = False) -> Iterator[None]:
     """Whatever fails from here on, the error says that the checkpoint is safe, and how to do the rest again."""
@@ -233,6 +227,7 @@ def rest_of_the_run(trainer: MoTTrainer, merges: bool = False) -> Iterator[None]
         if trainer.args.push_to_hub:
             lines.append(push_command(folder, trainer.hub_model_id))
         what = "Interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+        what = without_secrets(what)
         message = (
             f"The training is done and its checkpoint is safe in {folder}, but what comes after it failed ({what}). To do "
             "that again:\n\n" + "".join(f"    {line}\n" for line in lines)
@@ -334,7 +329,9 @@ def report(
     example = examples_for(folder, record, row)
     own_files = {kind: value if kind == "text" else Path(value).name for kind, value in example.items()}
     config = trainer.model.config
-    usage = usage_lines(record.data["task"], record.run.name, config, own_files, base_of(trainer))
+    base = base_of(trainer)
+    base = place_name(base) if base and Path(base).exists() else base  # the card may be shared
+    usage = usage_lines(record.data["task"], record.run.name, config, own_files, base)
     parameters = sum(parameter.numel() for parameter in trainer.head.parameters())
     write_card(folder, results, usage, record.run, config, parameters, results.get("dataset"))
 
@@ -360,18 +357,6 @@ def print_usage(trainer: MoTTrainer, folder: Path, record: Record, row: dict | N
     )
     print(f"\nThe checkpoint is in {folder}" + (f"; its weights are those {weights}." if weights else "."))
     print(f"To use it, without this package:\n\n{usage}")
-
-
-def push(folder: Path, trainer: MoTTrainer) -> None:
-    """Upload the finished folder; where that fails, nothing is lost."""
-    name = trainer.hub_model_id
-    try:
-        upload_folder(repo_id=name, folder_path=folder, token=trainer.args.hub_token, ignore_patterns=NOT_PUSHED)
-    except Exception as error:  # whatever it was, the run must not look lost
-        raise RunError(
-            f"The push to {name} failed ({error}). The finished run is in {folder}; push it again with\n\n"
-            f"    {push_command(folder, name)}\n"
-        ) from error
 
 
 # ---------------------------------------------------------------------------------------------------------------------

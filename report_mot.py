@@ -6,6 +6,8 @@ numbers: `subsets` of modalities, `pairs` of a search, or `terms` of a loss.
 """
 
 import math
+import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .limits_mot import length_limit
+from .secrets_mot import without_places
 
 EXAMPLE = {"text": "a sentence", "image": "picture.png", "video": "clip.mp4", "audio": "sound.wav"}
 SECTIONS = {"subsets": "modalities", "pairs": "search", "terms": "loss term"}
@@ -182,6 +185,20 @@ class Run:
     weights: str = ""  # of which step
 
 
+def plain(text: str) -> str:
+    """Any text, such as the name of a class, as Markdown that shows it as it is on one line, whatever it holds."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    line = re.sub(r"([\\`*\[\]<>|$&~#])|(?<!\w)_|_(?!\w)", lambda found: "\\" + found[0], line)
+    return line.replace("://", "\\://").replace("www.", "www\\.")  # no link either
+
+
+def code(text: str) -> str:
+    """A text as inline code of Markdown."""
+    line = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence}{line}{fence}" if len(fence) == 1 else f"{fence} {line} {fence}"
+
+
 def input_lines(config) -> list[str]:
     """What each modality of a model takes."""
     lines = []
@@ -204,7 +221,7 @@ def label_lines(results: dict, config) -> str:
         return "One number for each row."
     if results["task"] == "classification":
         kind = "Any number" if config.problem_type == "multi_label_classification" else "One"
-        return f"{kind} of {config.num_labels} classes: {', '.join(config.id2label.values())}."
+        return f"{kind} of {config.num_labels} classes: {', '.join(map(plain, config.id2label.values()))}."
     return (
         "None: it was trained without labels." if results["task"] == "pretraining" else "None: it compares its inputs."
     )
@@ -212,13 +229,14 @@ def label_lines(results: dict, config) -> str:
 
 def training_lines(run: Run) -> str:
     """What the card says of how the model came to be, as far as it is known."""
-    sizes = ", ".join(f"{number:,} rows of {split}" for split, number in run.rows.items())
-    lines = [f"Data: {run.dataset}{f' ({sizes})' if sizes else ''}."]
+    sizes = ", ".join(f"{number:,} rows of {plain(split)}" for split, number in run.rows.items())
+    lines = [f"Data: {plain(run.dataset)}{f' ({sizes})' if sizes else ''}."]
     if run.command is not None:
         time = (
             f"{run.seconds:.0f} seconds of training" if run.seconds else "trained"
         )  # of a checkpoint it is not known
-        lines.append(f"`{run.command}`, seed {run.seed}, {time} with {run.versions}.")
+        command = shlex.join(without_places(shlex.split(run.command)))
+        lines.append(f"{code(command)}, seed {run.seed}, {time} with {run.versions}.")
         lines.append(f"The weights are those {run.weights}.")
     return "\n\n".join(lines)
 
@@ -261,7 +279,7 @@ def write_card(
 {data.to_yaml()}
 ---
 
-# {title}
+# {plain(title)}
 
 A [Mixture-of-Transformers](https://arxiv.org/abs/2411.04996) of {parameters:,} parameters {DESCRIPTIONS[results["task"]]}.
 
@@ -277,7 +295,7 @@ Any subset of these, another one in each row:
 
 ## Results
 
-On the {results["split"]} split of {evaluated or run.dataset}, from this one checkpoint:
+On the {plain(results["split"])} split of {plain(evaluated or run.dataset)}, from this one checkpoint:
 
 {table}
 

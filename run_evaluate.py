@@ -50,6 +50,7 @@ from mot.run_finetune import (
     leave_out_columns,
     read_splits,
 )
+from mot.secrets_mot import place_name
 from mot.sources_mot import load_split
 from mot.training_mot import MoTTrainer, MoTTrainingArguments
 
@@ -276,7 +277,7 @@ def evaluate(arguments: list[str]) -> dict:
 
     trainer = build_trainer(folder, out, config, data, options)
     dataset = data.dataset_name or EMBEDDED
-    run = record.run if record else Run(Path(name).resolve().name, Path(dataset).name)
+    run = record.run if record else Run(Path(name).resolve().name, place_name(dataset))
     record = Record.of(data, trainer.args, run)
     if options.merge_lora:
         if trainer.model is trainer.head:
@@ -295,9 +296,9 @@ def evaluate(arguments: list[str]) -> dict:
 
     file = RESULTS
     if is_other and (out / RESULTS).exists():  # which speaks of the run's own data
-        file = f"results-{Path(dataset).name}-{data.evaluate_on}.json"
+        file = f"results-{place_name(dataset)}-{data.evaluate_on}.json"
     row = example_row(data, splits)
-    found = finish(trainer, splits, encode, record, row, out / BAD_ROWS, file, None if is_own else Path(dataset).name)
+    found = finish(trainer, splits, encode, record, row, out / BAD_ROWS, file, None if is_own else place_name(dataset))
     print_usage(trainer, out.resolve(), record, row)
     return found
 

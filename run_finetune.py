@@ -21,8 +21,6 @@ from typing import Literal
 
 import datasets
 import numpy as np
-from huggingface_hub import create_repo
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from transformers import (
     AutoProcessor,
     AutoTokenizer,
@@ -45,7 +43,7 @@ from mot import (
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.bounds_mot import BOUNDS, Bounds
 from mot.checkpoints_mot import check_folder, run_to_go_on
-from mot.command_mot import RunError, peek, run
+from mot.command_mot import peek, run
 from mot.configuration_mot import MODALITIES, SIZES
 from mot.continuation_mot import fit_classifier, is_adapter, load_model, read_config
 from mot.data_mot import (
@@ -65,7 +63,6 @@ from mot.decoding_mot import load_image
 from mot.evaluate_mot import (
     RECORD,
     Record,
-    RecordCheckpoints,
     build_metrics,
     check_same_run,
     finish,
@@ -73,8 +70,8 @@ from mot.evaluate_mot import (
     merge_adapter,
     mot_command,
     print_usage,
-    push,
     python_command,
+    record_checkpoints,
     rest_of_the_run,
     save_checkpoint,
     weights_kept,
@@ -90,10 +87,14 @@ from mot.limits_mot import (
 )
 from mot.optimization_mot import add_lora
 from mot.places_mot import Places
+from mot.pushing_mot import check_push, push
 from mot.report_mot import Run
+from mot.run_folder_mot import begin_run, owned
+from mot.secrets_mot import place_name, without_secrets
 from mot.sources_mot import load_splits
 from mot.splits_mot import draw_rows
 from mot.training_mot import (
+    CANNOT_BE_WRITTEN,
     CachedDataset,
     EncodedDataset,
     MoTCollator,
@@ -319,7 +320,7 @@ class RunArguments(MoTTrainingArguments):
 def with_defaults(arguments: list[str], parser: HfArgumentParser) -> list[str]:
     """The arguments with what depends on the data and the task: where the output goes, and settings for the digits."""
     known = peek(parser, arguments)
-    folder = "digits" if known.dataset_name is None else Path(known.dataset_name).name
+    folder = "digits" if known.dataset_name is None else place_name(known.dataset_name)
     suffix = "" if known.task in (None, "classification") else f"-{known.task}"
     defaults = {"--output_dir": f"outputs/{folder}{suffix}"}
     if known.dataset_name is None:
@@ -653,7 +654,16 @@ def encode_split(
         return encoded
     gigabytes = encoded_bytes(encoded) / 1e9
     if gigabytes <= data.cache_gigabytes:
-        return cache_features(encoded, num_proc=num_proc or None)
+        try:
+            return cache_features(encoded, num_proc=num_proc or None)
+        except OSError as error:
+            if error.errno not in CANNOT_BE_WRITTEN:
+                raise
+            logger.warning(
+                f"The encoded rows of '{name}' cannot be kept ({error}; the cache is where HF_DATASETS_CACHE says): they are "
+                "decoded and encoded in every epoch."
+            )
+            return encoded
     logger.warning(
         f"Encoded, '{name}' takes about {gigabytes:.1f} GB, more than --cache_gigabytes {data.cache_gigabytes:g}: its rows "
         "are decoded and encoded in every epoch, in parallel to training with --dataloader_num_workers."
@@ -697,18 +707,30 @@ def main(arguments: list[str] | None = None) -> dict:
     )
     arguments = sys.argv[1:] if arguments is None else arguments
     data, model_arguments, training = parser.parse_args_into_dataclasses(with_defaults(arguments, parser))
-    set_seed(training.seed)
     check_one_device(training.n_gpu)
     check_base(model_arguments, training.output_dir)
-    if training.process_index == 0:
-        check_folder(Path(training.output_dir))  # before the data are read, which may take long
-        if training.push_to_hub:
-            check_push(training)
+    if training.process_index != 0:
+        return finetune(data, model_arguments, training, arguments)
+    check_folder(Path(training.output_dir))  # before the data are read, which may take long
+    with owned(Path(training.output_dir)):
+        return finetune(data, model_arguments, training, arguments)
+
+
+def finetune(
+    data: DataArguments, model_arguments: ModelArguments, training: RunArguments, arguments: list[str]
+) -> dict:
+    """The run of one process, in a folder that belongs to it."""
+    set_seed(training.seed)
+    if training.push_to_hub and training.process_index == 0:
+        check_pushed_base(model_arguments)
+        check_push(training.hub_model_id or Path(training.output_dir).name, training)
     if data.streaming:
         prepare_to_stream(data, training)
     before = run_to_go_on(training.resume_from_checkpoint, Path(training.output_dir))  # an error if it is not there
     if before:
-        check_same_run(before, data)
+        check_same_run(before, data, training.seed)
+    elif training.process_index == 0:
+        begin_run(Path(training.output_dir))  # what lies there is of earlier runs from now on
     is_new = not model_arguments.model_name_or_path
     config = None if is_new else checkpoint_config(model_arguments, data)
 
@@ -727,7 +749,7 @@ def main(arguments: list[str] | None = None) -> dict:
     model = build_model(fields, data, labels, model_arguments, len(processor.tokenizer), config)
     fit_processor(processor, model.config)
     if before:
-        check_same_run(before, data, model)
+        check_same_run(before, data, training.seed, model)
     splits = check_splits(splits, model.config, bad)
     if model_arguments.lora:
         model = add_lora(model, LORA_RANK if model_arguments.lora_rank is None else model_arguments.lora_rank)
@@ -758,7 +780,7 @@ def main(arguments: list[str] | None = None) -> dict:
     def record_after(seconds: float) -> Record:
         return Record.of(data, training, describe_run(trainer, data, splits, arguments, seconds))
 
-    trainer.add_callback(RecordCheckpoints(lambda: record_after(time.time() - start)))
+    record_checkpoints(trainer, lambda: record_after(time.time() - start))
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     if trainer.is_finished and (results := Path(training.output_dir) / "results.json").exists():
         return json.loads(results.read_text(encoding="utf-8"))
@@ -788,22 +810,19 @@ def example_row(data: DataArguments, splits: dict) -> dict | None:
 
 
 def command_line(start: list[str], arguments: list[str]) -> str:
-    """A run as a line for the shell, without the secret that it was given."""
-    is_token = [argument.replace("-", "_").startswith("__hub_to") for argument in arguments]
+    """A run as a line for the shell, without the secrets that it was given."""
+    is_token = [argument.replace("-", "_").startswith("__hub_t") for argument in arguments]
     follows = [i > 0 and is_token[i - 1] and "=" not in arguments[i - 1] for i in range(len(arguments))]
-    return shlex.join([*start, *(a for a, *secret in zip(arguments, is_token, follows) if not any(secret))])
+    kept = (a for a, *secret in zip(arguments, is_token, follows) if not any(secret))
+    return without_secrets(shlex.join([*start, *kept]))
 
 
-def check_push(training: RunArguments) -> None:
-    """Make the repository that the run will be pushed to, or say why it cannot be, before anything is trained."""
-    name = training.hub_model_id or Path(training.output_dir).name
-    try:
-        create_repo(name, token=training.hub_token, private=training.hub_private_repo, exist_ok=True)
-    except (HfHubHTTPError, LocalTokenNotFoundError) as error:
-        raise RunError(
-            f"This run could not be pushed to {name} ({error}): log in with `hf auth login`, name a repository of yours "
-            "with --hub_model_id, or leave out --push_to_hub."
-        ) from error
+def check_pushed_base(model: ModelArguments) -> None:
+    if model.lora and not model.merge_lora and Path(model.model_name_or_path or "").is_dir():
+        raise ValueError(
+            f"An adapter names its model, and {model.model_name_or_path} is a folder of this machine, which nobody else "
+            "could load: push that first and give its id as --model_name_or_path, or push both in one with --merge_lora."
+        )
 
 
 def stop_well(trainer: MoTTrainer, arguments: list[str]) -> None:
@@ -837,10 +856,10 @@ def arguments_that_held(arguments: list[str], args: RunArguments) -> list[str]:
 def describe_run(trainer: MoTTrainer, data: DataArguments, splits: dict, arguments: list[str], seconds: float) -> Run:
     """What the card says of the data and of how the model came to be."""
     name = data.dataset_name or "embedded digits"
-    is_path = data.dataset_name is None or Path(data.dataset_name).expanduser().exists()
+    is_path = data.dataset_name is None or "://" in name or Path(data.dataset_name).expanduser().exists()
     return Run(
         name=trainer.args.hub_model_id or Path(trainer.args.output_dir).resolve().name,
-        dataset=Path(name).name if is_path else name,
+        dataset=place_name(name) if is_path else name,
         hub_dataset=None if is_path else name,
         rows={split: len(part) for split, part in splits.items() if isinstance(part, datasets.Dataset)},
         columns=splits["train"].column_names,

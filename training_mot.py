@@ -7,6 +7,7 @@ modalities at once (the objective of `MoTTrainer`).
 """
 
 import contextlib
+import errno
 import inspect
 import itertools
 import json
@@ -21,6 +22,7 @@ from typing import Literal
 
 import datasets
 import numpy as np
+import pyarrow
 import safetensors.torch
 import torch
 from accelerate.utils import DistributedType, gather_object
@@ -41,7 +43,6 @@ from transformers.utils import logging
 
 from .augmentation_mot import AudioAugmentation, ImageAugmentation
 from .checkpoints_mot import (
-    STATE,
     StopOnSignal,
     check_can_go_on,
     check_folder,
@@ -50,6 +51,7 @@ from .checkpoints_mot import (
     checkpoints_at_once,
     finished_state,
     newest_whole_checkpoint,
+    saving_into,
     weights_file,
 )
 from .configuration_mot import MODALITIES
@@ -61,6 +63,20 @@ from .loss_mot import IGNORED_LABEL, problem_type_of
 from .metrics_mot import NOT_ALWAYS_DEFINED, compute_metrics, greater_is_better, pairwise_retrieval_metrics
 from .modeling_mot import MoTForRetrieval
 from .optimization_mot import WITHOUT_DECAY, freeze, split_by_learning_rate
+from .pushing_mot import being_pushed, push_checkpoint, push_folder
+from .run_folder_mot import (
+    RUN,
+    SAVING,
+    STATE,
+    begin_run,
+    clear_unfinished,
+    delete_old_checkpoints,
+    owned,
+    put_in_place,
+    put_model_in_place,
+    run_of_state,
+)
+from .secrets_mot import hide
 from .sources_mot import fingerprint_of_files
 
 logger = logging.get_logger(__name__)
@@ -75,6 +91,8 @@ INPUTS = {
 }
 # Inputs that may come with the seconds of their frames.
 TIMES = {"pixel_values": "pixel_times", "input_features": "input_features_times"}
+# The disk is full, a quota or a limit of size is reached, the place is read-only or somebody else's.
+CANNOT_BE_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def all_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
@@ -271,26 +289,44 @@ def cache_features(dataset: EncodedDataset, num_proc: int | None = None, folder:
         dataset: over a `datasets.Dataset`.
         num_proc: how many processes share the work.
         folder: where the file goes, by default `features` in the cache of `datasets`.
+
+    Raises:
+        OSError: the file cannot be written there.
     """
     folder = Path(folder or Path(datasets.config.HF_DATASETS_CACHE) / "features")
     folder.mkdir(parents=True, exist_ok=True)
     fingerprint = features_fingerprint(dataset)
+    found = list(folder.glob(f"{fingerprint}*.arrow"))
+    try:
+        rows = encode_into(dataset, folder / f"{fingerprint}.arrow", num_proc)
+        if len(rows) == len(dataset):
+            return CachedDataset(rows)
+    except (pyarrow.ArrowException, OSError) as error:
+        if not found or getattr(error, "errno", None) in CANNOT_BE_WRITTEN:
+            raise
+    logger.warning(f"{found[0]} is cut short or damaged: its rows are encoded again.")
+    for path in found:
+        path.unlink()
+    return CachedDataset(encode_into(dataset, folder / f"{fingerprint}.arrow", num_proc))
+
+
+def encode_into(dataset: EncodedDataset, file: Path, num_proc: int | None) -> datasets.Dataset:
+    """The encoded rows in an Arrow file, as they are there if it is."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a forked process would wait for ever for the threads that it lacks
     try:
-        rows = dataset.split.with_format(None).map(
+        return dataset.split.with_format(None).map(
             lambda row: {"tensors": safetensors.torch.save(dataset.encode(row))},
             remove_columns=dataset.split.column_names,
             features=datasets.Features(tensors=datasets.Value("large_binary")),
             writer_batch_size=100,
             num_proc=num_proc,
-            new_fingerprint=fingerprint,
-            cache_file_name=str(folder / f"{fingerprint}.arrow"),
+            new_fingerprint=file.stem,
+            cache_file_name=str(file),
             desc="Encoding",
         )
     finally:
         torch.set_num_threads(threads)
-    return CachedDataset(rows)
 
 
 def features_fingerprint(dataset: EncodedDataset) -> str:
@@ -489,8 +525,16 @@ class MoTTrainingArguments(TrainingArguments):
         default_factory=torch.cuda.is_available, metadata={"help": "Where there is an accelerator to copy to."}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Rows go to the collator whole."})
+    push_training_state: bool = field(
+        default=False,
+        metadata={
+            "help": "With `hub_strategy` checkpoint or all_checkpoints: push the state of optimizer, schedule and random "
+            "numbers, too, from which training can go on; they are pickles."
+        },
+    )
 
     def __post_init__(self):
+        hide(self.hub_token)
         if self.early_stopping_patience is not None:
             self.load_best_model_at_end = True
         if self.greater_is_better is None and self.metric_for_best_model is not None:
@@ -504,6 +548,10 @@ class MoTTrainingArguments(TrainingArguments):
             raise ValueError(
                 "--early_stopping_patience counts evaluations, of which there are none: set --eval_strategy."
             )
+
+    def __getstate__(self) -> dict:
+        """What is pickled, as training_args.bin is: all but tokens."""
+        return {name: None if name.endswith("_token") else value for name, value in vars(self).items()}
 
 
 class EpochCallback(TrainerCallback):
@@ -522,7 +570,10 @@ class ResumeCallback(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         if args.should_save:  # the checkpoint is loaded, and what an earlier run left is finished no longer
-            (Path(args.output_dir) / STATE).unlink(missing_ok=True)
+            folder = Path(args.output_dir)
+            state.stateful_callbacks[RUN] = begin_run(folder, run_of_state(vars(state)) if state.global_step else None)
+            (folder / STATE).unlink(missing_ok=True)
+            clear_unfinished(folder)
         if state.global_step:
             self.trainer.keep_rates(kwargs["optimizer"])
         self.trainer.restore_losses(state)
@@ -551,6 +602,24 @@ class LengthSampler(LengthGroupedSampler):
 
     def __iter__(self) -> Iterator[int]:
         self.generator = torch.Generator().manual_seed(self.seed + self.epoch())
+        return super().__iter__()
+
+
+class RebalanceSampler(BatchRebalanceSampler):
+    """
+    As the library's, in another order in each epoch, also on one process, where nothing tells the library's its epoch
+    unless the run was resumed.
+
+    Args:
+        epoch: gives the number of the epoch when it begins.
+    """
+
+    def __init__(self, *args, epoch: Callable[[], int], **kwargs):
+        super().__init__(*args, **kwargs)
+        self.epoch_now = epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        self.epoch = self.epoch_now()
         return super().__iter__()
 
 
@@ -624,6 +693,10 @@ class MoTTrainer(Trainer):
         if self.args.label_smoothing_factor:
             self.check_label_smoothing()
         self.is_finished = False  # whether `train` found its run finished, and left the folder as it is
+        self.saving = False  # whether a checkpoint is being written
+        self.checkpoints_pushed: set[Path] = set()  # on their way to the Hub
+        # Writes what else belongs into a checkpoint's folder, before it has its name.
+        self.add_to_checkpoint: Callable[[Path], None] = lambda folder: None
         # The sum of each loss term since the last log, or over an evaluation, and of how many batches.
         self.loss_terms: dict[str, tuple[torch.Tensor | float, int]] = {}
         self.evaluated_terms: dict[str, tuple[torch.Tensor | float, int]] = {}
@@ -663,13 +736,15 @@ class MoTTrainer(Trainer):
         lengths, rows_of_a_step = self.lengths_of(dataset), args.train_batch_size * args.gradient_accumulation_steps
         if args.train_sampling_strategy == "group_by_length":
             return LengthSampler(rows_of_a_step, lengths, args.seed, epoch=lambda: epoch_of(self.state))
-        return BatchRebalanceSampler(
+        return RebalanceSampler(
             lengths,
             effective_batch_size=rows_of_a_step * args.world_size,
             dp_size=args.world_size,
             grad_accum=args.gradient_accumulation_steps,
+            seed=args.seed,
             rank=args.process_index,
             drop_last=args.dataloader_drop_last,
+            epoch=lambda: epoch_of(self.state),
         )
 
     def _get_eval_sampler(self, eval_dataset):
@@ -767,7 +842,8 @@ class MoTTrainer(Trainer):
             check_folder(folder)
             number = 0 if self.args.save_strategy == "no" else steps
             check_room(folder, self.model, checkpoints_at_once(self.args, number))
-        return super().train(checkpoint, **kwargs)
+        with owned(folder) if self.is_world_process_zero() else contextlib.nullcontext():
+            return super().train(checkpoint, **kwargs)
 
     def number_of_steps(self) -> int:
         if self.args.max_steps > 0:
@@ -807,19 +883,67 @@ class MoTTrainer(Trainer):
 
         Raises:
             FloatingPointError: the weights are not finite; what lies in the folder stays.
+            OSError: they could not be written; what lies in the folder stays.
         """
         self.check_weights()
-        super().save_model(output_dir, _internal_call)
-        if not self.args.should_save:
+        if self.saving:  # a checkpoint, which is renamed when it is complete
+            self.save_parts(output_dir)
             return
-        if self.head is not self.model:
-            self.head.config.save_pretrained(output_dir or self.args.output_dir)
-        if output_dir is None and self.state.global_step and not self.is_in_train and not self.stop.received:
-            self.state.save_to_json(str(Path(self.args.output_dir) / STATE))
+        folder, is_end = Path(output_dir or self.args.output_dir), output_dir is None
+        with saving_into(folder, self.state.global_step):
+            self.save_parts(str(folder / SAVING / "model"))
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                put_model_in_place(folder)
+                if is_end and self.state.global_step and not self.is_in_train and not self.stop.received:
+                    self.state.save_to_json(str(folder / SAVING / STATE))
+                    put_in_place(folder / SAVING / STATE, folder / STATE)
+                clear_unfinished(folder)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def save_parts(self, folder: str) -> None:
+        """The weights with their config and processor; beside an adapter the config of the model that it makes."""
+        super().save_model(folder, _internal_call=True)
+        if self.args.should_save and self.head is not self.model:
+            self.head.config.save_pretrained(folder)
+
+    def _get_output_dir(self, trial) -> str:
+        """Where the checkpoints are; while one is being written, a folder beside them."""
+        folder = super()._get_output_dir(trial)
+        return str(Path(folder) / SAVING) if self.saving else folder
 
     def _save_checkpoint(self, model, trial) -> None:
+        folder, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
         self.state.stateful_callbacks[SINCE_LOG] = self.losses_since_log()
-        super()._save_checkpoint(model, trial)
+        with saving_into(folder, self.state.global_step):
+            self.saving = True
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.saving = False
+            best = folder / f"checkpoint-{self.state.best_global_step}"
+            if best.name == name or best.is_dir():
+                self.state.best_model_checkpoint = str(best)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self.state.save_to_json(str(folder / SAVING / name / STATE))
+                self.add_to_checkpoint(folder / SAVING / name)
+                put_in_place(folder / SAVING / name, folder / name)
+                clear_unfinished(folder)
+        self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(folder / name))
+        if self.args.should_save:
+            delete_old_checkpoints(folder, self.args.save_total_limit, best, being_pushed(self))
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if not self.saving:  # when the checkpoint has its name
+            push_checkpoint(self, Path(checkpoint_folder))
+
+    def push_to_hub(self, commit_message: str | None = "End of training", blocking: bool = True, **kwargs):
+        """As `Trainer.push_to_hub`, of what is for others: no pickle, no report of bad rows, no place of this machine."""
+        return push_folder(self, commit_message, blocking, **kwargs)
 
     def losses_since_log(self) -> dict:
         """What the next log will take its means of, as JSON."""

@@ -23,7 +23,8 @@ from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTProcessor, run_finetune
 from mot.__main__ import main as mot
-from mot.evaluate_mot import answers, push_command
+from mot.evaluate_mot import answers
+from mot.pushing_mot import push_command
 from mot.report_mot import print_table, usage_lines, written
 from mot.training_mot import EncodedDataset, MoTTrainer
 

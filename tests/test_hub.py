@@ -136,3 +136,16 @@ def test_the_card_says_what_a_reader_asks(hub, hub_server, tmp_path):
     assert ModelCard(str(card)).data.to_dict() == card.data.to_dict()
     assert card.data.license == "apache-2.0" and "datasets" not in card.data.to_dict()
     assert {"text", "image", "audio"} <= set(card.data.tags)
+
+
+def test_no_file_that_a_finished_run_pushes_names_a_place_of_this_machine_or_holds_its_state(
+    hub, hub_server, tmp_path
+):
+    done = finetune(
+        tmp_path, hub, "--hub_model_id", "user/places", "--hub_token", "hf_test", "--run_name", str(tmp_path)
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    files = content(hub_server, "user/places")
+    assert {"model.safetensors", "README.md", "results.json", "processor_config.json"} <= set(files)
+    assert not [path for path, file in files.items() if str(tmp_path).encode() in file or b"hf_test" in file]
+    assert not [p for p in files if p.endswith((".bin", ".pt", ".pth", "run.json", ".jsonl")) or p.startswith(".run")]

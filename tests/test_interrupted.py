@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from killed_runs import STRATEGIES, TASKS, differences, run, run_with_kills, seconds_of
 from safetensors.torch import load_file
 
 from mot.checkpoints_mot import check_folder, check_room, checkpoints_at_once, damages, newest_whole_checkpoint
@@ -88,6 +89,46 @@ def test_a_killed_run_goes_on_to_the_same_losses_and_weights(moment, whole, tmp_
     printed = finish(start(tmp_path / "out", "--resume_from_checkpoint", "auto"))
     assert "Going on from" in printed or "training starts anew" in printed
     assert_as_uninterrupted(tmp_path / "out", whole)
+
+
+# Kills at random moments. A save takes a few tenths of a second here, so that many fall into one.
+
+SHORT = [("classification", "group_by_length", 1), ("retrieval", "batch_rebalance", 2)]
+ALL = [(task, strategy, 1 + (i + j) % 2) for i, task in enumerate(TASKS) for j, strategy in enumerate(STRATEGIES)]
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("task, strategy, accumulation", SHORT)
+def test_a_run_killed_within_a_step_or_a_save_ends_with_the_same_weights(task, strategy, accumulation, tmp_path):
+    assert run(tmp_path / "whole", task, strategy, accumulation) == 0
+    seconds = seconds_of(tmp_path / "again", task, strategy, accumulation, slowly=0.01)
+    run_with_kills(tmp_path / "out", 2, 0, seconds, task, strategy, accumulation, slowly=0.01)
+    assert not differences(tmp_path / "out", tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task, strategy, accumulation", ALL)
+def test_a_run_killed_twenty_times_ends_with_the_same_weights(task, strategy, accumulation, tmp_path):
+    assert run(tmp_path / "whole", task, strategy, accumulation) == 0
+    seconds, killed = seconds_of(tmp_path / "again", task, strategy, accumulation, slowly=0.02), 0
+    for seed in range(20):
+        folder = tmp_path / f"out{seed}"
+        killed += run_with_kills(folder, 20 - killed, seed, seconds, task, strategy, accumulation, slowly=0.02)
+        assert not differences(folder, tmp_path / "whole")
+        if killed == 20:
+            return
+    raise AssertionError(f"killed {killed} times only")
+
+
+@pytest.mark.slow
+def test_a_run_killed_while_it_pushes_ends_with_the_same_weights(hub_server, tmp_path):
+    run_of = ("classification", "random", 1)
+    assert run(tmp_path / "whole", *run_of) == 0
+    pushes = {"hub": hub_server.endpoint, "hub_token": "hf_test", "hub_strategy": "all_checkpoints"}
+    pushes |= {"hub_model_id": "user/killed", "push_training_state": True}
+    seconds = seconds_of(tmp_path / "again", *run_of, **pushes)
+    assert run_with_kills(tmp_path / "out", 8, 0, seconds, *run_of, **pushes)
+    assert not differences(tmp_path / "out", tmp_path / "whole")
 
 
 @pytest.mark.training

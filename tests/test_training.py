@@ -2,11 +2,15 @@
 """Training: batches, augmentation, the objective over subsets, metrics, and the command line as a user runs it."""
 
 import json
+import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -16,10 +20,17 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoProcessor, DataCollatorForLanguageModeling
 
-from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor
+from mot import (
+    MoTConfig,
+    MoTForPreTraining,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    MoTProcessor,
+)
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.data_mot import load_digits_dataset
 from mot.metrics_mot import compute_metrics, retrieval_metrics
+from mot.run_finetune import DataArguments, encode_split
 from mot.training_mot import (
     EncodedDataset,
     MoTCollator,
@@ -208,6 +219,76 @@ def test_cached_rows_equal_encoded_ones_and_are_not_encoded_again(cached):
     again, encoded, _ = cached(MoTProcessor())
     assert encoded == 0
     assert_same_rows(again, rows)
+
+
+@pytest.mark.parametrize("bytes_left", [0, 10, 0.5, -9], ids=["none", "ten", "half", "all but nine"])
+def test_a_cache_of_features_that_was_cut_short_is_made_again(bytes_left, cached, tmp_path, caplog):
+    source = cached(MoTProcessor())[2]
+    (file,) = (tmp_path / "features").glob("*.arrow")
+    content = file.read_bytes()
+    file.unlink()  # in a file of its own, for the first one may still be mapped into memory
+    file.write_bytes(content[: bytes_left if isinstance(bytes_left, int) else int(len(content) * bytes_left)])
+    with caplog.at_level("WARNING"):
+        rows, encoded, _ = cached(MoTProcessor())
+    assert encoded == 12 and "is cut short or damaged: its rows are encoded again" in caplog.text
+    assert_same_rows(rows, source)
+
+
+def exit_code_as_nobody(call) -> int:
+    """That of a process of a user who may write nowhere here but into `/tmp`."""
+
+    def child():
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        call()
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """A folder that everybody may read, and a function after which nobody but root may write into it or what it holds."""
+    folder = Path(tempfile.mkdtemp())
+
+    def close():
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+
+    yield folder, close
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_cached_features_are_read_from_a_folder_that_cannot_be_written(some_digits, read_only):
+    folder, close = read_only
+    cache_features(EncodedDataset(some_digits, MoTProcessor()), folder=str(folder / "features"))
+    close()
+
+    def call():
+        rows = cache_features(EncodedDataset(some_digits, MoTProcessor()), folder=str(folder / "features"))
+        assert len(rows) == len(some_digits) and "labels" in rows[0]
+
+    assert exit_code_as_nobody(call) == 0
+
+
+def test_features_that_cannot_be_kept_are_encoded_in_every_epoch(some_digits, read_only):
+    folder, close = read_only
+    close()
+
+    def call():
+        datasets.config.HF_DATASETS_CACHE = folder
+        config, data = MoTConfig.of_size("tiny"), DataArguments(max_audio_seconds=30.0, max_text_tokens=128)
+        rows = encode_split("train", some_digits, MoTProcessor(), config, data, 0)
+        assert type(rows) is EncodedDataset and len(rows) == len(some_digits)
+
+    assert exit_code_as_nobody(call) == 0
 
 
 def test_a_tokenizer_that_has_been_used_is_the_same_tokenizer(cached):
