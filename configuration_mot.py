@@ -138,13 +138,13 @@ def _check_labels(config: PreTrainedConfig) -> None:
         raise ValueError(f"`label2id` gives the number {_shown(wrong[0])} to a label, expected a whole number.")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, most: int = 100) -> str:
     """A value in an error, which it may not fill."""
     try:
         text = str(value) if isinstance(value, str) else repr(value)
     except ValueError:  # a whole number of more digits than Python writes
         text = "a number of thousands of digits"
-    return text if len(text) <= 100 else f"{text[:100]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _warn_of_near_misses(config: PreTrainedConfig, unknown: dict) -> None:
@@ -585,8 +585,9 @@ class MoTConfig(PreTrainedConfig):
         try:
             return super().from_dict(config_dict, **kwargs)
         except StrictDataclassError as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"The config of this model cannot be: {_shown(reason)}") from error
+            raise ValueError(
+                f"The config of this model cannot be: {_shown(str(error.__cause__ or error), 300)}"
+            ) from error
 
     @classmethod
     def of_size(cls, size: str, **kwargs) -> "MoTConfig":

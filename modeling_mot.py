@@ -310,6 +310,12 @@ class MoTPreTrainedModel(PreTrainedModel):
             if not kwargs["use_safetensors"] or "model.safetensors" not in str(error):
                 raise
             raise OSError(f"{error} {ASK_FOR_SAFETENSORS}") from error
+        except RuntimeError as error:
+            if task is None or "ignore_mismatched_sizes" not in str(error):
+                raise
+            raise ValueError(
+                f"Weights of {pretrained_model_name_or_path} have other shapes than its config says: it is damaged."
+            ) from error
         if task is None:
             return found
         model, info = found
