@@ -1,5 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Runs that are interrupted: is there room for their checkpoints, which is the newest that is whole, and how to stop well.
+"""Checkpoints: how one that answers is loaded, with nothing of it run; and those of runs that are interrupted: is there
+room for them, which is the newest that is whole, and how to stop well.
 
 A checkpoint has its name only when it is complete (run_folder_mot.py); its files are opened all the same, for a disk may
 lose what a process has written.
@@ -16,10 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors import SafetensorError, safe_open
-from transformers import TrainerCallback, TrainerState
+from transformers import AutoProcessor, PreTrainedModel, TrainerCallback, TrainerState
 from transformers.utils import logging
 
+from .continuation_mot import is_adapter, load_model, read_config
+from .modeling_mot import AUTO_CLASSES
 from .run_folder_mot import STATE, clear_unfinished, own_checkpoints, run_of_folder, run_of_state
 
 logger = logging.get_logger(__name__)
@@ -143,6 +147,43 @@ def check_can_go_on(folder: Path, state: TrainerState, steps: int) -> None:
             f"to {steps}. Begin with its weights, --model_name_or_path {folder}, in another --output_dir; or leave out "
             "--resume_from_checkpoint to train anew, which replaces it."
         )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Loading what answers
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def load_checkpoint(
+    name: str | Path, model_class: type[PreTrainedModel], trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """
+    A checkpoint of the Hub or of a folder with all of its weights, or an adapter on its model, from safetensors and by
+    the classes of this package.
+
+    Args:
+        model_class: of what it is to be, such as `MoTForRetrieval`.
+        trust_remote_code: run the code that lies in the checkpoint in their place.
+
+    Raises:
+        ValueError: it is another model's, or a weight is missing or has another shape than the config says. OSError: there
+            is no such checkpoint, or it has no safetensors.
+    """
+    if trust_remote_code:
+        auto_class = next((auto for auto, own in AUTO_CLASSES.items() if own == model_class.__name__), "AutoModel")
+        model, found = getattr(transformers, auto_class).from_pretrained(
+            name, trust_remote_code=True, use_safetensors=True, output_loading_info=True
+        )
+        if lacking := sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]])):
+            raise ValueError(f"{name} lacks {len(lacking)} weights of its model, such as {lacking[0]}: it is damaged.")
+        return model
+    model, _ = load_model(model_class, name, read_config(name), whole=True)
+    return model.get_base_model() if is_adapter(name) else model
+
+
+def load_processor(name: str | Path, trust_remote_code: bool = False):
+    """The processor of a checkpoint, whose code is run only if it is trusted."""
+    return AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -8,10 +8,13 @@ modality. What a modality leaves at None is filled in with the joint value.
 import difflib
 import math
 from dataclasses import field, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
+from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import logging
 
@@ -29,6 +32,119 @@ SIZES = {
     "small": {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024, "num_encoder_layers": 4},
     "base": {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048, "num_encoder_layers": 4},
 }
+
+
+# What a config may ask for: the least and the most of each number. The most are far above any model that was built; a file
+# that says more is damaged, or was made to fill the memory of whoever loads it.
+BOUNDS = {
+    "hidden_size": (1, 2**17),
+    "intermediate_size": (1, 2**20),
+    "projection_dim": (1, 2**17),
+    "num_attention_heads": (1, 2**12),
+    "num_hidden_layers": (0, 1000),
+    "num_joint_layers": (0, 1000),
+    "num_global_layers": (0, 1000),
+    "num_register_tokens": (0, 2**12),
+    "feature_size": (1, 2**20),
+    "vocab_size": (1, 2**24),
+    "max_position_embeddings": (1, 2**24),
+    "image_size": (1, 2**16),
+    "patch_size": (1, 2**12),
+    "num_channels": (1, 2**12),
+    "num_frames": (1, 2**20),
+    "num_mel_bins": (1, 2**12),
+    "max_frames": (1, 2**27),
+    "stem_stride": (1, 2**12),
+    "mask_span": (1, 2**20),
+    "hidden_dropout": (0, 1),
+    "attention_dropout": (0, 1),
+    "classifier_dropout": (0, 1),
+    "drop_path_rate": (0, 0.99),  # of what is kept, the inverse is taken
+    "initializer_range": (0, 1000),
+    "layer_norm_eps": (0, 1),
+}
+MOST_UNNAMED_LABELS = 2**16  # labels that `num_labels` asks for; those that `id2label` names may be more
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+
+
+def _check_fields(config: PreTrainedConfig) -> None:
+    """
+    Raises:
+        ValueError: a field is a number out of its bounds or an unknown name, naming it and what it takes.
+    """
+    for name, (least, most) in BOUNDS.items():
+        value = getattr(config, name, None) if name in config.__dataclass_fields__ else None
+        if value is not None and not least <= value <= most:  # NaN is neither
+            raise ValueError(f"`{type(config).__name__}.{name}` is {_shown(value)}, expected {least} to {most}.")
+    if config.hidden_act is not None and config.hidden_act not in ACT2FN:
+        match = difflib.get_close_matches(config.hidden_act, ACT2FN, n=1)
+        hint = f"did you mean {match[0]!r}?" if match else f"there are {', '.join(ACT2FN)}."
+        raise ValueError(f"`{type(config).__name__}.hidden_act` is {_shown(config.hidden_act)}: {hint}")
+
+
+def _check_library_fields(config: PreTrainedConfig, unknown: dict) -> None:
+    """
+    What the library takes from a config unchecked.
+
+    Raises:
+        ValueError: naming the field, what came and what is expected.
+    """
+    for name in unknown:
+        own = getattr(type(config), name, None)
+        if callable(own) or (isinstance(own, property) and own.fset is None):
+            raise ValueError(f"{type(config).__name__} has no field `{_shown(name)}`, which is something it computes.")
+    for name in ("_attn_implementation", "_experts_implementation"):  # code of the Hub, if the name is one of there
+        if name in unknown:
+            raise ValueError(
+                f"A config does not say how to compute, and it has a `{name}`: pass it to `from_pretrained`."
+            )
+    for name in ("return_dict", "output_hidden_states"):
+        if not isinstance(getattr(config, name), (bool, type(None))):
+            raise ValueError(f"`{name}` is {_shown(getattr(config, name))}, expected true or false.")
+    classes = config.architectures or []
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"`architectures` is {_shown(classes)}, expected a list of the names of classes.")
+    for dtype in (config.dtype, unknown.get("torch_dtype")):
+        known = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+        if known is not None and not isinstance(known, torch.dtype) or (known is None and dtype is not None):
+            raise ValueError(f"`dtype` is {_shown(dtype)}, expected the name of a type of torch, such as 'float32'.")
+    count = unknown.get("num_labels")
+    if count is not None and (type(count) is not int or not 1 <= count <= MOST_UNNAMED_LABELS):
+        raise ValueError(
+            f"`num_labels` is {_shown(count)}, expected a whole number from 1 to {MOST_UNNAMED_LABELS}; of more, "
+            "`id2label` gives the names."
+        )
+    _check_labels(config)
+
+
+def _check_labels(config: PreTrainedConfig) -> None:
+    if config.problem_type is not None and config.problem_type not in PROBLEM_TYPES:
+        raise ValueError(
+            f"`problem_type` is {_shown(config.problem_type)}, expected one of {', '.join(PROBLEM_TYPES)}, or None."
+        )
+    names, ids = config.id2label, config.label2id
+    if names is not None:
+        if not isinstance(names, dict) or not names or sorted(map(str, range(len(names)))) != sorted(map(str, names)):
+            raise ValueError(
+                f"`id2label` is {_shown(names)}, expected a name for each number from 0 on, such as {{0: 'no', 1: 'yes'}}."
+            )
+        if wrong := [name for name in names.values() if not isinstance(name, (str, int, float))]:
+            raise ValueError(f"`id2label` names a label {_shown(wrong[0])}, expected a string.")
+    if ids is not None and not isinstance(ids, dict):
+        raise ValueError(
+            f"`label2id` is {_shown(ids)}, expected a number for each name, such as {{'no': 0, 'yes': 1}}."
+        )
+    if wrong := [number for number in (ids or {}).values() if not str(number).isdecimal()]:
+        raise ValueError(f"`label2id` gives the number {_shown(wrong[0])} to a label, expected a whole number.")
+
+
+def _shown(value: Any, most: int = 100) -> str:
+    """A value in an error, which it may not fill."""
+    try:
+        text = str(value) if isinstance(value, str) else repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        text = "a number of thousands of digits"
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _warn_of_near_misses(config: PreTrainedConfig, unknown: dict) -> None:
@@ -66,7 +182,11 @@ def _check_heads(owner: str, hidden_size: int | None, num_attention_heads: int |
 
 # What `sparse_attention` takes: each option's default, what it may be in words, and whether a value is that.
 SPARSE_ATTENTION = {
-    "block_size": (64, "an int of at least 1", lambda value: type(value) is int and value >= 1),
+    "block_size": (
+        64,
+        "an int of at least 1 and at most 2**16",
+        lambda value: type(value) is int and 1 <= value <= 2**16,
+    ),
     "sparsity": (0.8, "a number from 0 to below 1", lambda value: type(value) in (int, float) and 0 <= value < 1),
     "seed": (0, "an int from 0 to below 2**32", lambda value: type(value) is int and 0 <= value < 2**32),
     "min_encoder_tokens": (1024, "an int of at least 0", lambda value: type(value) is int and value >= 0),
@@ -88,8 +208,13 @@ def _as_config(config: PreTrainedConfig | dict) -> PreTrainedConfig:
     """A config of any model; a dict says of which by its `model_type`."""
     if isinstance(config, PreTrainedConfig):
         return config
-    if "model_type" not in config:
+    if not isinstance(config.get("model_type"), str):
         raise ValueError("`backbone_config` needs the `model_type` of its model, such as 'bert'.")
+    for name, value in config.items():
+        if name.endswith(("attn_implementation", "experts_implementation")) and "/" in str(value):
+            raise ValueError(f"`backbone_config.{name}` names code on the Hub, {_shown(value)}: leave it out.")
+        if "layer" in name and isinstance(value, int) and value > BOUNDS["num_hidden_layers"][1]:
+            raise ValueError(f"`backbone_config.{name}` is {_shown(value)}, expected at most 1000 layers.")
     return AutoConfig.for_model(**config)
 
 
@@ -173,6 +298,8 @@ class MoTModalityConfig(PreTrainedConfig):
     )
 
     def __post_init__(self, **kwargs):
+        _check_fields(self)
+        _check_library_fields(self, kwargs)
         _warn_of_near_misses(self, kwargs)
         if self.sparse_attention is not None:
             self.sparse_attention = _complete_sparse_attention(self.sparse_attention)
@@ -192,17 +319,11 @@ class MoTModalityConfig(PreTrainedConfig):
         return int(self.use_cls_token) + self.num_register_tokens
 
     def validate_modality(self):
+        _check_fields(self)
+        _check_labels(self)
         _check_heads(type(self).__name__, self.hidden_size, self.num_attention_heads)
-        if self.num_hidden_layers < 0:
-            raise ValueError(f"`num_hidden_layers` must be 0 or more, got {self.num_hidden_layers}.")
-        if self.num_register_tokens < 0:
-            raise ValueError(f"`num_register_tokens` must be 0 or more, got {self.num_register_tokens}.")
         if not 0 < self.mask_ratio <= 1:
             raise ValueError(f"`mask_ratio` is a share above 0 and up to 1, got {self.mask_ratio}.")
-        if self.feature_size is not None and self.feature_size < 1:
-            raise ValueError(
-                f"`feature_size` must be a positive width, or None for raw input, got {self.feature_size}."
-            )
 
 
 @strict
@@ -319,9 +440,8 @@ class MoTAudioConfig(MoTModalityConfig):
     position_embedding_type: Literal["sinusoidal", "learned"] = "sinusoidal"
 
     def validate_audio(self):
-        for name in ("stem_stride", "mask_span"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be 1 or more frames, got {getattr(self, name)}.")
+        if self.silence_value is not None and not math.isfinite(self.silence_value):
+            raise ValueError(f"`silence_value` is a finite number or None, got {self.silence_value}.")
 
 
 @strict
@@ -443,6 +563,8 @@ class MoTConfig(PreTrainedConfig):
     audio_config: MoTAudioConfig | dict | None = field(default_factory=dict)
 
     def __post_init__(self, **kwargs):
+        _check_fields(self)
+        _check_library_fields(self, kwargs)
         _check_modality_names(kwargs)
         if not __name__.startswith("transformers_modules."):
             # The package has the pipeline, so that `pipeline(...)` need not ask to run the code of the folder.
@@ -456,6 +578,16 @@ class MoTConfig(PreTrainedConfig):
             for name in config._inherited:
                 if getattr(config, name) is None:
                     setattr(config, name, getattr(self, name))
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As in the library; what is wrong with the fields, as of a config.json, is a ValueError that names them."""
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except StrictDataclassError as error:
+            raise ValueError(
+                f"The config of this model cannot be: {_shown(str(error.__cause__ or error), 300)}"
+            ) from error
 
     @classmethod
     def of_size(cls, size: str, **kwargs) -> "MoTConfig":
@@ -555,7 +687,7 @@ class MoTConfig(PreTrainedConfig):
             raise ValueError(f"`temperature` starts between 0.01 and 1, got {self.temperature}.")
         terms = (*MODALITIES, "contrastive")
         for name, weight in self.modality_weights.items():
-            if name not in terms or weight < 0:
+            if name not in terms or not 0 <= weight < math.inf:
                 raise ValueError(
                     f"`modality_weights` gives a weight of 0 or more to {', '.join(terms)}; got {name!r}: {weight}."
                 )
@@ -569,10 +701,9 @@ class MoTConfig(PreTrainedConfig):
                     f"{config.attention_dropout}."
                 )
 
-    def validate_layers(self):
-        for name in ("num_joint_layers", "num_global_layers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name}` must be 0 or more, got {getattr(self, name)}.")
+    def validate_fields(self):
+        _check_fields(self)
+        _check_labels(self)
 
 
 __all__ = [

@@ -5,12 +5,14 @@
 (LoRA) is a checkpoint, too: it is put onto the model that it was trained on.
 """
 
+import json
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from .configuration_mot import MoTConfig
@@ -32,8 +34,12 @@ def read_config(name: str | Path, overrides: dict | None = None) -> MoTConfig:
     Raises:
         ValueError: the checkpoint is another model's.
     """
-    fields, _ = MoTConfig.get_config_dict(name)
-    if (kind := fields.get("model_type")) != MoTConfig.model_type:
+    try:
+        fields, _ = MoTConfig.get_config_dict(name)
+        kind = fields.get("model_type")
+    except (AttributeError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"The config.json of {name} is damaged: it holds no table of fields.") from error
+    if kind != MoTConfig.model_type:
         raise ValueError(
             f"{name} holds a model of type {kind!r}, not a Mixture-of-Transformers. A tower can begin as another model: "
             "--text_model, --image_model, --audio_model (docs/warm_starts.md)."
@@ -91,6 +97,7 @@ def load_adapter(model_class: type[PreTrainedModel], name: str | Path, config: M
         from peft.utils import get_peft_model_state_dict, load_peft_weights
     except ImportError as error:
         raise ImportError("Adapters need peft: pip install 'mixture-of-transformers[peft]'.") from error
+    check_adapter(name)
     base = PeftConfig.from_pretrained(name).base_model_name_or_path
     try:
         MoTConfig.get_config_dict(base)
@@ -103,6 +110,28 @@ def load_adapter(model_class: type[PreTrainedModel], name: str | Path, config: M
     if missing := get_peft_model_state_dict(model).keys() - load_peft_weights(str(name), device="cpu").keys():
         raise ValueError(f"The adapter in {name} lacks {len(missing)} weights, such as {min(missing)}.")
     return model
+
+
+def check_adapter(name: str | Path) -> None:
+    """
+    Raises:
+        ValueError: the adapter's weights are pickled, or are not of the rank that its config names.
+    """
+    file = cached_file(name, "adapter_model.safetensors", _raise_exceptions_for_missing_entries=False)
+    if file is None:
+        raise ValueError(
+            f"{name} has no adapter_model.safetensors. Adapters are read from safetensors alone, since pickled ones "
+            "(adapter_model.bin) can run code: save it anew."
+        )
+    with safe_open(file, framework="pt") as tensors:
+        parts = map(tensors.get_slice, tensors.keys())
+        largest = max((size for part in parts for size in part.get_shape()), default=0)
+    fields = json.loads(Path(find_adapter_config_file(str(name))).read_text(encoding="utf-8"))
+    ranks = [fields.get("r") or 0, *(fields.get("rank_pattern") or {}).values()]
+    if wrong := [rank for rank in ranks if type(rank) is not int or rank > largest]:
+        raise ValueError(
+            f"The adapter in {name} is damaged: its config names a rank of {wrong[0]!r}, its weights have none."
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

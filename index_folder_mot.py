@@ -18,11 +18,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datasets import Audio, ClassLabel, Dataset, Features, Image, List, Value, Video
-from datasets.table import Table, concat_tables, embed_table_storage, table_cast
+from datasets import Audio, ClassLabel, Dataset, Features, Image, LargeList, List, Value, Video
+from datasets.table import InMemoryTable, MemoryMappedTable, Table, concat_tables, embed_table_storage, table_cast
 from filelock import FileLock, Timeout
 from transformers.utils import logging
 
@@ -31,7 +32,9 @@ logger = logging.get_logger(__name__)
 KINDS = ("text", "image", "audio", "fused")  # of embeddings; a video's is that of images
 MEDIA = (Image, Audio, Video)
 EMBEDDINGS = tuple(f"{kind}_embedding" for kind in KINDS)  # columns of the shards
+COLUMN_KINDS = ("text", "image", "video", "audio")
 DESCRIPTION, LOCK, CACHE = "index.json", ".lock", ".cache"
+MERGING = "merging.partial"  # lies in a folder while indices are merged into it
 FIELDS = {  # of index.json, whatever version wrote it
     "fingerprint": str,
     "weights": str,
@@ -60,18 +63,33 @@ def read_description(folder: Path) -> dict[str, Any]:
         ValueError: there is none, or it is damaged.
     """
     file = folder / DESCRIPTION
+    check_inside(folder)
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{folder} holds no index: there is no {DESCRIPTION}. `build_index` makes one.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged, it holds no JSON ({error}). {REMEDY}.") from None
     check_description(file, found)
     found = found if "shards" in found else of_earlier_version(folder, found)
-    for shard in listed_shards(found):
-        if not re.fullmatch(r"shard-\d+\.parquet", shard["file"]):  # another could lie anywhere
-            raise ValueError(f"{file} is damaged: {shard['file']!r} is the name of no shard. {REMEDY}.")
+    check_shards_listed(file, found)
     return found
+
+
+def check_inside(folder: Path) -> None:
+    """
+    Raises:
+        ValueError: something in the folder is a link to elsewhere, through which other files would be read, or written
+            over. Those of the Hub's cache lead to its own copies.
+    """
+    place = folder.resolve()
+    for path in [*folder.glob("*"), *folder.glob(f"{CACHE}/*")]:
+        if not path.is_symlink():
+            continue
+        target = path.resolve()
+        is_of_the_hub = target.parent.name == "blobs" and target.parent.parent in place.parents
+        if not is_of_the_hub and place not in target.parents:
+            raise ValueError(f"{path} is a link to {target}, outside of the index. Delete it, or copy the file there.")
 
 
 def check_description(file: Path, found: Any) -> None:
@@ -82,8 +100,38 @@ def check_description(file: Path, found: Any) -> None:
             raise ValueError(
                 f"{file} is damaged: `{name}` is {found.get(name)!r}, expected {kind.__name__}. {REMEDY}."
             )
+    if found["width"] < 1 or found["rows"] < 0:
+        raise ValueError(
+            f"{file} is damaged: `width` is {found['width']} and `rows` is {found['rows']}, expected 1 and 0 or more. {REMEDY}."
+        )
+    for kind, name in found["columns"].items():
+        if kind not in COLUMN_KINDS or not isinstance(name, str):
+            raise ValueError(f"{file} is damaged: `columns` holds {kind!r}: {name!r:.100}. {REMEDY}.")
+    if not isinstance(found.get("settings", {}), dict):
+        raise ValueError(f"{file} is damaged: `settings` is {found['settings']!r:.100}, expected dict. {REMEDY}.")
     if wrong := [i for i in found["removed"] if type(i) is not int or not 0 <= i < found["rows"]]:
         raise ValueError(f"{file} is damaged: `removed` holds {wrong[0]!r}, no row of {found['rows']}. {REMEDY}.")
+
+
+def check_shards_listed(file: Path, description: dict) -> None:
+    """
+    Raises:
+        ValueError: what is listed are no shards of this folder, with their numbers of rows and checksums.
+    """
+    pending = description.get("pending", {"fingerprint": "", "rows": 0, "shards": []})
+    is_pending = isinstance(pending, dict) and type(pending.get("fingerprint")) is str
+    if not is_pending or type(pending.get("rows")) is not int or type(pending.get("shards")) is not list:
+        raise ValueError(f"{file} is damaged: `pending` is {pending!r:.100}. {REMEDY}.")
+    if type(description["shards"]) is not list or type(description.get("generation")) is not int:
+        raise ValueError(f"{file} is damaged: `shards` is no list, or `generation` no number. {REMEDY}.")
+    names = set()
+    for shard in listed_shards(description):
+        name = shard.get("file") if isinstance(shard, dict) else shard
+        if not isinstance(name, str) or not re.fullmatch(r"shard-\d{5,}\.parquet", name):  # another could lie anywhere
+            raise ValueError(f"{file} is damaged: {name!r:.100} is the name of no shard. {REMEDY}.")
+        if type(shard.get("rows", 0)) is not int or type(shard.get("sha256", "")) is not str or name in names:
+            raise ValueError(f"{file} is damaged: what it says of {name} cannot be. {REMEDY}.")
+        names.add(name)
 
 
 def listed_shards(description: dict) -> list[dict]:
@@ -95,6 +143,27 @@ def of_earlier_version(folder: Path, found: dict) -> dict:
     """An `index.json` that does not list the shards: all that are there count."""
     shards = [{"file": file.name} for file in sorted(folder.glob("shard-*.parquet"))]
     return found | {"generation": 0, "shards": shards}
+
+
+@contextmanager
+def merged_into(folder: Path) -> Iterator[None]:
+    """
+    A folder for an index that is written as one: until it is whole there is none, and a killed run is begun anew.
+
+    Raises:
+        ValueError: the folder holds something else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        is_ours = (folder / MERGING).exists() and not (folder / DESCRIPTION).exists()
+        if not is_ours and any(file.name not in (LOCK, MERGING) for file in folder.iterdir()):
+            raise ValueError(f"{folder} is not empty: choose another output_dir.")
+        (folder / MERGING).touch()
+        for pattern in ("shard-*.parquet", "shard-*.partial", "index.partial"):
+            for file in folder.glob(pattern):
+                file.unlink()
+        yield
+        (folder / MERGING).unlink()
 
 
 def write_description(folder: Path, description: dict) -> None:
@@ -122,6 +191,7 @@ def put_in_place(partial: Path, file: Path) -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Of those who change a folder, one at a time; the others wait."""
+    check_inside(folder)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -243,6 +313,9 @@ def read_rows(folder: Path, description: dict) -> Dataset:
         total = pending["rows"] if pending else description["rows"]
         raise ValueError(f"{folder} has {done} of {total} rows: `build_index` with the same arguments goes on.")
     tables = [open_shard(folder, shard, description["width"]) for shard in description["shards"]]
+    for shard, table in zip(description["shards"], tables):
+        if not table.schema.equals(tables[-1].schema):
+            raise ValueError(f"{folder / shard['file']} has other columns than the last shard. {REMEDY}.")
     if (number := sum(map(len, tables))) != description["rows"]:
         raise ValueError(
             f"{folder} has {number} rows, but `rows` of {DESCRIPTION} is {description['rows']}: it is damaged, or its "
@@ -251,7 +324,60 @@ def read_rows(folder: Path, description: dict) -> Dataset:
     names = tables[-1].schema.metadata  # classes come at the end, so that the last shard knows all of them
     table = concat_tables([part.replace_schema_metadata(names) for part in tables])
     fingerprint = hashlib.sha256(json.dumps(description["shards"]).encode()).hexdigest()[:16]
-    return Dataset(table, fingerprint=fingerprint)
+    try:
+        dataset = Dataset(table, fingerprint=fingerprint)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"The types of {folder / description['shards'][-1]['file']} cannot be: {error}. {REMEDY}."
+        ) from error
+    if missing := [name for name in description["columns"].values() if name not in dataset.column_names]:
+        raise ValueError(f"{folder / DESCRIPTION} names the column {missing[0]!r}, which the shards lack. {REMEDY}.")
+    start = 0
+    for shard, part in zip(description["shards"], tables):
+        check_holds_media(folder / shard["file"], dataset.features, part, start)
+        start += len(part)
+    return dataset
+
+
+def check_holds_media(file: Path, features: Features, table: Table, start: int) -> None:
+    """
+    Raises:
+        ValueError: a picture, video or sound of the rows that begin at number `start` is but a path, which could be that
+            of any file of whoever reads it.
+    """
+    for name, feature in features.items():
+        first = start
+        for chunk in table.column(name).chunks:
+            try:
+                outside = [np.asarray(is_path(media)) for media in media_in(feature, chunk)]
+            except (pa.ArrowException, KeyError) as error:
+                raise ValueError(
+                    f"{file} is damaged: {name!r} is not what its type says ({error}). {REMEDY}."
+                ) from error
+            for where in map(np.flatnonzero, outside):
+                if len(where):
+                    row = f"row {first + where[0]}" if isinstance(feature, MEDIA) else "a row"
+                    raise ValueError(
+                        f"{file} holds only the path of {name!r} of {row}, not its content, and an index reads no files outside "
+                        "of its folder: build it again."
+                    )
+            first += len(chunk)
+
+
+def is_path(media: pa.StructArray) -> pa.BooleanArray:
+    """Which cells of pictures, videos or sounds have a path alone."""
+    return pc.and_(pc.is_null(pc.struct_field(media, "bytes")), pc.is_valid(pc.struct_field(media, "path")))
+
+
+def media_in(feature: Any, column: pa.Array) -> Iterator[pa.Array]:
+    """The cells of pictures, videos and sounds in a column, also those in lists and dicts."""
+    if isinstance(feature, MEDIA):
+        yield column
+    elif isinstance(feature, dict):
+        for key, part in feature.items():
+            yield from media_in(part, pc.struct_field(column, key))
+    elif isinstance(feature, (List, LargeList)):
+        yield from media_in(feature.feature, pc.list_flatten(column))
 
 
 def open_shard(folder: Path, shard: dict, width: int) -> Table:
@@ -270,16 +396,18 @@ def open_shard(folder: Path, shard: dict, width: int) -> Table:
         except OSError as error:
             logger.info(f"{folder} is read into memory, since nothing can be written there ({error}).")
     if table is None:
-        table = Dataset(pq.read_table(file)).data
-    check_width(file, table, width)
+        table = InMemoryTable(pq.read_table(file))
+    check_embeddings(file, table, width)
     return table
 
 
 def mapped(cached: Path) -> Table | None:
-    """A file of `.cache`, if it is there and whole."""
+    """A file of `.cache`, if it is there and whole: what it holds is not followed before it is checked."""
     try:
-        return Dataset.from_file(str(cached)).data
-    except (FileNotFoundError, pa.ArrowInvalid):
+        table = MemoryMappedTable.from_file(str(cached))
+        table.validate(full=True)
+        return table
+    except (FileNotFoundError, pa.ArrowException):
         return None
 
 
@@ -307,19 +435,35 @@ def check_shard(file: Path, shard: dict) -> None:
         names = pq.read_schema(file).names
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file} is damaged: {error}. {REMEDY}.") from None
-    if missing := [name for name in EMBEDDINGS if name not in names]:
-        raise ValueError(f"{file} is damaged: it has no column {missing[0]}. {REMEDY}.")
+    check_named(file, names)
     if "sha256" in shard and checksum(file) != shard["sha256"]:
         raise ValueError(f"{file} is not the shard that was written under this name. {REMEDY}.")
 
 
-def check_width(file: Path, table: Table, width: int) -> None:
+def check_named(file: Path, names: list[str]) -> None:
+    if missing := [name for name in EMBEDDINGS if name not in names]:
+        raise ValueError(f"{file} is damaged: it has no column {missing[0]}. {REMEDY}.")
+
+
+def check_embeddings(file: Path, table: Table, width: int) -> None:
+    """
+    Raises:
+        ValueError: embeddings are missing, or are not finite numbers of this width and length 1.
+    """
+    check_named(file, table.column_names)
     for name in EMBEDDINGS:
+        kind = table.schema.field(name).type
+        if not pa.types.is_list(kind) or kind.value_type != pa.float32():
+            raise ValueError(f"{file} holds a {name} of {kind}, expected lists of float32. {REMEDY}.")
         lengths = pc.unique(pc.list_value_length(table.column(name).drop_null())).to_pylist()
         if wrong := [length for length in lengths if length != width]:
             raise ValueError(
                 f"{file} holds a {name} of {wrong[0]} numbers, but `width` of {DESCRIPTION} is {width}. {REMEDY}."
             )
+        vectors = np.asarray(pc.list_flatten(table.column(name)), dtype=np.float32).reshape(-1, width)
+        lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+        if not (np.abs(lengths - 1) < 0.01).all():  # NaN neither
+            raise ValueError(f"{file} is damaged: a {name} has not the length 1. {REMEDY}.")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -387,9 +531,9 @@ def copy_shard(folder: Path, shard: dict, features: Features, output_dir: Path, 
         if not content.schema_arrow.equals(features.arrow_schema, check_metadata=True):
             tables = (as_joined(pa.Table.from_batches([batch]), features) for batch in content.iter_batches())
             return write_shard(output_dir, number, features.arrow_schema, tables)
-    name = f"shard-{number:05d}.parquet"
-    shutil.copy(folder / shard["file"], output_dir / name)
-    return shard | {"file": name}
+    file = output_dir / f"shard-{number:05d}.parquet"
+    put_in_place(shutil.copy(folder / shard["file"], file.with_suffix(".partial")), file)
+    return shard | {"file": file.name}
 
 
 def classes_of(feature: Any) -> bool:

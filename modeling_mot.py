@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from transformers import initialization as init
+from transformers.integrations import is_fsdp_enabled
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple, logging
@@ -88,6 +89,14 @@ def warn_of_slow_precision(parameter: torch.Tensor) -> None:
 # and the marks of segments that tokenizers of BERT's kind always give, of which a MoT has none.
 OPTIONS = {*TransformersKwargs.__annotations__, "use_cache", "token_type_ids"} - {"position_ids"}
 OPTIONS |= {"inputs_embeds", "output_encoder_hidden_states", "output_encoder_attentions"}
+
+
+ASK_FOR_SAFETENSORS = (
+    "Weights are read from safetensors alone, since pickled ones (pytorch_model.bin) can run code: save the model anew, or "
+    "convert it (huggingface.co/spaces/safetensors/convert)."
+)
+# Weights that may begin anew beside those of a checkpoint, such as a head; a damaged config could ask for any number.
+MOST_NEW_WEIGHTS = 2**27
 
 
 def task_of_pipeline() -> str | None:
@@ -283,12 +292,33 @@ class MoTPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As in the library; but a pipeline, which is there to answer, gets no head that the checkpoint lacks."""
+        """
+        As in the library; but from safetensors alone unless `use_safetensors=False` is given, and a pipeline, which is
+        there to answer, gets no head that the checkpoint lacks.
+
+        Raises:
+            OSError: the checkpoint is not there, or its weights are not safetensors. ValueError: a pipeline's lacks its
+                head, or the config promises more than `MOST_NEW_WEIGHTS` that the checkpoint does not hold.
+        """
+        kwargs.setdefault("use_safetensors", True)
         task = task_of_pipeline()
+        if task is not None:
+            kwargs["output_loading_info"] = True
+        try:
+            found = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except OSError as error:
+            if not kwargs["use_safetensors"] or "model.safetensors" not in str(error):
+                raise
+            raise OSError(f"{error} {ASK_FOR_SAFETENSORS}") from error
+        except RuntimeError as error:
+            if task is None or "ignore_mismatched_sizes" not in str(error):
+                raise
+            raise ValueError(
+                f"Weights of {pretrained_model_name_or_path} have other shapes than its config says: it is damaged."
+            ) from error
         if task is None:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        kwargs["output_loading_info"] = True
-        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            return found
+        model, info = found
         lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
         if not lacking and task == "zero-shot-audio-classification" and not hasattr(model, "get_audio_features"):
             lacking = ["the embeddings of MoTForRetrieval"]
@@ -298,6 +328,16 @@ class MoTPreTrainedModel(PreTrainedModel):
                 f"{task!r}, for which it lacks {', '.join(lacking[:3])}: name a checkpoint that was trained for it."
             )
         return model
+
+    def _move_missing_keys_from_meta_to_device(self, missing_keys, *args, **kwargs):
+        """The library's step before memory is taken for the weights that a checkpoint lacks."""
+        lacking = sum(self.get_parameter_or_buffer(name).numel() for name in missing_keys)
+        if lacking > MOST_NEW_WEIGHTS and not is_fsdp_enabled():  # whose other processes load nothing
+            raise ValueError(
+                f"The config promises {lacking:,} weights that the checkpoint does not hold, such as {min(missing_keys)}: it is "
+                "damaged, or its config is that of another model."
+            )
+        return super()._move_missing_keys_from_meta_to_device(missing_keys, *args, **kwargs)
 
     def check_can_be_saved(self, is_main_process=True, state_dict=None, **kwargs) -> None:
         """Raise a ValueError for weights that no file can hold, such as those that torch packed into int8."""

@@ -300,7 +300,8 @@ class MoTProcessor(ProcessorMixin):
         for part, (auto_class, source, options) in kinds.items():
             if source is not None:
                 name, revision = split_revision(source)
-                parts[part] = auto_class.from_pretrained(name, **hub, **revision, **options)
+                options |= {"trust_remote_code": False} | hub | revision
+                parts[part] = auto_class.from_pretrained(name, **options)
         if hasattr(parts.get("image_processor"), "max_num_patches"):
             parts["image_processor"] = whole_pictures(parts["image_processor"])
         return cls(**parts)

@@ -41,6 +41,7 @@ from .index_folder_mot import (
     copy_shard,
     joined_features,
     locked,
+    merged_into,
     put_in_place,
     read_description,
     read_rows,
@@ -58,6 +59,8 @@ ARGUMENTS = {
     "video": "videos",
     "audio": "audio",
 }  # column's kind -> of the processor
+MEDIA_OF = {"image": Image, "audio": Audio, "video": Video}
+STRINGS = (Value("string"), Value("large_string"))
 MOST_EXACT_SCORES = 2**26  # scores that are held at once: 256 MiB
 CHANGE_NO_EMBEDDING = (  # parts of the names of settings that other weights, or nothing but training, depend on
     "_name_or_path",
@@ -168,9 +171,8 @@ def check_embedder(folder: Path, description: dict, model, processor) -> None:
 
 def find_columns(features: Features) -> dict[str, str]:
     """Which columns hold what: by the types of media, and a column of strings that is called text."""
-    kinds = {"image": Image, "audio": Audio, "video": Video}
     found = {}
-    for kind, media in kinds.items():
+    for kind, media in MEDIA_OF.items():
         if names := [name for name, feature in features.items() if isinstance(feature, media)]:
             found[kind] = names[0]
     texts = [name for name, feature in features.items() if feature == Value("string")]
@@ -181,8 +183,7 @@ def find_columns(features: Features) -> dict[str, str]:
 
 def tell_left_out(features: Features, columns: dict[str, str]) -> None:
     """Warn of columns that were not chosen but could hold something to embed, such as the paths of pictures."""
-    kinds = (Value("string"), Value("large_string"))
-    left = [n for n, f in features.items() if n not in columns.values() and (f in kinds or isinstance(f, MEDIA))]
+    left = [n for n, f in features.items() if n not in columns.values() and (f in STRINGS or isinstance(f, MEDIA))]
     if left:
         taken = ", ".join(f"{name!r} as {kind}" for kind, name in columns.items())
         logger.warning(
@@ -270,6 +271,13 @@ def as_stored(dataset: Dataset) -> Dataset:
     return dataset
 
 
+def with_media(dataset: Dataset, kinds: dict[str, type]) -> Dataset:
+    """With columns of paths as media, whose content goes into the index with them."""
+    for name, kind in kinds.items():
+        dataset = dataset.cast_column(name, kind(decode=False))
+    return dataset
+
+
 def fingerprint_of_rows(dataset: Dataset, columns: dict[str, str], shard_rows: int) -> str:
     state = [fingerprint_of_files(dataset), len(dataset), columns, shard_rows]
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()
@@ -331,6 +339,8 @@ def build_index(
     if columns is None:
         tell_left_out(dataset.features, found)
     columns = found
+    paths = [kind for kind in columns if kind != "text" and dataset.features[columns[kind]] in STRINGS]
+    dataset = with_media(dataset, {columns[kind]: MEDIA_OF[kind] for kind in paths})
     fingerprint = fingerprint_of_rows(dataset, columns, shard_rows)
     begin_index(folder, fingerprint, columns, model, processor)
     with locked(folder):
@@ -717,6 +727,11 @@ class Index:
         dataset, columns = as_stored(dataset), self.description["columns"]
         with locked(self.folder):
             self.reload().check_embedder()
+            own = self.rows.features.items()
+            paths = {
+                name: type(f) for name, f in own if isinstance(f, MEDIA) and dataset.features.get(name) in STRINGS
+            }
+            dataset = with_media(dataset, paths)
             features = joined_features(self.rows.features, dataset.features, "the rows to add")
             tables = embedded_tables(dataset, features, self.model, self.processor, columns, batch_size)
             fingerprint = fingerprint_of_rows(dataset, columns, shard_rows)
@@ -751,7 +766,7 @@ class Index:
     def merge(cls, folders: Sequence[str | os.PathLike], output_dir: str | os.PathLike, **parts) -> "Index":
         """
         One index of several, such as those that several machines built; rows keep their order, and get new ids. Classes
-        go by their names.
+        go by their names. If a run was killed there, this one begins anew.
 
         Raises:
             ValueError: they are of different columns or models, or `output_dir` is not empty.
@@ -764,19 +779,17 @@ class Index:
         for index in others:
             check_mergeable(first, index)
             features = joined_features(features, index.rows.features, f"the rows of {index.folder}")
-        output_dir.mkdir(parents=True, exist_ok=True)
-        if any(output_dir.iterdir()):
-            raise ValueError(f"{output_dir} is not empty: choose another output_dir.")
-        shards, offset, removed = [], 0, []
-        for index in indices:
-            for shard in index.description["shards"]:
-                shards.append(copy_shard(index.folder, shard, stored_features(features), output_dir, len(shards)))
-            removed += [offset + i for i in index.description["removed"]]
-            offset += len(index.dataset)
         digest = hashlib.sha256("".join(index.description["fingerprint"] for index in indices).encode()).hexdigest()
-        changed = {"generation": 0, "removed": removed, "rows": offset, "fingerprint": digest, "shards": shards}
         kept = {name: value for name, value in first.description.items() if name != "pending"}
-        write_description(output_dir, kept | changed)
+        shards, offset, removed = [], 0, []
+        with merged_into(output_dir):
+            for index in indices:
+                for shard in index.description["shards"]:
+                    shards.append(copy_shard(index.folder, shard, stored_features(features), output_dir, len(shards)))
+                removed += [offset + i for i in index.description["removed"]]
+                offset += len(index.dataset)
+            changed = {"generation": 0, "removed": removed, "rows": offset, "fingerprint": digest, "shards": shards}
+            write_description(output_dir, kept | changed)
         return cls.load(output_dir, **parts)
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from datasets import Dataset, IterableDataset
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from transformers import AutoProcessor, HfArgumentParser
+from transformers import HfArgumentParser
 
+from mot.checkpoints_mot import load_processor
 from mot.command_mot import peek
 from mot.configuration_mot import MODALITIES, MoTConfig
 from mot.continuation_mot import labels_of, load_model, read_config
@@ -73,6 +74,9 @@ class ComputeArguments:
     fp16: bool = field(default=False, metadata={"help": "Likewise."})
     bf16_full_eval: bool = field(default=False, metadata={"help": "The whole model in this precision."})
     fp16_full_eval: bool = field(default=False, metadata={"help": "Likewise."})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run the code of the checkpoint's processor; without it none is run."}
+    )
 
 
 @dataclass
@@ -166,7 +170,7 @@ def build_trainer(
     folder: Path, output_dir: Path, config: MoTConfig, data: DataArguments, options: ComputeArguments
 ) -> MoTTrainer:
     """What a run has after its training."""
-    processor = AutoProcessor.from_pretrained(folder)
+    processor = load_processor(folder, options.trust_remote_code)
     set_limits(data, config, processor.feature_extractor)
     fit_processor(processor, config)
     model, _ = load_model(MODEL_CLASSES[data.task], folder, config, whole=True)

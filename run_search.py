@@ -12,26 +12,32 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from datasets import Dataset
-from transformers import AutoModel, AutoProcessor
 
-import mot  # noqa: F401  (registers the classes)
 from mot.bounds_mot import Bounds
+from mot.checkpoints_mot import load_checkpoint, load_processor
 from mot.configuration_mot import MODALITIES
+from mot.continuation_mot import read_config
 from mot.data_mot import LEFT_OUT, ModalityColumns, find_columns, load_digits_dataset, read_rows
+from mot.modeling_mot import MoTForRetrieval
 from mot.places_mot import Places
 from mot.retrieval_mot import KINDS, Index, build_index
 from mot.sources_mot import load_split
 
-
-def load(name: str):
-    """The model of a checkpoint and its processor."""
-    return AutoModel.from_pretrained(name, use_safetensors=True), AutoProcessor.from_pretrained(name)
+TRUST = "run the code that lies in the checkpoint; without it none is"
 
 
-def load_with_model(folder: str, name: str | None = None) -> Index:
+def load(name: str, trust_remote_code: bool = False):
+    """The model of a retrieval checkpoint and its processor."""
+    classes = read_config(name).architectures or []
+    if classes and MoTForRetrieval.__name__ not in classes and not trust_remote_code:
+        raise ValueError(f"{name} holds {classes[0]}, which has no retrieval head: an index takes a MoTForRetrieval.")
+    return load_checkpoint(name, MoTForRetrieval, trust_remote_code), load_processor(name, trust_remote_code)
+
+
+def load_with_model(folder: str, name: str | None = None, trust_remote_code: bool = False) -> Index:
     """An index with what embeds its queries, by default the checkpoint that it was built with."""
     found = Index.load(folder)
-    return found.attach(*load(name or found.description["model"]))
+    return found.attach(*load(name or found.description["model"], trust_remote_code))
 
 
 def index(arguments: list[str]) -> None:
@@ -49,9 +55,10 @@ def index(arguments: list[str]) -> None:
     for option in fields(Bounds):
         kind = {"action": "store_true"} if option.type is bool else {"type": option.type, "default": option.default}
         parser.add_argument(f"--{option.name}", **kind, help="as in training: docs/data.md, What a dataset may do")
+    parser.add_argument("--trust_remote_code", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
     bounds = Bounds(**{option.name: getattr(options, option.name) for option in fields(Bounds)})
-    model, processor = load(options.model)
+    model, processor = load(options.model, options.trust_remote_code)
     if options.dataset == "digits":
         split, places = load_digits_dataset()[options.split], None
     else:
@@ -85,8 +92,9 @@ def search(arguments: list[str]) -> None:
     parser.add_argument("--audio", help="a file or URL")
     parser.add_argument("-k", type=int, default=10, help="how many rows")
     parser.add_argument("--modality", choices=KINDS, help="what of the rows to compare with; any by default")
+    parser.add_argument("--trust_remote_code", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
-    found = load_with_model(options.index, options.model)
+    found = load_with_model(options.index, options.model, options.trust_remote_code)
     hits = found.search(options.text, options.image, options.audio, k=options.k, modality=options.modality)
     shown = [
         c for c, feature in found.dataset.features.items() if getattr(feature, "dtype", "") in ("string", "int64")

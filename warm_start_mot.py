@@ -46,7 +46,7 @@ class Checkpoint:
     def __init__(self, name: str | os.PathLike, modality: str, allow_pickle: bool = False, **hub):
         self.name, revision = split_revision(name)
         hub |= revision
-        self.config = AutoConfig.from_pretrained(self.name, **hub)
+        self.config = AutoConfig.from_pretrained(self.name, trust_remote_code=False, **hub)
         if self.config.model_type == "mot":
             raise ValueError(f"{self.name} is a MoT already: load it with `from_pretrained`.")
         self.fields = describe(self.config, modality)  # before its weights are downloaded
@@ -166,7 +166,8 @@ def load_backbone(name: str | os.PathLike, allow_pickle: bool, **options) -> nn.
     """
     name, revision = split_revision(name)
     try:
-        model = AutoModel.from_pretrained(name, use_safetensors=None if allow_pickle else True, **revision, **options)
+        options |= {"use_safetensors": None if allow_pickle else True, "trust_remote_code": False} | revision
+        model = AutoModel.from_pretrained(name, **options)
     except OSError as error:
         if "safetensors" not in str(error):
             raise

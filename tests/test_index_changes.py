@@ -11,9 +11,12 @@ import json
 import os
 import random
 import shutil
+import signal
 import tempfile
 import threading
+import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -299,6 +302,85 @@ def test_a_kill_between_any_two_steps_leaves_the_state_before_or_after(change, i
     assert states[0] == before and states[-1] == after and step > 2
 
 
+def test_a_merge_is_there_as_a_whole_or_not_at_all_and_begins_anew(index, parts, tmp_path, monkeypatch):
+    other = build_index(texts("nine"), *parts, tmp_path / "other")
+    folders = [index.folder, other.folder]
+    expected = contents(index) | {6: "nine"}
+    for step in itertools.count():
+        both, finished = tmp_path / str(step), False
+        with killed_at(step, monkeypatch):
+            Index.merge(folders, both)
+            finished = True
+        if finished:
+            break
+        with suppress(ValueError):  # there is none yet
+            assert contents(Index.load(both)) == expected
+        if not (both / "index.json").exists():
+            assert contents(Index.merge(folders, both)) == expected
+        assert contents(Index.load(both)) == expected
+    assert step > 4 and contents(Index.load(both)) == expected
+    with pytest.raises(ValueError, match="is not empty"):
+        Index.merge(folders, both)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "shard-00000.parquet").write_bytes(b"precious")
+    with pytest.raises(ValueError, match="is not empty"):
+        Index.merge(folders, tmp_path / "mine")
+    assert (tmp_path / "mine" / "shard-00000.parquet").read_bytes() == b"precious"
+
+
+def in_another_process(change, seconds=None):
+    """Do something in a copy of this process, killed after some seconds; how long it took."""
+    start, child = time.perf_counter(), os.fork()
+    if child == 0:
+        status = 1
+        try:
+            change()
+            status = 0
+        finally:
+            os._exit(status)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL)
+    return time.perf_counter() - start
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are begun otherwise there")
+@pytest.mark.parametrize("change", ["add", "remove", "merge"])
+def test_a_kill_at_any_moment_leaves_the_state_before_or_after_and_goes_on(change, index, parts, tmp_path):
+    before, more = contents(index), texts(*WORDS[6:14])
+    after = {
+        "add": before | {6 + i: word for i, word in enumerate(WORDS[6:14])},
+        "remove": {i: before[i] for i in (0, 1, 2, 4, 5)},
+        "merge": before | {6 + i: word for i, word in before.items()},
+    }[change]
+
+    def run(folder):
+        if change == "add":
+            Index.load(folder, *parts).add(more, shard_rows=2)
+        elif change == "remove":
+            Index.load(folder).remove([3])
+        else:
+            Index.merge([folder, index.folder], folder / "both")
+
+    def state(folder):
+        folder = folder / "both" if change == "merge" else folder
+        return contents(Index.load(folder)) if (folder / "index.json").exists() else before
+
+    whole = in_another_process(lambda: run(shutil.copytree(index.folder, tmp_path / "whole")))
+    choose = random.Random(0)
+    for number in range(20):
+        folder = shutil.copytree(index.folder, tmp_path / str(number))
+        in_another_process(partial(run, folder), choose.uniform(0, whole))
+        found = state(folder)
+        assert found in (before, after)
+        if found == before:
+            run(folder)
+        assert state(folder) == after
+
+
 def test_an_add_that_was_killed_goes_on_where_it_stopped(index, parts, monkeypatch):
     more, embedded = texts(*WORDS[6:12]), []
 
@@ -473,6 +555,21 @@ def test_an_index_holds_its_media(parts, tmp_path):
     assert [shown[i]["image"].getpixel((0, 0)) for i in range(2)] == [(10, 0, 0), (200, 0, 0)]
     assert found.search(image=shown[1]["image"], k=1)[0]["id"] == 1
     assert str(tmp_path) not in str(found.dataset[0])  # nor where they lay
+
+
+@pytest.mark.parametrize("how", ["build", "add"])
+def test_pictures_that_are_named_by_their_paths_lie_in_the_index(how, parts, tmp_path):
+    paths = [paint(tmp_path / f"{shade}.png", shade) for shade in (10, 200)]
+    rows = Dataset.from_dict({"photo": paths})
+    first = rows if how == "build" else rows.select([0])
+    index = build_index(first, *parts, tmp_path / "index", columns={"image": "photo"})
+    if how == "add":
+        index.add(rows.select([1]))
+    for path in paths:
+        Path(path).unlink()
+    shown = Index.load(index.folder).dataset.cast_column("photo", Image())
+    assert [shown[i]["photo"].getpixel((0, 0)) for i in range(2)] == [(10, 0, 0), (200, 0, 0)]
+    assert str(tmp_path) not in str(index.dataset[0])
 
 
 def test_a_picture_that_changed_under_its_name_is_not_taken_for_the_old_one(parts, tmp_path):
@@ -750,6 +847,102 @@ def test_what_is_damaged_is_named_with_what_to_do(damage, index, parts):
     with pytest.raises(ValueError, match=message) as error:
         Index.load(index.folder, *parts)
     assert "Restore it from a copy, or delete the folder and build the index again" in str(error.value)
+
+
+def as_json(**fields):
+    """Shards without checksums, so that what they hold is all that can be looked at; and other fields."""
+
+    def damage(folder):
+        described(shards=[{"file": f"shard-{i:05d}.parquet"} for i in range(2)], **fields)(folder)
+
+    return damage
+
+
+def unsigned(damage):
+    def both(folder):
+        damage(folder)
+        as_json()(folder)
+
+    return both
+
+
+HOSTILE = {
+    "a list in a list": (lambda folder: (folder / "index.json").write_text("[" * 100_000), "index.json is damaged"),
+    "shards are a number": (described(shards=3), "`shards` is no list"),
+    "a shard is a number": (described(shards=[3]), "3 is the name of no shard"),
+    "a shard twice": (described(shards=[{"file": "shard-00000.parquet"}] * 2), "shard-00000.parquet cannot be"),
+    "rows of a shard in words": (described(shards=[{"file": "shard-00000.parquet", "rows": "4"}]), "00000.*cannot be"),
+    "pending is a list": (described(pending=[]), "`pending` is"),
+    "width of nothing": (described(width=0), "`width` is 0"),
+    "width of any size": (described(width=10**15), "`width` of index.json is 1000000000000000"),
+    "rows of any number": (described(rows=10**15), "has 6 rows, but `rows` of index.json is 1000000000000000"),
+    "columns of another kind": (described(columns={"smell": "text"}), "`columns` holds 'smell'"),
+    "columns that are not there": (described(columns={"text": "gone"}), "names the column 'gone'"),
+    "settings are a list": (described(settings=[1]), "`settings` is"),
+    "NaN without a checksum": (unsigned(with_embeddings([[np.nan] * 8] * 2)), "00001.*has not the length 1"),
+    "null without a checksum": (unsigned(with_embeddings([[None] * 8] * 2)), "00001.*has not the length 1"),
+    "long without a checksum": (unsigned(with_embeddings([[9.0] * 8] * 2)), "00001.*has not the length 1"),
+    "words for numbers": (
+        unsigned(rewritten(lambda t: t.set_column(1, t.column_names[1], pa.array([["a"]] * 2)))),
+        "00001.*expected lists of float32",
+    ),
+    "other columns": (unsigned(rewritten(lambda t: t.append_column("x", pa.array([1, 2])))), "has other columns"),
+}
+
+
+@pytest.mark.parametrize("damage", HOSTILE)
+@pytest.mark.parametrize("cached", [True, False])
+def test_what_was_made_to_harm_is_named_with_what_to_do(damage, cached, index, parts):
+    if not cached:
+        shutil.rmtree(index.folder / ".cache")
+    make, message = HOSTILE[damage]
+    make(index.folder)
+    with pytest.raises(ValueError, match=message) as error:
+        Index.load(index.folder, *parts)
+    assert "Restore it from a copy, or delete the folder and build the index again" in str(error.value)
+
+
+def test_a_row_that_is_but_a_path_is_not_read(parts, tmp_path):
+    picture = Dataset.from_dict({"text": ["red"], "image": [paint(tmp_path / "a.png", 10)]})
+    index = build_index(picture.cast_column("image", Image()), *parts, tmp_path / "index")
+    file = index.folder / "shard-00000.parquet"
+    table = pq.read_table(file)
+    place = table.schema.get_field_index("image")
+    cells = pa.array([{"bytes": None, "path": "/etc/passwd"}], table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), cells), file)
+    description = json.loads((index.folder / "index.json").read_text())
+    description["shards"][0].pop("sha256")
+    (index.folder / "index.json").write_text(json.dumps(description))
+    with pytest.raises(
+        ValueError, match="00000.parquet holds only the path of 'image' of row 0.*outside of its folder"
+    ):
+        Index.load(index.folder)
+
+
+@pytest.mark.parametrize("name", [".lock", ".cache", "index.partial", "shard-00002.partial", "shard-00001.parquet"])
+def test_links_out_of_an_index_are_not_followed(name, index, parts, tmp_path):
+    target = tmp_path / "target"
+    if name == ".cache":
+        (target / "parquet").mkdir(parents=True)
+    else:
+        target.write_text("precious")
+    path = index.folder / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.symlink_to(target)
+    for use in (lambda: Index.load(index.folder), lambda: index.remove([0]), lambda: index.add(texts("nine"))):
+        with pytest.raises(ValueError, match=f"{name} is a link to .*target, outside of the index"):
+            use()
+    assert (target / "parquet").is_dir() if name == ".cache" else target.read_text() == "precious"
+
+
+def test_the_links_of_the_hubs_cache_are_followed(index, tmp_path):
+    repository = tmp_path / "datasets--user--index"
+    snapshot = shutil.copytree(index.folder, repository / "snapshots" / "0")
+    (repository / "blobs").mkdir()
+    for number, file in enumerate([*snapshot.glob("shard-*"), snapshot / "index.json"]):
+        file.rename(repository / "blobs" / str(number))
+        file.symlink_to(f"../../blobs/{number}")
+    assert contents(Index.load(snapshot)) == contents(index)
 
 
 def test_what_can_be_made_again_is_made_again(index):
