@@ -25,7 +25,7 @@ def write_space(folder: Path, models: Iterable[str], indexes: Iterable[str]) -> 
     for file in Path(__file__).parent.glob("*.py"):
         shutil.copy(file, package)
     models = [copy_to_space(folder, "models", name, place) for name, place in by_short_names(models).items()]
-    indexes = [copy_index_to_space(folder, name, place) for name, place in by_short_names(indexes).items()]
+    indexes = copy_indexes(folder, indexes)
     arguments = [*(["--models", *models] if models else []), *(["--indexes", *indexes] if indexes else [])]
     (folder / "requirements.txt").write_text("".join(f"{r.name}{r.specifier}\n" for r in needed), encoding="utf-8")
     (folder / "app.py").write_text(f"from mot.app import main\n\nmain({arguments!r})\n", encoding="utf-8")
@@ -47,11 +47,16 @@ def copy_to_space(space: Path, kind: str, name: str, place: str) -> str:
     return f"{kind}/{name}"
 
 
-def copy_index_to_space(space: Path, name: str, place: str) -> str:
-    """An index, which then names its model as it lies beside it."""
-    copied = copy_to_space(space, "indexes", name, place)
-    file = space / copied / DESCRIPTION
-    description = json.loads(file.read_text(encoding="utf-8"))
-    model = copy_to_space(space, "retrievers", name, description["model"])
-    file.write_text(json.dumps(description | {"model": model}, indent=1), encoding="utf-8")
-    return copied
+def copy_indexes(space: Path, indexes: Iterable[str]) -> list[str]:
+    """Indexes, which then name their models as they lie below the Space, each of them once."""
+    models = {place: json.loads((Path(place) / DESCRIPTION).read_text(encoding="utf-8"))["model"] for place in indexes}
+    copied = {
+        place: copy_to_space(space, "retrievers", name, place)
+        for name, place in by_short_names(models.values()).items()
+    }
+    found = [copy_to_space(space, "indexes", name, place) for name, place in by_short_names(models).items()]
+    for folder, model in zip(found, models.values()):
+        file = space / folder / DESCRIPTION
+        description = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps(description | {"model": copied[model]}, indent=1), encoding="utf-8")
+    return found
