@@ -437,8 +437,8 @@ def search_tab(indexes: Offered, limits: Limits) -> tuple:
 
 
 def build_page(
-    models: Iterable[str] = (),
-    indexes: Iterable[str] = (),
+    models: str | Iterable[str] = (),
+    indexes: str | Iterable[str] = (),
     allow_any_checkpoint: bool = False,
     limits: Limits = DEFAULTS,
 ) -> gr.Blocks:
@@ -468,8 +468,8 @@ def build_page(
 
 
 def serve(
-    models: Iterable[str] = (),
-    indexes: Iterable[str] = (),
+    models: str | Iterable[str] = (),
+    indexes: str | Iterable[str] = (),
     host: str | None = None,
     port: int | None = None,
     allow_hosts: Iterable[str] = (),

@@ -28,7 +28,9 @@ class Offered:
         any_place: visitors may name others, too. They are read without the token of whoever runs the page.
     """
 
-    def __init__(self, places: Iterable[str], load: Callable, version: Callable = lambda place: 0, any_place=False):
+    def __init__(
+        self, places: str | Iterable[str], load: Callable, version: Callable = lambda place: 0, any_place=False
+    ):
         self.load, self.version, self.any_place = load, version, any_place
         self.places = by_short_names(places)
         self.loaded: dict[str, tuple] = {place: (version(place), load(place)) for place in self.places.values()}
@@ -69,10 +71,10 @@ class Offered:
             raise ValueError(f"{name} has changed and cannot be read; the page's log says why.") from error
 
 
-def by_short_names(places: Iterable[str]) -> dict[str, str]:
-    """Folders by their names, ids on the Hub by themselves; those that would be the same are numbered."""
+def by_short_names(places: str | Iterable[str]) -> dict[str, str]:
+    """One or several: folders by their names, ids on the Hub by themselves; those that would be the same are numbered."""
     found: dict[str, str] = {}
-    for place in dict.fromkeys(places):
+    for place in filter(None, dict.fromkeys([places] if isinstance(places, str) else places)):
         short = Path(place).resolve().name if Path(place).is_dir() else place
         same = sum(1 for name in found if name == short or name.startswith(f"{short} ("))
         found[f"{short} ({same + 1})" if same else short] = place

@@ -13,8 +13,12 @@ from packaging.requirements import Requirement
 from mot.offers import by_short_names
 from mot.retrieval_mot import DESCRIPTION
 
+# What a page has no use for: the state of a training and its pickles, its reports and logs, what belongs to this machine.
+LEFT_OUT = ["checkpoint-*", "runs", "*.bin", "*.pt", "*.pth", "*.pkl", "bad_rows*", "trainer_state.json", "run.json"]
+LEFT_OUT += ["results*.json", "*.log", ".*", "*.faiss*", "cache", "README.md"]
 
-def write_space(folder: Path, models: Iterable[str], indexes: Iterable[str]) -> None:
+
+def write_space(folder: Path, models: str | Iterable[str], indexes: str | Iterable[str]) -> None:
     """A folder that runs this page as a Space: the package, and the checkpoints and indexes that are folders here."""
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: choose another --space_dir.")
@@ -42,13 +46,13 @@ def copy_to_space(space: Path, kind: str, name: str, place: str) -> str:
     """Where it lies below the Space; what is on the Hub stays there."""
     if not Path(place).is_dir():
         return place
-    left_out = shutil.ignore_patterns("checkpoint-*", "runs", ".cache", ".lock", "*.faiss*")
-    shutil.copytree(place, space / kind / name, ignore=left_out)
+    shutil.copytree(place, space / kind / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
     return f"{kind}/{name}"
 
 
-def copy_indexes(space: Path, indexes: Iterable[str]) -> list[str]:
+def copy_indexes(space: Path, indexes: str | Iterable[str]) -> list[str]:
     """Indexes, which then name their models as they lie below the Space, each of them once."""
+    indexes = by_short_names(indexes).values()
     models = {place: json.loads((Path(place) / DESCRIPTION).read_text(encoding="utf-8"))["model"] for place in indexes}
     copied = {
         place: copy_to_space(space, "retrievers", name, place)

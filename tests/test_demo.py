@@ -285,7 +285,9 @@ def test_a_space_runs_from_its_folder_alone(workplace, server, tmp_path):
     assert {"sdk: gradio", "app_file: app.py"} <= set(head.splitlines())
     needed = {re.match(r"[\w.-]+", line)[0] for line in (space / "requirements.txt").read_text().splitlines()}
     assert {"torch", "transformers", "gradio", "av", "matplotlib"} <= needed and "pytest" not in needed
-    assert json.loads((space / "indexes/digits-index/index.json").read_text())["model"] == "retrievers/digits-retrieval"
+    assert (
+        json.loads((space / "indexes/digits-index/index.json").read_text())["model"] == "retrievers/digits-retrieval"
+    )
     code = space / "mot" / "app.py"
     code.write_text(code.read_text().replace("# Mixture-of-Transformers", "# The code of the space"))
     page = Server(space, [sys.executable, "app.py"], PYTHONPATH="")
