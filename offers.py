@@ -17,6 +17,9 @@ from mot.pipeline_mot import MultimodalClassificationPipeline
 from mot.retrieval_mot import DESCRIPTION, Index
 
 
+RIGHTS = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
+
+
 class Offered:
     """
     Checkpoints or indexes by the names that visitors choose from, loaded once.
@@ -83,7 +86,7 @@ def by_short_names(places: str | Iterable[str]) -> dict[str, str]:
 
 def read_classifier(place: str, token: bool | None = None) -> MultimodalClassificationPipeline:
     """A checkpoint on the Hub or in a folder. `token`: False for that of nobody, None for that of whoever runs the page."""
-    config = AutoConfig.from_pretrained(place, token=token)
+    config = AutoConfig.from_pretrained(place, **RIGHTS, token=token)
     classes = config.architectures or ["no class that it names"]
     if config.model_type != "mot" or not classes[0].endswith("Classification"):
         raise ValueError(f"{place} holds {classes[0]}; this page classifies with MoTForSequenceClassification.")
@@ -100,8 +103,8 @@ def read_index(folder: str, token: bool | None = None) -> Index:
 
 def read_checkpoint(kind: type, place: str, token: bool | None) -> tuple:
     """A model and its processor."""
-    model = kind.from_pretrained(place, use_safetensors=True, token=token)
-    return model, AutoProcessor.from_pretrained(place, token=token)
+    model = kind.from_pretrained(place, use_safetensors=True, **RIGHTS, token=token)
+    return model, AutoProcessor.from_pretrained(place, **RIGHTS, token=token)
 
 
 def index_version(folder: str) -> int:

@@ -170,8 +170,10 @@ class Guard:
             await send(message)
 
         outgoing = self.noting_files(scope, noting) if is_upload_of_files else noting
+        if scope["method"] == "POST":  # nobody reads the body of another
+            receive = bounded(receive, most + MOST_OF_A_QUESTION)
         try:
-            await self.app(scope, bounded(receive, most + MOST_OF_A_QUESTION), outgoing)
+            await self.app(scope, receive, outgoing)
         except TooMuch as error:
             if began:
                 raise
