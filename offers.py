@@ -16,7 +16,6 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from mot.pipeline_mot import MultimodalClassificationPipeline
 from mot.retrieval_mot import DESCRIPTION, Index
 
-
 RIGHTS = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
 
 
