@@ -478,15 +478,14 @@ def serve(
 ) -> None:
     """Serve the page until the process is stopped; then nothing is left of what visitors sent."""
     host = host or "127.0.0.1"
+    os.environ["GRADIO_RUN_HISTORY"] = "False"  # it writes what was asked to the Hub, with the token of this machine
     with own_folder() as folder, stopping_on_signals():
         page = build_page(models, indexes, allow_any_checkpoint, limits)
         uploads = Uploads(folder, limits)
         uploads.keep_sweeping()
         guard = Middleware(Guard, serves=served_hosts(host, allow_hosts), limits=limits, uploads=uploads)
-        fonts = {
-            "font": ("system-ui", "sans-serif"),
-            "font_mono": ("ui-monospace", "monospace"),
-        }  # none from elsewhere
+        # None from elsewhere.
+        fonts = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
         try:
             page.launch(
                 server_name=host,
