@@ -22,7 +22,7 @@ import pytest
 import soundfile
 from datasets import Dataset
 from helpers import save_untrained
-from huggingface_hub import HfApi
+from hub_server import Repository
 from PIL import Image
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor
 
@@ -164,9 +164,9 @@ def test_any_checkpoint_goes_with_a_page_of_this_machine_alone(tmp_path, capsys)
 
 
 def test_what_a_visitor_names_is_read_without_the_owners_token(hub, hub_server, workplace, tmp_path):
-    api = HfApi(endpoint=hub["HF_ENDPOINT"], token="hf_test")
-    api.create_repo("user/secret", private=True)
-    api.upload_folder(repo_id="user/secret", folder_path=workplace / "private" / "digits")
+    secret = hub_server.repositories["model", "user/secret"] = Repository(private=True)
+    files = [path for path in (workplace / "private" / "digits").iterdir() if path.suffix in (".json", ".safetensors")]
+    secret.commit("main", {path.name: (path.read_bytes(), path.suffix == ".safetensors") for path in files})
     script = (
         "from mot.offers import Offered, read_classifier\n"
         "try: Offered([], read_classifier, any_place=True)('user/secret'); print('read by a visitor')\n"
@@ -243,6 +243,11 @@ def test_gradios_other_ways_to_files_and_addresses_are_closed(method, path, page
     path = path.replace("SECRET", str(workplace / "private" / "digits" / "config.json")).replace("URL", elsewhere.url)
     status, said = page.ask(method, path, b"{}" if method == "POST" else b"", Content_Type="application/json")
     assert status == 404 and "id2label" not in said and not elsewhere.asked
+
+
+def test_nothing_that_was_asked_is_kept_on_the_hub(page):
+    assert json.loads(page.ask("GET", "/config")[1])["run_history"] is False
+    assert page.ask("GET", "/gradio_api/runs")[0] == 404
 
 
 def test_messages_tell_nothing_of_the_servers_disk(page, workplace):
