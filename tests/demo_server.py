@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -48,9 +48,10 @@ class Server:
         self.log = root / f"server-{self.port}.log"
         with open(self.log, "w") as file:
             self.process = subprocess.Popen(command, cwd=root, env=variables, stdout=file, stderr=file)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300  # on a machine that does much else
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
                 raise RuntimeError(f"The page does not answer:\n{self.log.read_text()[-3000:]}")
             time.sleep(0.2)
 
@@ -79,7 +80,8 @@ class Server:
         for name, value in own.items():
             if value is not None:
                 connection.putheader(name, value)
-        connection.endheaders(body)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it was refused before all of it was sent
+            connection.endheaders(body)
         answer = connection.getresponse()
         content = answer.read().decode("utf-8", "replace")
         connection.close()

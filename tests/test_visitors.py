@@ -139,7 +139,7 @@ def test_visitors_choose_only_from_what_the_page_was_started_with(page, workplac
     ):
         event, answer = page.call("show_checkpoint", [name])
         assert event == "error"
-        said.add(answer["error"].partition("it offers")[0].replace(html.escape(str(name)), "NAME")[:40])
+        said.add(answer["error"].partition("it offers")[0].replace(html.escape(str(name or "?")), "NAME")[:40])
         assert page.call("show_index", [name])[0] == "error"
     assert len(said) <= 2  # what is there is told apart from what is not by nobody
 
@@ -201,16 +201,13 @@ def test_uploads_are_the_only_files_that_are_read(page, workplace, elsewhere):
     places += [str(folder_of(page, workplace) / LOCK), "private/secret.png"]
     said = set()
     for place in places:
-        for forged in (
-            {"path": place},
-            file_data(place),
-            file_data(place, url=place),
-            file_data(uploaded, more=[{"path": place}]),
-        ):
-            for data in (question(image=forged), question(text="one", audio=forged), question(text=[forged])):
-                event, answer = page.call("classify", data)
-                assert event == "error", (place, answer)
-                said.add(answer["error"])
+        forged = [{"path": place}, file_data(place), file_data(place, url=place)]
+        forged += [file_data(uploaded, more=[{"path": place}])]
+        asked = [question(image=file) for file in forged] + [question(audio=forged[0]), question(text=[forged[1]])]
+        for data in asked:
+            event, answer = page.call("classify", data)
+            assert event == "error", (place, answer)
+            said.add(answer["error"])
         assert page.call("search", ["index", "", {"path": place}, None, "anything", 3])[0] == "error"
     assert len(said) == 1 and not elsewhere.asked  # the same of what is there and of what is not
     link.unlink()
@@ -288,7 +285,7 @@ ROUTES = [
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", "evil@", "10.0.0.1", "", None])
 def test_hosts_that_the_page_was_not_started_for_are_refused(host, method, path, page):
     status, said = page.ask(method, path, Host=host)
-    assert status == 400 if host is None else status == 403 and "not served under this name" in said
+    assert status == 403 and "not served under this name" in said or (host is None and status == 400)
 
 
 def test_a_forwarded_host_is_held_to_the_same_names(page):
@@ -355,7 +352,7 @@ def test_texts_and_bodies_are_bounded(page):
     assert page.call("classify", question(text="a" * 500))[0] == "complete"
     status, said = page.upload("large.png", bytes(3 * MEGABYTE + 1))
     assert status == 413 and "maximum allowed size" in said
-    assert page.begin("classify", question(text="a" * 2 * MEGABYTE))[0] in (400, 413)
+    assert page.begin("classify", question(text="a" * MEGABYTE))[0] in (400, 413)
     many = b"".join(
         b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n1\r\n' for _ in range(40_000)
     )
