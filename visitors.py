@@ -170,9 +170,11 @@ class Guard:
             await send(message)
 
         outgoing = self.noting_files(scope, noting) if is_upload_of_files else noting
-        if scope["method"] == "POST":  # nobody reads the body of another
-            receive = bounded(receive, most + MOST_OF_A_QUESTION)
         try:
+            if scope["method"] == "POST":  # nobody reads the body of another
+                most += MOST_OF_A_QUESTION
+                check_length(int(Headers(scope=scope).get("content-length") or 0), most)
+                receive = bounded(receive, most)
             await self.app(scope, receive, outgoing)
         except TooMuch as error:
             if began:
@@ -211,6 +213,11 @@ def visitor(scope) -> str:
     return forwarded.split(",")[0].strip() if forwarded else (scope.get("client") or ("",))[0]
 
 
+def check_length(length: int, most: int) -> None:
+    if length > most:
+        raise TooMuch(f"What was sent exceeds the maximum allowed size of {most // MEGABYTE} MB.")
+
+
 def bounded(receive, most: int):
     """`receive` for a body of so many bytes at most, which has to arrive in UPLOAD_SECONDS."""
     received, is_whole, deadline = 0, False, time.monotonic() + UPLOAD_SECONDS
@@ -225,8 +232,7 @@ def bounded(receive, most: int):
             raise TooMuch("What was sent took too long.") from None
         received += len(message.get("body", b""))
         is_whole = not message.get("more_body")
-        if received > most:
-            raise TooMuch(f"What was sent exceeds the maximum allowed size of {most // MEGABYTE} MB.")
+        check_length(received, most)
         return message
 
     return receive_bounded
