@@ -60,7 +60,7 @@ MOST_HITS = 24
 ANYTHING = "anything"  # of an item may be near to the query
 THUMBNAIL = 192  # pixels
 # Small pictures fill their place.
-STYLE = "#picture img, #query-picture img, .hit img {width: 100%; height: 100%; object-fit: contain}"
+STYLE = "#picture img, #query-picture img, .hit img {width: 100%; height: 100%; object-fit: contain} .hit {overflow-wrap: anywhere}"
 PARTS = {"text": ("text",), "image": ("images", "videos"), "audio": ("audio",)}  # modality -> of a decoded row
 BESIDE = {"contributions": "What each modality contributed", "modalities": "Who looks at whom"}  # the answer
 BELOW = {"tokens": "Token by token", "rollout": "What it goes back to", "over_time": "Frames and sound over time"}
