@@ -109,7 +109,7 @@ class Server:
                 name, _, value = line.decode().strip().partition(": ")
                 if name == "event":
                     event = value
-                elif name == "data":
+                elif name == "data" and event != "heartbeat":
                     yield event, json.loads(value)
 
     def call(self, function: str, data: list) -> tuple[str, object]:
