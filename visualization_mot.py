@@ -403,6 +403,11 @@ def add_scale(figure, image, axes, label: str, **options) -> None:
     bar.set_label(label, fontsize=FONT_SIZE, color=INK)
 
 
+def plain(text: str) -> str:
+    """Text of a checkpoint, a tokenizer or a person as matplotlib shows it as it is: dollars begin no mathematics."""
+    return text.replace("$", r"\$")
+
+
 def add_legend(figure) -> None:
     figure.legend(loc="outside right upper", frameon=False, fontsize=FONT_SIZE, labelcolor=INK)
 
@@ -471,7 +476,7 @@ def axis_ticks(maps: AttentionMaps, modality: str, row: int, tokenizer) -> tuple
         labels = [label.split(", ")[0] for label in labels]  # the frame, or the row
     step *= math.ceil((len(labels) - first) / step / most)
     ticks = list(range(first, len(labels), step))
-    return ticks, [labels[i] for i in ticks]
+    return ticks, [plain(labels[i]) for i in ticks]
 
 
 def plot_token_attention(
@@ -550,7 +555,7 @@ def draw_words(figure, relevance: torch.Tensor, words: list[str]) -> None:
     for i, word in enumerate(words):
         color = "black" if relevance[i] > 0.45 * relevance.max() else "white"
         place = (i % cells.shape[1], i // cells.shape[1])
-        axis.text(*place, word, ha="center", va="center", color=color, fontsize=FONT_SIZE)
+        axis.text(*place, plain(word), ha="center", va="center", color=color, fontsize=FONT_SIZE)
     axis.set_axis_off()
     add_scale(figure, image, axis, "% per token")
 
@@ -667,7 +672,7 @@ def plot_contributions(contributions: Contributions, row: int | None = None, lab
         axis.invert_yaxis()
         axis.axvline(0, color=INK, linewidth=0.8)
         axis.margins(x=0.12)
-        axis.set_xlabel(label)
+        axis.set_xlabel(plain(label))
     return figure
 
 
@@ -742,9 +747,9 @@ def plot_embeddings(
             axis.scatter(*own.T, s=18, marker=marks[name], facecolors=fill, edgecolors=color, linewidths=0.8)
             if len(own):  # named, too, since colours alone do not tell many labels apart
                 middle = torch.from_numpy(own).median(dim=0).values.tolist()
-                axis.annotate(kind, middle, xytext=(5, 3), textcoords="offset points", fontsize=8, color=INK)
+                axis.annotate(plain(kind), middle, xytext=(5, 3), textcoords="offset points", fontsize=8, color=INK)
         for name, mark in marks.items():
-            axis.scatter([], [], marker=mark, color="#777777", label=name)
+            axis.scatter([], [], marker=mark, color="#777777", label=plain(name))
         axis.set_xlabel("first dimension (arbitrary unit)")
         axis.set_ylabel("second dimension (arbitrary unit)")
         if len(embeddings) > 1:

@@ -5,13 +5,9 @@ Its tests are skipped where there is no Chromium (of the system, or by `playwrig
 """
 
 import json
-import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -30,20 +26,14 @@ from mot.retrieval_mot import as_stored, build_index
 av = pytest.importorskip("av")
 playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
+from demo_server import Server, environment, open_browser  # noqa: E402
 from gradio_client import Client  # noqa: E402  (comes with Gradio)
 
-from mot.app import load_index, write_space  # noqa: E402
+from mot.offers import Offered, index_version, read_index  # noqa: E402
+from mot.space import write_space  # noqa: E402
 
 pytestmark = pytest.mark.training
-REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE = 60_000  # ms that a page may take
-FLAGS = [  # whoever runs tests may be root, and the page needs nothing from elsewhere
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SMALL = '{"hidden_size": 64, "intermediate_size": 64, "num_encoder_layers": 1}'
 
 
@@ -51,16 +41,9 @@ SMALL = '{"hidden_size": 64, "intermediate_size": 64, "num_encoder_layers": 1}'
 def workplace(tmp_path_factory) -> Path:
     """A folder with outputs/digits, which has learned them, and outputs/digits-retrieval, which has not."""
     root = tmp_path_factory.mktemp("demo")
-    (root / "packages").mkdir()
-    (root / "packages" / "mot").symlink_to(REPOSITORY, target_is_directory=True)
     run(root, "finetune", "--max_steps", "150", "--learning_rate", "3e-3", "--config_overrides", SMALL)
     save_untrained(root / "outputs", "retrieval")
     return root
-
-
-def environment(root: Path) -> dict[str, str]:
-    own = {"PYTHONPATH": str(root / "packages"), "HF_HOME": str(root / "hf"), "OMP_NUM_THREADS": "1"}
-    return os.environ | own | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "no_proxy": "127.0.0.1"}
 
 
 def run(root: Path, *arguments: str) -> str:
@@ -70,53 +53,18 @@ def run(root: Path, *arguments: str) -> str:
     return done.stdout
 
 
-class Server:
-    """A process that serves a page, until it is stopped."""
-
-    def __init__(self, root: Path, command: list[str], **variables: str):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        variables = environment(root) | {"GRADIO_SERVER_PORT": str(self.port)} | variables
-        log = root / f"server-{self.port}.log"
-        with open(log, "w") as file:
-            self.process = subprocess.Popen(command, cwd=root, env=variables, stdout=file, stderr=file)
-        deadline = time.monotonic() + 120
-        while not self.answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"The page does not answer:\n{log.read_text()[-3000:]}")
-            time.sleep(0.2)
-
-    def answers(self) -> bool:
-        try:
-            return urllib.request.urlopen(self.url, timeout=5).status == 200
-        except OSError:
-            return False
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-
-
 @pytest.fixture(scope="module")
 def server(workplace):
     """The page as `mot demo` serves it when nothing is named."""
-    server = Server(workplace, [sys.executable, "-m", "mot", "demo"])
+    server = Server.of_demo(workplace)
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="module")
 def browser():
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    path = next((path for path in found if path), None)
-    with playwright.sync_playwright() as driver:
-        if path is None and not Path(driver.chromium.executable_path).exists():
-            pytest.skip("there is no Chromium: install that of the system, or run `playwright install chromium`")
-        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -254,15 +202,40 @@ def test_a_long_video_has_a_timeline(page, files, tmp_path):
     assert set(answers(page)) == {"image + audio", "image", "audio"}
 
 
-def test_a_checkpoint_that_does_not_classify_is_refused_and_the_page_goes_on(page, files):
+def test_on_ones_own_machine_other_checkpoints_and_indexes_may_be_named(browser, files, workplace):
+    clip = write_clip(workplace / "clip.mp4", files, seconds=2)
+    clips = Dataset.from_dict({"video": [str(clip)], "text": ["a digit"]}).cast_column("video", Video(decode=False))
+    parts = [part.from_pretrained(workplace / "outputs" / "digits-retrieval") for part in (AutoModel, AutoProcessor)]
+    build_index(clips, *parts, workplace / "clips")
+    server = Server.of_demo(workplace, "--models", "outputs/digits", "--allow_any_checkpoint")
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
     page.get_by_text("Takes text (up to").wait_for()
     page.get_by_label("Checkpoint").fill("outputs/digits-retrieval")
     page.get_by_label("Checkpoint").press("Enter")
     page.get_by_text("outputs/digits-retrieval holds MoTForRetrieval").wait_for()
+    page.get_by_label("Checkpoint").fill("<b>$x$</b>")
+    page.get_by_label("Checkpoint").press("Enter")
+    page.get_by_text("<b>$x$</b>").first.wait_for()  # a message is text, too
     page.get_by_label("Checkpoint").fill("outputs/digits")
     page.get_by_label("Sentence").first.fill(files["text"])
     page.get_by_label("Sentence").first.press("Enter")
     assert "contributions" in pictures(page)
+    page.get_by_role("tab", name="Search").click()
+    page.get_by_label("Index").fill("nowhere")
+    page.get_by_label("Index").press("Enter")
+    page.get_by_text("nowhere holds no index").wait_for()
+    page.get_by_label("Index").fill("clips")
+    page.get_by_label("Index").press("Enter")
+    page.get_by_text("1 rows with video, text").wait_for()
+    page.get_by_label("Sentence").last.fill("a digit")
+    page.get_by_role("button", name="Search").click()
+    player = page.locator(".hit video")
+    player.wait_for()
+    page.wait_for_function("document.querySelector('.hit video').videoWidth == 56")  # once its beginning is loaded
+    page.close()
+    server.stop()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -287,31 +260,11 @@ def test_a_visitor_finds_a_row_by_its_picture_and_sees_thumbnails_and_players(pa
     assert players.count() == 8
 
 
-def test_videos_are_played(page, files, workplace, tmp_path):
-    clip = write_clip(tmp_path / "clip.mp4", files, seconds=2)
-    clips = Dataset.from_dict({"video": [str(clip)], "text": ["a digit"]}).cast_column("video", Video(decode=False))
-    parts = [part.from_pretrained(workplace / "outputs" / "digits-retrieval") for part in (AutoModel, AutoProcessor)]
-    build_index(clips, *parts, workplace / "clips")
-    page.get_by_role("tab", name="Search").click()
-    page.get_by_text("300 rows with").wait_for()
-    page.get_by_label("Index").fill("clips")
-    page.get_by_label("Index").press("Enter")
-    page.get_by_text("1 rows with video, text").wait_for()
-    page.get_by_label("Sentence").last.fill("a digit")
-    page.get_by_role("button", name="Search").click()
-    player = page.locator(".hit video")
-    player.wait_for()
-    page.wait_for_function("document.querySelector('.hit video').videoWidth == 56")  # once its beginning is loaded
-
-
-def test_an_empty_query_and_a_missing_index_are_said(page):
+def test_an_empty_query_is_said(page):
     page.get_by_role("tab", name="Search").click()
     page.get_by_text("300 rows with").wait_for()
     page.get_by_role("button", name="Search").click()
     page.get_by_text("Nothing was given: type a sentence, or upload a picture or a sound.").wait_for()
-    page.get_by_label("Index").fill("nowhere")
-    page.get_by_label("Index").press("Enter")
-    page.get_by_text("nowhere holds no index").wait_for()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -326,23 +279,28 @@ def test_the_page_is_bound_to_this_machine_alone(server):
 
 def test_a_space_runs_from_its_folder_alone(workplace, server, tmp_path):
     space = tmp_path / "space"
-    named = ["--model", "outputs/digits", "--index", "outputs/digits-index"]
+    named = ["--models", "outputs/digits", "--indexes", "outputs/digits-index"]
     run(workplace, "demo", *named, "--space_dir", str(space))
     head = (space / "README.md").read_text().split("---")[1]
     assert {"sdk: gradio", "app_file: app.py"} <= set(head.splitlines())
     needed = {re.match(r"[\w.-]+", line)[0] for line in (space / "requirements.txt").read_text().splitlines()}
     assert {"torch", "transformers", "gradio", "av", "matplotlib"} <= needed and "pytest" not in needed
-    assert json.loads((space / "index" / "index.json").read_text())["model"] == "retriever"
+    assert (
+        json.loads((space / "indexes/digits-index/index.json").read_text())["model"] == "retrievers/digits-retrieval"
+    )
     code = space / "mot" / "app.py"
     code.write_text(code.read_text().replace("# Mixture-of-Transformers", "# The code of the space"))
     page = Server(space, [sys.executable, "app.py"], PYTHONPATH="")
     try:
         assert b"# The code of the space" in urllib.request.urlopen(page.url + "/config").read()
         client = Client(page.url, verbose=False)
-        answer, *_ = client.predict("model", "seven", None, None, None, ["text"], api_name="/classify")
+        answer, *_ = client.predict("digits", "seven", None, None, None, ["text"], api_name="/classify")
         assert answer["label"] == "seven"
-        about = client.predict("index", api_name="/show_index")
-        assert about == "300 rows with image, audio, text; asked with retriever."
+        about = client.predict("digits-index", api_name="/show_index")
+        assert about == "300 rows with image, audio, text; asked with digits-retrieval."
+        for forged in ({"path": "/etc/passwd"}, {"path": "models/digits/example.png"}):  # by the same rules
+            assert page.call("classify", ["digits", "", forged, None, None, ["image"]])[0] == "error"
+        assert page.begin("show_index", ["digits-index"], Origin="http://evil.example")[0] == 403
     finally:
         page.stop()
 
@@ -351,16 +309,17 @@ def test_the_page_searches_an_index_as_it_is_now(tmp_path):
     save_untrained(tmp_path, "retrieval")
     parts = [part.from_pretrained(tmp_path / "digits-retrieval") for part in (AutoModel, AutoProcessor)]
     index = build_index(Dataset.from_dict({"text": ["one"]}), *parts, tmp_path / "grown")
-    assert load_index(str(index.folder)) is load_index(str(index.folder))
+    offered = Offered([str(index.folder)], read_index, index_version)
+    assert offered("grown") is offered("grown")
     index.add(Dataset.from_dict({"text": ["two"]}))
-    assert load_index(str(index.folder)).rows["text"][:] == ["one", "two"]
-    write_space(tmp_path / "space", "", str(index.folder))
-    shared = {path.name for path in (tmp_path / "space" / "index").iterdir()}
+    assert offered("grown").rows["text"][:] == ["one", "two"]
+    write_space(tmp_path / "space", [], [str(index.folder)])
+    shared = {path.name for path in (tmp_path / "space" / "indexes" / "grown").iterdir()}
     assert shared == {"index.json", "shard-00000.parquet", "shard-00001.parquet"}
 
 
 def test_a_space_is_not_written_over_something(workplace, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match="is not empty: choose another --space_dir"):
-        write_space(tmp_path, "user/model", "")
+        write_space(tmp_path, ["user/model"], [])
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
