@@ -166,6 +166,10 @@ class MoTEmbeddings(nn.Module):
         has_embeds = cls.embeds_name is not None and config.backbone_config is None
         return (cls.raw_name, cls.embeds_name) if has_embeds else (cls.raw_name,)
 
+    def names_of_inputs(self) -> tuple[str, str, str | None]:
+        """What the input, its mask and its times are called."""
+        return self.input_name, self.mask_name, self.times_name
+
     @property
     def input_name(self) -> str:
         """The argument through which this model takes the modality."""
