@@ -1133,11 +1133,12 @@ def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.
         return None
     check_tensor(labels)
     batch_size = encoded.batch_size
-    if labels.numel() != batch_size or labels.is_floating_point() or labels.dtype == torch.bool:
+    if labels.numel() != batch_size or labels.is_floating_point():
         raise ValueError(
             f"`labels` has shape {tuple(labels.shape)} and type {labels.dtype}; retrieval expects the whole numbers "
             f"({batch_size},): rows with the same number match."
         )
+    check_whole_numbers(labels, "labels")
     check_device(labels, "labels", next(iter(encoded.hidden_states.values())).device)
     return labels.reshape(-1)
 
