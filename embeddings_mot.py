@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .configuration_mot import MoTAudioConfig, MoTImageConfig, MoTModalityConfig, MoTTextConfig
+from .convolution_mot import MoTConv1d, MoTConv2d
 
 POSITIONS_PER_SECOND = 50  # the clock of `time_positions`: that of Whisper's tokens (arXiv 2212.04356)
 CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
@@ -164,6 +165,10 @@ class MoTEmbeddings(nn.Module):
             return (cls.features_name,)
         has_embeds = cls.embeds_name is not None and config.backbone_config is None
         return (cls.raw_name, cls.embeds_name) if has_embeds else (cls.raw_name,)
+
+    def names_of_inputs(self) -> tuple[str, str, str | None]:
+        """What the input, its mask and its times are called."""
+        return self.input_name, self.mask_name, self.times_name
 
     @property
     def input_name(self) -> str:
@@ -397,7 +402,7 @@ class MoTImageEmbeddings(MoTEmbeddings):
         if config.feature_size is not None:
             return
         self.stem, channels, patch_size = self.build_stem(config)
-        self.projection = unit_scale(nn.Conv2d(channels, config.hidden_size, patch_size, patch_size))
+        self.projection = unit_scale(MoTConv2d(channels, config.hidden_size, patch_size, patch_size))
         if config.position_embedding_type == "learned":
             self.grid_size = config.image_size // config.patch_size
             self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid_size**2, config.hidden_size))
@@ -410,7 +415,7 @@ class MoTImageEmbeddings(MoTEmbeddings):
         halvings = (patch_size & -patch_size).bit_length() - 1 if config.stem == "conv" else 0
         for i in range(halvings):
             width = config.hidden_size >> (halvings - i)
-            layers += [unit_scale(nn.Conv2d(channels, width, kernel_size=3, stride=2, padding=1)), nn.GELU()]
+            layers += [unit_scale(MoTConv2d(channels, width, kernel_size=3, stride=2, padding=1)), nn.GELU()]
             channels, patch_size = width, patch_size // 2
         return nn.Sequential(*layers), channels, patch_size
 
@@ -557,7 +562,7 @@ class MoTAudioEmbeddings(MoTEmbeddings):
             kernel_size = max(3, 2 * stride - 1)
             self.conv1 = unit_scale(nn.Conv1d(config.num_mel_bins, config.hidden_size, kernel_size=3, padding=1))
             width, padding = config.hidden_size, (kernel_size - 1) // 2
-            self.conv2 = unit_scale(nn.Conv1d(width, width, kernel_size, stride, padding))
+            self.conv2 = unit_scale(MoTConv1d(width, width, kernel_size, stride, padding))
 
     def embed_raw(self, frames: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None):
         stride = self.config.stem_stride

@@ -81,16 +81,14 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
                 padded to the longest, and the frames of each are those of its own samples.
 
         Raises:
-            ValueError: if the waveforms have another sampling rate.
+            ValueError: if the waveforms have another sampling rate, or one is no row of finite numbers.
         """
         if sampling_rate is not None and sampling_rate != self.sampling_rate:
             raise ValueError(
                 f"`raw_speech` has a `sampling_rate` of {sampling_rate} Hz, expected {self.sampling_rate} Hz: "
                 "resample it first, or use `MoTProcessor`, which does."
             )
-        is_batch = isinstance(raw_speech, (list, tuple)) and np.ndim(raw_speech[0]) > 0
-        waveforms = raw_speech if is_batch or np.ndim(raw_speech) == 2 else [raw_speech]
-        waveforms = [np.asarray(waveform) for waveform in waveforms]
+        waveforms = as_waveforms(raw_speech)
         if self._is_plain and padding in (True, "longest") and not truncation and not pad_to_multiple_of:
             return self._extract(waveforms, return_tensors)
         return super().__call__(
@@ -172,6 +170,27 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
             for bins, mels, weights in self._bands:
                 torch.mm(magnitudes[:, bins], weights, out=mel[start : start + size, mels])
         return mel.add_(float(self.mel_floor)).log_()
+
+
+def as_waveforms(raw_speech) -> list[np.ndarray]:
+    """One waveform or several as a list of arrays (samples,)."""
+    is_batch = isinstance(raw_speech, (list, tuple)) and len(raw_speech) > 0 and np.ndim(raw_speech[0]) > 0
+    rows = (
+        raw_speech
+        if is_batch or (isinstance(raw_speech, (np.ndarray, torch.Tensor)) and raw_speech.ndim == 2)
+        else [raw_speech]
+    )
+    waveforms = []
+    for row in rows:
+        has_values = not isinstance(row, torch.Tensor) or not (row.is_meta or row.layout != torch.strided)
+        waveform = np.asarray(row) if has_values else np.asarray(None)
+        if waveform.ndim != 1 or waveform.dtype.kind not in "iuf" or not np.isfinite(waveform).all():
+            raise ValueError(
+                f"`raw_speech` holds a {type(row).__name__} of shape {waveform.shape} and type {waveform.dtype}: expected "
+                "waveforms, each a row of finite numbers (samples,)."
+            )
+        waveforms.append(waveform)
+    return waveforms
 
 
 def mel_bands(filters: np.ndarray) -> Iterator[tuple[slice, slice, torch.Tensor]]:

@@ -23,7 +23,12 @@ class MoTImageProcessor(ViTImageProcessorPil):
     """
 
     def _preprocess_image_like_inputs(self, images, *args, **options) -> BatchFeature:
-        pictures = self._prepare_images_structure(images)
+        try:
+            pictures = self._prepare_images_structure(images)
+        except TypeError as error:
+            raise ValueError(
+                f"`images` has type {type(images).__name__}: expected pictures or arrays. {error}"
+            ) from error
         if not all(isinstance(picture, Image.Image) for picture in pictures):
             return super()._preprocess_image_like_inputs(pictures, *args, **options)
         if options.get("do_convert_rgb"):

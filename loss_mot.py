@@ -15,6 +15,8 @@ import torch.distributed as dist
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .arguments_mot import can_look_at, check_device, check_tensor, check_whole_numbers
+
 IGNORED_LABEL = -100  # as everywhere in PyTorch and transformers
 MAX_LOG_SCALE = math.log(100)
 CHUNK_SIZE = 2**21  # the logits of a contrastive loss that are held at a time: 8 MiB
@@ -23,15 +25,6 @@ UNCOUNTED = torch.finfo(torch.float32).min  # the logit of a pair that does not 
 # ---------------------------------------------------------------------------------------------------------------------
 # Classification and regression
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def check_tensor(labels: torch.Tensor, name: str = "labels") -> None:
-    """Raise a ValueError for labels that are a list, an array of numpy or the like."""
-    if not isinstance(labels, torch.Tensor):
-        raise ValueError(
-            f"`{name}` has type {type(labels).__name__}, expected a tensor: pass `torch.tensor({name})`, on the device of the "
-            "inputs."
-        )
 
 
 def problem_type_of(labels: torch.Tensor, num_labels: int) -> str:
@@ -64,11 +57,6 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str) 
         check_shares(labels)
 
 
-def can_look_at(labels: torch.Tensor) -> bool:
-    """Looking at values waits for an accelerator, so there the loss' own assertion must do."""
-    return labels.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
 def check_shares(labels: torch.Tensor) -> None:
     """Raise a ValueError for labels of many classes that are no zeros, ones or shares of one."""
     outside = ((labels < 0) | (labels > 1)) & (labels != IGNORED_LABEL)  # NaN is on neither side
@@ -87,6 +75,7 @@ def check_classes(labels: torch.Tensor, num_labels: int) -> None:
             'for a row without a label, or set `problem_type="regression"` in the config if they are numbers to be '
             "predicted."
         )
+    check_whole_numbers(labels, "labels")
     outside = (labels != IGNORED_LABEL) & ((labels < 0) | (labels >= num_labels))
     if can_look_at(labels) and outside.any():
         raise ValueError(
@@ -101,7 +90,7 @@ def classification_loss(
 ) -> torch.Tensor:
     """
     Cross-entropy, binary cross-entropy or a regression loss, as `config.problem_type` says; where it says nothing, the
-    labels decide, and it is set once they are found to fit.
+    labels decide, and it is set once there is a loss.
 
     Args:
         logits: (B, num_labels).
@@ -115,9 +104,10 @@ def classification_loss(
         A scalar: the mean over the rows that count, 0 if there is none.
     """
     check_tensor(labels)
+    if labels.is_meta or logits.is_meta:  # from any other device they are moved
+        check_device(labels, "labels", logits.device)
     problem_type = config.problem_type or problem_type_of(labels, logits.shape[-1])
     check_labels(labels, logits, problem_type)
-    config.problem_type = problem_type  # kept, as transformers' own losses do: pipelines answer by it
     logits, labels = logits.float(), labels.to(logits.device)
     if problem_type == "single_label_classification":
         labels = labels.reshape(-1).long()
@@ -135,7 +125,9 @@ def classification_loss(
         losses = losses.sum(dim=1) / given.sum(dim=1).clamp(min=1)  # (B,)
         counted = given.any(dim=1)
     counted = counted if rows is None else counted & rows
-    return losses.masked_fill(~counted, 0.0).sum() / counted.sum().clamp(min=1)
+    loss = losses.masked_fill(~counted, 0.0).sum() / counted.sum().clamp(min=1)
+    config.problem_type = problem_type  # kept, as transformers' own losses do: pipelines answer by it
+    return loss
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -434,10 +426,11 @@ def token_loss(logits: torch.Tensor, labels: torch.Tensor, name: str = "text_lab
     Cross-entropy over the tokens whose label (B, L) is not -100; logits (B, L, vocab_size). 0 if there is none. `name`
     is what the caller calls the labels.
     """
-    check_tensor(labels, name)
+    check_whole_numbers(labels, name)
+    check_device(labels, name, logits.device)
     if labels.shape != logits.shape[:2]:
         raise ValueError(f"`{name}` has shape {tuple(labels.shape)}, expected {tuple(logits.shape[:2])}.")
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+    if can_look_at(labels):
         outside = (labels != IGNORED_LABEL) & ((labels < 0) | (labels >= logits.shape[-1]))
         if outside.any():
             raise ValueError(

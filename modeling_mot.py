@@ -28,6 +28,14 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple, logging
 
+from .arguments_mot import (
+    check_device,
+    check_floats,
+    check_mask,
+    check_not_empty,
+    check_tensor,
+    check_whole_numbers,
+)
 from .attention_mot import PackedTokens, PaddedTokens, WrittenOut, attention_mask_for, can_pack, warn_of_weights
 from .configuration_mot import MODALITIES, MoTConfig, MoTModalityConfig
 from .embeddings_mot import EMBEDDINGS, MoTEmbeddings, MoTImageEmbeddings, MoTTextEmbeddings, blank
@@ -44,7 +52,6 @@ from .layers_mot import (
 )
 from .loss_mot import (
     Embeddings,
-    check_tensor,
     classification_loss,
     normalize_patches,
     reconstruction_loss,
@@ -367,8 +374,10 @@ class MoTPreTrainedModel(PreTrainedModel):
             auto_class: f"modeling_mot.{name}" for auto_class, name in classes.items()
         }
         self.config.custom_pipelines = CUSTOM_PIPELINES
-        super().save_pretrained(save_directory, *args, **kwargs)
-        del self.config.custom_pipelines  # which is about the folder
+        try:
+            super().save_pretrained(save_directory, *args, **kwargs)
+        finally:
+            del self.config.custom_pipelines  # which is about the folder
 
 
 class MoTEncoder(MoTPreTrainedModel):
@@ -545,6 +554,7 @@ class MoTModel(MoTPreTrainedModel):
             warn_of_slow_precision(next(iter(vectors.values())))
         inputs, arguments = self.collect_inputs(arguments, equal_rows)
         for m, (values, mask, times) in inputs.items():
+            self.check_devices(m, inputs[m], vectors[m].device)
             if self.config.modality_config(m).backbone_config is not None:
                 inputs[m] = (*self.bare_embeddings(m).through_backbone(values, mask, vectors[m].dtype), times)
         masks = {m: self.bare_embeddings(m).token_mask(values, mask) for m, (values, mask, _) in inputs.items()}
@@ -653,12 +663,24 @@ class MoTModel(MoTPreTrainedModel):
                     f"(`{modality}_config.feature_size` is {config.feature_size}), got "
                     f"{' and '.join(f'`{name}`' for name in given)}."
                 )
+            (check_whole_numbers if name == "input_ids" else check_floats)(values, name)
+            check_not_empty(values, name)
+            if mask is not None:
+                check_mask(mask, embeddings.mask_name)
+            if times is not None:
+                check_tensor(times, embeddings.times_name)
             if name == embeddings.embeds_name:
                 self.bare_embeddings(modality).check_embeds(values)
             inputs[modality] = (values, mask, self.times_of(modality, values, mask, times))
         self.check_arguments(arguments)
         self.check_batch(inputs, equal_rows)
         return inputs, arguments
+
+    def check_devices(self, modality: str, given: tuple, device: torch.device) -> None:
+        """Raise a ValueError unless a modality's input, mask and times are where the model is."""
+        for name, value in zip(self.bare_embeddings(modality).names_of_inputs(), given):
+            if value is not None:
+                check_device(value, name, device)
 
     def times_of(
         self, modality: str, values: torch.Tensor, mask: torch.Tensor | None, times: torch.Tensor | None
@@ -855,6 +877,8 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         Args:
             mean, std: of the numbers to learn.
         """
+        if not (math.isfinite(mean) and 0 < std < math.inf):
+            raise ValueError(f"`mean` and `std` are {mean} and {std}, expected numbers, of which `std` is above 0.")
         config, weight, bias = self.config, self.classifier.weight, self.classifier.bias
         weight.mul_(config.regression_std / std)
         bias.mul_(config.regression_std / std).add_((config.regression_mean - mean) / std)
@@ -887,11 +911,8 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
             raise ValueError(f"`modality_subsets` is {subsets!r}, expected a list such as [({modalities[0]!r},)].")
         ordered = []
         for subset in subsets:
-            if (
-                not isinstance(subset, (list, tuple, set, frozenset))
-                or not subset
-                or not set(subset) <= set(modalities)
-            ):
+            is_subset = isinstance(subset, (list, tuple, set, frozenset)) and all(m in modalities for m in subset)
+            if not is_subset or not subset:
                 raise ValueError(
                     f"`modality_subsets` holds {subset!r}, expected non-empty tuples of {', '.join(modalities)}, "
                     f"for example {(modalities[0],)!r}."
@@ -1157,6 +1178,8 @@ def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.
             f"`labels` has shape {tuple(labels.shape)} and type {labels.dtype}; retrieval expects the whole numbers "
             f"({batch_size},): rows with the same number match."
         )
+    check_whole_numbers(labels, "labels")
+    check_device(labels, "labels", next(iter(encoded.hidden_states.values())).device)
     return labels.reshape(-1)
 
 
@@ -1290,7 +1313,8 @@ class MoTForPreTraining(MoTPreTrainedModel):
         with labels nothing is hidden.
         """
         for m, own in labels.items():
-            check_tensor(own, f"{m}_labels")
+            is_ids = m == "text" and (m not in self.prediction_heads or self.takes_ids(m))
+            (check_whole_numbers if is_ids else check_floats)(own, f"{m}_labels")
         given, _ = self.mot.collect_inputs(inputs)
         targets, hidden = {}, {}
         for m in self.prediction_heads if hide else ():
@@ -1303,6 +1327,8 @@ class MoTForPreTraining(MoTPreTrainedModel):
             tokens = torch.zeros(1, 1, dtype=torch.bool, device=mask_token.device)
             if m in given:
                 values, mask, _ = given[m]
+                self.mot.check_devices(m, given[m], mask_token.device)
+                check_device(labels.get(m, values), f"{m}_labels", mask_token.device)
                 targets[m] = self.targets_of(m, labels.get(m, values), values, mask)
                 real = targets[m].isfinite().any(dim=-1)  # (B, N)
                 tokens = torch.zeros_like(real) if m in labels else self.draw(m, real)

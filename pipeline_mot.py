@@ -9,6 +9,7 @@ import argparse
 import itertools
 import json
 import numbers
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from typing import Any
@@ -40,6 +41,10 @@ logger = logging.get_logger(__name__)
 TASK, SPEECH_TASK = "multimodal-classification", "automatic-speech-recognition"
 KEYS = ("text", "image", "audio", "video")
 OPTIONS = ("top_k", "num_frames", "sampling_rate", "truncation", "return_attribution", "batch_size", "num_workers")
+OPTIONS += ("on_error", "allow_urls")
+ROW_ERRORS = (ValueError, OSError, ImportError)  # what a row may be at fault for, and nothing else
+READ_ERRORS = (*ROW_ERRORS, RuntimeError)  # torchcodec's
+URL_PREFIXES = ("http://", "https://")
 WINDOW_SECONDS = 5.0
 # What the config of a checkpoint says of the pipeline whose code lies beside it.
 CUSTOM_PIPELINES = {
@@ -51,6 +56,9 @@ CUSTOM_PIPELINES = {
 }
 
 
+DecodedRow = tuple[int, dict | Exception]  # its number in the whole input, and what it holds or what is wrong with it
+
+
 class NumberedRows(Dataset):
     """Rows that have numbers and an end, decoded; of several workers, each takes its own."""
 
@@ -60,8 +68,12 @@ class NumberedRows(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, number: int) -> dict:
-        return self.decode(self.rows[number], name=f"rows[{number}]: ")
+    def __getitem__(self, number: int) -> DecodedRow:
+        try:
+            row = self.rows[number]
+        except READ_ERRORS as error:  # `datasets` decodes as it reads
+            return number, named(error, number)
+        return decode_row(row, number, self.decode)
 
 
 class StreamedRows(IterableDataset):
@@ -70,8 +82,29 @@ class StreamedRows(IterableDataset):
     def __init__(self, rows: Iterable):
         self.rows = rows
 
-    def __iter__(self) -> Iterator[dict]:
-        return (self.decode(row, name=f"rows[{number}]: ") for number, row in enumerate(self.rows))
+    def __iter__(self) -> Iterator[DecodedRow]:
+        return (decode_row(row, number, self.decode) for number, row in enumerate(self.rows))
+
+
+def decode_row(row: Any, number: int, decode: Callable) -> DecodedRow:
+    """The error comes back, not up: from another process it would arrive as a traceback, and others go on without it."""
+    try:
+        return number, decode(row, name=f"rows[{number}]: ")
+    except READ_ERRORS as error:
+        return number, error
+
+
+def named(error: Exception, number: int) -> Exception:
+    """What went wrong with a row that was alone in its batch, with its number in the whole input."""
+    kind = next((kind for kind in ROW_ERRORS if isinstance(error, kind)), ValueError)
+    named_error = kind(f"rows[{number}]: " + re.sub(r"^(\w+)\[0\]", r"\1", str(error)))
+    named_error.__cause__ = error
+    return named_error
+
+
+def failure(error: Exception, number: int) -> dict:
+    """What stands for the answer to a row that cannot be read."""
+    return {"row": number, "error": f"{type(error).__name__}: {error}"}
 
 
 def has_numbers(rows: Any) -> bool:
@@ -88,8 +121,8 @@ class MultimodalClassificationPipeline(Pipeline):
         classify([{"image": "face.png"}, {"audio": "voice.wav", "text": "Hm."}], batch_size=2)
         classify((row for row in dataset), batch_size=8)  # an iterator
 
-    A row holds `text` (a string), `image`, `audio` and `video` (paths, URLs, bytes, open files, arrays, PIL; see
-    `MoTProcessor`); what it lacks is left out, None or blank. The sound track of a video is heard unless the row has `audio`.
+    A row holds `text` (a string), `image`, `audio` and `video` (paths, bytes, open files, arrays, PIL, with `allow_urls`
+    URLs; see `MoTProcessor`); what it lacks is left out, None or blank. The sound track of a video is heard unless the row has `audio`.
     One row gives one answer, a list or tuple a list; anything else that has rows (generators, `datasets`, datasets of
     torch) gives an iterator, which answers each of them once and in their order.
 
@@ -101,14 +134,18 @@ class MultimodalClassificationPipeline(Pipeline):
         sampling_rate: Hz of bare arrays of sound.
         truncation: whether to cut text and sound that are longer than the model takes, which are an error otherwise.
         return_attribution: also what each modality contributed to the first label, or to the first number.
+        on_error: "raise", or "skip": a row that cannot be read or answered gives an error in the place of its answer,
+            {"row": its number in the whole input, "error": "ValueError: ..."}, and the others are answered.
+        allow_urls: whether `image`, `audio` and `video` may be http(s) URLs, which they may not by default: the rows of a
+            pipeline that is served come from somebody else, who would have this machine open connections.
 
     Returns, for each row:
         A list of {"label", "score"}, the likeliest first; or {"value"}, a number or a list of them, in regression. With
         `return_attribution`, {"labels" or "value", "attribution": {"prior": ..., modality: ...}} (`attribution_mot.py`).
 
     Raises:
-        ValueError, OSError, ImportError: as `MoTProcessor`, naming what of which row cannot be read; or an unknown
-            option or part of a row, with the nearest.
+        ValueError, OSError, ImportError: as `MoTProcessor`, naming what of which row cannot be read (`rows[5]: image ...`,
+            counted over the whole input); or an unknown option or part of a row, with the nearest.
     """
 
     _load_processor = True
@@ -132,7 +169,15 @@ class MultimodalClassificationPipeline(Pipeline):
         self.processor.save_pretrained(save_directory, **kwargs)
 
     def _sanitize_parameters(
-        self, top_k=None, num_frames=None, sampling_rate=None, truncation=None, return_attribution=None, **unknown
+        self,
+        top_k=None,
+        num_frames=None,
+        sampling_rate=None,
+        truncation=None,
+        return_attribution=None,
+        on_error=None,
+        allow_urls=None,
+        **unknown,
     ) -> tuple[dict, dict, dict]:
         for name in unknown:
             raise unknown_name(name, OPTIONS, "argument")
@@ -140,10 +185,14 @@ class MultimodalClassificationPipeline(Pipeline):
             kind = numbers.Real if name == "sampling_rate" else numbers.Integral
             if value is not None and not (isinstance(value, kind) and value >= 1 and value is not True):
                 raise ValueError(f"`{name}` is {value!r}: expected a whole number of at least 1.")
-        for name, value in {"truncation": truncation, "return_attribution": return_attribution}.items():
+        flags = {"truncation": truncation, "return_attribution": return_attribution, "allow_urls": allow_urls}
+        for name, value in flags.items():
             if value not in (None, True, False):
                 raise ValueError(f"`{name}` is {value!r}: expected True or False.")
+        if on_error not in (None, "raise", "skip"):
+            raise ValueError(f"`on_error` is {on_error!r}: expected 'raise' or 'skip'.")
         preprocess = {"num_frames": num_frames, "sampling_rate": sampling_rate}
+        preprocess |= {"on_error": on_error, "allow_urls": allow_urls}
         forward = {"return_attribution": return_attribution, "truncation": truncation}
         return tuple(
             {name: value for name, value in options.items() if value is not None}
@@ -161,23 +210,64 @@ class MultimodalClassificationPipeline(Pipeline):
         return list(answers) if isinstance(inputs, (list, tuple)) else answers
 
     def get_iterator(self, rows, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
-        rows.decode = partial(self.preprocess, **preprocess_params)
+        options = dict(preprocess_params)
+        on_error = options.pop("on_error", "raise")
+        rows.decode = partial(self.preprocess, **options)
         if isinstance(rows, StreamedRows) and num_workers > 1:  # each would read all of them
             logger.warning_once("Rows without numbers and an end are decoded by one process, not by num_workers.")
             num_workers = 1
         for batch in DataLoader(rows, batch_size=batch_size, num_workers=num_workers, collate_fn=list):
-            for answer in self.forward(batch, **forward_params):
-                yield self.postprocess(answer, **postprocess_params)
+            for number, answer in self.answer_batch(batch, on_error, forward_params):
+                if isinstance(answer, Exception):
+                    yield failure(answer, number)
+                else:
+                    yield self.postprocess(answer, **postprocess_params)
+
+    def answer_batch(self, batch: list[DecodedRow], on_error: str, forward_params: dict) -> list[tuple[int, Any]]:
+        """Number and answer of each row, or number and error of those that have none."""
+        if on_error == "raise":
+            for _, row in batch:
+                if isinstance(row, Exception):
+                    raise row
+        decoded = [(number, row) for number, row in batch if not isinstance(row, Exception)]
+        answers = dict(batch) | dict(self.answer_rows(decoded, on_error, forward_params) if decoded else ())
+        return list(answers.items())
+
+    def answer_rows(self, rows: list[tuple[int, dict]], on_error: str, forward_params: dict) -> list[tuple[int, Any]]:
+        try:
+            answers = self.forward([row for _, row in rows], **forward_params)
+            return [(number, answer) for (number, _), answer in zip(rows, answers)]
+        except ROW_ERRORS as error:
+            if len(rows) > 1:  # whose error it is shows when each is alone
+                return [found for row in rows for found in self.answer_rows([row], on_error, forward_params)]
+            ((number, _),) = rows
+            if on_error == "raise":
+                raise named(error, number) from error
+            return [(number, named(error, number))]
 
     def run_single(self, inputs, preprocess_params, forward_params, postprocess_params):
-        (answer,) = self.forward([self.preprocess(inputs, **preprocess_params)], **forward_params)
+        options = dict(preprocess_params)
+        on_error = options.pop("on_error", "raise")
+        try:
+            (answer,) = self.forward([self.preprocess(inputs, **options)], **forward_params)
+        except ROW_ERRORS as error:
+            if on_error == "raise":
+                raise
+            return failure(error, 0)
         return self.postprocess(answer, **postprocess_params)
 
     def preprocess(
-        self, row: Mapping, num_frames: int | None = None, sampling_rate: int | None = None, name: str = ""
+        self,
+        row: Mapping,
+        num_frames: int | None = None,
+        sampling_rate: int | None = None,
+        allow_urls: bool = False,
+        name: str = "",
     ) -> dict:
         """A row with everything decoded; errors begin with `name`."""
         row = read_row(row, name)
+        if not allow_urls:
+            refuse_urls(row, name)
         modalities = self.model.config.modalities
         decoded = {"text": row["text"]} if "text" in row else {}
         if "image" in row:
@@ -257,6 +347,17 @@ def read_row(row: Mapping, name: str = "") -> dict:
     return {key: read_once(value, f"{name}{key}") for key, value in row.items()}
 
 
+def refuse_urls(row: dict, name: str) -> None:
+    for key, value in row.items():
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            url = part.get("path") if isinstance(part, Mapping) and part.get("bytes") is None else part
+            if key != "text" and isinstance(url, str) and url[:8].lower().startswith(URL_PREFIXES):
+                raise ValueError(
+                    f"{name}{key} is the URL {url[:80]!r}, and this pipeline opens no connections: pass `allow_urls=True` if "
+                    "the rows are your own, or the file itself."
+                )
+
+
 def is_file(video: Any) -> bool:
     """Whether frames and sound may come in one: not an array or a list of frames."""
     return video is not None and not isinstance(video, (list, tuple, np.ndarray, torch.Tensor))
@@ -327,6 +428,7 @@ def analyze_video_sentiment(
 
     # All labels, whatever the pipeline gives otherwise; and in this process, where `filled` notes which windows it gave.
     options = {"top_k": classifier.model.config.num_labels, "return_attribution": False, "num_workers": 0}
+    options |= {"on_error": "raise"}
     timeline = []
     for number, labels in enumerate(classifier(filled(), batch_size=batch_size, truncation=True, **options)):
         start, end = heard[number]
@@ -475,7 +577,8 @@ def main(arguments: list[str] | None = None) -> None:
         )
     else:
         row = {name: getattr(options, name) for name in KEYS}
-        found = classifier(row, top_k=options.top_k, return_attribution=options.attribution)
+        # The row is that of the person who calls the command, URLs and all.
+        found = classifier(row, top_k=options.top_k, return_attribution=options.attribution, allow_urls=True)
     print(json.dumps(found, indent=1))
 
 

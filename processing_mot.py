@@ -11,7 +11,8 @@ import math
 import numbers
 import os
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,20 @@ ARGUMENTS = {"image": "images", "video": "videos"}  # the others are called alik
 CALL_SYNONYMS = {name: ARGUMENTS.get(meant, meant) for name, meant in SYNONYMS.items()} | ARGUMENTS
 # A tokenizer keeps padding and truncation of the call that it is in, where a call on another thread would find them.
 TOKENIZING = threading.Lock()
+
+
+@contextmanager
+def tokenizing(tokenizer) -> Iterator[None]:
+    """One call at a time, which leaves a fast tokenizer as it was, also if it is refused, and so what it would save."""
+    with TOKENIZING:
+        backend = getattr(tokenizer, "_tokenizer", None)
+        truncation, padding = (getattr(backend, name, None) for name in ("truncation", "padding"))
+        try:
+            yield
+        finally:
+            if hasattr(backend, "no_truncation"):
+                backend.enable_truncation(**truncation) if truncation else backend.no_truncation()
+                backend.enable_padding(**padding) if padding else backend.no_padding()
 
 
 # ------------------------------------------------------ names ------------------------------------------------------
@@ -156,6 +171,19 @@ def check_raw_or_ready(rows: dict[str, list]) -> None:
     for raw, ready in RAW_OR_READY:
         if raw in rows and ready in rows:
             raise ValueError(f"Got both {raw} and {ready}: a batch holds one of them.")
+
+
+def check_array(name: str, value: Any) -> None:
+    """Raise a ValueError for an array whose values cannot be had or are no numbers."""
+    if not is_array(value):
+        return
+    is_tensor = isinstance(value, torch.Tensor)
+    if is_tensor and (value.is_meta or value.is_nested or value.layout != torch.strided):
+        raise ValueError(
+            f"{name} is a tensor without values of its own ({value.device}, {value.layout}): expected a dense one."
+        )
+    if value.is_complex() if is_tensor else value.dtype.kind not in "biufOUS":
+        raise ValueError(f"{name} is an array of type {value.dtype}: expected real numbers.")
 
 
 def present_rows(rows: list) -> list[int]:
@@ -368,6 +396,8 @@ class MoTProcessor(ProcessorMixin):
         others = {name: kwargs.pop(name) for name in CALL_SYNONYMS.keys() & kwargs.keys()}
         given = {name: None if is_blank(value) else value for name, value in (given | others).items()}
         given = resolve_synonyms(given, CALL_SYNONYMS)
+        for name, value in given.items():
+            check_array(name, value)
         self._check_options(kwargs, given)
         rows = {name: to_rows(name, value) for name, value in given.items() if value is not None}
         if not any(rows.values()):
@@ -375,6 +405,9 @@ class MoTProcessor(ProcessorMixin):
                 f"{type(self).__name__} got nothing, or blank strings: give at least one of {', '.join(given)}."
             )
         rows = {name: [None if is_blank(cell) else cell for cell in cells] for name, cells in rows.items()}
+        for name, cells in rows.items():
+            for i, cell in enumerate(cells):
+                check_array(f"{name}[{i}]", cell)
         check_rows(rows)
         rows = {name: values for name, values in rows.items() if present_rows(values)}
         check_raw_or_ready(rows)
@@ -408,7 +441,7 @@ class MoTProcessor(ProcessorMixin):
 
     def _check_group(self, group: str, options: dict, known: Collection[str], of_pictures: Collection[str]) -> None:
         if not isinstance(options, dict):
-            raise ValueError(f"{group} is {options!r}: expected a dict of options.")
+            raise ValueError(f"`{group}` has type {type(options).__name__}: expected a dict of options.")
         for name in options:
             if group == "videos_kwargs" and name in of_pictures and name not in known:
                 raise ValueError(f"`{name}` is an option of pictures, and of frames too: give it in images_kwargs.")
@@ -438,7 +471,7 @@ class MoTProcessor(ProcessorMixin):
             if not isinstance(rows[i], str):
                 raise ValueError(f"text[{i}] has type {type(rows[i]).__name__}: expected a string or None.")
         options = {**options, "return_tensors": "pt", "return_attention_mask": True}
-        with TOKENIZING:
+        with tokenizing(self.tokenizer):
             tokens = self.tokenizer([rows[i] for i in indices], **options)
         if len(tokens["attention_mask"]) != len(indices):
             raise ValueError(

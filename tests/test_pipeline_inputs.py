@@ -146,6 +146,82 @@ def test_every_row_is_answered_once_and_in_order(classify, container, workers):
     assert_same_answers([answer for answer, _ in zip(found, range(20))], expected)
 
 
+BAD = {1: {"image": b"no picture"}, 3: {"text": " ".join(WORDS)}, 4: {"txet": "w1"}}  # the second one in the model
+
+
+def rows_with_bad():
+    return [BAD.get(i, {"text": WORDS[i]}) for i in range(6)]
+
+
+class Broken(Computed):
+    """A dataset that decodes as it reads, and cannot read its third row."""
+
+    def __getitem__(self, number):
+        if number == 2:
+            raise OSError("row is truncated")
+        return super().__getitem__(number)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers, batch_size", [(0, 1), (0, 4), (2, 3)])
+@pytest.mark.parametrize("container", ["list", "generator", "torch Dataset", "torch IterableDataset"])
+def test_a_skipped_row_has_an_error_in_its_place_with_its_number_in_the_whole_input(
+    classify, container, workers, batch_size
+):
+    rows = rows_with_bad()
+    found = classify(CONTAINERS[container](rows), on_error="skip", num_workers=workers, batch_size=batch_size)
+    found = [answer for answer, _ in zip(found, range(20))]
+    assert len(found) == len(rows)
+    for number, message in {1: "image is not a picture", 3: "input_ids", 4: "did you mean `text`"}.items():
+        assert found[number].keys() == {"row", "error"} and found[number]["row"] == number
+        assert f"rows[{number}]" in found[number]["error"] and message in found[number]["error"]
+    good = [number for number in range(6) if number not in BAD]
+    assert_same_answers([found[number] for number in good], [classify(rows[number]) for number in good])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("bad", BAD)
+def test_by_default_a_bad_row_of_many_is_raised_by_its_number(classify, bad, batch_size):
+    rows = [BAD[bad] if i == bad else {"text": WORDS[i]} for i in range(6)]
+    with pytest.raises(ValueError, match=rf"rows\[{bad}\]") as caught:
+        classify(rows, batch_size=batch_size)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_row_that_the_dataset_itself_cannot_read_is_named_and_skipped(classify):
+    broken = Broken([{"text": word} for word in WORDS[:4]])
+    with pytest.raises(OSError, match=r"rows\[2\]: row is truncated"):
+        list(classify(broken, batch_size=2))
+    found = list(classify(broken, batch_size=2, on_error="skip"))
+    assert found[2] == {"row": 2, "error": "OSError: rows[2]: row is truncated"}
+    assert [len(answer) for number, answer in enumerate(found) if number != 2] == [4, 4, 4]
+
+
+def test_one_row_may_be_skipped_too_and_the_constructor_may_say_so(model, processor):
+    skips = MultimodalClassificationPipeline(model=model, processor=processor, on_error="skip")
+    assert skips({"image": b"no picture"})["error"].startswith("ValueError: image is not a picture")
+    assert "error" in skips([{"text": 3}])[0]
+
+
+URL = "https://localhost:1/file"
+
+
+@pytest.mark.parametrize(
+    "row", [{"image": URL}, {"audio": URL.upper()}, {"video": {"path": URL}}, {"video": [URL, URL]}]
+)
+def test_a_pipeline_opens_no_connection_unless_it_is_told_to(classify, row, monkeypatch):
+    opened = []
+    monkeypatch.setattr("socket.socket.connect", lambda *address: opened.append(address))
+    with pytest.raises(ValueError, match="allow_urls=True"):
+        classify(row)
+    assert "allow_urls=True" in classify([row], on_error="skip")[0]["error"] and not opened
+
+
+def test_a_pipeline_that_is_told_to_follows_urls(classify):
+    with pytest.raises(OSError, match="image: cannot read the URL"):
+        classify({"image": URL}, allow_urls=True)
+
+
 def test_nothing_gives_nothing(classify):
     assert classify([]) == [] and list(classify(iter(()))) == [] and list(classify(Computed([]))) == []
 
@@ -250,6 +326,8 @@ def test_threads_that_share_a_pipeline_do_not_see_each_others_options(classify):
         ({"num_frames": 0}, "`num_frames` is 0"),
         ({"truncation": "do_not_truncate"}, "`truncation` is 'do_not_truncate': expected True or False"),
         ({"sampling_rate": "16000"}, "`sampling_rate` is '16000'"),
+        ({"on_error": "ignore"}, "`on_error` is 'ignore': expected 'raise' or 'skip'"),
+        ({"allow_urls": "yes"}, "`allow_urls` is 'yes'"),
     ],
 )
 def test_an_option_that_cannot_be_is_an_error_in_a_call_and_in_the_constructor(
