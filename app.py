@@ -372,11 +372,11 @@ def show_hits(indexes: Offered, found: dict | None) -> None:
 def show_cell(column: str, cell: Any, feature: Any) -> None:
     try:
         if isinstance(feature, datasets.Image):
-            picture = load_image(stored_content(cell, column), column, convert_rgb=True)
+            picture = load_image(stored_content(cell, column), column, convert_rgb=True, allow_urls=False)
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
             gr.Image(picture, label=column, height=THUMBNAIL, interactive=False)
         elif isinstance(feature, datasets.Audio):
-            samples, rate = read_audio(stored_content(cell, column), column)
+            samples, rate = read_audio(stored_content(cell, column), column, allow_urls=False)
             samples = (to_mono(samples, column).clip(-1, 1) * np.iinfo(np.int16).max).astype(np.int16)
             gr.Audio((rate, samples), label=column, interactive=False)
         elif isinstance(feature, datasets.Video):

@@ -22,6 +22,8 @@ from torch import OutOfMemoryError
 from transformers import HfArgumentParser
 from transformers.debug_utils import DebugOption
 
+from .secrets_mot import without_secrets
+
 DEBUG = "--debug"
 INTERRUPTED, OUTPUT_CLOSED = 130, 141  # as a shell reports a program that SIGINT or SIGPIPE has ended
 OF_TRANSFORMERS = tuple(option.value for option in DebugOption)  # the words that `--debug` of a trainer takes
@@ -73,8 +75,8 @@ def is_output_closed() -> bool:
 
 
 def line_of(error: Exception) -> str:
-    """What went wrong, in one line; of the unforeseen also where its traceback is."""
-    kind, text = type(error).__name__, str(error)
+    """What went wrong, in one line and without secrets; of the unforeseen also where its traceback is."""
+    kind, text = type(error).__name__, without_secrets(str(error))
     # Of a process that loads data torch hands over the whole traceback as the message.
     of_worker = re.search(rf"Original Traceback.*^[\w.]*{kind}: (.*)", text, re.DOTALL | re.MULTILINE)
     text = of_worker[1] if of_worker else text
@@ -91,7 +93,7 @@ def line_of(error: Exception) -> str:
 def keep_traceback(error: Exception) -> str | None:
     """A file of one's own with the traceback, unless none can be written."""
     with suppress(OSError):
-        lines = "".join(traceback.format_exception(error))
+        lines = without_secrets("".join(traceback.format_exception(error)))
         with tempfile.NamedTemporaryFile("w", prefix="mot-", suffix=".log", delete=False, encoding="utf-8") as file:
             file.write(lines.encode("utf-8", "backslashreplace").decode())
         return file.name

@@ -27,15 +27,16 @@ def is_adapter(name: str | Path) -> bool:
     return find_adapter_config_file(str(name)) is not None
 
 
-def read_config(name: str | Path, overrides: dict | None = None) -> MoTConfig:
+def read_config(name: str | Path, overrides: dict | None = None, token: str | bool | None = None) -> MoTConfig:
     """
     The config of a checkpoint, with some of its fields changed; those of a modality are given in a dict of its own.
+    `token`: of the Hub; False for none, None for that of whoever is logged in.
 
     Raises:
         ValueError: the checkpoint is another model's.
     """
     try:
-        fields, _ = MoTConfig.get_config_dict(name)
+        fields, _ = MoTConfig.get_config_dict(name, token=token)
         kind = fields.get("model_type")
     except (AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"The config.json of {name} is damaged: it holds no table of fields.") from error
@@ -44,7 +45,7 @@ def read_config(name: str | Path, overrides: dict | None = None) -> MoTConfig:
             f"{name} holds a model of type {kind!r}, not a Mixture-of-Transformers. A tower can begin as another model: "
             "--text_model, --image_model, --audio_model (docs/warm_starts.md)."
         )
-    config = MoTConfig.from_pretrained(name)
+    config = MoTConfig.from_pretrained(name, token=token)
     if not overrides:
         return config
     fields = config.to_dict()
@@ -55,7 +56,11 @@ def read_config(name: str | Path, overrides: dict | None = None) -> MoTConfig:
 
 
 def load_model(
-    model_class: type[PreTrainedModel], name: str | Path, config: MoTConfig, whole: bool = False
+    model_class: type[PreTrainedModel],
+    name: str | Path,
+    config: MoTConfig,
+    whole: bool = False,
+    token: str | bool | None = None,
 ) -> tuple[nn.Module, set[str]]:
     """
     The model of a checkpoint, by transformers' own loading, under a head of any class.
@@ -73,7 +78,7 @@ def load_model(
     if is_adapter(name):
         return load_adapter(model_class, name, config), set()
     model, found = model_class.from_pretrained(
-        name, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+        name, config=config, ignore_mismatched_sizes=True, output_loading_info=True, token=token
     )
     shapes = {weight: f" of shape {tuple(old)}, not {tuple(new)}" for weight, old, new in found["mismatched_keys"]}
     absent = {weight: shapes.get(weight, " missing") for weight in found["missing_keys"] | shapes.keys()}

@@ -46,41 +46,9 @@ PICTURE_FORMATS = (
 )
 # FFmpeg knows more, among them playlists, lists of files and descriptions of network sessions.
 CONTAINER_FORMATS = (
-    *(
-        "3gp",
-        "aac",
-        "ac3",
-        "aiff",
-        "amr",
-        "ape",
-        "apng",
-        "asf",
-        "au",
-        "av1",
-        "avi",
-        "caf",
-        "dts",
-        "dv",
-        "eac3",
-        "flac",
-    ),
-    *(
-        "flv",
-        "gif",
-        "h264",
-        "hevc",
-        "ivf",
-        "m4v",
-        "matroska",
-        "mov",
-        "mp3",
-        "mpeg",
-        "mpegts",
-        "mpegvideo",
-        "mxf",
-        "obu",
-    ),
-    *("ogg", "rm", "tta", "vvc", "w64", "wav", "wv"),
+    *("3gp", "aac", "ac3", "aiff", "amr", "ape", "apng", "asf", "au", "av1", "avi", "caf", "dts", "dv", "eac3"),
+    *("flac", "flv", "gif", "h264", "hevc", "ivf", "m4v", "matroska", "mov", "mp3", "mpeg", "mpegts", "mpegvideo"),
+    *("mxf", "obu", "ogg", "rm", "tta", "vvc", "w64", "wav", "wv"),
 )
 PICTURE_BITS = (8, 12, 16)
 TILE_SIZE_TAGS = (322, 323)
@@ -209,7 +177,10 @@ def open_path(path: str | os.PathLike, name: str) -> BinaryIO:
 
 def download(url: str, name: str, allow_urls: bool | str, limits: Limits) -> BinaryIO:
     if not allow_urls:
-        raise ValueError(f"{name} is the URL {shown_url(url)!r}, and URLs are not followed here (`allow_urls`).")
+        raise ValueError(
+            f"{name} is the URL {shown_url(url)!r}, and URLs are not followed here: give the file itself, or pass "
+            "`allow_urls=True` where the row is your own."
+        )
     try:
         return io.BytesIO(fetch(url, limits.max_url_bytes, limits.max_url_seconds, public_only=allow_urls == "public"))
     except OSError as error:

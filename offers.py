@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
-
+from mot.checkpoints_mot import load_checkpoint, load_processor
+from mot.continuation_mot import read_config
+from mot.modeling_mot import MoTForRetrieval, MoTForSequenceClassification
 from mot.pipeline_mot import MultimodalClassificationPipeline
 from mot.retrieval_mot import DESCRIPTION, Index
-
-RIGHTS = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
 
 
 class Offered:
@@ -85,25 +84,18 @@ def by_short_names(places: str | Iterable[str]) -> dict[str, str]:
 
 def read_classifier(place: str, token: bool | None = None) -> MultimodalClassificationPipeline:
     """A checkpoint on the Hub or in a folder. `token`: False for that of nobody, None for that of whoever runs the page."""
-    config = AutoConfig.from_pretrained(place, **RIGHTS, token=token)
-    classes = config.architectures or ["no class that it names"]
-    if config.model_type != "mot" or not classes[0].endswith("Classification"):
+    classes = read_config(place, token=token).architectures or ["no class that it names"]
+    if not classes[0].endswith("Classification"):
         raise ValueError(f"{place} holds {classes[0]}; this page classifies with MoTForSequenceClassification.")
-    model, processor = read_checkpoint(AutoModelForSequenceClassification, place, token)
-    return MultimodalClassificationPipeline(model=model, processor=processor)
+    model = load_checkpoint(place, MoTForSequenceClassification, token=token)
+    return MultimodalClassificationPipeline(model=model, processor=load_processor(place, token=token))
 
 
 def read_index(folder: str, token: bool | None = None) -> Index:
     """An index with the model that it names."""
     found = Index.load(folder)
-    model, processor = read_checkpoint(AutoModel, found.description["model"], token)
-    return found.attach(model, processor)
-
-
-def read_checkpoint(kind: type, place: str, token: bool | None) -> tuple:
-    """A model and its processor."""
-    model = kind.from_pretrained(place, use_safetensors=True, **RIGHTS, token=token)
-    return model, AutoProcessor.from_pretrained(place, **RIGHTS, token=token)
+    name = found.description["model"]
+    return found.attach(load_checkpoint(name, MoTForRetrieval, token=token), load_processor(name, token=token))
 
 
 def index_version(folder: str) -> int:

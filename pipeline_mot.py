@@ -34,7 +34,15 @@ from .decoding_mot import (
     reason,
     upright,
 )
-from .processing_mot import SYNONYMS, encode_rows, is_blank, resolve_synonyms, unknown_name, unnest_image
+from .processing_mot import (
+    SYNONYMS,
+    encode_rows,
+    frames_per_second,
+    is_blank,
+    resolve_synonyms,
+    unknown_name,
+    unnest_image,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -122,8 +130,8 @@ class MultimodalClassificationPipeline(Pipeline):
         classify((row for row in dataset), batch_size=8)  # an iterator
 
     A row holds `text` (a string), `image`, `audio` and `video` (paths, bytes, open files, arrays, PIL, with `allow_urls`
-    URLs; see `MoTProcessor`); what it lacks is left out, None or blank. The sound track of a video is heard unless the row has `audio`.
-    One row gives one answer, a list or tuple a list; anything else that has rows (generators, `datasets`, datasets of
+    URLs; see `MoTProcessor`); what it lacks is left out, None or blank. The sound track of a video is heard unless the
+    row has `audio`. What one file may cost is in `pipeline.processor.limits`, the `Limits` of `decoding_mot.py`. One row gives one answer, a list or tuple a list; anything else that has rows (generators, `datasets`, datasets of
     torch) gives an iterator, which answers each of them once and in their order.
 
     Args of a call, or of the constructor for all calls:
@@ -137,7 +145,8 @@ class MultimodalClassificationPipeline(Pipeline):
         on_error: "raise", or "skip": a row that cannot be read or answered gives an error in the place of its answer,
             {"row": its number in the whole input, "error": "ValueError: ..."}, and the others are answered.
         allow_urls: whether `image`, `audio` and `video` may be http(s) URLs, which they may not by default: the rows of a
-            pipeline that is served come from somebody else, who would have this machine open connections.
+            pipeline that is served come from somebody else, who would have this machine open connections. "public"
+            follows URLs to public addresses alone.
 
     Returns, for each row:
         A list of {"label", "score"}, the likeliest first; or {"value"}, a number or a list of them, in regression. With
@@ -185,13 +194,15 @@ class MultimodalClassificationPipeline(Pipeline):
             kind = numbers.Real if name == "sampling_rate" else numbers.Integral
             if value is not None and not (isinstance(value, kind) and value >= 1 and value is not True):
                 raise ValueError(f"`{name}` is {value!r}: expected a whole number of at least 1.")
-        flags = {"truncation": truncation, "return_attribution": return_attribution, "allow_urls": allow_urls}
+        flags = {"truncation": truncation, "return_attribution": return_attribution}
         for name, value in flags.items():
             if value not in (None, True, False):
                 raise ValueError(f"`{name}` is {value!r}: expected True or False.")
+        if allow_urls not in (None, True, False, "public"):
+            raise ValueError(f"`allow_urls` is {allow_urls!r}: expected True, False or 'public'.")
         if on_error not in (None, "raise", "skip"):
             raise ValueError(f"`on_error` is {on_error!r}: expected 'raise' or 'skip'.")
-        preprocess = {"num_frames": num_frames, "sampling_rate": sampling_rate}
+        preprocess = {"num_frames": num_frames, "sampling_rate": sampling_rate, "truncation": truncation}
         preprocess |= {"on_error": on_error, "allow_urls": allow_urls}
         forward = {"return_attribution": return_attribution, "truncation": truncation}
         return tuple(
@@ -261,30 +272,38 @@ class MultimodalClassificationPipeline(Pipeline):
         row: Mapping,
         num_frames: int | None = None,
         sampling_rate: int | None = None,
-        allow_urls: bool = False,
+        truncation: bool = False,
+        allow_urls: bool | str = False,
         name: str = "",
     ) -> dict:
         """A row with everything decoded; errors begin with `name`."""
         row = read_row(row, name)
-        if not allow_urls:
-            refuse_urls(row, name)
+        access = {"allow_urls": allow_urls, "limits": self.processor.limits}
         modalities = self.model.config.modalities
         decoded = {"text": row["text"]} if "text" in row else {}
         if "image" in row:
-            decoded["images"] = load_image(row["image"], f"{name}image", convert_rgb=True)
+            decoded["images"] = load_image(row["image"], f"{name}image", convert_rgb=True, **access)
         if "video" in row and "image" in modalities:
-            frames = load_frames(row["video"], f"{name}video", num_frames or self.processor.num_frames, None)[0]
-            decoded["videos"] = [load_image(frame, f"{name}video", convert_rgb=True) for frame in frames]
+            frames = load_frames(
+                row["video"], f"{name}video", num_frames or self.processor.num_frames, None, **access
+            )[0]
+            decoded["videos"] = [load_image(frame, f"{name}video", convert_rgb=True, **access) for frame in frames]
         sound = row.get("audio")
         if sound is None and "audio" in modalities and is_file(row.get("video")):
-            sound = row["video"] if has_sound(row["video"], f"{name}video") else None
+            sound = row["video"] if has_sound(row["video"], f"{name}video", **access) else None
         if sound is not None:
             rate = self.processor.feature_extractor.sampling_rate
-            samples, _ = load_audio(sound, f"{name}audio", rate, sampling_rate)
+            samples, _ = load_audio(sound, f"{name}audio", rate, sampling_rate, self.heard(truncation), **access)
             decoded["audio"] = {"array": samples, "sampling_rate": rate}
         if not decoded:
             raise ValueError(f"{name}The model takes {', '.join(modalities)}, and nothing of the row is that.")
         return decoded
+
+    def heard(self, truncation: bool) -> float | None:
+        """Seconds of a sound that are decoded: with `truncation`, what the model takes, and one more for the edge."""
+        if not truncation:
+            return None
+        return self.model.config.audio_config.max_frames / frames_per_second(self.processor.feature_extractor) + 1
 
     def encode(self, rows: list[dict], truncation: bool = False) -> dict[str, torch.Tensor]:
         """The batch that the model takes, of rows as `preprocess` gives them."""
@@ -347,17 +366,6 @@ def read_row(row: Mapping, name: str = "") -> dict:
     return {key: read_once(value, f"{name}{key}") for key, value in row.items()}
 
 
-def refuse_urls(row: dict, name: str) -> None:
-    for key, value in row.items():
-        for part in value if isinstance(value, (list, tuple)) else [value]:
-            url = part.get("path") if isinstance(part, Mapping) and part.get("bytes") is None else part
-            if key != "text" and isinstance(url, str) and url[:8].lower().startswith(URL_PREFIXES):
-                raise ValueError(
-                    f"{name}{key} is the URL {url[:80]!r}, and this pipeline opens no connections: pass `allow_urls=True` if "
-                    "the rows are your own, or the file itself."
-                )
-
-
 def is_file(video: Any) -> bool:
     """Whether frames and sound may come in one: not an array or a list of frames."""
     return video is not None and not isinstance(video, (list, tuple, np.ndarray, torch.Tensor))
@@ -380,12 +388,13 @@ def analyze_video_sentiment(
     window: float = WINDOW_SECONDS,
     stride: float | None = None,
     batch_size: int = 8,
+    allow_urls: bool | str = False,
 ) -> dict:
     """
     The sentiment of a clip, and how it goes over a longer one.
 
     Args:
-        video: a path, a URL, bytes or an open file. A file with sound alone, or without sound, is answered from what it has.
+        video: a path, bytes, an open file, or with `allow_urls` a URL. A file with sound alone, or without sound, is answered from what it has.
         audio: another sound than that of the file.
         transcript: what is said: a string, heard in every window, or segments {"start", "end", "text"} in seconds. Of a
             window's text and sound, what is longer than the model takes is cut.
@@ -393,6 +402,7 @@ def analyze_video_sentiment(
         speech_recognizer: makes the transcript where there is none: `pipeline("automatic-speech-recognition", ...)`.
         window, stride: seconds; a clip longer than a window is answered window by window, half of one apart by default.
         batch_size: windows at once.
+        allow_urls: as for the pipeline.
 
     Returns:
         {"label", "probabilities": {label: probability}, "timeline": [{"start", "end", "label", "probabilities"}, ...]};
@@ -409,15 +419,17 @@ def analyze_video_sentiment(
         )
     video, audio = read_once(video, "video"), read_once(audio, "audio")
     rate = classifier.processor.feature_extractor.sampling_rate
-    samples, sound_start = read_sound(video, audio, rate)
-    times = frame_times(video)
+    access = {"allow_urls": allow_urls, "limits": classifier.processor.limits}
+    samples, sound_start = read_sound(video, audio, rate, access)
+    times = frame_times(video, access)
     length = max(times[-1] if times else 0.0, sound_start + len(samples) / rate if samples is not None else 0.0)
     if not times and samples is None:
         raise ValueError("The video has neither frames nor sound that can be decoded.")
     if transcript is None and speech_recognizer is not None and samples is not None:
         transcript = recognize(speech_recognizer, samples, rate, sound_start)
     spans = slide(length, window, stride or window / 2)
-    rows = window_rows(video, times, samples, sound_start, rate, transcript, spans, classifier.processor.num_frames)
+    num_frames = classifier.processor.num_frames
+    rows = window_rows(video, times, samples, sound_start, rate, transcript, spans, num_frames, access)
     heard = []  # or seen: the windows that have anything
 
     def filled() -> Iterator[dict]:
@@ -455,18 +467,19 @@ def slide(length: float, window: float, stride: float) -> list[tuple[float, floa
     return spans
 
 
-def read_sound(video: Any, audio: Any, rate: int) -> tuple[np.ndarray | None, float]:
+def read_sound(video: Any, audio: Any, rate: int, access: dict) -> tuple[np.ndarray | None, float]:
     """Samples (N,) at `rate` and the second at which they start; None if there is no sound."""
-    if audio is None and not has_sound(video, "video"):
+    if audio is None and not has_sound(video, "video", **access):
         return None, 0.0
-    return load_audio(video if audio is None else audio, "video" if audio is None else "audio", rate, None)
+    source, name = (video, "video") if audio is None else (audio, "audio")
+    return load_audio(source, name, rate, None, **access)
 
 
-def frame_times(video: Any) -> list[float]:
+def frame_times(video: Any, access: dict) -> list[float]:
     """Seconds of each frame; none for a file with sound alone."""
-    with open_source(video, "video") as file:
+    with open_source(video, "video", **access) as file:
         try:
-            times, rate = read_timestamps(file)
+            times, rate = read_timestamps(file, "video", access["limits"])
         except (OSError, ValueError) as error:  # of which PyAV's errors are kinds
             raise ValueError(f"The video cannot be decoded: {reason(error)}") from error
     return [float(i / rate) for i in range(len(times))] if None in times else times
@@ -497,13 +510,14 @@ def window_rows(
     transcript: str | Segments | None,
     spans: list[tuple[float, float]],
     num_frames: int,
+    access: dict,
 ) -> Iterator[dict]:
     """The row of each window. The file is decoded once more, and a frame is held as long as a window needs it."""
     wanted = []
     for start, end in spans:
         inside = [i for i, time in enumerate(times) if start <= time < end or (end == spans[-1][1] and time == end)]
         wanted.append([inside[i] for i in even_indices(len(inside), num_frames)])
-    for (start, end), frames in zip(spans, take_in_order(video, wanted)):
+    for (start, end), frames in zip(spans, take_in_order(video, wanted, access)):
         row = {"video": frames} if frames else {}
         if samples is not None:
             first, last = (max(0, round((second - sound_start) * rate)) for second in (start, end))
@@ -514,13 +528,13 @@ def window_rows(
         yield row | ({"text": words} if words else {})
 
 
-def take_in_order(video: Any, wanted: list[list[int]]) -> Iterator[list]:
+def take_in_order(video: Any, wanted: list[list[int]], access: dict) -> Iterator[list]:
     """The frames of each list of indices; the lists begin and end in order."""
     if not any(wanted):
         yield from wanted
         return
-    with open_source(video, "video") as file:
-        frames, held, position = iterate_frames(file), {}, 0
+    with open_source(video, "video", **access) as file:
+        frames, held, position = iterate_frames(file, "video", access["limits"]), {}, 0
         needed = set(itertools.chain(*wanted))
         for indices in wanted:
             while indices and position <= indices[-1]:
@@ -564,6 +578,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.speech_recognizer is not None and options.window is None:
         parser.error("--speech_recognizer goes with --window")
     ours = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
+    # What is asked is of the person who calls the command, URLs and all.
     classifier = pipeline(TASK, model=options.model, **ours)
     if options.window is not None:
         recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer, **ours)
@@ -574,10 +589,10 @@ def main(arguments: list[str] | None = None) -> None:
             classifier=classifier,
             speech_recognizer=recognizer,
             window=options.window,
+            allow_urls=True,
         )
     else:
         row = {name: getattr(options, name) for name in KEYS}
-        # The row is that of the person who calls the command, URLs and all.
         found = classifier(row, top_k=options.top_k, return_attribution=options.attribution, allow_urls=True)
     print(json.dumps(found, indent=1))
 

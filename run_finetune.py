@@ -22,7 +22,6 @@ from typing import Literal
 import datasets
 import numpy as np
 from transformers import (
-    AutoProcessor,
     AutoTokenizer,
     DataCollatorForLanguageModeling,
     HfArgumentParser,
@@ -435,14 +434,14 @@ def image_geometry(train: datasets.Dataset, model: ModelArguments) -> tuple[int,
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise OSError(f"--tokenizer_name {name!r}: there is no tokenizer that could be loaded ({error})") from error
 
 
 def build_processor(train: datasets.Dataset, model: ModelArguments, max_text_tokens: int) -> MoTProcessor:
     if model.model_name_or_path:
-        return AutoProcessor.from_pretrained(model.model_name_or_path)
+        return load_processor(model.model_name_or_path)
     if model.tokenizer_name:
         tokenizer = load_tokenizer(model.tokenizer_name)
     elif "text" in train.column_names and not is_ready_features(train.features["text"]) and not model.text_model:

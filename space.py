@@ -12,10 +12,10 @@ from packaging.requirements import Requirement
 
 from mot.offers import by_short_names
 from mot.retrieval_mot import DESCRIPTION
+from mot.secrets_mot import NOT_SHARED
 
-# What a page has no use for: the state of a training and its pickles, its reports and logs, what belongs to this machine.
-LEFT_OUT = ["checkpoint-*", "runs", "*.bin", "*.pt", "*.pth", "*.pkl", "bad_rows*", "trainer_state.json", "run.json"]
-LEFT_OUT += ["results*.json", "*.log", ".*", "*.faiss*", "cache", "README.md"]
+# Beside what stays on this machine, what a page has no use for.
+LEFT_OUT = [*NOT_SHARED, "runs", "*.pkl", "results*.json", "*.log", "*.faiss*", "cache", "README.md"]
 
 
 def write_space(folder: Path, models: str | Iterable[str], indexes: str | Iterable[str]) -> None:
