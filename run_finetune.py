@@ -41,7 +41,7 @@ from mot import (
 )
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.bounds_mot import BOUNDS, Bounds
-from mot.checkpoints_mot import check_folder, run_to_go_on
+from mot.checkpoints_mot import check_folder, load_processor, run_to_go_on
 from mot.command_mot import peek, run
 from mot.configuration_mot import MODALITIES, SIZES
 from mot.continuation_mot import fit_classifier, is_adapter, load_model, read_config
