@@ -75,7 +75,7 @@ def train_tokenizer(
 
 
 def _backend(vocab: dict[str, int]) -> Tokenizer:
-    backend = Tokenizer(WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=_LONGEST_PIECE))
+    backend = Tokenizer(WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=_LONGEST_PIECE))  # noqa: S106 (the unknown word)
     backend.normalizer = _NORMALIZER
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")

@@ -80,7 +80,7 @@ def same(left, right) -> bool:
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_pickle_without_code_holds_what_python_reads_from_it(protocol, tmp_path):
     (tmp_path / "rows.pkl").write_bytes(pickle.dumps(CONTENT, protocol))
-    assert same(pickle.loads(pickle.dumps(CONTENT, protocol)), read_pickle(str(tmp_path / "rows.pkl")))
+    assert same(pickle.loads(pickle.dumps(CONTENT, protocol)), read_pickle(str(tmp_path / "rows.pkl")))  # noqa: S301 (which the test has written)
 
 
 def test_a_pickle_of_python_2_is_read_as_latin1(tmp_path):
@@ -89,7 +89,7 @@ def test_a_pickle_of_python_2_is_read_as_latin1(tmp_path):
     numbers = np.float32([1.5, -2]).tobytes()
     content = b"\x80\x02}(U\x01t" + array + b"\x89U\x08" + numbers + b"tbU\x02id](U\x02\xe9aS'\\xfcb'\neu."
     (tmp_path / "rows.pkl").write_bytes(content)
-    found, expected = read_pickle(str(tmp_path / "rows.pkl")), pickle.loads(content, encoding="latin1")
+    found, expected = read_pickle(str(tmp_path / "rows.pkl")), pickle.loads(content, encoding="latin1")  # noqa: S301 (which stands in the test)
     assert found["t"].tolist() == expected["t"].tolist() == [1.5, -2] and found["id"] == expected["id"] == ["éa", "üb"]
 
 
