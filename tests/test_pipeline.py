@@ -10,11 +10,11 @@ import os
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import run_mot
 from PIL import Image
 from transformers import (
     Wav2Vec2Config,
@@ -421,12 +421,8 @@ def test_the_command_line_prints_what_the_pipeline_says(folder, classify, recogn
     picture("negative").save(tmp_path / "face.png")
 
     def predict(*options):
-        command = [sys.executable, "-m", "mot", "predict", "--model", str(folder), *options]
-        environment = os.environ | {"PYTHONPATH": str(tmp_path / "packages"), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        return run_mot(tmp_path, "predict", "--model", folder, *options)
 
-    (tmp_path / "packages").mkdir()
-    (tmp_path / "packages" / "mot").symlink_to(Path(__file__).resolve().parents[1], target_is_directory=True)
     done = predict("--image", "face.png", "--text", WORDS["negative"], "--top_k", "1")
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout)[0]["label"] == "negative"

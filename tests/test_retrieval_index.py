@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from datasets import Audio, Dataset, Image
+from forked import run_mot
 
 from mot import MoTConfig, MoTFeatureExtractor, MoTForRetrieval, MoTImageProcessor, MoTProcessor
 from mot.data_mot import load_digits_dataset, train_tokenizer
@@ -291,17 +292,9 @@ def test_the_command_line_builds_and_searches(parts, tmp_path):
     model, processor = parts
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
-    (tmp_path / "packages").mkdir()
-    (tmp_path / "packages" / "mot").symlink_to(REPOSITORY, target_is_directory=True)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "packages"), "OMP_NUM_THREADS": "1"}
-
-    def run(*options):
-        command = [sys.executable, "-m", "mot", *options]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-
-    done = run("index", "digits", "--split", "test", "--model", "model", "--output_dir", "index")
+    done = run_mot(tmp_path, "index", "digits", "--split", "test", "--model", "model", "--output_dir", "index")
     assert done.returncode == 0 and "rows in index" in done.stdout, done.stderr[-2000:]
-    done = run("search", "index", "--text", "My answer is eight.", "-k", "3")
+    done = run_mot(tmp_path, "search", "index", "--text", "My answer is eight.", "-k", "3")
     assert len(done.stdout.splitlines()) == 3 and "row " in done.stdout, done.stderr[-2000:]
-    done = run("search", "nowhere", "--text", "eight")
+    done = run_mot(tmp_path, "search", "nowhere", "--text", "eight")
     assert done.returncode == 1 and "Traceback" not in done.stderr and "holds no index" in done.stderr

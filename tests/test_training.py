@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from forked import run_mot
 from huggingface_hub import HfApi
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
@@ -602,10 +603,19 @@ def test_weight_decay_spares_norms_biases_and_embeddings(tmp_path):
 def run_finetune(
     tmp_path, *options: str, check: bool = True, environment: dict | None = None
 ) -> subprocess.CompletedProcess:
-    environment = {"HF_HUB_OFFLINE": "1"} if environment is None else environment
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "hf")} | environment
-    command = [sys.executable, str(REPOSITORY / "run_finetune.py"), "--output_dir", str(tmp_path / "out"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    """A run in a folder; with an environment, by a real start of `run_finetune.py`."""
+    if environment is None:
+        done = run_mot(tmp_path, "finetune", "--output_dir", str(tmp_path / "out"), *options)
+    else:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "hf")} | environment
+        command = [
+            sys.executable,
+            str(REPOSITORY / "run_finetune.py"),
+            "--output_dir",
+            str(tmp_path / "out"),
+            *options,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert not check or done.returncode == 0, done.stderr[-3000:]
     return done
 
@@ -765,6 +775,7 @@ def test_finetune_names_the_columns_when_one_does_not_exist(tmp_path):
     assert "'text' (string)" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_finetune_runs_on_two_processes(tmp_path):
     """Started by torchrun, rows are split between the processes and each is evaluated once."""
@@ -788,8 +799,9 @@ def test_finetune_pushes_the_finished_folder(tmp_path, hub):
     api = HfApi(endpoint=hub["HF_ENDPOINT"], token=hub["HF_TOKEN"])
     local = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
     assert {"model.safetensors", "README.md", "results.json", "modeling_mot.py"} <= local
-    # The state of the training holds paths of this machine.
-    assert local - {"trainer_state.json"} == set(api.list_repo_files("user/digits")) & local
+    # What goes on with a run, and who holds its folder, is of this machine.
+    kept = {"trainer_state.json", "run.json", ".run_id", ".run.lock"}
+    assert local - kept == set(api.list_repo_files("user/digits")) & local
     assert "training_args.bin" not in api.list_repo_files("user/digits")
     card = api.hf_hub_download("user/digits", "README.md", local_dir=tmp_path / "pulled")
     assert Path(card).read_text() == (tmp_path / "out" / "README.md").read_text()
