@@ -1,16 +1,19 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""`mot` in a process of its own that is forked from this one, with everything imported: a start takes no seconds.
+"""`mot` and scripts in a process of their own that is forked from this one, with everything imported: a start takes no
+seconds.
 
-What is printed goes through real files, and the process ends by the command's code. The constants that
-libraries make of the environment when they are imported stay those of this process; tests that set such variables
-(`HF_ENDPOINT`) start a real command.
+What is printed goes through real files, and the process ends by the command's code. The constants that libraries make of
+the environment when they are imported stay those of this process; tests that set such variables (`HF_ENDPOINT`), and
+those in which `mot` must not be there, start a real process.
 """
 
 import logging
 import os
+import runpy
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -19,13 +22,28 @@ from mot.__main__ import hand_over
 from mot.command_mot import run
 
 
-def run_mot(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+def run_mot(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """`mot ...`, run in a folder."""
     line = ["mot", *map(str, arguments)]
+    return forked(lambda: run(hand_over, line[1:]), line, folder)
+
+
+def run_script(script: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """`python script ...`, run in a folder."""
+
+    def start():
+        sys.path.insert(0, str(script.parent))
+        runpy.run_path(script, run_name="__main__")
+
+    return forked(start, [str(script), *map(str, arguments)], folder)
+
+
+def forked(call: Callable[[], object], line: list[str], folder: Path) -> subprocess.CompletedProcess:
+    """What a call prints and ends with in a process of this command line."""
     outputs = [folder / ".stdout", folder / ".stderr"]
     process = os.fork()
     if process == 0:
-        os._exit(code_of(line, folder, environment, outputs))
+        os._exit(code_of(call, line, folder, outputs))
     _, status = os.waitpid(process, 0)
     printed = [output.read_text(encoding="utf-8") for output in outputs]
     for output in outputs:
@@ -33,11 +51,10 @@ def run_mot(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
     return subprocess.CompletedProcess(line, os.waitstatus_to_exitcode(status), *printed)
 
 
-def code_of(line: list[str], folder: Path, environment: dict, outputs: list[Path]) -> int:
-    """The code that a process for this command ends with. Nothing gets out of here into the tests above."""
+def code_of(call: Callable[[], object], line: list[str], folder: Path, outputs: list[Path]) -> int:
+    """The code that a process ends with. Nothing gets out of here into the tests above."""
     try:
         os.chdir(folder)
-        os.environ.update(environment)
         for stream, output in zip((1, 2), outputs):
             os.dup2(os.open(output, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), stream)
         sys.stdout, sys.stderr = (os.fdopen(stream, "w", encoding="utf-8", closefd=False) for stream in (1, 2))
@@ -47,7 +64,7 @@ def code_of(line: list[str], folder: Path, environment: dict, outputs: list[Path
                     handler.setStream(sys.stderr)
         datasets.config.HF_DATASETS_CACHE = folder / "datasets"
         sys.argv = line
-        run(hand_over, line[1:])
+        call()
         code = 0
     except SystemExit as end:
         if isinstance(end.code, str):

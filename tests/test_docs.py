@@ -5,15 +5,13 @@ The Python blocks of each page run in order in one process of their own, in a fo
 embedded digits leave: a checkpoint of each task (of a tiny, untrained model) with a picture and a sound beside it.
 """
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from forked import run_script
 from helpers import save_untrained
 from transformers import HfArgumentParser
 
@@ -47,9 +45,6 @@ def workplace(tmp_path_factory) -> Path:
     """A folder with outputs/digits, outputs/digits-retrieval, ..., written by the code that the command line runs."""
     root = tmp_path_factory.mktemp("docs")
     save_untrained(root / "outputs", "classification", "retrieval", "pretraining")
-    # `import mot` must work in other processes too where the package is not installed.
-    (root / "packages").mkdir()
-    (root / "packages" / "mot").symlink_to(REPOSITORY, target_is_directory=True)
     return root
 
 
@@ -63,14 +58,7 @@ def test_python_blocks_run_in_order(page, workplace, tmp_path):
     if not script:
         pytest.skip("the page has no Python")
     (tmp_path / f"{page.stem}.py").write_text(script, encoding="utf-8")
-    environment = os.environ | {
-        "PYTHONPATH": str(workplace / "packages"),
-        "HF_HOME": str(tmp_path / "hf"),
-        "HF_HUB_OFFLINE": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    command = [sys.executable, str(tmp_path / f"{page.stem}.py")]
-    done = subprocess.run(command, cwd=workplace, env=environment, capture_output=True, text=True)
+    done = run_script(tmp_path / f"{page.stem}.py", workplace)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

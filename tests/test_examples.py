@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import run_script
 from safetensors.torch import load_file
 from transformers import AutoModel
 
@@ -17,14 +18,8 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 pytestmark = pytest.mark.training
 
 
-def run(tmp_path, script: str, *options: str, launcher: tuple[str, ...] = ()) -> str:
-    (tmp_path / "packages").mkdir(exist_ok=True)
-    if not (link := tmp_path / "packages" / "mot").exists():  # also where the package is not installed
-        link.symlink_to(EXAMPLES.parent, target_is_directory=True)
-    environment = {"PYTHONPATH": str(link.parent), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    environment |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, *launcher, str(EXAMPLES / script), *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, cwd=tmp_path)
+def run(tmp_path, script: str, *options: str) -> str:
+    done = run_script(EXAMPLES / script, tmp_path, *options)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -64,11 +59,17 @@ def test_the_accelerate_loop_goes_on_from_its_state_as_if_never_interrupted(tmp_
 
 @pytest.mark.slow
 def test_the_accelerate_loop_runs_on_two_processes(tmp_path):
-    launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone")
-    printed = run(tmp_path, "train_with_accelerate.py", "--max_steps", "2", "--batch_size", "4", launcher=launcher)
-    assert printed.count("step 2: ") == 1
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "mot").symlink_to(EXAMPLES.parent, target_is_directory=True)  # where it is not installed
+    environment = {"PYTHONPATH": str(tmp_path / "packages"), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    command += [str(EXAMPLES / "train_with_accelerate.py"), "--max_steps", "2", "--batch_size", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("step 2: ") == 1
 
 
+@pytest.mark.slow
 def test_towers_that_were_trained_alone_begin_a_model(tmp_path):
     printed = run(tmp_path, "train_towers.py", "--epochs", "1", "--output_dir", "towers")
     assert printed.count("accuracy on validation") == 3
