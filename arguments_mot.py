@@ -62,9 +62,9 @@ def check_not_empty(value: torch.Tensor, name: str) -> None:
 
 
 def check_mask(value: torch.Tensor, name: str) -> None:
-    """Refuse a mask of NaN or of negative numbers, which elsewhere are added to scores: there 0 is real."""
+    """Refuse floats that are NaN or negative: masks of these are elsewhere added to scores, and there 0 is real."""
     check_tensor(value, name)
-    if value.dtype != torch.bool and can_look_at(value) and not (value >= 0).all():
+    if value.is_floating_point() and can_look_at(value) and not (value >= 0).all():
         raise ValueError(
             f"`{name}` holds {value.min().item()}, expected numbers of which 0 is masked and others, such as 1, are real. "
             f"(An additive mask becomes one by `{name} == 0`.)"

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
+from .arguments_mot import can_look_at
 from .configuration_mot import MoTAudioConfig, MoTImageConfig, MoTModalityConfig, MoTTextConfig
 from .convolution_mot import MoTConv1d, MoTConv2d
 
@@ -376,8 +377,7 @@ class MoTTextEmbeddings(MoTEmbeddings):
         return self.backbone(input_ids=input_ids, attention_mask=seen.long()).last_hidden_state, mask
 
     def check_ids(self, input_ids: torch.Tensor) -> None:
-        # Looking at values waits for an accelerator, so there the embedding's own assertion must do.
-        if input_ids.device.type != "cpu" or torch.compiler.is_compiling():
+        if not can_look_at(input_ids):
             return
         vocab_size = self.config.vocab_size
         outside = input_ids[(input_ids < 0) | (input_ids >= vocab_size)]

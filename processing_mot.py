@@ -353,7 +353,7 @@ class MoTProcessor(ProcessorMixin):
         text_features: list | np.ndarray | torch.Tensor | None = None,
         image_features: list | np.ndarray | torch.Tensor | None = None,
         audio_features: list | np.ndarray | torch.Tensor | None = None,
-        allow_urls: bool | str = True,
+        allow_urls: bool | str | None = None,
         max_audio_seconds: float | None = None,
         **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
@@ -369,8 +369,9 @@ class MoTProcessor(ProcessorMixin):
                 `{"bytes", "path"}`, decoders of torchcodec. Bare arrays need `sampling_rate=` in Hz; every rate is
                 resampled to that of the feature extractor.
             text_features, image_features, audio_features: ready features, rows (L_i, feature_size) or (B, L, F).
-            allow_urls: whether URLs are followed. Rows of other people, which could have them lead anywhere, take False,
-                or "public" for URLs of public addresses alone. `data:` URLs hold what they mean and are always read.
+            allow_urls: whether URLs are followed, as they are if nothing is said. Rows of other people, which could have
+                them lead anywhere, take False, or "public" for URLs of public addresses alone. `data:` URLs hold what they
+                mean and are always read.
             max_audio_seconds: where longer sound is cut. What lies beyond is not decoded.
             kwargs: options of the tokenizer and image processor, flat or in `text_kwargs`, `images_kwargs`,
                 `audio_kwargs`, `videos_kwargs`, `common_kwargs`. Flat `padding`, `max_length` and `truncation`
@@ -391,6 +392,7 @@ class MoTProcessor(ProcessorMixin):
             FileNotFoundError, OSError: naming the row, for a missing file or an unreachable URL.
             ImportError: naming the package to install, if a format needs a decoder that is not there.
         """
+        allow_urls = True if allow_urls is None else allow_urls
         given = {"text": text, "text_features": text_features, "images": images, "videos": videos}
         given |= {"image_features": image_features, "audio": audio, "audio_features": audio_features}
         others = {name: kwargs.pop(name) for name in CALL_SYNONYMS.keys() & kwargs.keys()}

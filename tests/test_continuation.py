@@ -282,17 +282,17 @@ def test_a_run_goes_on_with_its_own_data_task_and_classes_alone(tmp_path):
         (tmp_path / name).mkdir()
     own = DataArguments(task="classification", dataset_name=str(tmp_path / "data"))
     Record(asdict(own), {}, Run("out", "data")).write(tmp_path / "out")
-    check_same_run(tmp_path / "out", own, model)
+    check_same_run(tmp_path / "out", own, 0, model)
     again = "out was trained on .*data for classification.*; you ask for "
     with pytest.raises(ValueError, match=again + ".*other.*Name another --output_dir"):
-        check_same_run(tmp_path / "out", replace(own, dataset_name=str(tmp_path / "other")))
+        check_same_run(tmp_path / "out", replace(own, dataset_name=str(tmp_path / "other")), 0)
     with pytest.raises(ValueError, match=again + ".*data for pretraining"):
-        check_same_run(tmp_path / "out", replace(own, task="pretraining"))
+        check_same_run(tmp_path / "out", replace(own, task="pretraining"), 0)
     changed = save_checkpoint(tmp_path / "changed", names=("neg", "pos"))
     with pytest.raises(ValueError, match="classes neg, neu, pos; you ask for .* classes neg, pos"):
-        check_same_run(tmp_path / "out", own, changed)
+        check_same_run(tmp_path / "out", own, 0, changed)
     (tmp_path / "data").rename(tmp_path / "moved")
-    check_same_run(tmp_path / "out", own)
+    check_same_run(tmp_path / "out", own, 0)
 
 
 def test_a_checkpoint_of_a_run_speaks_of_its_own_step(tmp_path):

@@ -372,13 +372,13 @@ def expected_logits(folder: Path, rows: list[dict]) -> torch.Tensor:
 @pytest.mark.parametrize("how", ("no column", "empty cells"))
 def test_a_test_split_without_labels_is_answered_row_by_row(how, finished, tmp_path, caplog):
     data, out = tmp_path / "data", tmp_path / "out"
-    shutil.copytree(finished("classification")[0].parent / "data", data)
+    shutil.copytree(finished("classification")[0].parent / "data", data)  # whose pictures stay where they are
     test = Dataset.from_parquet(str(data / "test.parquet"))
     number, kind, test = len(test), test.features["label"], test.remove_columns("label")
     if how == "empty cells":
         test = test.add_column("label", [None] * number, feature=kind)
     test.to_parquet(data / "test.parquet")
-    results = train(data=data, out=out)
+    results = train("--allow_outside_paths", data=data, out=out)
     assert results["split"] == "validation" and "the results are those of the validation split" in caplog.text
     found = lines_of(out / "predictions.jsonl")
     logits = expected_logits(out, Dataset.from_parquet(str(data / "test.parquet")).to_list())
@@ -392,8 +392,8 @@ def test_a_test_split_without_labels_is_answered_row_by_row(how, finished, tmp_p
 
 def test_mot_predict_answers_each_row_of_a_dataset_and_names_those_it_cannot_read(finished, tmp_path):
     folder = finished("classification")[0]
-    rows = [{"text": f"great {i}", "image": picture(tmp_path / "new.png", 200)} for i in range(5)]
-    rows[1]["image"] = str(tmp_path / "missing.png")
+    rows = [{"text": f"great {i}", "image": picture(tmp_path / "new/new.png", 200)} for i in range(5)]
+    rows[1]["image"] = str(tmp_path / "new/missing.png")
     new = write_rows(tmp_path / "new", {"train": rows})
     answers = tmp_path / "answers" / "new.jsonl"
     command("predict", "--model", folder, "--dataset_name", new, "--split", "train", "--output", answers)
@@ -496,7 +496,9 @@ def test_the_printed_usage_of_raw_data_runs_from_anywhere(task, finished, tmp_pa
 
 
 def test_the_printed_usage_of_a_model_of_videos_runs(tmp_path, capsys):
-    rows = [{"video": video(tmp_path / "clips/a.mp4"), "text": f"word {i}", "label": "ab"[i % 2]} for i in range(8)]
+    rows = [
+        {"video": video(tmp_path / "data/clips/a.mp4"), "text": f"word {i}", "label": "ab"[i % 2]} for i in range(8)
+    ]
     data = write_rows(tmp_path / "data", dict.fromkeys(ROWS, rows))
     train("--image_size", 16, data=data, out=tmp_path / "out")
     printed = capsys.readouterr().out

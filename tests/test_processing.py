@@ -832,8 +832,8 @@ for auto in (AutoTokenizer, AutoImageProcessor, AutoFeatureExtractor):
         (np.full((2, 4), 1e300), "float32"),
         (np.full((2, 4), "a"), "numbers"),
         ([[1.0, 2.0], [3.0]], "no array"),
-        (torch.ones(2, 4).to_sparse(), "no array"),
-        (torch.ones(2, 4, device="meta"), "no array"),
+        (torch.ones(2, 4).to_sparse(), "expected a dense one"),
+        (torch.ones(2, 4, device="meta"), "expected a dense one"),
     ],
 )
 def test_ready_features_that_are_no_finite_numbers_are_refused_by_row(processor, row, reason):
@@ -843,7 +843,7 @@ def test_ready_features_that_are_no_finite_numbers_are_refused_by_row(processor,
 
 @pytest.mark.parametrize("group", ["text_kwargs", "images_kwargs", "audio_kwargs", "videos_kwargs", "common_kwargs"])
 def test_options_of_a_group_are_a_dict(processor, group):
-    with pytest.raises(ValueError, match=f"{group} is 1.5: expected a dict"):
+    with pytest.raises(ValueError, match=f"`{group}` has type float: expected a dict"):
         processor(text="a cat", **{group: 1.5})
 
 

@@ -278,7 +278,7 @@ def test_the_pattern_is_saved_with_the_checkpoint(tmp_path):
     [
         ({"sparsty": 0.5}, "no option 'sparsty'; it takes block_size, sparsity, seed"),
         ({"sparsity": 1.0}, r"'sparsity'\]` must be a number from 0 to below 1, got 1.0"),
-        ({"block_size": 0}, r"'block_size'\]` must be an int of at least 1, got 0"),
+        ({"block_size": 0}, r"'block_size'\]` must be an int of at least 1 and at most 2\*\*16, got 0"),
         ({"seed": -1}, r"'seed'\]` must be an int from 0"),
     ],
 )
