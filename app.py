@@ -26,6 +26,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pandas
+import soundfile
 import torch
 
 from mot.attribution_mot import modality_contributions
@@ -268,15 +269,20 @@ def draw(classifier: MultimodalClassificationPipeline, batch: dict, given: list[
     return found | {"rollout": plot_rollout(maps, tokenizer=tokenizer)}
 
 
-def write_examples(folder: Path) -> list[list]:
-    """Rows of the embedded digits that no training saw, as the inputs of the page take them."""
-    examples = []
-    for number, row in enumerate(as_stored(load_digits_dataset()["test"].select(range(EXAMPLES)))):
-        place = folder / str(number)
-        place.mkdir()
-        example = save_examples(place, row)
-        examples.append([example["text"], example["image"], example["audio"]])
-    return examples
+def show_examples(inputs: list) -> None:
+    """Rows of the embedded digits that no training saw, which a click puts into the inputs of the page. (`gr.Examples`
+    would do so around the queue.)"""
+    rows, files = [], []
+    with tempfile.TemporaryDirectory() as folder:  # from which the page takes them over
+        for number, row in enumerate(as_stored(load_digits_dataset()["test"].select(range(EXAMPLES)))):
+            place = Path(folder) / str(number)
+            place.mkdir()
+            example = save_examples(place, row)
+            files.append([example["text"], example["image"], example["audio"]])
+            samples, rate = soundfile.read(example["audio"], dtype="int16")
+            rows.append([row["text"], load_image(row["image"], "image", convert_rgb=True), (rate, samples)])
+        shown = gr.Dataset(components=inputs, samples=files, type="index", label="Digits that it never saw")
+    shown.click(rows.__getitem__, shown, inputs, show_progress="hidden", api_visibility="private")
 
 
 def shortened(value: Any) -> str:
@@ -304,9 +310,7 @@ def classify_tab(checkpoints: Offered, limits: Limits) -> tuple:
             )
             button = gr.Button("Classify", variant="primary")
             if DIGITS in checkpoints.loaded:
-                with tempfile.TemporaryDirectory() as folder:  # from which the page takes them over
-                    examples = write_examples(Path(folder))
-                    gr.Examples(examples, [text, image, audio], label="Digits that it never saw")
+                show_examples([text, image, audio])
         with gr.Column():
             answer = gr.Label(label="Answer", num_top_classes=5, elem_id="answer")
             header = {"headers": ["given", "answer"], "label": "What it would say without the rest"}
