@@ -102,6 +102,8 @@ ASK_FOR_SAFETENSORS = (
     "Weights are read from safetensors alone, since pickled ones (pytorch_model.bin) can run code: save the model anew, or "
     "convert it (huggingface.co/spaces/safetensors/convert)."
 )
+# Of a damaged file of weights, or of the list of their shards; code that travels takes no names from safetensors.
+UNREADABLE = ("SafetensorError", "JSONDecodeError", "UnicodeDecodeError")
 # Weights that may begin anew beside those of a checkpoint, such as a head; a damaged config could ask for any number.
 MOST_NEW_WEIGHTS = 2**27
 
@@ -304,8 +306,8 @@ class MoTPreTrainedModel(PreTrainedModel):
         there to answer, gets no head that the checkpoint lacks.
 
         Raises:
-            OSError: the checkpoint is not there, or its weights are not safetensors. ValueError: a pipeline's lacks its
-                head, or the config promises more than `MOST_NEW_WEIGHTS` that the checkpoint does not hold.
+            OSError: the checkpoint is not there, or its weights are not safetensors. ValueError: they are damaged; or a
+                pipeline's lacks its head, or the config promises more than `MOST_NEW_WEIGHTS` that the checkpoint does not hold.
         """
         kwargs.setdefault("use_safetensors", True)
         task = task_of_pipeline()
@@ -322,6 +324,13 @@ class MoTPreTrainedModel(PreTrainedModel):
                 raise
             raise ValueError(
                 f"Weights of {pretrained_model_name_or_path} have other shapes than its config says: it is damaged."
+            ) from error
+        except Exception as error:
+            if type(error).__name__ not in UNREADABLE:
+                raise
+            raise ValueError(
+                f"The weights of {pretrained_model_name_or_path} cannot be read ({error}): its model.safetensors is damaged, "
+                "or was not copied to its end. Copy or download it anew."
             ) from error
         if task is None:
             return found

@@ -39,6 +39,7 @@ from .processing_mot import (
     encode_rows,
     frames_per_second,
     is_blank,
+    load_processor,
     resolve_synonyms,
     unknown_name,
     unnest_image,
@@ -579,7 +580,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--speech_recognizer goes with --window")
     ours = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
     # What is asked is of the person who calls the command, URLs and all.
-    classifier = pipeline(TASK, model=options.model, **ours)
+    classifier = pipeline(TASK, model=options.model, processor=load_processor(options.model), **ours)
     if options.window is not None:
         recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer, **ours)
         found = analyze_video_sentiment(
