@@ -30,6 +30,7 @@ from transformers.utils import TransformersKwargs, can_return_tuple, logging
 
 from .arguments_mot import (
     check_device,
+    check_flag,
     check_floats,
     check_mask,
     check_not_empty,
@@ -209,8 +210,10 @@ class MoTPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def check_arguments(cls, arguments: dict) -> None:
-        """Raise a ValueError for a keyword that nothing reads."""
+        """Raise a ValueError for a keyword that nothing reads, and for one of `output_...` that is no True or False."""
         for name, value in arguments.items():
+            if name.startswith("output_"):
+                check_flag(value, name)
             if value is not None and name not in OPTIONS:
                 known = [*inspect.signature(cls.forward).parameters][1:-1] + ["inputs_embeds"]  # no self, no kwargs
                 match = difflib.get_close_matches(name, known, n=1)
@@ -520,6 +523,7 @@ class MoTModel(MoTPreTrainedModel):
         Raises:
             ValueError: if no modality is given, or an argument does not fit the config or the other arguments.
         """
+        self.check_arguments(kwargs)
         for_encoders, for_join = split_options(kwargs)
         encoded = self.encode(
             input_ids=input_ids,
@@ -999,6 +1003,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
             "inputs_embeds": kwargs.pop("inputs_embeds", None),
         }
         self.check_arguments(kwargs)
+        check_flag(return_loss, "return_loss")
         wants_loss = (self.training or labels is not None) if return_loss is None else return_loss
         for_encoders, for_join = split_options(kwargs)
         encoded = self.mot.encode(**inputs, **for_encoders, equal_rows=wants_loss)
@@ -1290,6 +1295,7 @@ class MoTForPreTraining(MoTPreTrainedModel):
         self.check_arguments(kwargs)
         labels = {"text": text_labels, "image": image_labels, "audio": audio_labels}
         labels = {m: value for m, value in labels.items() if value is not None}
+        check_flag(return_loss, "return_loss")
         wants_loss = (self.training or bool(labels)) if return_loss is None else return_loss
         targets, hidden = self.choose_targets(inputs, labels, hide=wants_loss)
         for_encoders, for_join = split_options(kwargs)

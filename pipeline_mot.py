@@ -314,7 +314,13 @@ class MultimodalClassificationPipeline(Pipeline):
 
     def _forward(self, rows: list[dict], return_attribution: bool = False, truncation: bool = False) -> list[dict]:
         batch = self.encode(rows, truncation)
-        scores = self.answers(self.model(**batch).logits)
+        logits = self.model(**batch).logits
+        if not logits.isfinite().all():
+            raise ValueError(
+                f"The model answers with numbers that are not finite: the weights of the checkpoint "
+                f"{self.model.config._name_or_path} are damaged, or too large for {logits.dtype}."
+            )
+        scores = self.answers(logits)
         if not return_attribution:
             return [{"scores": row} for row in scores]
         found = modality_contributions(self.model, batch)

@@ -526,6 +526,11 @@ class MoTProcessor(ProcessorMixin):
             if not isinstance(rows[i], str):
                 raise ValueError(f"text[{i}] has type {type(rows[i]).__name__}: expected a string or None.")
         check_whole(options, LENGTHS_OF_TEXT)
+        if options.get("padding") and getattr(self.tokenizer, "pad_token", "") is None:
+            raise ValueError(
+                "The tokenizer has no padding token, which texts of several lengths need: its tokenizer_config.json is missing "
+                "or names none. Set `processor.tokenizer.pad_token`."
+            )
         options = {**options, "return_tensors": "pt", "return_attention_mask": True}
         with tokenizing(self.tokenizer):
             tokens = self.tokenizer([rows[i] for i in indices], **options)

@@ -113,6 +113,16 @@ def test_an_argument_of_the_wrong_kind_is_refused_by_its_name_and_changes_nothin
     assert head(**arguments) is not None
 
 
+def test_a_flag_that_is_neither_true_nor_false_is_refused_by_its_name(head):
+    arguments = right_arguments(type(head))
+    names = ["output_hidden_states", "output_attentions", "output_encoder_hidden_states", "output_encoder_attentions"]
+    names += ["return_loss"] if isinstance(head, (MoTForRetrieval, MoTForPreTraining)) else []
+    for name in names:
+        for value in (torch.ones(3), "yes", 0.5, [True]):
+            assert f"`{name}` has type" in refusal(head, arguments | {name: value})
+        assert head(**arguments | {name: True}) is not None
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_whole_numbers_of_both_sizes_are_ids(head, dtype):
     arguments = right_arguments(type(head))

@@ -16,6 +16,7 @@ from mot import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTMod
 from mot.checkpoints_mot import load_checkpoint
 from mot.configuration_mot import BOUNDS, MOST_UNNAMED_LABELS, MoTAudioConfig, MoTImageConfig, MoTTextConfig
 from mot.continuation_mot import check_adapter, load_model, read_config
+from mot.pipeline_mot import MultimodalClassificationPipeline
 from mot.processing_mot import load_processor
 from mot.run_search import load
 
@@ -274,3 +275,21 @@ def test_a_field_that_the_library_keeps_is_named_with_the_config_that_has_it(own
             owner(**{name: value})
     with pytest.raises(Exception, match=f"`{owner.__name__}.label2id` gives the number -1 to the label a,"):
         owner(label2id={"a": -1}, id2label={"0": "a"})
+
+
+def test_a_model_whose_weights_are_damaged_answers_with_an_error():
+    model, processor = MoTForSequenceClassification(make_model().config).eval(), make_processor()
+    with torch.no_grad():
+        model.mot.embeddings["text"].word_embeddings.weight[:] = float("nan")
+    classify = MultimodalClassificationPipeline(model=model, processor=processor)
+    with pytest.raises(ValueError, match=r"rows\[0\]: .*not finite: the weights of the checkpoint"):
+        classify([{"text": "red"}])
+    (answer,) = classify([{"text": "red"}], on_error="skip")
+    assert "not finite" in answer["error"]
+
+
+def test_a_tokenizer_without_padding_is_named():
+    processor = make_processor()
+    processor.tokenizer.pad_token = None
+    with pytest.raises(ValueError, match="no padding token.*tokenizer_config.json"):
+        processor(text=["red", "green cat"])
