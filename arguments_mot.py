@@ -37,6 +37,12 @@ def check_device(value: torch.Tensor, name: str, device: torch.device) -> None:
         )
 
 
+def check_flag(value: bool | None, name: str) -> None:
+    """Refuse what is no answer to yes or no, such as a tensor."""
+    if value is not None and not isinstance(value, int):
+        raise ValueError(f"`{name}` has type {type(value).__name__}, expected True or False.")
+
+
 def check_whole_numbers(value: torch.Tensor, name: str) -> None:
     """Refuse all but int64 and int32, as embeddings do."""
     check_tensor(value, name)

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors import SafetensorError, safe_open
-from transformers import AutoProcessor, PreTrainedModel, TrainerCallback, TrainerState
+from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.utils import logging
 
 from .continuation_mot import is_adapter, load_model, read_config
@@ -183,11 +183,6 @@ def load_checkpoint(
         return model
     model, _ = load_model(model_class, name, read_config(name, token=token), whole=True, token=token)
     return model.get_base_model() if is_adapter(name) else model
-
-
-def load_processor(name: str | Path, trust_remote_code: bool = False, token: str | bool | None = None):
-    """The processor of a checkpoint, whose code is run only if it is trusted."""
-    return AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code, token=token)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

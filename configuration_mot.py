@@ -89,10 +89,11 @@ def _check_library_fields(config: PreTrainedConfig, unknown: dict) -> None:
     Raises:
         ValueError: naming the field, what came and what is expected.
     """
+    owner = type(config).__name__
     for name in unknown:
         own = getattr(type(config), name, None)
         if callable(own) or (isinstance(own, property) and own.fset is None):
-            raise ValueError(f"{type(config).__name__} has no field `{_shown(name)}`, which is something it computes.")
+            raise ValueError(f"{owner} has no field `{_shown(name)}`, which is something it computes.")
     for name in ("_attn_implementation", "_experts_implementation"):  # code of the Hub, if the name is one of there
         if name in unknown:
             raise ValueError(
@@ -100,42 +101,48 @@ def _check_library_fields(config: PreTrainedConfig, unknown: dict) -> None:
             )
     for name in ("return_dict", "output_hidden_states"):
         if not isinstance(getattr(config, name), (bool, type(None))):
-            raise ValueError(f"`{name}` is {_shown(getattr(config, name))}, expected true or false.")
+            raise ValueError(f"`{owner}.{name}` is {_shown(getattr(config, name))}, expected true or false.")
     classes = config.architectures or []
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ValueError(f"`architectures` is {_shown(classes)}, expected a list of the names of classes.")
+        raise ValueError(f"`{owner}.architectures` is {_shown(classes)}, expected a list of the names of classes.")
     for dtype in (config.dtype, unknown.get("torch_dtype")):
         known = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
         if known is not None and not isinstance(known, torch.dtype) or (known is None and dtype is not None):
-            raise ValueError(f"`dtype` is {_shown(dtype)}, expected the name of a type of torch, such as 'float32'.")
+            raise ValueError(
+                f"`{owner}.dtype` is {_shown(dtype)}, expected the name of a type of torch, such as 'float32'."
+            )
     count = unknown.get("num_labels")
     if count is not None and (type(count) is not int or not 1 <= count <= MOST_UNNAMED_LABELS):
         raise ValueError(
-            f"`num_labels` is {_shown(count)}, expected a whole number from 1 to {MOST_UNNAMED_LABELS}; of more, "
+            f"`{owner}.num_labels` is {_shown(count)}, expected a whole number from 1 to {MOST_UNNAMED_LABELS}; of more, "
             "`id2label` gives the names."
         )
     _check_labels(config)
 
 
 def _check_labels(config: PreTrainedConfig) -> None:
+    owner = type(config).__name__
     if config.problem_type is not None and config.problem_type not in PROBLEM_TYPES:
         raise ValueError(
-            f"`problem_type` is {_shown(config.problem_type)}, expected one of {', '.join(PROBLEM_TYPES)}, or None."
+            f"`{owner}.problem_type` is {_shown(config.problem_type)}, expected one of {', '.join(PROBLEM_TYPES)}, or None."
         )
     names, ids = config.id2label, config.label2id
     if names is not None:
         if not isinstance(names, dict) or not names or sorted(map(str, range(len(names)))) != sorted(map(str, names)):
             raise ValueError(
-                f"`id2label` is {_shown(names)}, expected a name for each number from 0 on, such as {{0: 'no', 1: 'yes'}}."
+                f"`{owner}.id2label` is {_shown(names)}, expected a name for each number from 0 on, such as {{0: 'no', 1: 'yes'}}."
             )
         if wrong := [name for name in names.values() if not isinstance(name, (str, int, float))]:
-            raise ValueError(f"`id2label` names a label {_shown(wrong[0])}, expected a string.")
+            raise ValueError(f"`{owner}.id2label` names a label {_shown(wrong[0])}, expected a string.")
     if ids is not None and not isinstance(ids, dict):
         raise ValueError(
-            f"`label2id` is {_shown(ids)}, expected a number for each name, such as {{'no': 0, 'yes': 1}}."
+            f"`{owner}.label2id` is {_shown(ids)}, expected a number for each name, such as {{'no': 0, 'yes': 1}}."
         )
-    if wrong := [number for number in (ids or {}).values() if not str(number).isdecimal()]:
-        raise ValueError(f"`label2id` gives the number {_shown(wrong[0])} to a label, expected a whole number.")
+    for name, number in (ids or {}).items():
+        if not str(number).isdecimal():
+            raise ValueError(
+                f"`{owner}.label2id` gives the number {_shown(number)} to the label {_shown(name)}, expected a whole number."
+            )
 
 
 def _shown(value: Any, most: int = 100) -> str:

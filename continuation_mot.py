@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import cached_file, logging
@@ -120,7 +120,7 @@ def load_adapter(model_class: type[PreTrainedModel], name: str | Path, config: M
 def check_adapter(name: str | Path) -> None:
     """
     Raises:
-        ValueError: the adapter's weights are pickled, or are not of the rank that its config names.
+        ValueError: the adapter's weights are pickled or damaged, or are not of the rank that its config names.
     """
     file = cached_file(name, "adapter_model.safetensors", _raise_exceptions_for_missing_entries=False)
     if file is None:
@@ -128,9 +128,15 @@ def check_adapter(name: str | Path) -> None:
             f"{name} has no adapter_model.safetensors. Adapters are read from safetensors alone, since pickled ones "
             "(adapter_model.bin) can run code: save it anew."
         )
-    with safe_open(file, framework="pt") as tensors:
-        parts = map(tensors.get_slice, tensors.keys())
-        largest = max((size for part in parts for size in part.get_shape()), default=0)
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            parts = map(tensors.get_slice, tensors.keys())
+            largest = max((size for part in parts for size in part.get_shape()), default=0)
+    except SafetensorError as error:
+        raise ValueError(
+            f"The adapter_model.safetensors of {name} is damaged, or was not copied to its end ({error}): copy or download it "
+            "anew."
+        ) from error
     fields = json.loads(Path(find_adapter_config_file(str(name))).read_text(encoding="utf-8"))
     ranks = [fields.get("r") or 0, *(fields.get("rank_pattern") or {}).values()]
     if wrong := [rank for rank in ranks if type(rank) is not int or rank > largest]:

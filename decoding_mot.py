@@ -290,6 +290,8 @@ def undecodable(name: str, error: Exception) -> ValueError:
 
 def check_image(image: Image.Image, name: str, limits: Limits) -> None:
     width, height = image.size
+    if not width or not height:
+        raise ValueError(f"{name} is a picture of {width} x {height} pixels: expected at least one.")
     limits.check("max_image_pixels", width * height, name, f"{width} x {height} pixels")
     tags = getattr(image, "tag_v2", {})  # TIFF: a tile is decoded whole, whatever the size of the picture
     width, height = (side if isinstance(side := tags.get(tag, 1), int) else 1 for tag in TILE_SIZE_TAGS)

@@ -5,6 +5,7 @@ time. Frames are relative to the clip's loudest bin, so that neither level nor d
 """
 
 import math
+import numbers
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers.feature_extraction_utils import BatchFeature
 
 FRAMES_AT_ONCE = 256  # whose windows and spectra, half a megabyte each, stay in the processor's cache
 MELS_AT_ONCE = 16
+LEAST_FLOOR, MOST_SETTING = 1e-30, 1e6  # of `mel_floor`; of it and the settings that samples are multiplied by
 DECIBELS_PER_NEPER = 20 / math.log(10)
 
 
@@ -32,7 +34,7 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
             before this setting.
 
     Raises:
-        ValueError: if `dynamic_range` is not above 0, or stands beside statistics of absolute magnitudes.
+        ValueError: if a setting is no number that means something, `dynamic_range` is not above 0, or stands beside statistics of absolute magnitudes.
     """
 
     def __init__(
@@ -44,12 +46,17 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
         **kwargs,
     ):
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, mel_floor=mel_floor, **kwargs)
-        if dynamic_range is not None and not dynamic_range > 0:
+        if dynamic_range is not None and not (
+            isinstance(dynamic_range, numbers.Real) and 0 < dynamic_range < math.inf
+        ):
             raise ValueError(f"`dynamic_range` is {dynamic_range}: expected dB above 0, or None for absolute levels.")
         if dynamic_range is not None and (self.per_bin_mean is not None or self.per_bin_stddev is not None):
             raise ValueError(
                 "`per_bin_mean` and `per_bin_stddev` are of absolute levels: pass `dynamic_range=None` with them."
             )
+        for name in ("padding_value", "dither", "preemphasis", "input_scale_factor"):
+            check_number(name, getattr(self, name), 0)
+        check_number("mel_floor", mel_floor, LEAST_FLOOR)
         self.dynamic_range = dynamic_range
         self._bands = list(mel_bands(self.mel_filters))
 
@@ -81,7 +88,8 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
                 padded to the longest, and the frames of each are those of its own samples.
 
         Raises:
-            ValueError: if the waveforms have another sampling rate, or one is no row of finite numbers.
+            ValueError: if there are no waveforms, they have another sampling rate, or one is empty or no row of finite
+                numbers.
         """
         if sampling_rate is not None and sampling_rate != self.sampling_rate:
             raise ValueError(
@@ -172,6 +180,12 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
         return mel.add_(float(self.mel_floor)).log_()
 
 
+def check_number(name: str, value: Any, least: float) -> None:
+    """Raise a ValueError for a setting with which no float32 comes out; of those below 0 the size counts."""
+    if not (isinstance(value, numbers.Real) and least <= abs(value) <= MOST_SETTING):  # NaN is neither
+        raise ValueError(f"`{name}` is {value!r:.100}: expected a number of {least} to {MOST_SETTING:.0f}.")
+
+
 def as_waveforms(raw_speech) -> list[np.ndarray]:
     """One waveform or several as a list of arrays (samples,)."""
     is_batch = isinstance(raw_speech, (list, tuple)) and len(raw_speech) > 0 and np.ndim(raw_speech[0]) > 0
@@ -184,12 +198,15 @@ def as_waveforms(raw_speech) -> list[np.ndarray]:
     for row in rows:
         has_values = not isinstance(row, torch.Tensor) or not (row.is_meta or row.layout != torch.strided)
         waveform = np.asarray(row) if has_values else np.asarray(None)
-        if waveform.ndim != 1 or waveform.dtype.kind not in "iuf" or not np.isfinite(waveform).all():
+        is_row = waveform.ndim == 1 and waveform.size > 0 and waveform.dtype.kind in "iuf"
+        if not is_row or not np.isfinite(waveform).all():
             raise ValueError(
                 f"`raw_speech` holds a {type(row).__name__} of shape {waveform.shape} and type {waveform.dtype}: expected "
                 "waveforms, each a row of finite numbers (samples,)."
             )
         waveforms.append(waveform)
+    if not waveforms:
+        raise ValueError("`raw_speech` holds no waveform: expected at least one.")
     return waveforms
 
 

@@ -30,6 +30,7 @@ from transformers.utils import TransformersKwargs, can_return_tuple, logging
 
 from .arguments_mot import (
     check_device,
+    check_flag,
     check_floats,
     check_mask,
     check_not_empty,
@@ -102,6 +103,8 @@ ASK_FOR_SAFETENSORS = (
     "Weights are read from safetensors alone, since pickled ones (pytorch_model.bin) can run code: save the model anew, or "
     "convert it (huggingface.co/spaces/safetensors/convert)."
 )
+# Of a damaged file of weights, or of the list of their shards; code that travels takes no names from safetensors.
+UNREADABLE = ("SafetensorError", "JSONDecodeError", "UnicodeDecodeError")
 # Weights that may begin anew beside those of a checkpoint, such as a head; a damaged config could ask for any number.
 MOST_NEW_WEIGHTS = 2**27
 
@@ -207,8 +210,10 @@ class MoTPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def check_arguments(cls, arguments: dict) -> None:
-        """Raise a ValueError for a keyword that nothing reads."""
+        """Raise a ValueError for a keyword that nothing reads, and for one of `output_...` that is no True or False."""
         for name, value in arguments.items():
+            if name.startswith("output_"):
+                check_flag(value, name)
             if value is not None and name not in OPTIONS:
                 known = [*inspect.signature(cls.forward).parameters][1:-1] + ["inputs_embeds"]  # no self, no kwargs
                 match = difflib.get_close_matches(name, known, n=1)
@@ -304,8 +309,8 @@ class MoTPreTrainedModel(PreTrainedModel):
         there to answer, gets no head that the checkpoint lacks.
 
         Raises:
-            OSError: the checkpoint is not there, or its weights are not safetensors. ValueError: a pipeline's lacks its
-                head, or the config promises more than `MOST_NEW_WEIGHTS` that the checkpoint does not hold.
+            OSError: the checkpoint is not there, or its weights are not safetensors. ValueError: they are damaged; or a
+                pipeline's lacks its head, or the config promises more than `MOST_NEW_WEIGHTS` that the checkpoint does not hold.
         """
         kwargs.setdefault("use_safetensors", True)
         task = task_of_pipeline()
@@ -322,6 +327,13 @@ class MoTPreTrainedModel(PreTrainedModel):
                 raise
             raise ValueError(
                 f"Weights of {pretrained_model_name_or_path} have other shapes than its config says: it is damaged."
+            ) from error
+        except Exception as error:
+            if type(error).__name__ not in UNREADABLE:
+                raise
+            raise ValueError(
+                f"The weights of {pretrained_model_name_or_path} cannot be read ({error}): its model.safetensors is damaged, "
+                "or was not copied to its end. Copy or download it anew."
             ) from error
         if task is None:
             return found
@@ -511,6 +523,7 @@ class MoTModel(MoTPreTrainedModel):
         Raises:
             ValueError: if no modality is given, or an argument does not fit the config or the other arguments.
         """
+        self.check_arguments(kwargs)
         for_encoders, for_join = split_options(kwargs)
         encoded = self.encode(
             input_ids=input_ids,
@@ -990,6 +1003,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
             "inputs_embeds": kwargs.pop("inputs_embeds", None),
         }
         self.check_arguments(kwargs)
+        check_flag(return_loss, "return_loss")
         wants_loss = (self.training or labels is not None) if return_loss is None else return_loss
         for_encoders, for_join = split_options(kwargs)
         encoded = self.mot.encode(**inputs, **for_encoders, equal_rows=wants_loss)
@@ -1281,6 +1295,7 @@ class MoTForPreTraining(MoTPreTrainedModel):
         self.check_arguments(kwargs)
         labels = {"text": text_labels, "image": image_labels, "audio": audio_labels}
         labels = {m: value for m, value in labels.items() if value is not None}
+        check_flag(return_loss, "return_loss")
         wants_loss = (self.training or bool(labels)) if return_loss is None else return_loss
         targets, hidden = self.choose_targets(inputs, labels, hide=wants_loss)
         for_encoders, for_join = split_options(kwargs)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from mot.checkpoints_mot import load_checkpoint, load_processor
+from mot.checkpoints_mot import load_checkpoint
 from mot.continuation_mot import read_config
 from mot.modeling_mot import MoTForRetrieval, MoTForSequenceClassification
 from mot.pipeline_mot import MultimodalClassificationPipeline
+from mot.processing_mot import load_processor
 from mot.retrieval_mot import DESCRIPTION, Index
 
 

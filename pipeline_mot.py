@@ -39,6 +39,7 @@ from .processing_mot import (
     encode_rows,
     frames_per_second,
     is_blank,
+    load_processor,
     resolve_synonyms,
     unknown_name,
     unnest_image,
@@ -313,7 +314,13 @@ class MultimodalClassificationPipeline(Pipeline):
 
     def _forward(self, rows: list[dict], return_attribution: bool = False, truncation: bool = False) -> list[dict]:
         batch = self.encode(rows, truncation)
-        scores = self.answers(self.model(**batch).logits)
+        logits = self.model(**batch).logits
+        if not logits.isfinite().all():
+            raise ValueError(
+                f"The model answers with numbers that are not finite: the weights of the checkpoint "
+                f"{self.model.config._name_or_path} are damaged, or too large for {logits.dtype}."
+            )
+        scores = self.answers(logits)
         if not return_attribution:
             return [{"scores": row} for row in scores]
         found = modality_contributions(self.model, batch)
@@ -579,7 +586,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--speech_recognizer goes with --window")
     ours = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
     # What is asked is of the person who calls the command, URLs and all.
-    classifier = pipeline(TASK, model=options.model, **ours)
+    classifier = pipeline(TASK, model=options.model, processor=load_processor(options.model), **ours)
     if options.window is not None:
         recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer, **ours)
         found = analyze_video_sentiment(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, BertTokenizer
+from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor, AutoTokenizer, BertTokenizer
 from transformers.audio_utils import AudioInput
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_utils import (
@@ -61,6 +61,8 @@ READY_OUTPUTS = {
 }
 # Flat `padding=`, `max_length=`, ... are about tokens; read as samples they would silently cut a sound short.
 TOKEN_LENGTH_OPTIONS = ("padding", "max_length", "truncation", "pad_to_multiple_of")
+# What options of text take: the least and the most.
+LENGTHS_OF_TEXT = {"max_length": (1, 2**24), "pad_to_multiple_of": (1, 2**24), "stride": (0, 2**24)}
 # Of the options of videos; what becomes of a frame is an option of pictures.
 VIDEO_OPTIONS = ("num_frames", "do_sample_frames", "fps", "return_tensors")
 # group of options: the part that takes them
@@ -186,6 +188,16 @@ def check_array(name: str, value: Any) -> None:
         raise ValueError(f"{name} is an array of type {value.dtype}: expected real numbers.")
 
 
+def check_whole(options: dict[str, Any], bounds: dict[str, tuple[int, int]]) -> None:
+    """Raise a ValueError for an option that is given and no whole number within its bounds."""
+    for name, (least, most) in bounds.items():
+        value = options.get(name)
+        if value is not None and not (
+            isinstance(value, numbers.Integral) and least <= value <= most and value is not True
+        ):
+            raise ValueError(f"`{name}` is {value!r:.100}: expected a whole number from {least} to {most}, or None.")
+
+
 def present_rows(rows: list) -> list[int]:
     return [i for i, row in enumerate(rows) if row is not None]
 
@@ -219,7 +231,7 @@ def to_vectors(name: str, row: Any) -> np.ndarray:
         raise ValueError(f"{name} is no array: {error}") from error
     if array.ndim != 2 or len(array) == 0:
         raise ValueError(f"{name} has shape {array.shape}: expected (length, feature_size), length >= 1.")
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiu":
         raise ValueError(f"{name} holds values of type {array.dtype}: expected numbers.")
     with np.errstate(over="ignore"):
         array = array.astype(np.float32)
@@ -249,6 +261,36 @@ def whole_pictures(image_processor) -> MoTImageProcessor:
         do_convert_rgb=True,
         **{name: getattr(image_processor, name) for name in settings},
     )
+
+
+# ----------------------------------------------------- loading ------------------------------------------------------
+class UnreadableProcessor(ValueError):
+    """A checkpoint's processor cannot be made of its files; the message names the checkpoint and the file."""
+
+
+@contextmanager
+def reading(name: str | os.PathLike, files: str = "processor_config.json") -> Iterator[None]:
+    """While files of a processor are read: what damaged ones bring about in the library names none of them."""
+    try:
+        yield
+    except (OSError, ImportError, MemoryError, UnreadableProcessor):
+        raise
+    except Exception as error:
+        raise UnreadableProcessor(
+            f"The processor of {name} cannot be made of its {files} ({type(error).__name__}: {error}). If it is damaged, copy "
+            "or download it anew."
+        ) from error
+
+
+def load_processor(name: str | os.PathLike, trust_remote_code: bool = False, token: str | bool | None = None):
+    """
+    The processor of a checkpoint, whose code is run only if it is trusted.
+
+    Raises:
+        ValueError: a file of it is damaged. OSError: it is not there.
+    """
+    with reading(name):
+        return AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code, token=token)
 
 
 # ---------------------------------------------------- processor -----------------------------------------------------
@@ -291,6 +333,17 @@ class MoTProcessor(ProcessorMixin):
         self.return_times = return_times
         self.limits = Limits()
         super().__init__(image_processor, feature_extractor, tokenizer)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in the library; of a damaged file the error, a ValueError, names it and the checkpoint."""
+        with reading(pretrained_model_name_or_path):
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    @classmethod
+    def _load_tokenizer_from_pretrained(cls, part, pretrained_model_name_or_path, *args, **kwargs):
+        with reading(pretrained_model_name_or_path, "tokenizer.json or tokenizer_config.json"):
+            return super()._load_tokenizer_from_pretrained(part, pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
     def from_args_and_dict(cls, args, processor_dict, **kwargs):
@@ -393,6 +446,8 @@ class MoTProcessor(ProcessorMixin):
             ImportError: naming the package to install, if a format needs a decoder that is not there.
         """
         allow_urls = True if allow_urls is None else allow_urls
+        if not isinstance(allow_urls, bool) and allow_urls != "public":
+            raise ValueError(f"`allow_urls` is {allow_urls!r}: expected True, False or 'public'.")
         given = {"text": text, "text_features": text_features, "images": images, "videos": videos}
         given |= {"image_features": image_features, "audio": audio, "audio_features": audio_features}
         others = {name: kwargs.pop(name) for name in CALL_SYNONYMS.keys() & kwargs.keys()}
@@ -472,6 +527,12 @@ class MoTProcessor(ProcessorMixin):
         for i in indices:
             if not isinstance(rows[i], str):
                 raise ValueError(f"text[{i}] has type {type(rows[i]).__name__}: expected a string or None.")
+        check_whole(options, LENGTHS_OF_TEXT)
+        if options.get("padding") and getattr(self.tokenizer, "pad_token", "") is None:
+            raise ValueError(
+                "The tokenizer has no padding token, which texts of several lengths need: its tokenizer_config.json is missing "
+                "or names none. Set `processor.tokenizer.pad_token`."
+            )
         options = {**options, "return_tensors": "pt", "return_attention_mask": True}
         with tokenizing(self.tokenizer):
             tokens = self.tokenizer([rows[i] for i in indices], **options)
@@ -568,6 +629,8 @@ class MoTProcessor(ProcessorMixin):
         self, rows: list, options: dict, max_seconds: float | None, allow_urls: bool | str
     ) -> dict[str, torch.Tensor]:
         """Clips or None to `input_features` (B, T, mel), `input_features_mask` (B, T) and, if asked for, the times."""
+        if max_seconds is not None and not (isinstance(max_seconds, numbers.Real) and 0 < max_seconds < math.inf):
+            raise ValueError(f"`max_audio_seconds` is {max_seconds!r}: expected seconds, a number above 0, or None.")
         extractor, indices = self.feature_extractor, present_rows(rows)
         rate, default_rate = extractor.sampling_rate, options.pop("sampling_rate", None)
         window = next((getattr(extractor, name) for name in WINDOW_ATTRIBUTES if hasattr(extractor, name)), 1)

@@ -18,7 +18,6 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import HfArgumentParser
 
-from mot.checkpoints_mot import load_processor
 from mot.command_mot import peek
 from mot.configuration_mot import MODALITIES, MoTConfig
 from mot.continuation_mot import labels_of, load_model, read_config
@@ -38,6 +37,7 @@ from mot.evaluate_mot import (
 from mot.labels_mot import LabelSpec, has_no_labels
 from mot.limits_mot import bad_rows, check_splits, fit_processor, set_limits
 from mot.places_mot import Places
+from mot.processing_mot import load_processor
 from mot.report_mot import Run
 from mot.run_finetune import (
     BOUNDS_OPTIONS,

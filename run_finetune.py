@@ -41,7 +41,7 @@ from mot import (
 )
 from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.bounds_mot import BOUNDS, Bounds
-from mot.checkpoints_mot import check_folder, load_processor, run_to_go_on
+from mot.checkpoints_mot import check_folder, run_to_go_on
 from mot.command_mot import peek, run
 from mot.configuration_mot import MODALITIES, SIZES
 from mot.continuation_mot import fit_classifier, is_adapter, load_model, read_config
@@ -86,6 +86,7 @@ from mot.limits_mot import (
 )
 from mot.optimization_mot import add_lora
 from mot.places_mot import Places
+from mot.processing_mot import load_processor
 from mot.pushing_mot import check_push, push
 from mot.report_mot import Run
 from mot.run_folder_mot import begin_run, owned

@@ -14,12 +14,13 @@ from dataclasses import fields
 from datasets import Dataset
 
 from mot.bounds_mot import Bounds
-from mot.checkpoints_mot import load_checkpoint, load_processor
+from mot.checkpoints_mot import load_checkpoint
 from mot.configuration_mot import MODALITIES
 from mot.continuation_mot import read_config
 from mot.data_mot import LEFT_OUT, ModalityColumns, find_columns, load_digits_dataset, read_rows
 from mot.modeling_mot import MoTForRetrieval
 from mot.places_mot import Places
+from mot.processing_mot import load_processor
 from mot.retrieval_mot import KINDS, Index, build_index
 from mot.sources_mot import load_split
 

@@ -113,6 +113,16 @@ def test_an_argument_of_the_wrong_kind_is_refused_by_its_name_and_changes_nothin
     assert head(**arguments) is not None
 
 
+def test_a_flag_that_is_neither_true_nor_false_is_refused_by_its_name(head):
+    arguments = right_arguments(type(head))
+    names = ["output_hidden_states", "output_attentions", "output_encoder_hidden_states", "output_encoder_attentions"]
+    names += ["return_loss"] if isinstance(head, (MoTForRetrieval, MoTForPreTraining)) else []
+    for name in names:
+        for value in (torch.ones(3), "yes", 0.5, [True]):
+            assert f"`{name}` has type" in refusal(head, arguments | {name: value})
+        assert head(**arguments | {name: True}) is not None
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_whole_numbers_of_both_sizes_are_ids(head, dtype):
     arguments = right_arguments(type(head))
@@ -229,7 +239,9 @@ def test_options_of_the_wrong_kind_are_refused_by_their_name(processor, options,
 
 
 @pytest.mark.parametrize(
-    "sound", [1, "a", None, b"abc", True, {"a": 1}, ["a"], [SOUND, None], SOUND[None, None], SOUND * np.nan]
+    "sound",
+    [1, "a", None, b"abc", True, {"a": 1}, ["a"], [SOUND, None], SOUND[None, None], SOUND * np.nan]
+    + [[], SOUND[:0], [SOUND, SOUND[:0]], np.zeros((0, 100))],
 )
 def test_a_waveform_of_the_wrong_kind_is_refused_by_the_extractor(sound):
     with pytest.raises(ValueError, match="`raw_speech`"):
@@ -242,7 +254,79 @@ def test_an_array_that_is_no_waveform_is_refused_by_the_extractor(kind):
         MoTFeatureExtractor()(NO_ARRAYS[kind](SOUND))
 
 
-@pytest.mark.parametrize("pictures", [1, None, True, b"abc", {"a": 1}, [Image.new("RGB", (4, 4)), None]])
+NO_PICTURES = [1, None, True, b"abc", {"a": 1}, [Image.new("RGB", (4, 4)), None], [], Image.new("RGB", (0, 4))]
+NO_PICTURES += [
+    PICTURE[:, :0],
+    PICTURE + np.nan,
+    np.full((3, 8, 8), "a"),
+    *(make(PICTURE) for make in NO_ARRAYS.values()),
+]
+
+
+@pytest.mark.parametrize("pictures", NO_PICTURES)
 def test_pictures_of_the_wrong_kind_are_refused_by_the_image_processor(pictures):
     with pytest.raises(ValueError, match="`images`"):
         MoTImageProcessor()(pictures, return_tensors="pt")
+
+
+@pytest.mark.parametrize("name", ["text_features", "image_features", "audio_features"])
+@pytest.mark.parametrize("value", [PICTURE[0] == 0, PICTURE[0] + np.nan, [[True, False]]])
+def test_ready_features_are_finite_numbers(processor, name, value):
+    with pytest.raises(ValueError, match=rf"{name}\[0\]"):
+        processor(**{name: [value]})
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 4), (4, 0)])
+def test_a_picture_has_a_pixel_at_least(processor, size):
+    for given, place in (
+        ({"images": [None, Image.new("L", size)]}, "images[1]"),
+        ({"videos": [[Image.new("L", size)]]}, "videos[0]"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f"{place} is a picture of {size[0]} x {size[1]} pixels")):
+            processor(**given, **({"text": ["one", "two"]} if "images" in given else {}))
+
+
+@pytest.mark.parametrize("name, lowest", [("max_length", 1), ("pad_to_multiple_of", 1), ("stride", 0)])
+def test_lengths_of_text_are_whole_numbers(processor, name, lowest):
+    for value in ("a", lowest - 1, 1.5, True, 10**30):
+        for options in ({name: value}, {"text_kwargs": {name: value}}):
+            with pytest.raises(ValueError, match=f"`{name}` is {value!r}: expected a whole number from {lowest}"):
+                processor(text="one two", **options)
+    assert processor(text="one two", **{name: 4}, truncation=True)["input_ids"].shape == (1, 4)
+
+
+@pytest.mark.parametrize("value", ["a", -1, 0, float("nan"), float("inf"), []])
+def test_seconds_of_sound_are_a_number_above_zero(processor, value):
+    with pytest.raises(ValueError, match="`max_audio_seconds`"):
+        processor(audio=SOUND, sampling_rate=16_000, max_audio_seconds=value)
+
+
+@pytest.mark.parametrize("value", ["Public", "false", 2, None, []])
+def test_a_word_that_nobody_knows_follows_no_urls(processor, value):
+    with pytest.raises(ValueError, match="`allow_urls` is .* expected True, False or 'public'"):
+        processor(text="one", allow_urls=value)
+
+
+@pytest.mark.parametrize(
+    "name, values",
+    [
+        ("image_mean", [[0.5, "x", 0.5], [0.5, float("nan"), 0.5], [1e308] * 3]),
+        ("image_std", [[0.5, 0, 0.5], [1e-300] * 3, "x"]),
+        ("rescale_factor", [float("inf"), "x"]),
+        ("size", [{"height": 0, "width": 8}, {"height": 8, "width": -8}, {"height": 10**12, "width": 8}]),
+    ],
+)
+def test_a_setting_with_which_no_picture_can_be_processed_is_named(name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=f"`{name}`"):
+            MoTImageProcessor(**{name: value})(Image.new("RGB", (4, 4)), return_tensors="pt")
+
+
+@pytest.mark.parametrize(
+    "name", ["dither", "preemphasis", "input_scale_factor", "padding_value", "mel_floor", "dynamic_range"]
+)
+def test_a_setting_with_which_no_sound_can_be_processed_is_named(name):
+    for value in ("1", float("nan"), float("inf"), 1e308, [[]]):
+        if (name, value) != ("dynamic_range", 1e308):
+            with pytest.raises(ValueError, match=f"`{name}`"):
+                MoTFeatureExtractor(**{name: value})

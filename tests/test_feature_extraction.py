@@ -40,7 +40,7 @@ def test_a_clip_gives_the_same_frames_whatever_stands_beside_it():
 def signals():
     """Clips of many lengths and kinds: one window and less, odd lengths, more frames than are computed at once."""
     rng = np.random.default_rng(1)
-    noise = {n: rng.normal(scale=0.1, size=n) for n in (0, 1, 160, 161, 320, 321, 500, 4000, 7001, 60_007)}
+    noise = {n: rng.normal(scale=0.1, size=n) for n in (1, 160, 161, 320, 321, 500, 4000, 7001, 60_007)}
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(9000) / RATE)
     kinds = [tone, np.round(tone * 32767) / 32768, 1e-4 * noise[4000], np.zeros(3000), noise[4000] + (tone > 0)[:4000]]
     return [samples.astype(np.float32) for samples in (*noise.values(), *kinds)]
@@ -61,7 +61,7 @@ def assert_equal_to_library(waveforms, options=None, **call):
     assert torch.allclose(actual["input_features"], expected["input_features"], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("take", [slice(None), slice(9, 10), slice(6, 9), slice(10, None)])
+@pytest.mark.parametrize("take", [slice(None), slice(8, 9), slice(5, 8), slice(9, None)])
 def test_frames_equal_those_of_the_library(take):
     assert_equal_to_library(signals()[take])
 
@@ -79,7 +79,7 @@ def test_frames_equal_those_of_the_library(take):
     ids=lambda options: next(iter(options)),
 )
 def test_every_setting_means_what_it_means_in_the_library(options):
-    assert_equal_to_library(signals()[7:], options)
+    assert_equal_to_library(signals()[6:], options)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_every_setting_means_what_it_means_in_the_library(options):
     ids=lambda call: next(iter(call)),
 )
 def test_every_option_of_a_call_means_what_it_means_in_the_library(call):
-    assert_equal_to_library(signals()[7:], **call)
+    assert_equal_to_library(signals()[6:], **call)
 
 
 @pytest.mark.parametrize("return_tensors", [None, "np"])

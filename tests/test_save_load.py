@@ -35,7 +35,6 @@ from remote_steps import (
     run_pipeline,
     run_step,
 )
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer
 
@@ -669,8 +668,9 @@ def test_truncated_weights_are_an_error(folder, tmp_path, load, kept):
     broken = shutil.copytree(folder, tmp_path / "broken")
     weights = (broken / "model.safetensors").read_bytes()
     (broken / "model.safetensors").write_bytes(weights[: int(len(weights) * kept)])
-    with pytest.raises(SafetensorError, match="Error while deserializing header"):
+    with pytest.raises(ValueError, match="Error while deserializing header.*model.safetensors is damaged") as caught:
         load.from_pretrained(broken)
+    assert str(broken) in str(caught.value)
 
 
 def test_missing_weights_are_an_error(folder, tmp_path):

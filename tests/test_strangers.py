@@ -13,9 +13,11 @@ from test_index_changes import make_model, make_processor
 from transformers import AutoConfig
 
 from mot import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTModel
-from mot.checkpoints_mot import load_checkpoint, load_processor
+from mot.checkpoints_mot import load_checkpoint
 from mot.configuration_mot import BOUNDS, MOST_UNNAMED_LABELS, MoTAudioConfig, MoTImageConfig, MoTTextConfig
-from mot.continuation_mot import load_model, read_config
+from mot.continuation_mot import check_adapter, load_model, read_config
+from mot.pipeline_mot import MultimodalClassificationPipeline
+from mot.processing_mot import load_processor
 from mot.run_search import load
 
 CONFIGS = (MoTConfig, MoTTextConfig, MoTImageConfig, MoTAudioConfig)
@@ -176,24 +178,24 @@ def test_every_number_of_a_config_has_bounds(owner):
     [
         (
             {"num_labels": 10**9},
-            f"`num_labels` is 1000000000, expected a whole number from 1 to {MOST_UNNAMED_LABELS}",
+            f"num_labels` is 1000000000, expected a whole number from 1 to {MOST_UNNAMED_LABELS}",
         ),
-        ({"num_labels": True}, "`num_labels` is True"),
-        ({"num_labels": 0}, "`num_labels` is 0"),
-        ({"num_labels": "3"}, "`num_labels` is 3"),
-        ({"id2label": {"0": "a", "5": "b"}}, "`id2label` is .* expected a name for each number from 0 on"),
-        ({"id2label": {"x": "a"}}, "`id2label`"),
-        ({"id2label": {}}, "`id2label`"),
-        ({"id2label": [["a"]]}, "`id2label`"),
-        ({"id2label": {"0": ["a"]}}, "`id2label` names a label"),
-        ({"label2id": {"a": -1}, "id2label": {"0": "a"}}, "`label2id` gives the number -1"),
-        ({"label2id": [1]}, "`label2id` is"),
-        ({"problem_type": "ordinal"}, "`problem_type` is ordinal, expected one of regression"),
+        ({"num_labels": True}, "num_labels` is True"),
+        ({"num_labels": 0}, "num_labels` is 0"),
+        ({"num_labels": "3"}, "num_labels` is 3"),
+        ({"id2label": {"0": "a", "5": "b"}}, "id2label` is .* expected a name for each number from 0 on"),
+        ({"id2label": {"x": "a"}}, "id2label`"),
+        ({"id2label": {}}, "id2label`"),
+        ({"id2label": [["a"]]}, "id2label`"),
+        ({"id2label": {"0": ["a"]}}, "id2label` names a label"),
+        ({"label2id": {"a": -1}, "id2label": {"0": "a"}}, "label2id` gives the number -1"),
+        ({"label2id": [1]}, "label2id` is"),
+        ({"problem_type": "ordinal"}, "problem_type` is ordinal, expected one of regression"),
         ({"hidden_act": "gelo"}, "`MoTConfig.hidden_act` is gelo: did you mean 'gelu'"),
-        ({"dtype": "load"}, "`dtype` is load, expected the name of a type of torch"),
-        ({"torch_dtype": "nope"}, "`dtype` is nope"),
-        ({"architectures": "MoTModel"}, "`architectures` is MoTModel, expected a list"),
-        ({"return_dict": "yes"}, "`return_dict` is yes, expected true or false"),
+        ({"dtype": "load"}, "dtype` is load, expected the name of a type of torch"),
+        ({"torch_dtype": "nope"}, "dtype` is nope"),
+        ({"architectures": "MoTModel"}, "architectures` is MoTModel, expected a list"),
+        ({"return_dict": "yes"}, "return_dict` is yes, expected true or false"),
         ({"save_pretrained": 1}, "no field `save_pretrained`"),
         ({"modalities": ["text"]}, "no field `modalities`"),
         ({"modality_weights": {"text": float("nan")}}, "`modality_weights` gives a weight of 0 or more"),
@@ -232,6 +234,62 @@ def test_more_labels_than_a_number_may_ask_for_are_given_by_their_names():
 def test_a_field_that_was_set_later_is_checked_when_the_model_is_saved(tmp_path):
     model = make_model()
     model.config.problem_type = "ordinal"
-    with pytest.raises(Exception, match="`problem_type` is ordinal"):
+    with pytest.raises(Exception, match="problem_type` is ordinal"):
         model.config.save_pretrained(tmp_path)
     shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "file, content",
+    [
+        ("tokenizer.json", b"\xff"),
+        ("tokenizer.json", b"{"),
+        ("tokenizer.json", b'{"version": "1.0", "added_tokens": [{"id": "x"}]}'),
+        ("tokenizer_config.json", b"\xff"),
+        (
+            "tokenizer_config.json",
+            b'{"auto_map": [1], "tokenizer_class": "BertTokenizer", "model_input_names": false}',
+        ),
+        ("processor_config.json", b"\xff"),
+        ("processor_config.json", b'{"auto_map": 0, "processor_class": "MoTProcessor"}'),
+    ],
+)
+def test_a_damaged_file_of_a_processor_is_named(checkpoint, file, content):
+    (checkpoint / file).write_bytes(content)
+    with pytest.raises((ValueError, OSError)) as caught:
+        load_processor(checkpoint)
+    assert str(checkpoint) in str(caught.value) and file in str(caught.value)
+
+
+def test_a_damaged_adapter_is_named(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"\xff" * 20)
+    with pytest.raises(ValueError, match=f"adapter_model.safetensors of {tmp_path} is damaged"):
+        check_adapter(tmp_path)
+
+
+@pytest.mark.parametrize("owner", CONFIGS)
+def test_a_field_that_the_library_keeps_is_named_with_the_config_that_has_it(owner):
+    for name, value in {"dtype": 10**12, "problem_type": "x", "architectures": [True], "return_dict": 1}.items():
+        with pytest.raises(Exception, match=f"`{owner.__name__}.{name}` is"):
+            owner(**{name: value})
+    with pytest.raises(Exception, match=f"`{owner.__name__}.label2id` gives the number -1 to the label a,"):
+        owner(label2id={"a": -1}, id2label={"0": "a"})
+
+
+def test_a_model_whose_weights_are_damaged_answers_with_an_error():
+    model, processor = MoTForSequenceClassification(make_model().config).eval(), make_processor()
+    with torch.no_grad():
+        model.mot.embeddings["text"].word_embeddings.weight[:] = float("nan")
+    classify = MultimodalClassificationPipeline(model=model, processor=processor)
+    with pytest.raises(ValueError, match=r"rows\[0\]: .*not finite: the weights of the checkpoint"):
+        classify([{"text": "red"}])
+    (answer,) = classify([{"text": "red"}], on_error="skip")
+    assert "not finite" in answer["error"]
+
+
+def test_a_tokenizer_without_padding_is_named():
+    processor = make_processor()
+    processor.tokenizer.pad_token = None
+    with pytest.raises(ValueError, match="no padding token.*tokenizer_config.json"):
+        processor(text=["red", "green cat"])

@@ -208,10 +208,10 @@ def odd_json(rng: np.random.Generator) -> Any:
 
 
 def mutated_json(rng: np.random.Generator, content: bytes) -> tuple[bytes, str]:
-    """A file of JSON with one value changed, gone or put in, and the name of that value."""
+    """A file of JSON with one value changed, gone or put in, and its name, in a list that of the list."""
     whole = json.loads(content)
     places = list(walk(whole))
-    holder, key = places[int(rng.integers(len(places)))]
+    holder, key, name = places[int(rng.integers(len(places)))]
     kind = int(rng.integers(4))
     if kind == 0 and isinstance(holder, dict):
         del holder[key]
@@ -222,12 +222,13 @@ def mutated_json(rng: np.random.Generator, content: bytes) -> tuple[bytes, str]:
     else:
         holder[key] = odd_json(rng)
         what = show(holder[key])
-    return json.dumps(whole).encode(), f"{key}: {what}"
+    return json.dumps(whole).encode(), f"{name}: {what}"
 
 
-def walk(value: Any):
-    """Every place of a value that holds another; those near the top as often as the many below."""
+def walk(value: Any, name: str = ""):
+    """Every place of a value that holds another, and its name; those near the top as often as the many below."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in list(items)[:60]:
-        yield value, key
-        yield from walk(inner)
+        inner_name = name if str(key).isdecimal() else key
+        yield value, key, inner_name
+        yield from walk(inner, inner_name)

@@ -42,7 +42,8 @@ def config_case(rng: np.random.Generator, world: World, folder: Path) -> Case:
             return {"logits": model(**inputs(config)).logits}
 
     given = f"{PARTS[part].__name__}({name}={show(value)})"
-    return Case(given, build, (name,), not_finite)
+    names = [name, PARTS[name].__name__] if name in PARTS else [name]  # a modality's own field is named by its class
+    return Case(given, build, tuple(names), not_finite)
 
 
 def inputs(config: MoTConfig) -> dict[str, torch.Tensor]:
