@@ -57,6 +57,8 @@ def index(arguments: list[str]) -> None:
         parser.add_argument(f"--{option.name}", **kind, help="as in training: docs/data.md, What a dataset may do")
     parser.add_argument("--trust_remote_code", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
+    if options.batch_size < 1:
+        parser.error(f"--batch_size is {options.batch_size}: expected at least 1")
     bounds = Bounds(**{option.name: getattr(options, option.name) for option in fields(Bounds)})
     model, processor = load(options.model, options.trust_remote_code)
     if options.dataset == "digits":

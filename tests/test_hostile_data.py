@@ -127,7 +127,7 @@ def test_a_pickle_that_is_more_than_data_is_an_error_that_calls_nothing_and_take
     content, message = EVIL[name]
     (tmp_path / "evil.pkl").write_bytes(content)
     tracemalloc.start()
-    with pytest.raises((pickle.UnpicklingError, ValueError), match=rf"evil\.pkl'.*{message}"):
+    with pytest.raises(ValueError, match=rf"evil\.pkl'.*{message}"):
         load_splits(str(tmp_path / "evil.pkl"))
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()

@@ -6,6 +6,7 @@ that can mean but one thing, and no other. (What it says is in test_pipeline.py.
 import base64
 import io
 import json
+import math
 import os
 import re
 import zipfile
@@ -328,6 +329,9 @@ def test_threads_that_share_a_pipeline_do_not_see_each_others_options(classify):
         ({"sampling_rate": "16000"}, "`sampling_rate` is '16000'"),
         ({"on_error": "ignore"}, "`on_error` is 'ignore': expected 'raise' or 'skip'"),
         ({"allow_urls": "yes"}, "`allow_urls` is 'yes'"),
+        ({"truncation": np.zeros(2)}, "`truncation` is array"),
+        ({"batch_size": 0}, "`batch_size` is 0: expected a whole number of at least 1"),
+        ({"num_workers": math.nan}, "`num_workers` is nan: expected a whole number of at least 0"),
     ],
 )
 def test_an_option_that_cannot_be_is_an_error_in_a_call_and_in_the_constructor(
@@ -542,7 +546,9 @@ def test_every_form_of_a_video_gives_its_frames_and_its_sound(classify, samples,
         ({"image": base64.b64encode(bytes(900)).decode()}, "Base64 is given as a data URL, `data:image/png;base64"),
         ({"image": "data:image/png;base64,"}, "image is not a picture"),
         ({"image": "a\0b"}, "image: cannot open"),
-        ({"audio": os.path.dirname(__file__)}, "audio: cannot open .*Is a directory"),
+        ({"audio": os.path.dirname(__file__)}, "audio: cannot open .*it is no file"),
+        ({"audio": torch.zeros(900).to_sparse()}, "audio is no array of plain numbers: .*to_dense"),
+        ({"image": torch.zeros(4, 4, 3, device="meta")}, "image is no array of plain numbers"),
         ({"text": ["w1", "w2"]}, "text has type list: expected a string"),
         ({"images": [Image.new("RGB", (9, 9))] * 2}, "image is a list of 2 pictures: a row takes one"),
     ],
