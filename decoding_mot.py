@@ -350,6 +350,8 @@ def to_uint8(array: np.ndarray, name: str) -> np.ndarray:
     """Values to 0..255: floats and booleans from 0..1, others from the least of 8, 12 and 16 bits that holds them all."""
     if array.dtype == np.uint8:
         return array
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has values of type {array.dtype}: expected numbers.")
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 2 ** PICTURE_BITS[-1] - 1):  # also refuses NaN
         raise ValueError(
@@ -693,14 +695,20 @@ def av_pieces(frames: Iterable[Any]) -> Iterator[np.ndarray]:
 
 
 def has_sound(source: Any, name: str, allow_urls: bool | str = True, limits: Limits = LIMITS) -> bool:
-    """Whether a video file has a sound track; a file that cannot be opened has none."""
+    """
+    Whether a video file has a sound track; one that cannot be decoded has none.
+
+    Raises:
+        OSError, ValueError: there is no such file, or it is a URL that is not followed.
+    """
     if av is None:
         raise ImportError(f"{name}: reading the sound of a video needs PyAV. Install it with `pip install av`.")
-    try:
-        with open_source(source, name, allow_urls, limits) as file, open_container(file) as container:
-            return len(container.streams.audio) > 0
-    except (OSError, ValueError):  # of which PyAV's errors are kinds
-        return False
+    with open_source(source, name, allow_urls, limits) as file:
+        try:
+            with open_container(file) as container:
+                return len(container.streams.audio) > 0
+        except (OSError, ValueError):  # of which PyAV's errors are kinds
+            return False
 
 
 def to_mono(waveform: np.ndarray, name: str) -> np.ndarray:

@@ -591,7 +591,10 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--speech_recognizer goes with --window")
     ours = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
     # What is asked is of the person who calls the command, URLs and all.
-    classifier = pipeline(TASK, model=options.model, **ours)
+    try:
+        classifier = pipeline(TASK, model=options.model, **ours)
+    except OSError as error:  # which may not say of what
+        raise OSError(f"Cannot load the model {options.model!r}: {error}") from error
     if options.window is not None:
         recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer, **ours)
         found = analyze_video_sentiment(

@@ -218,6 +218,13 @@ def test_a_pipeline_opens_no_connection_unless_it_is_told_to(classify, row, monk
     assert "allow_urls=True" in classify([row], on_error="skip")[0]["error"] and not opened
 
 
+def test_a_url_that_is_refused_is_named_also_where_the_model_only_hears(processor):
+    config = MoTConfig.of_size("tiny", hidden_size=32, num_encoder_layers=1, text_config=None, image_config=None)
+    listen = MultimodalClassificationPipeline(model=MoTForSequenceClassification(config).eval(), processor=processor)
+    with pytest.raises(ValueError, match="video is the URL '.*', and URLs are not followed here"):
+        listen({"video": URL})
+
+
 def test_a_pipeline_that_is_told_to_follows_urls(classify):
     with pytest.raises(OSError, match="image: cannot read the URL"):
         classify({"image": URL}, allow_urls=True)
