@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What a forward is given has to be a tensor of the kind that its argument takes.
+"""What a forward is given has to be a tensor of the kind that its argument takes, and an option one of its choices.
 
 Shapes are checked where they are used; here it is the type, the device and, where looking at them is free, the values
 of masks. Every error is a ValueError that names the argument, what came and what was expected.
@@ -8,6 +8,11 @@ of masks. Every error is a ValueError that names the argument, what came and wha
 import torch
 
 INTEGERS = (torch.int64, torch.int32)
+
+
+def is_one_of(value: object, *choices: object) -> bool:
+    """Whether an argument is one of these, which `in` cannot say of arrays: their `==` gives arrays."""
+    return any(type(value) is type(choice) and value == choice for choice in choices)
 
 
 def can_look_at(values: torch.Tensor) -> bool:

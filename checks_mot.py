@@ -13,17 +13,41 @@ from PIL import Image as PILImage
 
 from .column_types_mot import is_ready_features
 from .configuration_mot import MODALITIES
-from .decoding_mot import iterate_frames, load_image, open_image, open_source, read_timed_audio
+from .decoding_mot import LIMITS, Limits, iterate_frames, load_image, open_image, open_source, read_timed_audio
 from .labels_mot import shortened
+from .secrets_mot import printable, without_secrets
 
 _SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
+_EDGE_SECONDS = 1.0  # of sound beyond what is kept, more than the window of any extractor sees of it
+
+
+@dataclass(frozen=True)
+class Reading:
+    """
+    How the media of rows are decoded, alike when they are looked into and when they are encoded.
+
+    Args:
+        limits: of one file; those of the processor that encodes the rows.
+        allow_urls: as of the processor; `Places.follow_urls` says it of a dataset.
+        max_audio_seconds: of a sound, what is kept; what lies further beyond is never decoded. None: all of it.
+    """
+
+    limits: Limits = LIMITS
+    allow_urls: bool | str = True
+    max_audio_seconds: float | None = None
+
+    @property
+    def access(self) -> dict:
+        """The arguments that every decoder takes."""
+        return {"allow_urls": self.allow_urls, "limits": self.limits}
 
 
 class BadExample(ValueError):
-    """What is wrong with a row, as a noun that can be counted ("corrupt image"), with the decoder's own words."""
+    """What is wrong with a row, as a noun that can be counted ("corrupt image"), with the decoder's own words, but
+    without secrets that stood in a URL: these words are logged and kept."""
 
     def __init__(self, kind: str, details: object):
-        super().__init__(str(details))
+        super().__init__(printable(without_secrets(str(details))))
         self.kind = kind
 
 
@@ -67,9 +91,11 @@ class ExampleCheck:
         features: Features,
         feature_sizes: dict[str, int] | None = None,
         max_lengths: dict[str, float] | None = None,
+        reading: Reading | None = None,
     ):
         self.ready = [column for column in (*MODALITIES, "video") if is_ready_features(features.get(column))]
         self.feature_sizes, self.max_lengths = dict(feature_sizes or {}), max_lengths or {}
+        self.reading = reading or Reading()
 
     def __call__(self, example: dict) -> BadExample | None:
         try:
@@ -102,7 +128,7 @@ class ExampleCheck:
             if name in self.ready:
                 _check_features(example[name], name, self.feature_sizes, self.max_lengths.get(name, math.inf))
             elif name in _CHECKS and name not in put_off:
-                decoded[name] = _check_file(example[name], name)
+                decoded[name] = _check_file(example[name], name, self.reading)
         return decoded
 
 
@@ -130,10 +156,10 @@ def _check_features(cell: list, name: str, feature_sizes: dict[str, int], max_le
         raise BadExample(f"non-finite {name} feature sequence", "it holds NaN or infinite values.")
 
 
-def _check_file(cell: dict, name: str):
+def _check_file(cell: dict, name: str, reading: Reading):
     noun = "audio clip" if name == "audio" else name
     try:
-        return _CHECKS[name](cell, name)
+        return _CHECKS[name](cell, name, reading)
     except (BadExample, ImportError):
         raise
     except FileNotFoundError as error:
@@ -142,10 +168,10 @@ def _check_file(cell: dict, name: str):
         raise BadExample(f"corrupt {noun}", error) from error
 
 
-def _check_image(cell: dict, name: str) -> PILImage.Image:
-    with open_source(cell, name) as file, open_image(file, name) as image:
+def _check_image(cell: dict, name: str, reading: Reading) -> PILImage.Image:
+    with open_source(cell, name, **reading.access) as file, open_image(file, name, reading.limits) as image:
         image.verify()  # checksums, which decoding does not look at
-    return load_image(cell, name, convert_rgb=False)  # its colours are the processor's choice
+    return load_image(cell, name, convert_rgb=False, **reading.access)  # its colours are the processor's choice
 
 
 @dataclass
@@ -160,8 +186,9 @@ class _Sound:
         return self
 
 
-def _check_audio(cell: dict, name: str) -> _Sound:
-    samples, rate, start = read_timed_audio(cell, name)
+def _check_audio(cell: dict, name: str, reading: Reading) -> _Sound:
+    seconds = None if reading.max_audio_seconds is None else reading.max_audio_seconds + _EDGE_SECONDS
+    samples, rate, start = read_timed_audio(cell, name, seconds, **reading.access)
     if len(samples) == 0:
         raise BadExample("empty audio clip", "it has no samples.")
     if len(samples) < _SHORTEST_AUDIO_SECONDS * rate:
@@ -171,9 +198,9 @@ def _check_audio(cell: dict, name: str) -> _Sound:
     return _Sound(samples, rate, start)
 
 
-def _check_video(cell: dict, name: str) -> None:
-    with open_source(cell, name) as file:
-        if not sum(1 for _ in iterate_frames(file)):
+def _check_video(cell: dict, name: str, reading: Reading) -> None:
+    with open_source(cell, name, **reading.access) as file:
+        if not sum(1 for _ in iterate_frames(file, name, reading.limits)):
             raise BadExample("empty video", "it has no frames.")
 
 

@@ -70,8 +70,12 @@ def element_of(kind):
     return kind.feature if is_list(kind) else kind
 
 
-def cell_has_sound(cell) -> bool:
-    return cell is not None and has_sound(cell, "video")
+def cell_has_sound(cell, allow_urls: bool | str = True) -> bool:
+    """Whether a video has a sound track; one that cannot be opened has none, and its row is a bad one."""
+    try:
+        return cell is not None and has_sound(cell, "video", allow_urls)
+    except (OSError, ValueError):
+        return False
 
 
 def undecoded_stream(stream: IterableDataset) -> IterableDataset:

@@ -32,6 +32,7 @@ from .column_types_mot import (
 )
 from .configuration_mot import MODALITIES
 from .places_mot import Places, path_of_cell
+from .secrets_mot import printable
 
 logger = logging.get_logger(__name__)
 
@@ -167,10 +168,11 @@ class ModalityColumns:
             name = getattr(self, role)
             place = f"column '{name}' ({kind_name(features[name])})" if name else "no column"
             lines.append(f"{role}: " + ("sound track of " if role == "audio" and self.has_video_sound else "") + place)
-        return lines + [
+        lines += [
             f"left out: column '{name}' ({kind_name(features[name])}), {reason}"
             for name, reason in self.left_out.items()
         ]
+        return [*map(printable, lines)]
 
     @property
     def has_video_sound(self) -> bool:
@@ -194,7 +196,7 @@ class ModalityColumns:
         for row, cell in enumerate(first):
             if places is not None and (path := path_of_cell(cell)):
                 places.check_cell(path, row, self.video, str(split.split or "train"))
-            if cell_has_sound(cell):
+            if cell_has_sound(cell, places is None or places.follow_urls):
                 return replace(self, audio=self.video)
         return self
 

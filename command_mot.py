@@ -22,7 +22,7 @@ from torch import OutOfMemoryError
 from transformers import HfArgumentParser
 from transformers.debug_utils import DebugOption
 
-from .secrets_mot import without_secrets
+from .secrets_mot import printable, without_secrets
 
 DEBUG = "--debug"
 INTERRUPTED, OUTPUT_CLOSED = 130, 141  # as a shell reports a program that SIGINT or SIGPIPE has ended
@@ -75,14 +75,14 @@ def is_output_closed() -> bool:
 
 
 def line_of(error: Exception) -> str:
-    """What went wrong, in one line and without secrets; of the unforeseen also where its traceback is."""
+    """What went wrong, in one line, without secrets and without what would command a terminal; of the unforeseen also where its traceback is."""
     kind, text = type(error).__name__, without_secrets(str(error))
     # Of a process that loads data torch hands over the whole traceback as the message.
     of_worker = re.search(rf"Original Traceback.*^[\w.]*{kind}: (.*)", text, re.DOTALL | re.MULTILINE)
     text = of_worker[1] if of_worker else text
     if isinstance(error, RunError):
-        return text
-    line = f"{kind}: " + " ".join(part.strip() for part in text.splitlines() if part.strip())
+        return "\n".join(map(printable, text.split("\n")))
+    line = printable(f"{kind}: " + " ".join(part.strip() for part in text.splitlines() if part.strip()))
     if isinstance(error, FORESEEN) and text.strip():
         return line
     kept = keep_traceback(error)

@@ -33,13 +33,15 @@ def read_config(name: str | Path, overrides: dict | None = None, token: str | bo
     `token`: of the Hub; False for none, None for that of whoever is logged in.
 
     Raises:
-        ValueError: the checkpoint is another model's.
+        ValueError: the checkpoint is another model's. OSError: it is not there.
     """
     try:
         fields, _ = MoTConfig.get_config_dict(name, token=token)
         kind = fields.get("model_type")
     except (AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"The config.json of {name} is damaged: it holds no table of fields.") from error
+    except OSError as error:
+        raise OSError(f"Cannot read the config.json of the model {str(name)!r}: {error}") from error
     if kind != MoTConfig.model_type:
         raise ValueError(
             f"{name} holds a model of type {kind!r}, not a Mixture-of-Transformers. A tower can begin as another model: "

@@ -9,13 +9,14 @@ a None cell is a modality that the row lacks. What the columns hold is decided i
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from datasets import Audio, Dataset, DatasetDict, Features, Image, IterableDataset, Value
 from datasets.utils import tqdm
 from transformers.utils import logging
 
-from .checks_mot import BadRows, ExampleCheck, count_by_kind
+from .checks_mot import BadRows, ExampleCheck, Reading, count_by_kind
 from .column_types_mot import (
     MEDIA,
     cell_has_sound,
@@ -29,9 +30,10 @@ from .column_types_mot import (
     undecoded_stream,
 )
 from .columns_mot import LEFT_OUT, ModalityColumns, check_named, label_candidates
+from .decoding_mot import is_url, open_source
 from .digits_mot import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
 from .labels_mot import LabelColumn, LabelSpec, has_no_labels, learn_labels, shortened
-from .places_mot import Places
+from .places_mot import Places, paths_of
 from .streams_mot import RowStream
 from .tokenizer_mot import train_tokenizer
 
@@ -53,6 +55,7 @@ def read_rows(
     on_bad_example: str = "skip",
     split_name: str | None = None,
     places: Places | None = None,
+    reading: Reading | None = None,
 ) -> tuple[Dataset, dict[str, str]]:
     """The good rows of a split with all their columns, those of media stored as files, as an index keeps them; and the
     column of each kind ("text", "image", "audio", "video")."""
@@ -64,8 +67,28 @@ def read_rows(
             rows = with_stored_cells(rows, kind, column)
     if columns.has_video_sound:
         rows, of_kind["audio"] = rows.add_column("audio", prepared["audio"][:], feature=Audio(decode=False)), "audio"
-    good = good_rows(prepared, on_bad_example, name)
-    return rows if len(good) == len(rows) else rows.select(good), of_kind
+    good = good_rows(prepared, on_bad_example, name, reading=reading)
+    rows = rows if len(good) == len(rows) else rows.select(good)
+    media = [column for kind, column in of_kind.items() if kind in MEDIA]
+    return _with_downloads(rows, media, reading or Reading()), of_kind
+
+
+def _with_downloads(rows: Dataset, names: list[str], reading: Reading) -> Dataset:
+    """What is behind the URLs of these columns in their place: an index holds it, and nobody fetches it by other rules."""
+
+    def downloaded(name: str, cell: dict | None) -> dict:
+        if cell and cell["bytes"] is None and is_url(cell["path"]):
+            with open_source(cell, name, **reading.access) as file:
+                cell = {"bytes": file.read(), "path": None}
+        return {name: cell}
+
+    for name in names:
+        kind, paths = rows.features[name], paths_of(rows.select_columns(name).with_format("arrow")[:][name])
+        if any(map(is_url, paths.to_pylist())):
+            untyped = Features({**rows.features, name: Image(decode=False)})
+            rows = rows.map(partial(downloaded, name), input_columns=name, features=untyped, desc="Fetching")
+            rows = rows.cast_column(name, kind)
+    return rows
 
 
 def prepare_splits(
@@ -212,7 +235,7 @@ def prepare_split(
         if role in chosen:
             reduced = with_stored_cells(reduced, role, role)
     if columns.has_video_sound:
-        reduced = _with_sound_tracks(reduced)
+        reduced = _with_sound_tracks(reduced, places is None or places.follow_urls)
     if columns.label is None:
         return reduced, None
     column = LabelColumn(columns.label, reduced.features["label"], split_name)
@@ -241,11 +264,11 @@ def with_stored_cells(split: Dataset, role: str, name: str) -> Dataset:
     return split if split.features[name] == stored else split.cast_column(name, stored)
 
 
-def _with_sound_tracks(split: Dataset) -> Dataset:
+def _with_sound_tracks(split: Dataset, allow_urls: bool | str) -> Dataset:
     """The videos again as `audio`, None where a video is silent."""
     untyped = Image(decode=False)  # stored alike, while Audio asks for torchcodec
     return split.map(
-        lambda row: {"audio": row["video"] if cell_has_sound(row["video"]) else None},
+        lambda row: {"audio": row["video"] if cell_has_sound(row["video"], allow_urls) else None},
         load_from_cache_file=False,  # a video may have changed under its name
         features=Features({**split.features, "audio": untyped}),
         desc="Looking for sound tracks",
@@ -257,6 +280,7 @@ def drop_bad_examples(
     on_bad_example: str = "skip",
     split_name: str | None = None,
     report: str | Path | None = None,
+    reading: Reading | None = None,
 ) -> Dataset | RowStream:
     """Decode every image, sound and video once, so that no row stops a training run an hour into it.
 
@@ -270,6 +294,8 @@ def drop_bad_examples(
             first one.
         split_name: what messages call the split; by default the name it has of its own.
         report: a JSON lines file that gets a line `{"split", "index", "reason"}` for each bad row.
+        reading: how the rows will be decoded: within which limits, by which URLs, and how much of their sound. By default
+            within those of a new processor, by all URLs, and the whole of it; a stream knows its own.
 
     Raises:
         ValueError: a row is bad under "raise", or no good row is left.
@@ -279,19 +305,26 @@ def drop_bad_examples(
         raise ValueError(f"`on_bad_example` is 'skip' or 'raise', got '{on_bad_example}'.")
     report = report and Path(report)
     if isinstance(split, RowStream):
-        return split.checked(on_bad_example, report)
-    good = good_rows(split, on_bad_example, split_name or str(split.split or "unnamed"), report)
+        split = split.checked(on_bad_example, report)
+        return split if reading is None else split.read_by(reading)
+    good = good_rows(split, on_bad_example, split_name or str(split.split or "unnamed"), report, reading)
     return split if len(good) == len(split) else split.select(good)
 
 
-def good_rows(split: Dataset, on_bad_example: str, split_name: str, report: Path | None = None) -> list[int]:
+def good_rows(
+    split: Dataset,
+    on_bad_example: str,
+    split_name: str,
+    report: Path | None = None,
+    reading: Reading | None = None,
+) -> list[int]:
     """The numbers of the rows that `drop_bad_examples` keeps."""
     undecoded = split.with_format(None)
     for column in MEDIA:
         if isinstance(split.features.get(column), tuple(MEDIA.values())):
             undecoded = undecoded.cast_column(column, MEDIA[column](decode=False))
 
-    check, good, bad = ExampleCheck(split.features), [], BadRows(split_name, on_bad_example, report)
+    check, good, bad = ExampleCheck(split.features, reading=reading), [], BadRows(split_name, on_bad_example, report)
     for row, example in enumerate(tqdm(undecoded, desc=f"Checking '{split_name}'", unit="row")):
         problem = check(example)
         if problem is None:
@@ -313,6 +346,7 @@ __all__ = [
     "LEFT_OUT",
     "LabelSpec",
     "ModalityColumns",
+    "Reading",
     "RowStream",
     "check_classes_left",
     "check_labels_left",

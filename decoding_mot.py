@@ -28,6 +28,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from transformers.image_transforms import convert_to_rgb
 from transformers.image_utils import ChannelDimension, infer_channel_dimension_format
 
+from .arguments_mot import is_one_of
 from .fetching_mot import fetch, is_url, shown_url
 
 try:
@@ -124,7 +125,7 @@ def open_source(source: Any, name: str, allow_urls: bool | str = True, limits: L
     Args:
         allow_urls: whether an http(s) URL is followed; "public": only to public addresses, for rows of other people.
     """
-    if allow_urls not in (True, False, "public"):
+    if not is_one_of(allow_urls, True, False, "public"):
         raise ValueError(f"`allow_urls` is {allow_urls!r}: expected True, False or 'public'.")
     if isinstance(source, dict) and ("bytes" in source or "path" in source):
         source = source.get("path") if source.get("bytes") is None else source["bytes"]
@@ -204,11 +205,18 @@ def is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, torch.Tensor))
 
 
-def to_numpy(array: np.ndarray | torch.Tensor | Sequence) -> np.ndarray:
-    if not isinstance(array, torch.Tensor):
-        return np.asarray(array)
-    array = array.detach().cpu()
-    return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+def to_numpy(array: np.ndarray | torch.Tensor | Sequence, name: str) -> np.ndarray:
+    try:
+        if not isinstance(array, torch.Tensor):
+            return np.asarray(array)
+        array = array.detach().cpu()
+        return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # lists of several lengths; a sparse tensor, or one of no values
+        raise ValueError(f"{name} is no array of plain numbers: {error}") from error
 
 
 # ----------------------------------------------------- pictures -----------------------------------------------------
@@ -217,7 +225,7 @@ def load_image(
 ) -> Image.Image:
     """Decodes one picture, upright and 8 bits deep; of files of many pictures the first. RGB where `convert_rgb`."""
     if is_array(source):
-        image = array_to_image(to_numpy(source), name)
+        image = array_to_image(to_numpy(source, name), name)
     elif isinstance(source, Image.Image):
         check_image(source, name, limits)
         image = ImageOps.exif_transpose(shrink(source, limits.max_kept_image_pixels))
@@ -344,6 +352,8 @@ def to_uint8(array: np.ndarray, name: str) -> np.ndarray:
     """Values to 0..255: floats and booleans from 0..1, others from the least of 8, 12 and 16 bits that holds them all."""
     if array.dtype == np.uint8:
         return array
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has values of type {array.dtype}: expected numbers.")
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 2 ** PICTURE_BITS[-1] - 1):  # also refuses NaN
         raise ValueError(
@@ -380,7 +390,7 @@ def load_frames(
         raise ValueError(f"{name} has no frames.")
     indices = even_indices(len(source), num_frames)
     if is_array(source):  # one scale for all, else a dark frame would be taken for one from 0 to 1
-        return list(to_uint8(to_numpy(source[indices]), name)), even_times(indices, fps)
+        return list(to_uint8(to_numpy(source[indices], name), name)), even_times(indices, fps)
     return [source[i] for i in indices], even_times(indices, fps)
 
 
@@ -506,7 +516,7 @@ def load_audio(
 
     `default_rate` is that of arrays without one. What lies beyond `max_seconds` is cut, and of a file not decoded.
     """
-    given = given_samples(source)
+    given = given_samples(source, name)
     if given is None:
         take = functools.partial(
             take_samples, name=name, max_seconds=max_seconds, limits=limits, target_rate=target_rate
@@ -550,24 +560,24 @@ def read_timed_audio(
 
     Of a file, what lies beyond `max_seconds` is not decoded.
     """
-    if (given := given_samples(source)) is not None:
+    if (given := given_samples(source, name)) is not None:
         return given
     take = functools.partial(take_samples, name=name, max_seconds=max_seconds, limits=limits)
     return read_sound_file(source, name, take, allow_urls, limits)
 
 
-def given_samples(source: Any) -> tuple[np.ndarray, int | None, float] | None:
+def given_samples(source: Any, name: str) -> tuple[np.ndarray, int | None, float] | None:
     """Samples that are no file: those samples, their rate if they have one, and the seconds of the first."""
     if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder, also that of `datasets`
         samples = source.get_all_samples()
-        return to_numpy(samples.data), samples.sample_rate, samples.pts_seconds
+        return to_numpy(samples.data, name), samples.sample_rate, samples.pts_seconds
     samples = source.get("array", source.get("raw")) if isinstance(source, dict) else None
     if samples is not None:  # "raw" is what transformers' pipelines for speech call it
-        return to_numpy(samples), source.get("sampling_rate"), 0.0
+        return to_numpy(samples, name), source.get("sampling_rate"), 0.0
     if is_rate_and_samples(source):
-        return to_numpy(source[1]), source[0], 0.0
+        return to_numpy(source[1], name), source[0], 0.0
     if is_array(source) or (isinstance(source, (list, tuple)) and is_number_list(source)):
-        return to_numpy(source), None, 0.0
+        return to_numpy(source, name), None, 0.0
     return None
 
 
@@ -687,14 +697,20 @@ def av_pieces(frames: Iterable[Any]) -> Iterator[np.ndarray]:
 
 
 def has_sound(source: Any, name: str, allow_urls: bool | str = True, limits: Limits = LIMITS) -> bool:
-    """Whether a video file has a sound track; a file that cannot be opened has none."""
+    """
+    Whether a video file has a sound track; one that cannot be decoded has none.
+
+    Raises:
+        OSError, ValueError: there is no such file, or it is a URL that is not followed.
+    """
     if av is None:
         raise ImportError(f"{name}: reading the sound of a video needs PyAV. Install it with `pip install av`.")
-    try:
-        with open_source(source, name, allow_urls, limits) as file, open_container(file) as container:
-            return len(container.streams.audio) > 0
-    except (OSError, ValueError):  # of which PyAV's errors are kinds
-        return False
+    with open_source(source, name, allow_urls, limits) as file:
+        try:
+            with open_container(file) as container:
+                return len(container.streams.audio) > 0
+        except (OSError, ValueError):  # of which PyAV's errors are kinds
+            return False
 
 
 def to_mono(waveform: np.ndarray, name: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from datasets import ClassLabel, Dataset, IterableDataset, Json, Value
 from transformers.utils import logging
 
 from .column_types_mot import element_of, is_list, is_string, is_value, kind_name
+from .secrets_mot import printable
 
 logger = logging.get_logger(__name__)
 
@@ -207,7 +208,7 @@ def is_multi_hot(vector: list) -> bool:
 
 
 def shortened(values: Sequence, most: int = 10) -> str:
-    return ", ".join(map(str, values[:most])) + (", ..." if len(values) > most else "")
+    return ", ".join(printable(str(value)) for value in values[:most]) + (", ..." if len(values) > most else "")
 
 
 def is_missing(label, element) -> bool:

@@ -31,13 +31,13 @@ def read_mmsa(path: str) -> DatasetDict:
     for the logarithm of silence, becomes 0, as in MMSA.
 
     Raises:
-        UnpicklingError: the file is no pickle, or asks for anything but numpy arrays.
-        ValueError: it has another layout; the split and the column are named.
+        ValueError: the file is no pickle, or asks for anything but numpy arrays; or it has another layout, of which the
+            split and the column are named.
     """
     try:
         content = read_pickle(path)
     except UnpicklingError as error:
-        raise UnpicklingError(f"Cannot read '{path}': {error} Give a file as MMSA writes it.") from error
+        raise ValueError(f"Cannot read '{path}': {error} Give a file as MMSA writes it.") from error
     is_known = isinstance(content, dict) and all(isinstance(columns, dict) for columns in content.values())
     if not is_known or not any(name in columns for columns in content.values() for name in _FEATURES):
         raise ValueError(

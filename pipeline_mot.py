@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from transformers import Pipeline, pipeline
 from transformers.utils import logging
 
+from .arguments_mot import is_one_of
 from .attribution_mot import Contributions, is_regression, modality_contributions
 from .decoding_mot import (
     even_indices,
@@ -111,6 +112,15 @@ def named(error: Exception, number: int) -> Exception:
     return named_error
 
 
+def check_sizes(options: dict) -> None:
+    """What transformers takes out of the options before `_sanitize_parameters` sees them."""
+    for name, least in {"batch_size": 1, "num_workers": 0}.items():
+        value = options.get(name)
+        is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if value is not None and not (is_whole and value >= least):
+            raise ValueError(f"`{name}` is {value!r}: expected a whole number of at least {least}.")
+
+
 def failure(error: Exception, number: int) -> dict:
     """What stands for the answer to a row that cannot be read."""
     return {"row": number, "error": f"{type(error).__name__}: {error}"}
@@ -163,6 +173,7 @@ class MultimodalClassificationPipeline(Pipeline):
 
     def __init__(self, model, *args, **kwargs):
         kwargs.pop("local_files_only", None)  # which `pipeline(...)` has heeded, and leaves for its pipelines
+        check_sizes(kwargs)
         super().__init__(model, *args, **kwargs)
         if self.processor is None:
             raise ValueError("The pipeline needs a `processor`, the `MoTProcessor` that belongs to the model.")
@@ -197,11 +208,11 @@ class MultimodalClassificationPipeline(Pipeline):
                 raise ValueError(f"`{name}` is {value!r}: expected a whole number of at least 1.")
         flags = {"truncation": truncation, "return_attribution": return_attribution}
         for name, value in flags.items():
-            if value not in (None, True, False):
+            if not is_one_of(value, None, True, False):
                 raise ValueError(f"`{name}` is {value!r}: expected True or False.")
-        if allow_urls not in (None, True, False, "public"):
+        if not is_one_of(allow_urls, None, True, False, "public"):
             raise ValueError(f"`allow_urls` is {allow_urls!r}: expected True, False or 'public'.")
-        if on_error not in (None, "raise", "skip"):
+        if not is_one_of(on_error, None, "raise", "skip"):
             raise ValueError(f"`on_error` is {on_error!r}: expected 'raise' or 'skip'.")
         preprocess = {"num_frames": num_frames, "sampling_rate": sampling_rate, "truncation": truncation}
         preprocess |= {"on_error": on_error, "allow_urls": allow_urls}
@@ -216,6 +227,7 @@ class MultimodalClassificationPipeline(Pipeline):
             raise ValueError(f"Options are given by name ({', '.join(OPTIONS)}); got {args!r} behind the rows.")
         if hasattr(inputs, "iterrows"):
             raise ValueError('Got a table of pandas: pass its rows, `table.to_dict("records")`.')
+        check_sizes(kwargs)
         if isinstance(inputs, (Mapping, str, bytes)) or not (has_numbers(inputs) or isinstance(inputs, Iterable)):
             return super().__call__(inputs, **kwargs)
         answers = super().__call__(NumberedRows(inputs) if has_numbers(inputs) else StreamedRows(inputs), **kwargs)
@@ -547,7 +559,7 @@ def take_in_order(video: Any, wanted: list[list[int]], access: dict) -> Iterator
             while indices and position <= indices[-1]:
                 frame = next(frames)
                 if position in needed:
-                    held[position] = upright(frame)
+                    held[position] = upright(frame, access["limits"])
                 position += 1
             yield [held[i] for i in indices]
             first = indices[0] if indices else position
@@ -586,7 +598,10 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--speech_recognizer goes with --window")
     ours = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
     # What is asked is of the person who calls the command, URLs and all.
-    classifier = pipeline(TASK, model=options.model, processor=load_processor(options.model), **ours)
+    try:
+        classifier = pipeline(TASK, model=options.model, processor=load_processor(options.model), **ours)
+    except OSError as error:  # which may not say of what
+        raise OSError(f"Cannot load the model {options.model!r}: {error}") from error
     if options.window is not None:
         recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer, **ours)
         found = analyze_video_sentiment(

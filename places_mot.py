@@ -48,6 +48,13 @@ class Places:
         folder = path if os.path.isdir(path) else os.path.dirname(path)
         return cls((os.path.abspath(folder), str(unpacked)), "", bounds.allow_outside_paths)
 
+    @property
+    def follow_urls(self) -> bool | str:
+        """How `decoding_mot` follows the URLs of these rows: those of other people to public addresses alone."""
+        if not self.address:
+            return True
+        return "public" if self.allow_urls else False
+
     def objection(self, path: str) -> str | None:
         """Why a path may not be read; None where it may."""
         if path.startswith("zip://"):  # of a file in an archive, the archive

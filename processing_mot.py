@@ -225,10 +225,7 @@ def pad_features(name: str, rows: list) -> tuple[torch.Tensor, torch.Tensor]:
 
 def to_vectors(name: str, row: Any) -> np.ndarray:
     """Ready features as (L, F) float32."""
-    try:
-        array = to_numpy(row)
-    except (ValueError, TypeError, RuntimeError) as error:  # rows of several lengths, a tensor that is not dense
-        raise ValueError(f"{name} is no array: {error}") from error
+    array = to_numpy(row, name)
     if array.ndim != 2 or len(array) == 0:
         raise ValueError(f"{name} has shape {array.shape}: expected (length, feature_size), length >= 1.")
     if array.dtype.kind not in "fiu":

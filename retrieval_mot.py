@@ -27,6 +27,7 @@ from accelerate.utils.modeling import get_state_dict_offloaded_model
 from datasets import Audio, ClassLabel, Dataset, Features, Image, Value, Video
 from transformers.utils import logging
 
+from .arguments_mot import is_one_of
 from .attribution_mot import inference
 from .decoding_mot import is_rate_and_samples
 from .index_folder_mot import (
@@ -550,6 +551,8 @@ class Index:
             raise ValueError(f"`modality` is {modality!r}, expected one of {', '.join(KINDS)}, or None for any.")
         if modality is not None and len(self):
             self.check_holds(modality)
+        if not is_one_of(approximate, True, False):
+            raise ValueError(f"`approximate` is {approximate!r}: expected True or False.")
         if approximate and (where is not None or modality is None):
             raise ValueError("`approximate` goes with a `modality` and without `where`.")
         chosen = self.selected(where)

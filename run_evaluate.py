@@ -49,7 +49,9 @@ from mot.run_finetune import (
     encode_split,
     example_row,
     leave_out_columns,
+    places_of,
     read_splits,
+    reading_of,
 )
 from mot.secrets_mot import place_name
 from mot.sources_mot import load_split
@@ -205,7 +207,7 @@ def read(
     """
     bad.unlink(missing_ok=True)
     labels, bounds = labels_of(config) if needs_labels(data.task) else None, bounds_of(data)
-    places = None if data.dataset_name is None else Places.of(data.dataset_name, bounds)
+    places, reading = places_of(data), reading_of(data)
     if data.dataset_name is None or (is_own and split in (None, *ROLES)):
         raw = read_splits(data, seed)
         columns = columns_of(data, raw["train"], with_labels, places)
@@ -217,7 +219,7 @@ def read(
     if isinstance(raw[chosen[0]], IterableDataset):
         raise ValueError(f"The rows of '{chosen[0]}' are a stream: leave out --streaming (--streaming false).")
     prepared = {name: prepare(raw[name], columns, labels, name, places) for name in chosen}
-    good = {name: drop_bad_examples(part, data.on_bad_example, name, bad) for name, part in prepared.items()}
+    good = {name: drop_bad_examples(part, data.on_bad_example, name, bad, reading) for name, part in prepared.items()}
     if labels is not None:
         check_labels_left(good)
     return good

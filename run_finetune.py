@@ -48,6 +48,7 @@ from mot.continuation_mot import fit_classifier, is_adapter, load_model, read_co
 from mot.data_mot import (
     LabelSpec,
     ModalityColumns,
+    Reading,
     RowStream,
     check_classes_left,
     check_labels_left,
@@ -343,7 +344,7 @@ def load_data(
     names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
     if data.task == "pretraining":
         names["label"] = "none"
-    places = None if data.dataset_name is None else Places.of(data.dataset_name, bounds_of(data))
+    places = places_of(data)
     columns = find_columns(splits["train"], places, **names)
     lines = columns.lines(splits["train"].features)
     if report is not None:  # on one process of several
@@ -357,13 +358,27 @@ def load_data(
     check_task(data, columns, labels)
     if data.max_train_samples is not None:
         splits["train"] = draw_rows(splits["train"], data.max_train_samples, seed)
-    splits = {name: drop_bad_examples(split, data.on_bad_example, name, report) for name, split in splits.items()}
+    splits = {
+        name: drop_bad_examples(split, data.on_bad_example, name, report, reading_of(data))
+        for name, split in splits.items()
+    }
     if labels is not None and data.task != "retrieval":
         check_labels_left(splits)
         check_classes_left(splits["train"], labels)
     if data.streaming:
         splits["train"] = splits["train"].shuffle(seed, data.shuffle_buffer)
     return splits, labels
+
+
+def places_of(data: DataArguments) -> Places | None:
+    """Where the files of the rows may lie; None of the embedded digits, which have none."""
+    return None if data.dataset_name is None else Places.of(data.dataset_name, bounds_of(data))
+
+
+def reading_of(data: DataArguments) -> Reading:
+    """How the rows are decoded, alike before the training and in it."""
+    places = places_of(data)
+    return Reading(allow_urls=places is None or places.follow_urls, max_audio_seconds=data.max_audio_seconds)
 
 
 def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | datasets.IterableDataset]:
@@ -420,13 +435,15 @@ def check_task(data: DataArguments, columns: ModalityColumns, labels: LabelSpec 
         raise ValueError(f"Retrieval needs two modalities or more; found {', '.join(columns.modalities)}.")
 
 
-def image_geometry(train: datasets.Dataset, model: ModelArguments) -> tuple[int, int]:
+def image_geometry(train: datasets.Dataset, model: ModelArguments, data: DataArguments) -> tuple[int, int]:
     """Image and patch size: small pictures keep their size, rounded up to whole patches, others become 224."""
     size, patch = model.image_size, model.patch_size
     if size is None:
         has_pictures = "image" in train.column_names and not is_ready_features(train.features["image"])
         column = train.select(range(min(len(train), 200)))["image"] if has_pictures else []
-        sides = [max(load_image(image, "image", convert_rgb=True).size) for image in column if image is not None]
+        access = reading_of(data).access
+        pictures = (load_image(image, "image", convert_rgb=True, **access) for image in column if image is not None)
+        sides = [max(picture.size) for picture in pictures]
         side = int(np.median(sides)) if sides else 224
         size = side if side <= SMALL_IMAGE else 224
     patch = patch or (4 if size <= SMALL_IMAGE else 16)
@@ -440,17 +457,15 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise OSError(f"--tokenizer_name {name!r}: there is no tokenizer that could be loaded ({error})") from error
 
 
-def build_processor(train: datasets.Dataset, model: ModelArguments, max_text_tokens: int) -> MoTProcessor:
-    if model.model_name_or_path:
-        return load_processor(model.model_name_or_path)
+def build_processor(train: datasets.Dataset, model: ModelArguments, data: DataArguments) -> MoTProcessor:
     if model.tokenizer_name:
         tokenizer = load_tokenizer(model.tokenizer_name)
     elif "text" in train.column_names and not is_ready_features(train.features["text"]) and not model.text_model:
-        tokenizer = train_tokenizer(train["text"], model_max_length=max_text_tokens)
+        tokenizer = train_tokenizer(train["text"], model_max_length=data.max_text_tokens)
     else:
         tokenizer = None
     parts = {"tokenizer": tokenizer, "feature_extractor": MoTFeatureExtractor(feature_size=MEL_BINS)}
-    size, _ = image_geometry(train, model)
+    size, _ = image_geometry(train, model, data)
     half = [0.5, 0.5, 0.5]
     parts["image_processor"] = MoTImageProcessor(
         size={"height": size, "width": size}, image_mean=half, image_std=half, do_convert_rgb=True
@@ -484,7 +499,7 @@ def config_fields(
     model: ModelArguments,
 ) -> dict:
     """The fields of a new model's config, beyond its size, for the modalities that the training split has."""
-    size, patch_size = image_geometry(train, model)
+    size, patch_size = image_geometry(train, model, data)
     raw = {
         "text": {
             "vocab_size": len(processor.tokenizer),
@@ -647,6 +662,7 @@ def encode_split(
 ) -> EncodedDataset | CachedDataset | StreamedDataset:
     """The rows of a split as tensors: from the disk if they fit there, else encoded whenever they are read."""
     limits = encoding_limits(config, data, processor.feature_extractor)
+    limits["allow_urls"] = reading_of(data).allow_urls
     if isinstance(split, RowStream):
         return StreamedDataset(split, processor, **limits)
     encoded = EncodedDataset(split, processor, **limits)
@@ -734,17 +750,15 @@ def finetune(
     is_new = not model_arguments.model_name_or_path
     config = None if is_new else checkpoint_config(model_arguments, data)
 
+    processor = None if is_new else load_processor(model_arguments.model_name_or_path)
+    set_limits(data, config, processor and processor.feature_extractor)
     bad = Path(training.output_dir) / "bad_rows.jsonl"
     with training.main_process_first():
         splits, labels = load_data(data, training.seed, bad if training.process_index == 0 else None)
     train_sample = splits["train"].sample() if data.streaming else splits["train"]
     check_lora(model_arguments, data.task)
     check_towers(model_arguments, train_sample.column_names)
-    if is_new:
-        set_limits(data)
-    processor = build_processor(train_sample, model_arguments, data.max_text_tokens)
-    if not is_new:
-        set_limits(data, config, processor.feature_extractor)
+    processor = processor or build_processor(train_sample, model_arguments, data)
     fields = config_fields(train_sample, labels, processor, data, model_arguments) if is_new else None
     model = build_model(fields, data, labels, model_arguments, len(processor.tokenizer), config)
     fit_processor(processor, model.config)

@@ -17,10 +17,10 @@ from mot.bounds_mot import Bounds
 from mot.checkpoints_mot import load_checkpoint
 from mot.configuration_mot import MODALITIES
 from mot.continuation_mot import read_config
-from mot.data_mot import LEFT_OUT, ModalityColumns, find_columns, load_digits_dataset, read_rows
+from mot.data_mot import LEFT_OUT, ModalityColumns, Reading, find_columns, load_digits_dataset, read_rows
 from mot.modeling_mot import MoTForRetrieval
 from mot.places_mot import Places
-from mot.processing_mot import load_processor
+from mot.processing_mot import frames_per_second, load_processor
 from mot.retrieval_mot import KINDS, Index, build_index
 from mot.sources_mot import load_split
 
@@ -58,6 +58,8 @@ def index(arguments: list[str]) -> None:
         parser.add_argument(f"--{option.name}", **kind, help="as in training: docs/data.md, What a dataset may do")
     parser.add_argument("--trust_remote_code", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
+    if options.batch_size < 1:
+        parser.error(f"--batch_size is {options.batch_size}: expected at least 1")
     bounds = Bounds(**{option.name: getattr(options, option.name) for option in fields(Bounds)})
     model, processor = load(options.model, options.trust_remote_code)
     if options.dataset == "digits":
@@ -67,10 +69,19 @@ def index(arguments: list[str]) -> None:
         places = Places.of(options.dataset, bounds)
     columns = columns_to_embed(split, options, model.config.modalities, places)
     print("\n".join(columns.lines(split.features)))
-    rows, of_kind = read_rows(split, columns, options.on_bad_example, options.split, places)
+    reading = reading_of(model, processor, places)
+    rows, of_kind = read_rows(split, columns, options.on_bad_example, options.split, places, reading)
     found = build_index(rows, model, processor, options.output_dir, of_kind, options.batch_size)
     folder = shlex.quote(options.output_dir)
     print(f"{len(found):,} rows in {options.output_dir}; search them with: mot search {folder} --text ...")
+
+
+def reading_of(model, processor, places: Places | None) -> Reading:
+    """How the rows are decoded: as the processor does it, with as much of their sound as the model takes."""
+    tower, seconds = model.config.audio_config, None
+    if tower is not None and tower.feature_size is None:
+        seconds = tower.max_frames / frames_per_second(processor.feature_extractor)
+    return Reading(processor.limits, places is None or places.follow_urls, seconds)
 
 
 def columns_to_embed(

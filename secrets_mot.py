@@ -1,7 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What stays on this machine: tokens are written nowhere, and nothing that is shared says where its files lie.
 
-`without_secrets` is for every text that is written or shown, `without_places` for the words of a command that go into a
+`without_secrets` is for every text that is written or shown, `printable` for what others wrote, `without_places` for the words of a command that go into a
 model card, and `NOT_SHARED` names the files of a run's folder that no upload takes.
 """
 
@@ -34,6 +34,7 @@ _PATTERNS = (
         rf"\g<1>{HIDDEN}",
     ),
 )
+_CONTROLS = re.compile(r"[^\t\x20-\x7e\xa0-\u200d\u2010-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff]")
 _given: set[str] = set()
 
 
@@ -51,6 +52,13 @@ def without_secrets(text: str) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def printable(text: str) -> str:
+    """
+    A text in one line that commands no terminal: control characters, and those that turn the direction, as escapes.
+    """
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def place_name(place: str) -> str:

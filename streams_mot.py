@@ -11,7 +11,7 @@ from datasets import Dataset, Features, IterableDataset
 from datasets.exceptions import DatasetsError
 from transformers.utils import logging
 
-from .checks_mot import BadRows, ExampleCheck, is_absent
+from .checks_mot import BadRows, ExampleCheck, Reading, is_absent
 from .column_types_mot import (
     MEDIA,
     cell_has_sound,
@@ -58,6 +58,7 @@ class RowStream:
             {role: labels.feature if role == "label" else stored_type(role, kind) for role, kind in self.kinds.items()}
         )
         self.on_bad_example, self.report = "skip", None
+        self.reading = Reading(allow_urls=places is None or places.follow_urls)
         self.feature_sizes, self.max_lengths = {}, {}
         self.seed, self.buffer_size = 0, 0
 
@@ -74,6 +75,10 @@ class RowStream:
 
     def checked(self, on_bad_example: str, report: Path | None) -> "RowStream":
         return self._with(on_bad_example=on_bad_example, report=report)
+
+    def read_by(self, reading: Reading) -> "RowStream":
+        """The same, whose media are looked into as they are decoded later."""
+        return self._with(reading=reading)
 
     def fitting(self, feature_sizes: dict[str, int], max_lengths: dict[str, float]) -> "RowStream":
         """The same, where ready features (column: width, column: most of them) that a model cannot take are bad."""
@@ -96,7 +101,7 @@ class RowStream:
             order = np.random.default_rng([self.seed, epoch])
             source = source.shuffle(generator=order, buffer_size=self.buffer_size)
         bad = BadRows(self.split_name, self.on_bad_example, self.report, quiet=epoch > 0)
-        check = ExampleCheck(self.features, self.feature_sizes, self.max_lengths)
+        check = ExampleCheck(self.features, self.feature_sizes, self.max_lengths, self.reading)
         is_labelled = True
         for index, row in self._read(source):
             row = self._prepared(index, row)
@@ -133,16 +138,19 @@ class RowStream:
             if path := path_of_cell(cells.get(role)):
                 self.places.check_cell(path, index, self.columns[role], self.split_name)
         prepared = {role: stored_cell(role, self.kinds[role], cell) for role, cell in cells.items() if role != "label"}
-        if self.columns.get("audio") == self.columns.get("video", "") and not cell_has_sound(prepared["video"]):
+        if self.columns.get("audio") == self.columns.get("video", "") and not self._has_sound(prepared["video"]):
             prepared["audio"] = None
         if "label" in cells:
             column = LabelColumn(self.columns["label"], self.kinds["label"], self.split_name)
             prepared["label"] = column.encode(index, column.read(index, cells["label"]), self.labels)
         return prepared
 
+    def _has_sound(self, cell: dict | None) -> bool:
+        return cell_has_sound(cell, self.places is None or self.places.follow_urls)
+
     def sample(self) -> Dataset:
         """The texts of the first rows, and all of the very first ones: enough to choose a vocabulary and sizes by."""
-        check, rows = ExampleCheck(self.features), []
+        check, rows = ExampleCheck(self.features, reading=self.reading), []
         has_texts = is_string(self.features.get("text"))
         for index, row in enumerate(islice(self.source, SAMPLE_TEXTS if has_texts else SAMPLE_MEDIA)):
             if index >= SAMPLE_MEDIA:

@@ -55,7 +55,7 @@ from .checkpoints_mot import (
     weights_file,
 )
 from .configuration_mot import MODALITIES
-from .data_mot import RowStream, is_ready_features
+from .data_mot import Reading, RowStream, is_ready_features
 from .gradient_cache_mot import cached_step
 from .launch_mot import check_engine, check_one_device, check_processes
 from .limits_mot import frames_per_second
@@ -147,6 +147,7 @@ class EncodedDataset(EpochDataset):
         processor: a `MoTProcessor`.
         cache_bytes: the memory for encoded rows, by default 4 GiB.
         max_audio_seconds, max_text_tokens: longer inputs are cut.
+        allow_urls: as of the processor; `Places.follow_urls` says it of a dataset.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class EncodedDataset(EpochDataset):
         cache_bytes: int = 4 * 2**30,
         max_audio_seconds: float | None = None,
         max_text_tokens: int | None = None,
+        allow_urls: bool | str = True,
     ):
         super().__init__()
         features = getattr(split, "features", None) or {}
@@ -165,7 +167,7 @@ class EncodedDataset(EpochDataset):
         self.split, self.processor = split, processor
         self.free_bytes = cache_bytes
         rate = frames_per_second(processor.feature_extractor)
-        self.max_audio_seconds = max_audio_seconds
+        self.reading = Reading(processor.limits, allow_urls, max_audio_seconds)
         self.max_frames = None if max_audio_seconds is None else round(max_audio_seconds * rate)
         self.text_options = {"truncation": True, "max_length": max_text_tokens} if max_text_tokens else {}
         self.cache: dict[int, dict] = {}
@@ -197,7 +199,8 @@ class EncodedDataset(EpochDataset):
         }
         if "text" in arguments:
             arguments["text_kwargs"] = self.text_options
-        encoded = self.processor(**arguments, max_audio_seconds=self.max_audio_seconds, return_tensors="pt")
+        reading = {"allow_urls": self.reading.allow_urls, "max_audio_seconds": self.reading.max_audio_seconds}
+        encoded = self.processor(**arguments, **reading, return_tensors="pt")
         example = {name: value[0] for name, value in encoded.items() if name in (*INPUTS, *TIMES.values())}
         for name in ("input_features", "input_features_times"):
             if name in example and self.max_frames is not None:
@@ -237,11 +240,12 @@ class StreamedDataset(torch.utils.data.IterableDataset):
 
     Args:
         stream: a `RowStream`.
-        processor, max_audio_seconds, max_text_tokens: as for `EncodedDataset`.
+        processor, max_audio_seconds, max_text_tokens, allow_urls: as for `EncodedDataset`.
     """
 
     def __init__(self, stream: RowStream, processor, **limits):
-        self.stream, self.encoder = stream, EncodedDataset(stream, processor, **limits)
+        self.encoder = EncodedDataset(stream, processor, **limits)
+        self.stream = stream.read_by(self.encoder.reading)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         for epoch in itertools.count():

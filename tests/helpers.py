@@ -262,7 +262,7 @@ def save_untrained(outputs, *tasks):
         folder.mkdir(parents=True)
         data = DataArguments(task=task)
         set_limits(data)
-        processor = build_processor(splits["train"], model, data.max_text_tokens)
+        processor = build_processor(splits["train"], model, data)
         fields = config_fields(splits["train"], labels, processor, data, model)
         build_model(fields, data, labels, model).save_pretrained(folder)
         processor.save_pretrained(folder)

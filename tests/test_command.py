@@ -115,6 +115,11 @@ def test_a_foreseen_error_is_one_line(error):
     assert ended(type(error)("first\n\n   second\n")) == f"{type(error).__name__}: first second"
 
 
+def test_no_name_in_an_error_commands_the_terminal():
+    assert ended(ValueError("no '\x1b]0;owned\x07'\n\u202eé 猫")) == r"ValueError: no '\x1b]0;owned\x07' \u202eé 猫"
+    assert ended(RunError("stopped at \x1b[2J\n    mot finetune")) == "stopped at \\x1b[2J\n    mot finetune"
+
+
 def test_an_unforeseen_error_names_its_type_and_keeps_its_traceback():
     line = ended(KeyError("mood"))
     assert line.startswith("KeyError: 'mood' (This was not foreseen") and "\n" not in line

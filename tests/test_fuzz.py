@@ -13,8 +13,6 @@ from fuzz.case import ACCEPTED, FAULTS, HANG, MEMORY, NAMED_ERROR, OBSCURE, RIGH
 from fuzz.world import build_world
 
 SEED, CASES = 0, 13  # of each area; `python -m tests.fuzz` runs more
-# Areas of which some cases are known to end badly; strict, so that this list goes when they do not any more.
-KNOWN = {"tables"}
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +20,7 @@ def world(tmp_path_factory):
     return build_world(tmp_path_factory.mktemp("fuzz"))
 
 
-@pytest.mark.parametrize(
-    "area", [pytest.param(a, marks=pytest.mark.xfail(strict=True) if a in KNOWN else ()) for a in AREAS]
-)
+@pytest.mark.parametrize("area", AREAS)
 def test_odd_things_end_in_a_right_result_or_an_error_that_names_them(area, world):
     ended = list(workers.run(world, SEED, [(area, number) for number in range(CASES)]))
     assert len(ended) == CASES

@@ -452,6 +452,16 @@ def test_the_processor_follows_urls_only_where_it_is_told_to(server):
     assert processor(images=data, allow_urls=False)["pixel_mask"].tolist() == [1]
 
 
+def test_a_video_behind_a_url_that_is_refused_is_an_error_and_not_one_without_sound(server, tmp_path):
+    with pytest.raises(ValueError, match=r"^clip is the URL '.*', and URLs are not followed here"):
+        has_sound(server.url, "clip", allow_urls=False)
+    with pytest.raises(OSError, match=r"^clip: cannot read the URL '.*': its host is on this machine"):
+        has_sound(server.url, "clip", allow_urls="public")
+    with pytest.raises(FileNotFoundError, match=r"^clip: there is no file at"):
+        has_sound(tmp_path / "gone.mp4", "clip")
+    assert not server.hits and not has_sound(server.url, "clip")  # a picture
+
+
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.1", "240.0.0.1", "0.0.0.0"]

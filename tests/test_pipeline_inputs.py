@@ -6,6 +6,7 @@ that can mean but one thing, and no other. (What it says is in test_pipeline.py.
 import base64
 import io
 import json
+import math
 import os
 import re
 import zipfile
@@ -217,6 +218,13 @@ def test_a_pipeline_opens_no_connection_unless_it_is_told_to(classify, row, monk
     assert "allow_urls=True" in classify([row], on_error="skip")[0]["error"] and not opened
 
 
+def test_a_url_that_is_refused_is_named_also_where_the_model_only_hears(processor):
+    config = MoTConfig.of_size("tiny", hidden_size=32, num_encoder_layers=1, text_config=None, image_config=None)
+    listen = MultimodalClassificationPipeline(model=MoTForSequenceClassification(config).eval(), processor=processor)
+    with pytest.raises(ValueError, match="video is the URL '.*', and URLs are not followed here"):
+        listen({"video": URL})
+
+
 def test_a_pipeline_that_is_told_to_follows_urls(classify):
     with pytest.raises(OSError, match="image: cannot read the URL"):
         classify({"image": URL}, allow_urls=True)
@@ -328,6 +336,9 @@ def test_threads_that_share_a_pipeline_do_not_see_each_others_options(classify):
         ({"sampling_rate": "16000"}, "`sampling_rate` is '16000'"),
         ({"on_error": "ignore"}, "`on_error` is 'ignore': expected 'raise' or 'skip'"),
         ({"allow_urls": "yes"}, "`allow_urls` is 'yes'"),
+        ({"truncation": np.zeros(2)}, "`truncation` is array"),
+        ({"batch_size": 0}, "`batch_size` is 0: expected a whole number of at least 1"),
+        ({"num_workers": math.nan}, "`num_workers` is nan: expected a whole number of at least 0"),
     ],
 )
 def test_an_option_that_cannot_be_is_an_error_in_a_call_and_in_the_constructor(
@@ -543,6 +554,8 @@ def test_every_form_of_a_video_gives_its_frames_and_its_sound(classify, samples,
         ({"image": "data:image/png;base64,"}, "image is not a picture"),
         ({"image": "a\0b"}, "image: cannot open"),
         ({"audio": os.path.dirname(__file__)}, "audio: cannot open .*it is no file"),
+        ({"audio": torch.zeros(900).to_sparse()}, "audio is no array of plain numbers: .*to_dense"),
+        ({"image": torch.zeros(4, 4, 3, device="meta")}, "image is no array of plain numbers"),
         ({"text": ["w1", "w2"]}, "text has type list: expected a string"),
         ({"images": [Image.new("RGB", (9, 9))] * 2}, "image is a list of 2 pictures: a row takes one"),
     ],

@@ -841,7 +841,7 @@ def test_an_error_of_a_file_names_it_and_says_what_is_wrong(name, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"abc", pickle.dumps({"train": {}})[:-3]])
 def test_an_error_of_a_pickle_names_it(content, tmp_path):
     (tmp_path / "rows.pkl").write_bytes(content)
-    with pytest.raises(pickle.UnpicklingError, match=r"Cannot read '.*rows.pkl': .*Give a file as MMSA writes it"):
+    with pytest.raises(ValueError, match=r"Cannot read '.*rows.pkl': .*Give a file as MMSA writes it"):
         load_split(str(tmp_path / "rows.pkl"))
 
 

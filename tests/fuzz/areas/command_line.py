@@ -137,7 +137,8 @@ def sound_arguments(command: str, world: World, folder: Path) -> list[str]:
     if command == "evaluate":
         model = folder / "model"
         shutil.copytree(world.checkpoint, model)
-        return [str(model), "--dataset_name", str(table), "--label_column", "label", "--output_dir", "out"]
+        data = ["--dataset_name", str(table), "--split", "train", "--label_column", "label"]
+        return [str(model), *data, "--output_dir", "out"]
     if command == "predict":
         return ["--model", str(world.checkpoint), "--text", "red cat"]
     if command == "index":
