@@ -31,6 +31,7 @@ from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mot.data_mot import load_digits_dataset
 from mot.metrics_mot import compute_metrics, retrieval_metrics
 from mot.run_finetune import DataArguments, encode_split
+from mot.sources_mot import load_splits
 from mot.training_mot import (
     EncodedDataset,
     MoTCollator,
@@ -264,6 +265,22 @@ def read_only(monkeypatch):
     for path in folder.rglob("*"):
         path.chmod(0o755)
     shutil.rmtree(folder)
+
+
+def test_data_are_read_from_a_folder_that_cannot_be_written(read_only, monkeypatch):
+    folder, close = read_only
+    for split in ("train", "test"):
+        (folder / f"{split}.csv").write_text("text,label\none,a\ntwo,b\n")
+    close()
+
+    def call():
+        with tempfile.TemporaryDirectory() as cache:
+            for name in ("HF_DATASETS_CACHE", "DOWNLOADED_DATASETS_PATH"):
+                monkeypatch.setattr(datasets.config, name, Path(cache))
+            assert load_splits(str(folder))["test"]["text"][:] == ["one", "two"]
+
+    call()  # imports what may lie in a home that only its owner may read, such as a codec of Python's
+    assert exit_code_as_nobody(call) == 0
 
 
 def test_cached_features_are_read_from_a_folder_that_cannot_be_written(some_digits, read_only):
