@@ -70,14 +70,14 @@ def assert_as_uninterrupted(folder: Path, whole: Path) -> None:
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-@pytest.mark.training
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
     [
         "checkpoint-4/trainer_state.json",  # between two steps
-        pytest.param("checkpoint-4/model.safetensors", marks=pytest.mark.slow),  # while a checkpoint is written
-        pytest.param("checkpoint-6/optimizer.pt", marks=pytest.mark.slow),
-        pytest.param("checkpoint-2", marks=pytest.mark.slow),  # while the first is
+        ".saving/checkpoint-4/model.safetensors",  # while a checkpoint is written
+        ".saving/checkpoint-6/optimizer.pt",
+        ".saving/checkpoint-2",  # while the first is
     ],
 )
 def test_a_killed_run_goes_on_to_the_same_losses_and_weights(moment, whole, tmp_path):
