@@ -62,10 +62,14 @@ def check_not_empty(value: torch.Tensor, name: str) -> None:
 
 
 def check_mask(value: torch.Tensor, name: str) -> None:
-    """Refuse a mask of NaN or of negative numbers, which elsewhere are added to scores: there 0 is real."""
+    """Refuse a mask of NaN, of negative numbers or of floats that are all 0, which elsewhere are added to scores: there
+    0 is real."""
     check_tensor(value, name)
-    if value.dtype != torch.bool and can_look_at(value) and not (value >= 0).all():
+    if value.dtype == torch.bool or not can_look_at(value):
+        return
+    is_zero = value.is_floating_point() and not value.any()
+    if is_zero or not (value >= 0).all():
         raise ValueError(
-            f"`{name}` holds {value.min().item()}, expected numbers of which 0 is masked and others, such as 1, are real. "
-            f"(An additive mask becomes one by `{name} == 0`.)"
+            f"`{name}` holds {'floats that are all 0' if is_zero else value.min().item()}, expected numbers of which 0 is "
+            f"masked and others, such as 1, are real. (An additive mask becomes one by `{name} == 0`.)"
         )

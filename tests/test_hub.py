@@ -132,6 +132,14 @@ def test_an_upload_that_fails_loses_nothing(hub, hub_server, tmp_path):
     assert local <= set(content(hub_server, "user/cut"))
 
 
+def test_a_finished_run_pushes_its_folder_but_for_the_state_of_the_training(hub_server, finished):
+    local, pushed = {path.name for path in finished.iterdir() if path.is_file()}, content(hub_server, "user/digits")
+    assert {"model.safetensors", "README.md", "results.json", "modeling_mot.py"} <= local
+    kept_here = {"trainer_state.json", "run.json"} | {name for name in local if name.startswith(".")}
+    assert local - kept_here <= set(pushed) and "training_args.bin" not in pushed
+    assert pushed["README.md"] == (finished / "README.md").read_bytes()
+
+
 def test_the_card_says_what_a_reader_asks(hub_server, finished):
     text = content(hub_server, "user/digits")["README.md"].decode()
     for heading in ("Inputs", "Labels", "Results", "Use", "Training", "Limits", "Licence"):

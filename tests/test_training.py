@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from huggingface_hub import HfApi
+from helpers import save_untrained
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoProcessor, DataCollatorForLanguageModeling
@@ -687,12 +687,11 @@ def test_every_task_ends_with_its_table_a_card_and_lines_that_run(task, section,
 
 @pytest.mark.training
 def test_a_pretrained_checkpoint_starts_a_classifier_on_few_labels(tmp_path):
-    options = ["--max_steps", "2", "--per_device_train_batch_size", "8"]
-    run_finetune(tmp_path, "--task", "pretraining", *options)
-    (tmp_path / "out").rename(tmp_path / "first")
-    options += ["--model_name_or_path", str(tmp_path / "first"), "--learning_rate", "0", "--max_train_samples", "20"]
+    save_untrained(tmp_path, "pretraining")
+    options = ["--max_steps", "2", "--per_device_train_batch_size", "8", "--learning_rate", "0"]
+    options += ["--model_name_or_path", str(tmp_path / "digits-pretraining"), "--max_train_samples", "20"]
     run_finetune(tmp_path, *options)
-    first = load_file(tmp_path / "first" / "model.safetensors")
+    first = load_file(tmp_path / "digits-pretraining" / "model.safetensors")
     second = load_file(tmp_path / "out" / "model.safetensors")
     assert set(second) == {name for name in first if name.startswith("mot.")} | {
         "classifier.weight",
@@ -799,17 +798,3 @@ def test_finetune_runs_on_two_processes(tmp_path):
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [numbers["rows"] for numbers in results["subsets"].values()] == [300] * 7
     assert done.stdout.count("one checkpoint:") == 1
-
-
-@pytest.mark.training
-def test_finetune_pushes_the_finished_folder(tmp_path, hub):
-    options = ["--max_steps", "1", "--per_device_train_batch_size", "8"]
-    run_finetune(tmp_path, *options, "--push_to_hub", "--hub_model_id", "user/digits", environment=hub)
-    api = HfApi(endpoint=hub["HF_ENDPOINT"], token=hub["HF_TOKEN"])
-    local = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
-    assert {"model.safetensors", "README.md", "results.json", "modeling_mot.py"} <= local
-    # The state of the training holds paths of this machine.
-    assert local - {"trainer_state.json"} == set(api.list_repo_files("user/digits")) & local
-    assert "training_args.bin" not in api.list_repo_files("user/digits")
-    card = api.hf_hub_download("user/digits", "README.md", local_dir=tmp_path / "pulled")
-    assert Path(card).read_text() == (tmp_path / "out" / "README.md").read_text()
