@@ -500,6 +500,7 @@ def serve(
                 max_file_size=limits.max_upload_megabytes * 2**20,
                 state_session_capacity=limits.max_sessions,
                 footer_links=["api", "settings"],
+                _frontend=False,  # a busy machine fails Gradio's check that the page answers within 3 s, and it would stop
                 app_kwargs={"middleware": [guard]},
                 theme=gr.themes.Default(**fonts),
                 css=STYLE,

@@ -73,10 +73,13 @@ def check_not_empty(value: torch.Tensor, name: str) -> None:
 
 
 def check_mask(value: torch.Tensor, name: str) -> None:
-    """Refuse floats that are NaN or negative: masks of these are elsewhere added to scores, and there 0 is real."""
+    """Refuse floats that are NaN, negative or all 0: masks of these are elsewhere added to scores, and there 0 is real."""
     check_tensor(value, name)
-    if value.is_floating_point() and can_look_at(value) and not (value >= 0).all():
+    if not value.is_floating_point() or not can_look_at(value):
+        return
+    is_zero = not value.any()
+    if is_zero or not (value >= 0).all():
         raise ValueError(
-            f"`{name}` holds {value.min().item()}, expected numbers of which 0 is masked and others, such as 1, are real. "
-            f"(An additive mask becomes one by `{name} == 0`.)"
+            f"`{name}` holds {'floats that are all 0' if is_zero else value.min().item()}, expected numbers of which 0 is "
+            f"masked and others, such as 1, are real. (An additive mask becomes one by `{name} == 0`.)"
         )

@@ -32,6 +32,7 @@ INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
 WEIGHTS = ("model.safetensors", ADAPTER, INDEX)
 TRAINING = ("optimizer.pt", "scheduler.pt")  # zip archives, as all that torch saves
+NOTHING_SAVED = "No checkpoint was saved before, as --save_strategy steps or epoch does, and training begins anew: "
 # Bytes of a parameter in float32, and of AdamW's two averages beside it.
 WEIGHT_BYTES, OPTIMIZER_BYTES = 4, 8
 
@@ -239,8 +240,8 @@ def saving_into(folder: Path, step: int) -> Iterator[None]:
         free = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
         raise OSError(
             f"Step {step} could not be saved in {folder} ({error}; the disk has {free / 2**20:,.0f} MiB left). "
-            + (f"{good} is whole and stays as it is: m" if good else "No checkpoint was saved before: m")
-            + "ake room, or keep fewer checkpoints with --save_total_limit, and give --resume_from_checkpoint auto."
+            + (f"{good} is whole and stays as it is: " if good else NOTHING_SAVED)
+            + "make room, or keep fewer checkpoints with --save_total_limit, and give --resume_from_checkpoint auto."
         ) from error
 
 

@@ -83,6 +83,10 @@ ARGUMENTS = {"image": "images", "video": "videos"}  # the others are called alik
 CALL_SYNONYMS = {name: ARGUMENTS.get(meant, meant) for name, meant in SYNONYMS.items()} | ARGUMENTS
 # A tokenizer keeps padding and truncation of the call that it is in, where a call on another thread would find them.
 TOKENIZING = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a process that is forked meanwhile would find it taken, by nobody, for ever
+    os.register_at_fork(
+        before=TOKENIZING.acquire, after_in_parent=TOKENIZING.release, after_in_child=TOKENIZING.release
+    )
 
 
 @contextmanager

@@ -179,3 +179,10 @@ def delete_old_checkpoints(folder: Path, limit: int | None, best: Path, busy: se
     for path in free[: max(0, len(own) - max(limit, len(own) - len(free)))]:
         if path not in busy:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def keep_best_checkpoint(folder: Path, best: Path) -> None:
+    """Delete the other checkpoints of the folder's own run."""
+    for path in own_checkpoints(folder):
+        if path.name != best.name:
+            shutil.rmtree(path, ignore_errors=True)

@@ -71,6 +71,7 @@ from .run_folder_mot import (
     begin_run,
     clear_unfinished,
     delete_old_checkpoints,
+    keep_best_checkpoint,
     owned,
     put_in_place,
     put_model_in_place,
@@ -940,6 +941,17 @@ class MoTTrainer(Trainer):
             self._push_from_checkpoint(str(folder / name))
         if self.args.should_save:
             delete_old_checkpoints(folder, self.args.save_total_limit, best, being_pushed(self))
+
+    def _finalize_training(self, trial, *args, **kwargs) -> TrainOutput:
+        """As the library's, whose last cleaning with `save_total_limit=1` would take other runs' checkpoints, too."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            output = super()._finalize_training(trial, *args, **kwargs)
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save and limit == 1 and self.state.best_model_checkpoint is not None:
+            keep_best_checkpoint(Path(self._get_output_dir(trial)), Path(self.state.best_model_checkpoint))
+        return output
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         if not self.saving:  # when the checkpoint has its name

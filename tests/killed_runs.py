@@ -127,17 +127,17 @@ def seconds_of(folder: Path, *arguments, **options) -> float:
     return time.monotonic() - start
 
 
-def run_with_kills(folder: Path, kills: int, seed: int, seconds: float, *arguments, **options) -> int:
-    """A run that is killed at random moments until it was so often, and then left alone; returns how often it was."""
-    moments, killed = random.Random(seed), 0
-    while killed < kills:
+def run_with_kills(folder: Path, kills: int, seed: int, seconds: float, *arguments, **options) -> list[bool]:
+    """A run that is killed at random moments until it was so often, and then left alone; says which kills hit a save."""
+    moments, in_a_save = random.Random(seed), []
+    while len(in_a_save) < kills:
         code = run(folder, *arguments, kill_after=moments.uniform(0.2, seconds), **options)
         if code == 0:
-            return killed
+            return in_a_save
         assert code == -signal.SIGKILL
-        killed += 1
+        in_a_save.append((folder / run_folder_mot.SAVING).is_dir())
     assert run(folder, *arguments, **options) == 0
-    return killed
+    return in_a_save
 
 
 def differences(folder: Path, reference: Path) -> list[str]:

@@ -53,6 +53,7 @@ IS_NO_FLOAT |= {"of no rows": lambda value: value[:0], "of no size": lambda valu
 IS_NO_MASK = {
     "NaN": lambda value: value * float("nan"),
     "added to scores": lambda value: (1.0 - value) * torch.finfo(torch.float32).min,
+    "added to scores without padding": lambda value: torch.zeros_like(value, dtype=torch.float32),
     "negative": lambda value: -1 - value,
 }
 

@@ -276,23 +276,33 @@ def test_the_command_of_a_resumed_run_is_recorded_with_the_rate_that_held(tmp_pa
     assert run_finetune.arguments_that_held(["--learning-rate=0.5"], args) == ["--learning-rate=0.001"]
 
 
-def test_a_run_goes_on_with_its_own_data_task_and_classes_alone(tmp_path):
+def test_a_run_goes_on_with_its_own_data_task_seed_and_classes_alone(tmp_path):
     model = save_checkpoint(tmp_path / "out")
     for name in ("data", "other"):
         (tmp_path / name).mkdir()
     own = DataArguments(task="classification", dataset_name=str(tmp_path / "data"))
-    Record(asdict(own), {}, Run("out", "data")).write(tmp_path / "out")
-    check_same_run(tmp_path / "out", own, 0, model)
+    Record(asdict(own), {"seed": 3}, Run("out", "data")).write(tmp_path / "out")
+    check_same_run(tmp_path / "out", own, 3, model)
     again = "out was trained on .*data for classification.*; you ask for "
     with pytest.raises(ValueError, match=again + ".*other.*Name another --output_dir"):
-        check_same_run(tmp_path / "out", replace(own, dataset_name=str(tmp_path / "other")), 0)
+        check_same_run(tmp_path / "out", replace(own, dataset_name=str(tmp_path / "other")), 3)
     with pytest.raises(ValueError, match=again + ".*data for pretraining"):
-        check_same_run(tmp_path / "out", replace(own, task="pretraining"), 0)
+        check_same_run(tmp_path / "out", replace(own, task="pretraining"), 3)
+    with pytest.raises(
+        ValueError, match="classification with seed 3; you ask for .* classification with seed 4. Name"
+    ):
+        check_same_run(tmp_path / "out", own, 4)
     changed = save_checkpoint(tmp_path / "changed", names=("neg", "pos"))
     with pytest.raises(ValueError, match="classes neg, neu, pos; you ask for .* classes neg, pos"):
-        check_same_run(tmp_path / "out", own, 0, changed)
+        check_same_run(tmp_path / "out", own, 3, changed)
     (tmp_path / "data").rename(tmp_path / "moved")
-    check_same_run(tmp_path / "out", own, 0)
+    check_same_run(tmp_path / "out", own, 3)
+
+
+def test_a_run_from_before_seeds_were_recorded_goes_on_with_any(tmp_path):
+    own = DataArguments(task="classification", dataset_name=str(tmp_path))
+    Record(asdict(own), {}, Run("out", "data")).write(tmp_path)
+    check_same_run(tmp_path, own, 4)
 
 
 def test_a_checkpoint_of_a_run_speaks_of_its_own_step(tmp_path):

@@ -98,13 +98,21 @@ def test_what_cannot_be_pushed_is_an_error_before_training(change, name, message
     assert "hf auth login" in done.stderr and "train_loss" not in done.stdout
 
 
-def test_an_upload_that_breaks_off_once_is_repeated(hub, hub_server, tmp_path):
+@pytest.fixture(scope="module")
+def finished(hub, hub_server, tmp_path_factory) -> Path:
+    """The folder of a run that was pushed to user/digits, where the first upload broke off."""
+    root = tmp_path_factory.mktemp("finished")
     hub_server.cut_uploads = 1
-    done = finetune(tmp_path, hub, "--hub_model_id", "user/cut-once", "--hub_private_repo", "true")
+    options = ["--hub_model_id", "user/digits", "--hub_private_repo", "true", "--hub_token", "hf_test"]
+    done = finetune(root, hub, *options, "--run_name", str(root))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert hub_server.cut_uploads == 0 and hub_server.repositories["model", "user/cut-once"].private
-    pushed = load_bytes(content(hub_server, "user/cut-once")["model.safetensors"])
-    local = load_file(tmp_path / "out" / "model.safetensors")
+    return root / "out"
+
+
+def test_an_upload_that_breaks_off_once_is_repeated(hub_server, finished):
+    assert hub_server.cut_uploads == 0 and hub_server.repositories["model", "user/digits"].private
+    pushed = load_bytes(content(hub_server, "user/digits")["model.safetensors"])
+    local = load_file(finished / "model.safetensors")
     assert all((pushed[name] == value).all() for name, value in local.items())
 
 
@@ -124,10 +132,16 @@ def test_an_upload_that_fails_loses_nothing(hub, hub_server, tmp_path):
     assert local <= set(content(hub_server, "user/cut"))
 
 
-def test_the_card_says_what_a_reader_asks(hub, hub_server, tmp_path):
-    done = finetune(tmp_path, hub, "--hub_model_id", "user/card")
-    assert done.returncode == 0, done.stderr[-3000:]
-    text = content(hub_server, "user/card")["README.md"].decode()
+def test_a_finished_run_pushes_its_folder_but_for_the_state_of_the_training(hub_server, finished):
+    local, pushed = {path.name for path in finished.iterdir() if path.is_file()}, content(hub_server, "user/digits")
+    assert {"model.safetensors", "README.md", "results.json", "modeling_mot.py"} <= local
+    kept_here = {"trainer_state.json", "run.json"} | {name for name in local if name.startswith(".")}
+    assert local - kept_here <= set(pushed) and "training_args.bin" not in pushed
+    assert pushed["README.md"] == (finished / "README.md").read_bytes()
+
+
+def test_the_card_says_what_a_reader_asks(hub_server, finished):
+    text = content(hub_server, "user/digits")["README.md"].decode()
     for heading in ("Inputs", "Labels", "Results", "Use", "Training", "Limits", "Licence"):
         assert f"\n## {heading}\n" in text
     assert "zero, one, two" in text and "1,297 rows of train" in text and "--max_steps 1" in text
@@ -138,14 +152,9 @@ def test_the_card_says_what_a_reader_asks(hub, hub_server, tmp_path):
     assert {"text", "image", "audio"} <= set(card.data.tags)
 
 
-def test_no_file_that_a_finished_run_pushes_names_a_place_of_this_machine_or_holds_its_state(
-    hub, hub_server, tmp_path
-):
-    done = finetune(
-        tmp_path, hub, "--hub_model_id", "user/places", "--hub_token", "hf_test", "--run_name", str(tmp_path)
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    files = content(hub_server, "user/places")
+def test_no_file_that_a_finished_run_pushes_names_a_place_of_this_machine_or_holds_its_state(hub_server, finished):
+    files = content(hub_server, "user/digits")
+    place = str(finished.parent).encode()
     assert {"model.safetensors", "README.md", "results.json", "processor_config.json"} <= set(files)
-    assert not [path for path, file in files.items() if str(tmp_path).encode() in file or b"hf_test" in file]
+    assert not [path for path, file in files.items() if place in file or b"hf_test" in file]
     assert not [p for p in files if p.endswith((".bin", ".pt", ".pth", "run.json", ".jsonl")) or p.startswith(".run")]

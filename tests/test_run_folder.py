@@ -132,6 +132,16 @@ def test_a_finished_run_leaves_its_id_in_every_checkpoint_and_nothing_half_writt
     assert {path.name for path in whole.iterdir() if path.name.startswith(".")} == {LOCK, RUN_ID}
 
 
+@pytest.mark.training
+def test_a_run_that_keeps_the_best_checkpoint_alone_leaves_those_of_other_runs(tmp_path):
+    begin_run(tmp_path)
+    checkpoint(tmp_path, 3, run="another")
+    options = {"save_total_limit": 1, "eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True}
+    assert run(tmp_path, "classification", "random", greater_is_better=True, **options) == 0  # the loss only falls
+    assert [path.name for path in own_checkpoints(tmp_path)] == ["checkpoint-2"]
+    assert (tmp_path / "checkpoint-3").is_dir()
+
+
 def train_within(limit: int, *arguments, **options) -> None:
     """A run whose files the kernel ends at so many bytes, as a disk that fills up does; its error goes to a file."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -4,6 +4,9 @@
 A fast tokenizer keeps how it cuts and pads from call to call, so threads that ask for different lengths would meet.
 """
 
+import multiprocessing
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,6 +23,7 @@ from mot import (
     MultimodalClassificationPipeline,
 )
 from mot.data_mot import train_tokenizer
+from mot.processing_mot import tokenizing
 
 RATE, WORDS = 16_000, [f"w{i}" for i in range(20)]
 
@@ -64,13 +68,13 @@ def row_of(number):
 def processed(processor, number):
     """The ids of two texts, cut and padded in one of four ways."""
     ways = [{}, {"truncation": True, "max_length": 3}, {"padding": "max_length", "max_length": 12}, {"padding": True}]
-    texts = [row_of(number)["text"], row_of(number + 1)["text"]]
+    texts = [row_of(2 * number)["text"], row_of(2 * number + 1)["text"]]
     return processor(text=texts, **ways[number % 4])["input_ids"].tolist()
 
 
-def answered(classify, number):
+def answered(classify, number, rows=2):
     options = {"truncation": True} if number % 2 else {"top_k": 2}
-    return classify([row_of(number), row_of(number + 1)], batch_size=2, **options)
+    return classify([row_of(rows * number + i) for i in range(rows)], batch_size=rows, **options)
 
 
 def compare(call, shared, numbers, threads):
@@ -90,8 +94,31 @@ def test_threads_that_share_a_pipeline_get_the_answers_to_their_rows(classify):
 
 @pytest.mark.slow
 def test_32_threads_of_10000_rows_equal_one_thread(classify, processor):
-    compare(processed, processor, range(10_000), threads=32)
-    compare(answered, classify, range(5_000), threads=32)
+    compare(processed, processor, range(5_000), threads=32)
+    compare(lambda *call: answered(*call, rows=20), classify, range(500), threads=32)
+
+
+def test_a_process_that_is_forked_while_a_thread_tokenizes_gets_its_own_ids(processor):
+    expected, begun = processed(processor, 0), threading.Event()
+
+    def tokenize():
+        with tokenizing(processor.tokenizer):
+            processor.tokenizer(" ".join(WORDS), truncation=True, max_length=3)
+            begun.set()
+            time.sleep(0.3)
+
+    def child():
+        assert processor.tokenizer._tokenizer.truncation is None and processed(processor, 0) == expected
+
+    thread = threading.Thread(target=tokenize)
+    process = multiprocessing.get_context("fork").Process(target=child, daemon=True)
+    thread.start()
+    begun.wait()
+    process.start()
+    process.join(timeout=20)
+    process.kill()
+    thread.join()
+    assert process.exitcode == 0
 
 
 def test_a_call_leaves_the_tokenizer_and_what_it_saves_as_they_were(processor, tmp_path):

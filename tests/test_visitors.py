@@ -6,6 +6,7 @@ that is markup. The page is a process of its own, on models that have not learne
 import html
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import socket
@@ -38,6 +39,7 @@ from mot.visitors import LOCK, MEGABYTE, Limits, Uploads, check_inputs, own_fold
 
 pytestmark = pytest.mark.training
 PATIENCE = 120_000  # ms
+forks = multiprocessing.get_context("fork")
 # Each would change the page, or `window.harmed`, if it were taken for more than text.
 MARKUP = [
     '<img src=x onerror="window.harmed=1">',
@@ -419,12 +421,18 @@ def test_what_two_have_sent_stays_until_both_have_sent_more(tmp_path):
     assert not same.exists() and other.exists()
 
 
+def stay_in_own_folder(pipe) -> None:
+    with own_folder() as folder:
+        pipe.send(folder)
+        time.sleep(99)
+
+
 def test_the_folder_goes_with_the_page_and_what_a_killed_one_left_goes_at_the_next_start(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    script = "import time; from mot.visitors import own_folder\nwith own_folder() as f: print(f, flush=True); time.sleep(99)"
-    variables = environment(tmp_path) | {"GRADIO_TEMP_DIR": str(tmp_path)}
-    killed = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=variables)
-    left = Path(killed.stdout.readline().strip())
+    ours, theirs = forks.Pipe()
+    killed = forks.Process(target=stay_in_own_folder, args=(theirs,), daemon=True)
+    killed.start()
+    left = ours.recv()
     (left / "upload.png").write_bytes(picture())
     foreign = tmp_path / "mot-demo-not-ours"
     foreign.mkdir()
@@ -432,17 +440,9 @@ def test_the_folder_goes_with_the_page_and_what_a_killed_one_left_goes_at_the_ne
         assert left.exists() and mine.parent == tmp_path and os.environ["GRADIO_TEMP_DIR"] == str(mine)
     assert not mine.exists() and os.environ["GRADIO_TEMP_DIR"] == str(tmp_path)
     killed.kill()
-    killed.wait()
+    killed.join()
     with own_folder():
         assert not left.exists() and foreign.exists()
-
-
-def test_a_page_that_is_stopped_leaves_nothing_of_its_visitors(workplace, tmp_path):
-    page = Server.of_demo(tmp_path, "--indexes", str(workplace / "public" / "index"))
-    _, path = page.upload("mine.png", picture())
-    assert Path(path).exists()
-    page.stop()
-    assert not [*tmp_path.glob("mot-demo-*")] and page.process.returncode == 128 + 15
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -471,18 +471,6 @@ def test_twenty_at_once_get_their_own_answers(page, workplace):
         expected = {part["label"]: part["score"] for part in classify(row)}
         assert answer == {label: pytest.approx(expected[label], abs=1e-5) for label in answer}
     assert len({json.dumps(answer) for answer in answers}) == 20
-
-
-def test_the_queue_has_an_end_and_says_so(workplace, tmp_path):
-    page = Server.of_demo(tmp_path, "--models", str(workplace / "public" / "digits"), "--max_waiting", "2")
-    try:
-        began = [page.begin("classify", question(text=f"one {number}")) for number in range(8)]
-        refused = [said for status, said in began if status == 503]
-        assert refused and all("Queue is full" in said for said in refused)
-        accepted = [number for status, number in began if status == 200]
-        assert len(accepted) >= 2 and [*page.events("classify", accepted[0])][-1][0] == "complete"
-    finally:
-        page.stop()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -523,3 +511,23 @@ def test_what_comes_from_others_is_shown_as_text(page, workplace, tmp_path):
         assert not seen.locator("a[href*='evil.example'], .katex, img[src='x'], .hit script, #answer b").count()
         assert not [url for url in asked if not url.startswith((page.url, "data:", "blob:"))]
         seen.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The end, to which the page that all share comes now
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_queue_has_an_end_and_says_so(page):
+    began = [page.begin("classify", question(text=f"one {number}")) for number in range(60)]
+    refused = [said for status, said in began if status == 503]
+    assert refused and all("Queue is full" in said for said in refused)
+    accepted = [number for status, number in began if status == 200]
+    assert len(accepted) >= 30 and [*page.events("classify", accepted[0])][-1][0] == "complete"
+
+
+def test_a_page_that_is_stopped_leaves_nothing_of_its_visitors(page, workplace):
+    _, path = page.upload("mine.png", picture())
+    assert Path(path).exists() and [*workplace.glob("mot-demo-*")]
+    page.stop()
+    assert not [*workplace.glob("mot-demo-*")] and page.process.returncode == 128 + 15
