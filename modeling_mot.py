@@ -105,7 +105,8 @@ ASK_FOR_SAFETENSORS = (
 )
 # Of a damaged file of weights, or of the list of their shards; code that travels takes no names from safetensors.
 UNREADABLE = ("SafetensorError", "JSONDecodeError", "UnicodeDecodeError")
-# Weights that may begin anew beside those of a checkpoint, such as a head; a damaged config could ask for any number.
+# Weights that may begin anew beside those of a checkpoint, such as a head, which may also be as many as those; a damaged
+# config could ask for any number.
 MOST_NEW_WEIGHTS = 2**27
 
 
@@ -351,7 +352,8 @@ class MoTPreTrainedModel(PreTrainedModel):
     def _move_missing_keys_from_meta_to_device(self, missing_keys, *args, **kwargs):
         """The library's step before memory is taken for the weights that a checkpoint lacks."""
         lacking = sum(self.get_parameter_or_buffer(name).numel() for name in missing_keys)
-        if lacking > MOST_NEW_WEIGHTS and not is_fsdp_enabled():  # whose other processes load nothing
+        held = self.num_parameters() - lacking
+        if lacking > max(MOST_NEW_WEIGHTS, held) and not is_fsdp_enabled():  # whose other processes load nothing
             raise ValueError(
                 f"The config promises {lacking:,} weights that the checkpoint does not hold, such as {min(missing_keys)}: it is "
                 "damaged, or its config is that of another model."
