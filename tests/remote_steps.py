@@ -7,6 +7,7 @@ comes out is written to WORK/results.safetensors and WORK/results.json. `heads F
 each in a folder of its own in FOLDER, and `embed FOLDER WORK` goes to a retrieval model by sentence-transformers.
 `python remote_steps.py move WORK` saves again what was loaded from a folder that is no longer there, and
 `python remote_steps.py twins WORK` loads two folders of one name.
+`python remote_steps.py pinned FOLDER WORK` asks a classifier for what it makes of the row that lies in its folder.
 `python remote_steps.py push FOLDER NAME` is someone who has `mot` and shares a folder on the Hub.
 """
 
@@ -290,6 +291,23 @@ def push(folder, name):
     MoTProcessor.from_pretrained(folder).push_to_hub(name)
 
 
+def answers_to_row(model, processor, row: dict[str, str]) -> dict[str, torch.Tensor]:
+    """What a processor makes of a row, and what a classifier says of each modality of it and of all."""
+    found = {f"inputs.{name}": value for name, value in processor(**row).items()}
+    for names in [*([name] for name in row), list(row)]:
+        with torch.no_grad():
+            found["logits." + "+".join(names)] = model(**processor(**{name: row[name] for name in names})).logits
+    return found
+
+
+def pinned(folder, work):
+    folder = Path(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+    processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    row = {"text": SENTENCE, "images": str(folder / "cat.png"), "audio": str(folder / "cat.wav")}
+    save_file(answers_to_row(model.eval(), processor, row), Path(work) / "answers.safetensors")
+
+
 def run_step(*arguments, home, timeout=200, **environment):
     """This file in a process with an empty cache and as many threads as here, so that sums have one order."""
     kept = {
@@ -310,6 +328,6 @@ def run_step(*arguments, home, timeout=200, **environment):
 
 
 if __name__ == "__main__":
-    {"use": use, "heads": heads, "embed": embed, "move": move, "twins": twins, "push": push}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    {"use": use, "heads": heads, "embed": embed, "move": move, "twins": twins, "push": push, "pinned": pinned}[
+        sys.argv[1]
+    ](*sys.argv[2:])

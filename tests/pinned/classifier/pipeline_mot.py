@@ -1,0 +1,622 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""From raw clips, pictures, sounds and sentences to labels: a pipeline for any mix of them, and the sentiment of videos.
+
+`pipeline("multimodal-classification", model=...)` takes rows as dicts; they are decoded one by one and answered in batches,
+however their modalities differ. `analyze_video_sentiment` lets a window slide over a longer clip.
+"""
+
+import argparse
+import itertools
+import json
+import numbers
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+from transformers import Pipeline, pipeline
+from transformers.utils import logging
+
+from .arguments_mot import is_one_of
+from .attribution_mot import Contributions, is_regression, modality_contributions
+from .decoding_mot import (
+    even_indices,
+    has_sound,
+    iterate_frames,
+    load_audio,
+    load_frames,
+    load_image,
+    open_source,
+    read_once,
+    read_timestamps,
+    reason,
+    upright,
+)
+from .processing_mot import (
+    SYNONYMS,
+    encode_rows,
+    frames_per_second,
+    is_blank,
+    load_processor,
+    resolve_synonyms,
+    unknown_name,
+    unnest_image,
+)
+
+logger = logging.get_logger(__name__)
+
+TASK, SPEECH_TASK = "multimodal-classification", "automatic-speech-recognition"
+KEYS = ("text", "image", "audio", "video")
+OPTIONS = ("top_k", "num_frames", "sampling_rate", "truncation", "return_attribution", "batch_size", "num_workers")
+OPTIONS += ("on_error", "allow_urls")
+ROW_ERRORS = (ValueError, OSError, ImportError)  # what a row may be at fault for, and nothing else
+READ_ERRORS = (*ROW_ERRORS, RuntimeError)  # torchcodec's
+URL_PREFIXES = ("http://", "https://")
+WINDOW_SECONDS = 5.0
+# What the config of a checkpoint says of the pipeline whose code lies beside it.
+CUSTOM_PIPELINES = {
+    TASK: {
+        "impl": "pipeline_mot.MultimodalClassificationPipeline",
+        "pt": ["AutoModelForSequenceClassification"],
+        "type": "multimodal",
+    }
+}
+
+
+DecodedRow = tuple[int, dict | Exception]  # its number in the whole input, and what it holds or what is wrong with it
+
+
+class NumberedRows(Dataset):
+    """Rows that have numbers and an end, decoded; of several workers, each takes its own."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> DecodedRow:
+        try:
+            row = self.rows[number]
+        except READ_ERRORS as error:  # `datasets` decodes as it reads
+            return number, named(error, number)
+        return decode_row(row, number, self.decode)
+
+
+class StreamedRows(IterableDataset):
+    """Rows that come one after another, decoded."""
+
+    def __init__(self, rows: Iterable):
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[DecodedRow]:
+        return (decode_row(row, number, self.decode) for number, row in enumerate(self.rows))
+
+
+def decode_row(row: Any, number: int, decode: Callable) -> DecodedRow:
+    """The error comes back, not up: from another process it would arrive as a traceback, and others go on without it."""
+    try:
+        return number, decode(row, name=f"rows[{number}]: ")
+    except READ_ERRORS as error:
+        return number, error
+
+
+def named(error: Exception, number: int) -> Exception:
+    """What went wrong with a row that was alone in its batch, with its number in the whole input."""
+    kind = next((kind for kind in ROW_ERRORS if isinstance(error, kind)), ValueError)
+    named_error = kind(f"rows[{number}]: " + re.sub(r"^(\w+)\[0\]", r"\1", str(error)))
+    named_error.__cause__ = error
+    return named_error
+
+
+def check_sizes(options: dict) -> None:
+    """What transformers takes out of the options before `_sanitize_parameters` sees them."""
+    for name, least in {"batch_size": 1, "num_workers": 0}.items():
+        value = options.get(name)
+        is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if value is not None and not (is_whole and value >= least):
+            raise ValueError(f"`{name}` is {value!r}: expected a whole number of at least {least}.")
+
+
+def failure(error: Exception, number: int) -> dict:
+    """What stands for the answer to a row that cannot be read."""
+    return {"row": number, "error": f"{type(error).__name__}: {error}"}
+
+
+def has_numbers(rows: Any) -> bool:
+    """Whether rows can be asked for by number up to a known length, as those of lists and of `datasets.Dataset`."""
+    return isinstance(rows, Sized) and hasattr(rows, "__getitem__") and not isinstance(rows, IterableDataset)
+
+
+class MultimodalClassificationPipeline(Pipeline):
+    """
+    Labels, or numbers, for rows of any mix of text, image, audio and video.
+
+        classify = pipeline("multimodal-classification", model="user/model", trust_remote_code=True)
+        classify({"text": "What a day!", "video": "clip.mp4"})
+        classify([{"image": "face.png"}, {"audio": "voice.wav", "text": "Hm."}], batch_size=2)
+        classify((row for row in dataset), batch_size=8)  # an iterator
+
+    A row holds `text` (a string), `image`, `audio` and `video` (paths, bytes, open files, arrays, PIL, with `allow_urls`
+    URLs; see `MoTProcessor`); what it lacks is left out, None or blank. The sound track of a video is heard unless the
+    row has `audio`. What one file may cost is in `pipeline.processor.limits`, the `Limits` of `decoding_mot.py`. One row gives one answer, a list or tuple a list; anything else that has rows (generators, `datasets`, datasets of
+    torch) gives an iterator, which answers each of them once and in their order.
+
+    Args of a call, or of the constructor for all calls:
+        top_k: how many labels; all by default.
+        batch_size, num_workers: rows answered at once, and processes that decode. Rows without numbers and an end, as
+            those of a generator, are decoded by one process at most.
+        num_frames: of a video; by default those of the processor.
+        sampling_rate: Hz of bare arrays of sound.
+        truncation: whether to cut text and sound that are longer than the model takes, which are an error otherwise.
+        return_attribution: also what each modality contributed to the first label, or to the first number.
+        on_error: "raise", or "skip": a row that cannot be read or answered gives an error in the place of its answer,
+            {"row": its number in the whole input, "error": "ValueError: ..."}, and the others are answered.
+        allow_urls: whether `image`, `audio` and `video` may be http(s) URLs, which they may not by default: the rows of a
+            pipeline that is served come from somebody else, who would have this machine open connections. "public"
+            follows URLs to public addresses alone.
+
+    Returns, for each row:
+        A list of {"label", "score"}, the likeliest first; or {"value"}, a number or a list of them, in regression. With
+        `return_attribution`, {"labels" or "value", "attribution": {"prior": ..., modality: ...}} (`attribution_mot.py`).
+
+    Raises:
+        ValueError, OSError, ImportError: as `MoTProcessor`, naming what of which row cannot be read (`rows[5]: image ...`,
+            counted over the whole input); or an unknown option or part of a row, with the nearest.
+    """
+
+    _load_processor = True
+    _load_tokenizer = _load_feature_extractor = _load_image_processor = False
+
+    def __init__(self, model, *args, **kwargs):
+        kwargs.pop("local_files_only", None)  # which `pipeline(...)` has heeded, and leaves for its pipelines
+        check_sizes(kwargs)
+        super().__init__(model, *args, **kwargs)
+        if self.processor is None:
+            raise ValueError("The pipeline needs a `processor`, the `MoTProcessor` that belongs to the model.")
+        if not hasattr(model, "classifier"):
+            raise ValueError(
+                f"{type(model).__name__} has no classifier: expected a model that classifies or gives numbers, such as "
+                "MoTForSequenceClassification."
+            )
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """The model, which brings the code of the pipeline, and the processor."""
+        self.model.save_pretrained(save_directory, **kwargs)
+        kwargs.pop("max_shard_size", None)
+        self.processor.save_pretrained(save_directory, **kwargs)
+
+    def _sanitize_parameters(
+        self,
+        top_k=None,
+        num_frames=None,
+        sampling_rate=None,
+        truncation=None,
+        return_attribution=None,
+        on_error=None,
+        allow_urls=None,
+        **unknown,
+    ) -> tuple[dict, dict, dict]:
+        for name in unknown:
+            raise unknown_name(name, OPTIONS, "argument")
+        for name, value in {"top_k": top_k, "num_frames": num_frames, "sampling_rate": sampling_rate}.items():
+            kind = numbers.Real if name == "sampling_rate" else numbers.Integral
+            if value is not None and not (isinstance(value, kind) and value >= 1 and value is not True):
+                raise ValueError(f"`{name}` is {value!r}: expected a whole number of at least 1.")
+        flags = {"truncation": truncation, "return_attribution": return_attribution}
+        for name, value in flags.items():
+            if not is_one_of(value, None, True, False):
+                raise ValueError(f"`{name}` is {value!r}: expected True or False.")
+        if not is_one_of(allow_urls, None, True, False, "public"):
+            raise ValueError(f"`allow_urls` is {allow_urls!r}: expected True, False or 'public'.")
+        if not is_one_of(on_error, None, "raise", "skip"):
+            raise ValueError(f"`on_error` is {on_error!r}: expected 'raise' or 'skip'.")
+        preprocess = {"num_frames": num_frames, "sampling_rate": sampling_rate, "truncation": truncation}
+        preprocess |= {"on_error": on_error, "allow_urls": allow_urls}
+        forward = {"return_attribution": return_attribution, "truncation": truncation}
+        return tuple(
+            {name: value for name, value in options.items() if value is not None}
+            for options in (preprocess, forward, {"top_k": top_k})
+        )
+
+    def __call__(self, inputs, *args, **kwargs):
+        if args:
+            raise ValueError(f"Options are given by name ({', '.join(OPTIONS)}); got {args!r} behind the rows.")
+        if hasattr(inputs, "iterrows"):
+            raise ValueError('Got a table of pandas: pass its rows, `table.to_dict("records")`.')
+        check_sizes(kwargs)
+        if isinstance(inputs, (Mapping, str, bytes)) or not (has_numbers(inputs) or isinstance(inputs, Iterable)):
+            return super().__call__(inputs, **kwargs)
+        answers = super().__call__(NumberedRows(inputs) if has_numbers(inputs) else StreamedRows(inputs), **kwargs)
+        return list(answers) if isinstance(inputs, (list, tuple)) else answers
+
+    def get_iterator(self, rows, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
+        options = dict(preprocess_params)
+        on_error = options.pop("on_error", "raise")
+        rows.decode = partial(self.preprocess, **options)
+        if isinstance(rows, StreamedRows) and num_workers > 1:  # each would read all of them
+            logger.warning_once("Rows without numbers and an end are decoded by one process, not by num_workers.")
+            num_workers = 1
+        for batch in DataLoader(rows, batch_size=batch_size, num_workers=num_workers, collate_fn=list):
+            for number, answer in self.answer_batch(batch, on_error, forward_params):
+                if isinstance(answer, Exception):
+                    yield failure(answer, number)
+                else:
+                    yield self.postprocess(answer, **postprocess_params)
+
+    def answer_batch(self, batch: list[DecodedRow], on_error: str, forward_params: dict) -> list[tuple[int, Any]]:
+        """Number and answer of each row, or number and error of those that have none."""
+        if on_error == "raise":
+            for _, row in batch:
+                if isinstance(row, Exception):
+                    raise row
+        decoded = [(number, row) for number, row in batch if not isinstance(row, Exception)]
+        answers = dict(batch) | dict(self.answer_rows(decoded, on_error, forward_params) if decoded else ())
+        return list(answers.items())
+
+    def answer_rows(self, rows: list[tuple[int, dict]], on_error: str, forward_params: dict) -> list[tuple[int, Any]]:
+        try:
+            answers = self.forward([row for _, row in rows], **forward_params)
+            return [(number, answer) for (number, _), answer in zip(rows, answers)]
+        except ROW_ERRORS as error:
+            if len(rows) > 1:  # whose error it is shows when each is alone
+                return [found for row in rows for found in self.answer_rows([row], on_error, forward_params)]
+            ((number, _),) = rows
+            if on_error == "raise":
+                raise named(error, number) from error
+            return [(number, named(error, number))]
+
+    def run_single(self, inputs, preprocess_params, forward_params, postprocess_params):
+        options = dict(preprocess_params)
+        on_error = options.pop("on_error", "raise")
+        try:
+            (answer,) = self.forward([self.preprocess(inputs, **options)], **forward_params)
+        except ROW_ERRORS as error:
+            if on_error == "raise":
+                raise
+            return failure(error, 0)
+        return self.postprocess(answer, **postprocess_params)
+
+    def preprocess(
+        self,
+        row: Mapping,
+        num_frames: int | None = None,
+        sampling_rate: int | None = None,
+        truncation: bool = False,
+        allow_urls: bool | str = False,
+        name: str = "",
+    ) -> dict:
+        """A row with everything decoded; errors begin with `name`."""
+        row = read_row(row, name)
+        access = {"allow_urls": allow_urls, "limits": self.processor.limits}
+        modalities = self.model.config.modalities
+        decoded = {"text": row["text"]} if "text" in row else {}
+        if "image" in row:
+            decoded["images"] = load_image(row["image"], f"{name}image", convert_rgb=True, **access)
+        if "video" in row and "image" in modalities:
+            frames = load_frames(
+                row["video"], f"{name}video", num_frames or self.processor.num_frames, None, **access
+            )[0]
+            decoded["videos"] = [load_image(frame, f"{name}video", convert_rgb=True, **access) for frame in frames]
+        sound = row.get("audio")
+        if sound is None and "audio" in modalities and is_file(row.get("video")):
+            sound = row["video"] if has_sound(row["video"], f"{name}video", **access) else None
+        if sound is not None:
+            rate = self.processor.feature_extractor.sampling_rate
+            samples, _ = load_audio(sound, f"{name}audio", rate, sampling_rate, self.heard(truncation), **access)
+            decoded["audio"] = {"array": samples, "sampling_rate": rate}
+        if not decoded:
+            raise ValueError(f"{name}The model takes {', '.join(modalities)}, and nothing of the row is that.")
+        return decoded
+
+    def heard(self, truncation: bool) -> float | None:
+        """Seconds of a sound that are decoded: with `truncation`, what the model takes, and one more for the edge."""
+        if not truncation:
+            return None
+        return self.model.config.audio_config.max_frames / frames_per_second(self.processor.feature_extractor) + 1
+
+    def encode(self, rows: list[dict], truncation: bool = False) -> dict[str, torch.Tensor]:
+        """The batch that the model takes, of rows as `preprocess` gives them."""
+        # Pictures are videos of one frame where the batch has videos; else there is no axis of frames.
+        names = [name for name in ("text", "images", "videos", "audio") if any(name in row for row in rows)]
+        return encode_rows(self.processor, self.model, {n: [row.get(n) for row in rows] for n in names}, truncation)
+
+    def _forward(self, rows: list[dict], return_attribution: bool = False, truncation: bool = False) -> list[dict]:
+        batch = self.encode(rows, truncation)
+        logits = self.model(**batch).logits
+        if not logits.isfinite().all():
+            raise ValueError(
+                f"The model answers with numbers that are not finite: the weights of the checkpoint "
+                f"{self.model.config._name_or_path} are damaged, or too large for {logits.dtype}."
+            )
+        scores = self.answers(logits)
+        if not return_attribution:
+            return [{"scores": row} for row in scores]
+        found = modality_contributions(self.model, batch)
+        return [
+            {"scores": scores[i], "attribution": {"prior": found.prior[i].item()} | self.parts(found, i)}
+            for i in range(len(rows))
+        ]
+
+    def answers(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities of classes, of each by itself if several may hold; or numbers."""
+        if is_regression(self.model):
+            return logits.float()
+        is_multi_label = self.model.config.problem_type == "multi_label_classification"
+        return logits.float().sigmoid() if is_multi_label else logits.float().softmax(-1)
+
+    @staticmethod
+    def parts(found: Contributions, row: int) -> dict[str, float]:
+        return {m: found.values[row, i].item() for i, m in enumerate(found.modalities) if found.present[row, i]}
+
+    def postprocess(self, answer: dict, top_k: int | None = None) -> Any:
+        scores, config = answer["scores"].cpu(), self.model.config
+        if is_regression(self.model):
+            result = {"value": scores.item() if scores.numel() == 1 else scores.tolist()}
+        else:
+            order = scores.argsort(descending=True)[:top_k].tolist()
+            result = [{"label": config.id2label[i], "score": scores[i].item()} for i in order]
+        if "attribution" not in answer:
+            return result
+        return (result if isinstance(result, dict) else {"labels": result}) | {"attribution": answer["attribution"]}
+
+
+def read_row(row: Mapping, name: str = "") -> dict:
+    """What a row has, by the names of `KEYS`; open files are read, since a video is wanted more than once."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f'{name}A row is a dict, such as {{"text": ..., "image": ...}}; got {type(row).__name__}.')
+    for key in map(str, row):
+        if key not in (*KEYS, *SYNONYMS):
+            error = unknown_name(key, KEYS, f"part of {name.rstrip(': ') or 'a row'}")
+            raise ValueError(f"{error} Leave out what is no input: `dataset.remove_columns({key!r})`.")
+    row = resolve_synonyms({key: None if is_blank(value) else value for key, value in row.items()}, SYNONYMS, name)
+    if "image" in row:
+        row["image"] = unnest_image(row["image"], f"{name}image")
+    row = {key: value for key, value in row.items() if value is not None and not is_blank(value)}
+    if not row:
+        raise ValueError(f"{name}A row needs at least one of {', '.join(KEYS)}, and more than white space.")
+    if "image" in row and "video" in row:
+        raise ValueError(f"{name}A row has either an image or a video, got both.")
+    if not isinstance(row.get("text", ""), str):
+        raise ValueError(f"{name}text has type {type(row['text']).__name__}: expected a string.")
+    return {key: read_once(value, f"{name}{key}") for key, value in row.items()}
+
+
+def is_file(video: Any) -> bool:
+    """Whether frames and sound may come in one: not an array or a list of frames."""
+    return video is not None and not isinstance(video, (list, tuple, np.ndarray, torch.Tensor))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sentiment of videos
+# ---------------------------------------------------------------------------------------------------------------------
+
+Segments = list[dict]  # {"start", "end", "text"} in seconds
+
+
+def analyze_video_sentiment(
+    video: Any,
+    audio: Any = None,
+    transcript: str | Segments | None = None,
+    *,
+    classifier: MultimodalClassificationPipeline,
+    speech_recognizer: Callable | None = None,
+    window: float = WINDOW_SECONDS,
+    stride: float | None = None,
+    batch_size: int = 8,
+    allow_urls: bool | str = False,
+) -> dict:
+    """
+    The sentiment of a clip, and how it goes over a longer one.
+
+    Args:
+        video: a path, bytes, an open file, or with `allow_urls` a URL. A file with sound alone, or without sound, is answered from what it has.
+        audio: another sound than that of the file.
+        transcript: what is said: a string, heard in every window, or segments {"start", "end", "text"} in seconds. Of a
+            window's text and sound, what is longer than the model takes is cut.
+        classifier: a pipeline whose model knows the labels, such as negative, neutral and positive.
+        speech_recognizer: makes the transcript where there is none: `pipeline("automatic-speech-recognition", ...)`.
+        window, stride: seconds; a clip longer than a window is answered window by window, half of one apart by default.
+        batch_size: windows at once.
+        allow_urls: as for the pipeline.
+
+    Returns:
+        {"label", "probabilities": {label: probability}, "timeline": [{"start", "end", "label", "probabilities"}, ...]};
+        the answer to a longer clip is the mean of its windows.
+
+    Raises:
+        ValueError, OSError: the file cannot be decoded, or has neither frames nor sound.
+    """
+    if window <= 0 or (stride is not None and stride <= 0):
+        raise ValueError(f"`window` and `stride` are seconds above 0, got {window} and {stride}.")
+    if is_regression(classifier.model):
+        raise ValueError(
+            "The sentiment of a video needs a model with labels, and this one gives numbers (regression)."
+        )
+    video, audio = read_once(video, "video"), read_once(audio, "audio")
+    rate = classifier.processor.feature_extractor.sampling_rate
+    access = {"allow_urls": allow_urls, "limits": classifier.processor.limits}
+    samples, sound_start = read_sound(video, audio, rate, access)
+    times = frame_times(video, access)
+    length = max(times[-1] if times else 0.0, sound_start + len(samples) / rate if samples is not None else 0.0)
+    if not times and samples is None:
+        raise ValueError("The video has neither frames nor sound that can be decoded.")
+    if transcript is None and speech_recognizer is not None and samples is not None:
+        transcript = recognize(speech_recognizer, samples, rate, sound_start)
+    spans = slide(length, window, stride or window / 2)
+    num_frames = classifier.processor.num_frames
+    rows = window_rows(video, times, samples, sound_start, rate, transcript, spans, num_frames, access)
+    heard = []  # or seen: the windows that have anything
+
+    def filled() -> Iterator[dict]:
+        for span, row in zip(spans, rows):
+            if row:
+                heard.append(span)
+                yield row
+
+    # All labels, whatever the pipeline gives otherwise; and in this process, where `filled` notes which windows it gave.
+    options = {"top_k": classifier.model.config.num_labels, "return_attribution": False, "num_workers": 0}
+    options |= {"on_error": "raise"}
+    timeline = []
+    for number, labels in enumerate(classifier(filled(), batch_size=batch_size, truncation=True, **options)):
+        start, end = heard[number]
+        probabilities = {answer["label"]: answer["score"] for answer in labels}
+        timeline.append({"start": start, "end": end} | summarize(probabilities))
+    if not timeline:
+        raise ValueError(f"No window of {window} seconds has a frame or enough sound: give a longer one.")
+    names = timeline[0]["probabilities"]
+    means = {name: float(np.mean([part["probabilities"][name] for part in timeline])) for name in names}
+    return summarize(means) | {"timeline": timeline}
+
+
+def summarize(probabilities: dict[str, float]) -> dict:
+    return {"label": max(probabilities, key=probabilities.get), "probabilities": dict(sorted(probabilities.items()))}
+
+
+def slide(length: float, window: float, stride: float) -> list[tuple[float, float]]:
+    """Windows over `length` seconds; one more ends with the clip where more than a bit would be left out."""
+    if length <= window:
+        return [(0.0, length)]
+    spans = [(start, start + window) for start in np.arange(0, length - window + 1e-6, stride).tolist()]
+    if length - spans[-1][1] > stride / 4:
+        spans.append((length - window, length))
+    return spans
+
+
+def read_sound(video: Any, audio: Any, rate: int, access: dict) -> tuple[np.ndarray | None, float]:
+    """Samples (N,) at `rate` and the second at which they start; None if there is no sound."""
+    if audio is None and not has_sound(video, "video", **access):
+        return None, 0.0
+    source, name = (video, "video") if audio is None else (audio, "audio")
+    return load_audio(source, name, rate, None, **access)
+
+
+def frame_times(video: Any, access: dict) -> list[float]:
+    """Seconds of each frame; none for a file with sound alone."""
+    with open_source(video, "video", **access) as file:
+        try:
+            times, rate = read_timestamps(file, "video", access["limits"])
+        except (OSError, ValueError) as error:  # of which PyAV's errors are kinds
+            raise ValueError(f"The video cannot be decoded: {reason(error)}") from error
+    return [float(i / rate) for i in range(len(times))] if None in times else times
+
+
+def recognize(speech_recognizer: Callable, samples: np.ndarray, rate: int, start: float) -> Segments:
+    """What is said, with the times that the recognizer has: of words (CTC) or of phrases (Whisper); else of the whole."""
+    kind = getattr(speech_recognizer, "type", "seq2seq_whisper")
+    options = {"return_timestamps": "word" if kind.startswith("ctc") else True} if kind != "seq2seq" else {}
+    found = speech_recognizer({"array": samples, "sampling_rate": rate}, **options)
+    whole = {"text": found.get("text"), "timestamp": (0.0, None)}
+    return [
+        {
+            "start": start + chunk["timestamp"][0],
+            "end": start + (chunk["timestamp"][1] or len(samples) / rate),
+            "text": chunk["text"],
+        }
+        for chunk in found.get("chunks", [whole])
+    ]
+
+
+def window_rows(
+    video: Any,
+    times: list[float],
+    samples: np.ndarray | None,
+    sound_start: float,
+    rate: int,
+    transcript: str | Segments | None,
+    spans: list[tuple[float, float]],
+    num_frames: int,
+    access: dict,
+) -> Iterator[dict]:
+    """The row of each window. The file is decoded once more, and a frame is held as long as a window needs it."""
+    wanted = []
+    for start, end in spans:
+        inside = [i for i, time in enumerate(times) if start <= time < end or (end == spans[-1][1] and time == end)]
+        wanted.append([inside[i] for i in even_indices(len(inside), num_frames)])
+    for (start, end), frames in zip(spans, take_in_order(video, wanted, access)):
+        row = {"video": frames} if frames else {}
+        if samples is not None:
+            first, last = (max(0, round((second - sound_start) * rate)) for second in (start, end))
+            heard = samples[first:last]
+            if len(heard) >= rate // 10:  # less is no sound that an extractor takes
+                row["audio"] = {"array": heard, "sampling_rate": rate}
+        words = words_between(transcript, start, end)
+        yield row | ({"text": words} if words else {})
+
+
+def take_in_order(video: Any, wanted: list[list[int]], access: dict) -> Iterator[list]:
+    """The frames of each list of indices; the lists begin and end in order."""
+    if not any(wanted):
+        yield from wanted
+        return
+    with open_source(video, "video", **access) as file:
+        frames, held, position = iterate_frames(file, "video", access["limits"]), {}, 0
+        needed = set(itertools.chain(*wanted))
+        for indices in wanted:
+            while indices and position <= indices[-1]:
+                frame = next(frames)
+                if position in needed:
+                    held[position] = upright(frame, access["limits"])
+                position += 1
+            yield [held[i] for i in indices]
+            first = indices[0] if indices else position
+            held = {i: frame for i, frame in held.items() if i >= first}
+
+
+def words_between(transcript: str | Segments | None, start: float, end: float) -> str:
+    if transcript is None or isinstance(transcript, str):
+        return (transcript or "").strip()
+    return " ".join(part["text"].strip() for part in transcript if part["start"] < end and part["end"] > start)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The command line
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """`mot predict`: prints as JSON what a checkpoint says of one row, or of a video window by window."""
+    parser = argparse.ArgumentParser(prog="mot predict", description=main.__doc__)
+    parser.add_argument("--model", required=True, help="a checkpoint on the Hub or in a folder")
+    parser.add_argument("--text", help="a sentence; what is said, beside a video")
+    parser.add_argument("--image", help="a file or URL")
+    parser.add_argument("--audio", help="a file or URL; beside a video in place of its sound track")
+    parser.add_argument("--video", help="a file or URL")
+    parser.add_argument("--top_k", type=int, help="so many labels; all by default")
+    parser.add_argument("--attribution", action="store_true", help="also what each modality contributed")
+    parser.add_argument(
+        "--speech_recognizer", help="a model of speech recognition, for the words of a video with --window"
+    )
+    parser.add_argument("--window", type=float, help="seconds: answer a video window by window, with a timeline")
+    options = parser.parse_args(arguments)
+    if options.window is not None and options.video is None:
+        parser.error("--window slides over a --video")
+    if options.speech_recognizer is not None and options.window is None:
+        parser.error("--speech_recognizer goes with --window")
+    ours = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
+    # What is asked is of the person who calls the command, URLs and all.
+    try:
+        classifier = pipeline(TASK, model=options.model, processor=load_processor(options.model), **ours)
+    except OSError as error:  # which may not say of what
+        raise OSError(f"Cannot load the model {options.model!r}: {error}") from error
+    if options.window is not None:
+        recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer, **ours)
+        found = analyze_video_sentiment(
+            options.video,
+            options.audio,
+            options.text,
+            classifier=classifier,
+            speech_recognizer=recognizer,
+            window=options.window,
+            allow_urls=True,
+        )
+    else:
+        row = {name: getattr(options, name) for name in KEYS}
+        found = classifier(row, top_k=options.top_k, return_attribution=options.attribution, allow_urls=True)
+    print(json.dumps(found, indent=1))
+
+
+__all__ = ["MultimodalClassificationPipeline", "analyze_video_sentiment"]
