@@ -26,7 +26,6 @@ from typing import Any
 import datasets
 import numpy as np
 import pandas
-import soundfile
 import torch
 
 from mot.attribution_mot import modality_contributions
@@ -279,10 +278,16 @@ def show_examples(inputs: list) -> None:
             place.mkdir()
             example = save_examples(place, row)
             files.append([example["text"], example["image"], example["audio"]])
-            samples, rate = soundfile.read(example["audio"], dtype="int16")
-            rows.append([row["text"], load_image(row["image"], "image", convert_rgb=True), (rate, samples)])
+            picture = load_image(row["image"], "image", convert_rgb=True)
+            rows.append([row["text"], picture, playable(row["audio"], "audio")])
         shown = gr.Dataset(components=inputs, samples=files, type="index", label="Digits that it never saw")
     shown.click(rows.__getitem__, shown, inputs, show_progress="hidden", api_visibility="private")
+
+
+def playable(sound: Any, name: str) -> tuple[int, np.ndarray]:
+    """Hz, and samples (N,) as the page plays them."""
+    samples, rate = read_audio(sound, name, allow_urls=False)
+    return rate, (to_mono(samples, name).clip(-1, 1) * np.iinfo(np.int16).max).astype(np.int16)
 
 
 def shortened(value: Any) -> str:
@@ -380,9 +385,7 @@ def show_cell(column: str, cell: Any, feature: Any) -> None:
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
             gr.Image(picture, label=column, height=THUMBNAIL, interactive=False)
         elif isinstance(feature, datasets.Audio):
-            samples, rate = read_audio(stored_content(cell, column), column, allow_urls=False)
-            samples = (to_mono(samples, column).clip(-1, 1) * np.iinfo(np.int16).max).astype(np.int16)
-            gr.Audio((rate, samples), label=column, interactive=False)
+            gr.Audio(playable(stored_content(cell, column), column), label=column, interactive=False)
         elif isinstance(feature, datasets.Video):
             with tempfile.NamedTemporaryFile(suffix=".mp4") as copy:
                 copy.write(stored_content(cell, column))

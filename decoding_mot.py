@@ -215,7 +215,7 @@ def to_numpy(array: np.ndarray | torch.Tensor | Sequence, name: str) -> np.ndarr
         TypeError,
         ValueError,
         RuntimeError,
-    ) as error:  # lists of several lengths; a sparse tensor, or one of no values
+    ) as error:  # lists of several lengths; a tensor that is sparse or empty
         raise ValueError(f"{name} is no array of plain numbers: {error}") from error
 
 

@@ -62,7 +62,7 @@ def check_pictures(pictures: list) -> None:
                 raise ValueError(f"`images` holds a picture of {picture.width} x {picture.height} pixels.")
             continue
         has_values = not isinstance(picture, torch.Tensor) or not (picture.is_meta or picture.layout != torch.strided)
-        values = to_numpy(picture) if has_values else np.asarray(None)
+        values = to_numpy(picture, "`images`") if has_values else np.asarray(None)
         if values.size == 0 or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
             raise ValueError(
                 f"`images` holds a {type(picture).__name__} of shape {values.shape} and type {values.dtype}: expected arrays "

@@ -1,7 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Two processes train one model, on batches of other modalities and other numbers of rows; run by test_invariants.py.
 
-`python distributed_steps.py ddp fully_shard` takes steps of SGD with each engine: in the first, rank 0 has text only and
+`learn(["ddp", "fully_shard"])` takes steps of SGD with each engine: in the first, rank 0 has text only and
 rank 1 images and audio, in the second the other way round, and in the third all rows have what `make_inputs` gives them,
 which is every way of lacking something. The parameters are compared with those of one process: it gets the mean of
 both ranks' losses, but the contrastive ones from the joined batch. An engine that waits for a missing gradient or a
@@ -14,7 +14,6 @@ import sys
 from contextlib import contextmanager
 from datetime import timedelta
 
-import conftest  # noqa: F401  (makes `mot` importable in a clone that was never installed)
 import torch
 import torch.distributed
 from helpers import MODALITIES, build, make_inputs, max_difference, tiny_config
@@ -164,5 +163,7 @@ def free_port():
         return server.getsockname()[1]
 
 
-if __name__ == "__main__":
-    torch.multiprocessing.spawn(work, args=(sys.argv[1:], free_port()), nprocs=WORLD_SIZE)
+def learn(engines: list[str]) -> None:
+    """Forked from this process, since most of a start would be the import of torch in each."""
+    arguments = (engines, free_port())
+    torch.multiprocessing.start_processes(work, arguments, nprocs=WORLD_SIZE, start_method="fork")

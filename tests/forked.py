@@ -62,7 +62,7 @@ def code_of(call: Callable[[], object], line: list[str], folder: Path, outputs: 
             for handler in logging.getLogger(name).handlers:
                 if isinstance(handler, logging.StreamHandler):
                     handler.setStream(sys.stderr)
-        datasets.config.HF_DATASETS_CACHE = folder / "datasets"
+        datasets.config.HF_DATASETS_CACHE = folder.parent / "datasets"  # rows are encoded once for several tests
         sys.argv = line
         call()
         code = 0

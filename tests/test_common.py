@@ -177,6 +177,10 @@ class ModelTests(ListedSkips, ModelTesterMixin):
     # Or the test is skipped wherever the copyright line of the configuration does not say 2023 or later.
     test_can_init_all_missing_weights_before_2023 = True
 
+    @pytest.mark.slow  # a fifth of the time of all these tests
+    def test_bc_torch_dtype(self):
+        super().test_bc_torch_dtype()
+
     def setUp(self):
         super().setUp()
         self.model_tester = ModelTester(self.config_fields, type(self).make_inputs, self.seq_length)

@@ -6,7 +6,6 @@ Its tests are skipped where there is no Chromium (of the system, or by `playwrig
 
 import json
 import re
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -15,6 +14,7 @@ import psutil
 import pytest
 import soundfile
 from datasets import Dataset, Video
+from forked import run_mot
 from helpers import save_untrained
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
@@ -26,7 +26,7 @@ from mot.retrieval_mot import as_stored, build_index
 av = pytest.importorskip("av")
 playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
-from demo_server import Server, environment, open_browser  # noqa: E402
+from demo_server import Server, open_browser  # noqa: E402
 from gradio_client import Client  # noqa: E402  (comes with Gradio)
 
 from mot.offers import Offered, index_version, read_index  # noqa: E402
@@ -41,16 +41,10 @@ SMALL = '{"hidden_size": 64, "intermediate_size": 64, "num_encoder_layers": 1}'
 def workplace(tmp_path_factory) -> Path:
     """A folder with outputs/digits, which has learned them, and outputs/digits-retrieval, which has not."""
     root = tmp_path_factory.mktemp("demo")
-    run(root, "finetune", "--max_steps", "150", "--learning_rate", "3e-3", "--config_overrides", SMALL)
+    done = run_mot(root, "finetune", "--max_steps", "150", "--learning_rate", "3e-3", "--config_overrides", SMALL)
+    assert done.returncode == 0, done.stderr[-3000:]
     save_untrained(root / "outputs", "retrieval")
     return root
-
-
-def run(root: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "mot", *arguments]
-    done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +196,7 @@ def test_a_long_video_has_a_timeline(page, files, tmp_path):
     assert set(answers(page)) == {"image + audio", "image", "audio"}
 
 
+@pytest.mark.slow
 def test_on_ones_own_machine_other_checkpoints_and_indexes_may_be_named(browser, files, workplace):
     clip = write_clip(workplace / "clip.mp4", files, seconds=2)
     clips = Dataset.from_dict({"video": [str(clip)], "text": ["a digit"]}).cast_column("video", Video(decode=False))
@@ -277,10 +272,12 @@ def test_the_page_is_bound_to_this_machine_alone(server):
     assert {found.laddr.ip for found in connections if found.status == "LISTEN"} == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_a_space_runs_from_its_folder_alone(workplace, server, tmp_path):
     space = tmp_path / "space"
     named = ["--models", "outputs/digits", "--indexes", "outputs/digits-index"]
-    run(workplace, "demo", *named, "--space_dir", str(space))
+    done = run_mot(workplace, "demo", *named, "--space_dir", str(space))
+    assert done.returncode == 0, done.stderr[-3000:]
     head = (space / "README.md").read_text().split("---")[1]
     assert {"sdk: gradio", "app_file: app.py"} <= set(head.splitlines())
     needed = {re.match(r"[\w.-]+", line)[0] for line in (space / "requirements.txt").read_text().splitlines()}

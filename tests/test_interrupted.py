@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import run_mot
 from killed_runs import STRATEGIES, TASKS, differences, run, run_with_kills, seconds_of
 from safetensors.torch import load_file
 
@@ -60,7 +61,8 @@ def losses(folder: Path) -> dict[int, float]:
 def whole(tmp_path_factory) -> Path:
     """The folder of a run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole") / "out"
-    finish(start(folder))
+    done = run_mot(folder.parent, "finetune", "--output_dir", folder, *OPTIONS, "--use_cpu")
+    assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 

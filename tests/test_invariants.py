@@ -6,13 +6,11 @@ padding and in the modalities they have.
 """
 
 import functools
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from distributed_steps import learn
+from forked import forked
 from helpers import (
     ARCHITECTURES,
     MASKS,
@@ -452,11 +450,9 @@ ENGINES = ("ddp", "ddp, checkpointing", "fully_shard", "fully_shard, checkpointi
 
 
 @pytest.fixture(scope="module")
-def two_processes():
-    """One launch for all engines, since most of it is the import of torch in each process."""
-    command = [sys.executable, str(Path(__file__).with_name("distributed_steps.py")), *ENGINES]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+def two_processes(tmp_path_factory):
+    """What two processes, forked from one of their own, say of all engines."""
+    return forked(lambda: learn(ENGINES), ["two processes"], tmp_path_factory.mktemp("two_processes"))
 
 
 @pytest.mark.training

@@ -28,7 +28,9 @@ def start(command: list[str], folder: Path, script: str, **environment: str) -> 
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("script", ["run_finetune.py", "examples/train_with_accelerate.py"])
+@pytest.mark.parametrize(
+    "script", ["run_finetune.py", pytest.param("examples/train_with_accelerate.py", marks=pytest.mark.slow)]
+)
 def test_one_process_that_was_to_be_two_says_so_and_stops(script, tmp_path):
     """What `accelerate launch --cpu` starts."""
     done = start([*ACCELERATE, "--cpu", "--num_processes", "2"], tmp_path, script)
@@ -37,7 +39,7 @@ def test_one_process_that_was_to_be_two_says_so_and_stops(script, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.training
+@pytest.mark.slow
 def test_a_configuration_asks_for_processes_too(tmp_path):
     config = tmp_path / "two.yaml"
     config.write_text(

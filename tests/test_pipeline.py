@@ -409,6 +409,7 @@ def test_a_file_that_is_no_video_is_an_error(content, classify, tmp_path):
         analyze(tmp_path / "nowhere.mp4", classifier=classify)
 
 
+@pytest.mark.slow
 def test_ten_minutes_are_answered_window_by_window(classify, tmp_path):
     clip = write_clip(tmp_path / "long.mp4", [("negative", 300), ("positive", 300)])
     found = analyze(clip, classifier=classify, window=10, stride=10, batch_size=16)

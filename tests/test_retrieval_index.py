@@ -177,7 +177,7 @@ def listed(folder):
     return len(json.loads(file.read_text()).get("pending", {"shards": []})["shards"]) if file.exists() else 0
 
 
-@pytest.mark.training
+@pytest.mark.slow
 def test_a_build_that_is_killed_goes_on_to_the_same_index(rows, parts, tmp_path):
     model, processor = parts
     model.save_pretrained(tmp_path / "model")

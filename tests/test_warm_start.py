@@ -466,7 +466,7 @@ print(sum(p.double().abs().sum() for p in model.encoders["image"].parameters()).
 """
 
 
-@pytest.mark.training
+@pytest.mark.slow
 def test_over_the_hub_and_offline_from_its_cache(towers, hub, tmp_path):
     reference = ViTForImageClassification.from_pretrained(towers["image"])
     reference.save_pretrained(tmp_path / "sharded", max_shard_size="50KB")
