@@ -5,6 +5,7 @@
 which parts are real.
 """
 
+import copy
 import difflib
 import inspect
 import math
@@ -156,6 +157,14 @@ def unnest_image(row: Any, name: str) -> Any:
     if len(row) > 1:
         raise ValueError(f"{name} is a list of {len(row)} pictures: a row takes one; pass several as `videos`.")
     return row[0] if row else None
+
+
+def check_can_be_copied(name: str, value: Any) -> None:
+    """Refuse an option that no copy can be made of, as the library does of all: an open file, a view of memory."""
+    try:
+        copy.deepcopy(value)
+    except Exception as error:  # whatever the type's own way to be copied raises
+        raise ValueError(f"`{name}` is {value!r:.100}, expected a plain value: {error}.") from error
 
 
 def check_rows(rows: dict[str, list]) -> None:
@@ -490,6 +499,7 @@ class MoTProcessor(ProcessorMixin):
         routed = {group: self._routed_options(group) for group in OPTION_GROUPS} if options else {}
         flat = sorted(set().union(*routed.values()))
         for name, value in options.items():
+            check_can_be_copied(name, value)
             if name in routed:
                 self._check_group(name, value, {*routed[name], *self._call_options(name)}, routed["images_kwargs"])
             elif name == "common_kwargs":

@@ -841,6 +841,12 @@ def test_ready_features_that_are_no_finite_numbers_are_refused_by_row(processor,
         processor(audio_features=[np.ones((2, 4)), row])
 
 
+@pytest.mark.parametrize("option", [{"padding": memoryview(b"x")}, {"text_kwargs": {"padding": memoryview(b"x")}}])
+def test_an_option_that_cannot_be_copied_is_refused_by_name(processor, option):
+    with pytest.raises(ValueError, match=f"`{next(iter(option))}` is .*expected a plain value"):
+        processor(text="one", **option)
+
+
 @pytest.mark.parametrize("group", ["text_kwargs", "images_kwargs", "audio_kwargs", "videos_kwargs", "common_kwargs"])
 def test_options_of_a_group_are_a_dict(processor, group):
     with pytest.raises(ValueError, match=f"`{group}` has type float: expected a dict"):
