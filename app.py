@@ -28,21 +28,34 @@ import numpy as np
 import pandas
 import torch
 
-from mot.attribution_mot import modality_contributions
-from mot.command_mot import run
-from mot.data_mot import load_digits_dataset
-from mot.decoding_mot import load_image, read_audio, to_mono
-from mot.embeddings_mot import SECONDS_PER_FRAME
-from mot.offers import Offered, index_version, read_classifier, read_index
-from mot.pipeline_mot import WINDOW_SECONDS, MultimodalClassificationPipeline, analyze_video_sentiment
-from mot.report_mot import save_examples
-from mot.retrieval_mot import KINDS, as_stored, build_index
-from mot.run_finetune import main as finetune
-from mot.run_search import load
-from mot.space import write_space
-from mot.training_mot import all_subsets
-from mot.visitors import DEFAULTS, LOCAL, Guard, Limits, Uploads, check_inputs, own_folder, served_hosts
-from mot.visualization_mot import (
+from mixture_of_transformers.attribution_mot import modality_contributions
+from mixture_of_transformers.command_mot import run
+from mixture_of_transformers.data_mot import load_digits_dataset
+from mixture_of_transformers.decoding_mot import load_image, read_audio, to_mono
+from mixture_of_transformers.embeddings_mot import SECONDS_PER_FRAME
+from mixture_of_transformers.offers import Offered, index_version, read_classifier, read_index
+from mixture_of_transformers.pipeline_mot import (
+    WINDOW_SECONDS,
+    MultimodalClassificationPipeline,
+    analyze_video_sentiment,
+)
+from mixture_of_transformers.report_mot import save_examples
+from mixture_of_transformers.retrieval_mot import KINDS, as_stored, build_index
+from mixture_of_transformers.run_finetune import main as finetune
+from mixture_of_transformers.run_search import load
+from mixture_of_transformers.space import write_space
+from mixture_of_transformers.training_mot import all_subsets
+from mixture_of_transformers.visitors import (
+    DEFAULTS,
+    LOCAL,
+    Guard,
+    Limits,
+    Uploads,
+    check_inputs,
+    own_folder,
+    served_hosts,
+)
+from mixture_of_transformers.visualization_mot import (
     attention_maps,
     plot_attention_over_time,
     plot_contributions,
@@ -51,7 +64,7 @@ from mot.visualization_mot import (
     plot_token_attention,
 )
 
-import gradio as gr  # isort: skip  (after `mot.visitors`, which says so if it is missing)
+import gradio as gr  # isort: skip  (after `mixture_of_transformers.visitors`, which says so if it is missing)
 from starlette.middleware import Middleware  # isort: skip
 
 DIGITS, DIGITS_RETRIEVAL, DIGITS_INDEX = "outputs/digits", "outputs/digits-retrieval", "outputs/digits-index"

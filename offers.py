@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from mot.checkpoints_mot import load_checkpoint
-from mot.continuation_mot import read_config
-from mot.modeling_mot import MoTForRetrieval, MoTForSequenceClassification
-from mot.pipeline_mot import MultimodalClassificationPipeline
-from mot.processing_mot import load_processor
-from mot.retrieval_mot import DESCRIPTION, Index
+from mixture_of_transformers.checkpoints_mot import load_checkpoint
+from mixture_of_transformers.continuation_mot import read_config
+from mixture_of_transformers.modeling_mot import MoTForRetrieval, MoTForSequenceClassification
+from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
+from mixture_of_transformers.processing_mot import load_processor
+from mixture_of_transformers.retrieval_mot import DESCRIPTION, Index
 
 
 class Offered:

@@ -18,11 +18,17 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import HfArgumentParser
 
-from mot.command_mot import peek
-from mot.configuration_mot import MODALITIES, MoTConfig
-from mot.continuation_mot import labels_of, load_model, read_config
-from mot.data_mot import ModalityColumns, check_labels_left, drop_bad_examples, find_columns, prepare_split
-from mot.evaluate_mot import (
+from mixture_of_transformers.command_mot import peek
+from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
+from mixture_of_transformers.continuation_mot import labels_of, load_model, read_config
+from mixture_of_transformers.data_mot import (
+    ModalityColumns,
+    check_labels_left,
+    drop_bad_examples,
+    find_columns,
+    prepare_split,
+)
+from mixture_of_transformers.evaluate_mot import (
     RESULTS,
     SETTINGS,
     Record,
@@ -34,12 +40,12 @@ from mot.evaluate_mot import (
     print_usage,
     write_predictions,
 )
-from mot.labels_mot import LabelSpec, has_no_labels
-from mot.limits_mot import bad_rows, check_splits, fit_processor, set_limits
-from mot.places_mot import Places
-from mot.processing_mot import load_processor
-from mot.report_mot import Run
-from mot.run_finetune import (
+from mixture_of_transformers.labels_mot import LabelSpec, has_no_labels
+from mixture_of_transformers.limits_mot import bad_rows, check_splits, fit_processor, set_limits
+from mixture_of_transformers.places_mot import Places
+from mixture_of_transformers.processing_mot import load_processor
+from mixture_of_transformers.report_mot import Run
+from mixture_of_transformers.run_finetune import (
     BOUNDS_OPTIONS,
     MODEL_CLASSES,
     DataArguments,
@@ -53,9 +59,9 @@ from mot.run_finetune import (
     read_splits,
     reading_of,
 )
-from mot.secrets_mot import place_name
-from mot.sources_mot import load_split
-from mot.training_mot import MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.secrets_mot import place_name
+from mixture_of_transformers.sources_mot import load_split
+from mixture_of_transformers.training_mot import MoTTrainer, MoTTrainingArguments
 
 EMBEDDED, ROLES, BAD_ROWS = "digits", ("train", "validation", "test"), "bad_rows_evaluated.jsonl"
 # Of a run's data arguments, those that hold for other data, too.

@@ -30,7 +30,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from mot import (
+from mixture_of_transformers import (
     MoTConfig,
     MoTFeatureExtractor,
     MoTForPreTraining,
@@ -39,13 +39,13 @@ from mot import (
     MoTImageProcessor,
     MoTProcessor,
 )
-from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mot.bounds_mot import BOUNDS, Bounds
-from mot.checkpoints_mot import check_folder, run_to_go_on
-from mot.command_mot import peek, run
-from mot.configuration_mot import MODALITIES, SIZES
-from mot.continuation_mot import fit_classifier, is_adapter, load_model, read_config
-from mot.data_mot import (
+from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
+from mixture_of_transformers.bounds_mot import BOUNDS, Bounds
+from mixture_of_transformers.checkpoints_mot import check_folder, run_to_go_on
+from mixture_of_transformers.command_mot import peek, run
+from mixture_of_transformers.configuration_mot import MODALITIES, SIZES
+from mixture_of_transformers.continuation_mot import fit_classifier, is_adapter, load_model, read_config
+from mixture_of_transformers.data_mot import (
     LabelSpec,
     ModalityColumns,
     Reading,
@@ -59,8 +59,8 @@ from mot.data_mot import (
     prepare_splits,
     train_tokenizer,
 )
-from mot.decoding_mot import load_image
-from mot.evaluate_mot import (
+from mixture_of_transformers.decoding_mot import load_image
+from mixture_of_transformers.evaluate_mot import (
     RECORD,
     Record,
     build_metrics,
@@ -76,8 +76,8 @@ from mot.evaluate_mot import (
     save_checkpoint,
     weights_kept,
 )
-from mot.launch_mot import check_one_device
-from mot.limits_mot import (
+from mixture_of_transformers.launch_mot import check_one_device
+from mixture_of_transformers.limits_mot import (
     MAX_AUDIO_SECONDS,
     MAX_TEXT_TOKENS,
     check_splits,
@@ -85,16 +85,16 @@ from mot.limits_mot import (
     fit_processor,
     set_limits,
 )
-from mot.optimization_mot import add_lora
-from mot.places_mot import Places
-from mot.processing_mot import load_processor
-from mot.pushing_mot import check_push, push
-from mot.report_mot import Run
-from mot.run_folder_mot import begin_run, owned
-from mot.secrets_mot import place_name, without_secrets
-from mot.sources_mot import load_splits
-from mot.splits_mot import draw_rows
-from mot.training_mot import (
+from mixture_of_transformers.optimization_mot import add_lora
+from mixture_of_transformers.places_mot import Places
+from mixture_of_transformers.processing_mot import load_processor
+from mixture_of_transformers.pushing_mot import check_push, push
+from mixture_of_transformers.report_mot import Run
+from mixture_of_transformers.run_folder_mot import begin_run, owned
+from mixture_of_transformers.secrets_mot import place_name, without_secrets
+from mixture_of_transformers.sources_mot import load_splits
+from mixture_of_transformers.splits_mot import draw_rows
+from mixture_of_transformers.training_mot import (
     CANNOT_BE_WRITTEN,
     CachedDataset,
     EncodedDataset,

@@ -13,16 +13,23 @@ from dataclasses import fields
 
 from datasets import Dataset
 
-from mot.bounds_mot import Bounds
-from mot.checkpoints_mot import load_checkpoint
-from mot.configuration_mot import MODALITIES
-from mot.continuation_mot import read_config
-from mot.data_mot import LEFT_OUT, ModalityColumns, Reading, find_columns, load_digits_dataset, read_rows
-from mot.modeling_mot import MoTForRetrieval
-from mot.places_mot import Places
-from mot.processing_mot import frames_per_second, load_processor
-from mot.retrieval_mot import KINDS, Index, build_index
-from mot.sources_mot import load_split
+from mixture_of_transformers.bounds_mot import Bounds
+from mixture_of_transformers.checkpoints_mot import load_checkpoint
+from mixture_of_transformers.configuration_mot import MODALITIES
+from mixture_of_transformers.continuation_mot import read_config
+from mixture_of_transformers.data_mot import (
+    LEFT_OUT,
+    ModalityColumns,
+    Reading,
+    find_columns,
+    load_digits_dataset,
+    read_rows,
+)
+from mixture_of_transformers.modeling_mot import MoTForRetrieval
+from mixture_of_transformers.places_mot import Places
+from mixture_of_transformers.processing_mot import frames_per_second, load_processor
+from mixture_of_transformers.retrieval_mot import KINDS, Index, build_index
+from mixture_of_transformers.sources_mot import load_split
 
 TRUST = "run the code that lies in the checkpoint; without it none is"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from mot.offers import by_short_names
-from mot.retrieval_mot import DESCRIPTION
-from mot.secrets_mot import NOT_SHARED
+from mixture_of_transformers.offers import by_short_names
+from mixture_of_transformers.retrieval_mot import DESCRIPTION
+from mixture_of_transformers.secrets_mot import NOT_SHARED
 
 # Beside what stays on this machine, what a page has no use for.
 LEFT_OUT = [*NOT_SHARED, "runs", "*.pkl", "results*.json", "*.log", "*.faiss*", "cache", "README.md"]
@@ -24,7 +24,7 @@ def write_space(folder: Path, models: str | Iterable[str], indexes: str | Iterab
         raise ValueError(f"{folder} is not empty: choose another --space_dir.")
     needed = [Requirement(line) for line in requires("mixture-of-transformers")]
     needed = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": "demo"})]
-    package = folder / "mot"
+    package = folder / "mixture_of_transformers"
     package.mkdir(parents=True)
     for file in Path(__file__).parent.glob("*.py"):
         shutil.copy(file, package)
@@ -32,7 +32,9 @@ def write_space(folder: Path, models: str | Iterable[str], indexes: str | Iterab
     indexes = copy_indexes(folder, indexes)
     arguments = [*(["--models", *models] if models else []), *(["--indexes", *indexes] if indexes else [])]
     (folder / "requirements.txt").write_text("".join(f"{r.name}{r.specifier}\n" for r in needed), encoding="utf-8")
-    (folder / "app.py").write_text(f"from mot.app import main\n\nmain({arguments!r})\n", encoding="utf-8")
+    (folder / "app.py").write_text(
+        f"from mixture_of_transformers.app import main\n\nmain({arguments!r})\n", encoding="utf-8"
+    )
     (folder / "README.md").write_text(
         "---\ntitle: Mixture-of-Transformers\nsdk: gradio\n"
         f"sdk_version: {version('gradio')}\npython_version: '{sys.version_info[0]}.{sys.version_info[1]}'\n"

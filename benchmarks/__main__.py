@@ -67,7 +67,7 @@ def measure(name: str, seconds: float) -> None:
         reason = str(error)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package in ("mot", "benchmarks", ""):
+        if package in ("mixture_of_transformers", "benchmarks", ""):
             raise
         reason = f"the package `{package}` is not installed (`pip install '.[bench]'`)"
     if reason is not None:

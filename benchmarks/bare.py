@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
-from mot import MoTConfig, MoTModel
-from mot.embeddings_mot import sinusoids
+from mixture_of_transformers import MoTConfig, MoTModel
+from mixture_of_transformers.embeddings_mot import sinusoids
 
 from .shapes import FEATURES
 

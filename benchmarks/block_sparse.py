@@ -13,7 +13,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn import functional as F
 
-from mot.sparse_attention_mot import BlockSparsity, block_pattern, block_sparse_attention, block_sparse_mask
+from mixture_of_transformers.sparse_attention_mot import (
+    BlockSparsity,
+    block_pattern,
+    block_sparse_attention,
+    block_sparse_mask,
+)
 
 from .measure import Row, Table, peak_memory, take_turns
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn import functional as F
 
-from mot import MoTForRetrieval
-from mot.gradient_cache_mot import cached_step
-from mot.loss_mot import Embeddings, contrastive_loss
+from mixture_of_transformers import MoTForRetrieval
+from mixture_of_transformers.gradient_cache_mot import cached_step
+from mixture_of_transformers.loss_mot import Embeddings, contrastive_loss
 
 from .measure import Row, Table, peak_memory, take_turns
 from .shapes import SMALL, TOKENS, feature_config, feature_inputs

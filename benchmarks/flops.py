@@ -7,7 +7,7 @@ count is of what must be computed, so a token that is not real costs nothing. Tr
 the backward pass multiplies once for the gradient of the inputs and once for that of the weights.
 """
 
-from mot import MoTConfig
+from mixture_of_transformers import MoTConfig
 
 # For n tokens of width d: a linear layer to width w takes 2 n d w; queries times keys and weights times values over n
 # tokens take 2 n n d each.

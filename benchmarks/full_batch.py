@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import torch
 
-from mot import MoTModel
+from mixture_of_transformers import MoTModel
 
 from .bare import bare_loop, floor, inference, model_forward, training
 from .measure import Row, Table, take_turns

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.utils import is_flash_attn_2_available
 
-from mot import MoTModel
-from mot.sparse_attention_mot import (
+from mixture_of_transformers import MoTModel
+from mixture_of_transformers.sparse_attention_mot import (
     BlockSparsity,
     block_pattern,
     block_sparse_attention,

@@ -18,8 +18,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from mot.loss_mot import Embeddings, contrastive_loss  # noqa: E402
-from mot.sparse_attention_mot import BlockSparsity, block_sparse_attention, block_sparse_mask  # noqa: E402
+from mixture_of_transformers.loss_mot import Embeddings, contrastive_loss  # noqa: E402
+from mixture_of_transformers.sparse_attention_mot import BlockSparsity, block_sparse_attention, block_sparse_mask  # noqa: E402
 
 from .bare import bare_loop, inference, model_forward  # noqa: E402
 from .measure import Table, peak_memory, take_turns  # noqa: E402

@@ -17,8 +17,8 @@ from transformers.models.bert.modeling_bert import BertAttention, BertLayer
 from transformers.models.flava.modeling_flava import FlavaAttention, FlavaLayer
 from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer
 
-from mot import MoTModel
-from mot.embeddings_mot import sinusoids
+from mixture_of_transformers import MoTModel
+from mixture_of_transformers.embeddings_mot import sinusoids
 
 from .bare import Weights, attend, mlp, normed
 from .shapes import FEATURES, Shape

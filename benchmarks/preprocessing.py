@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from transformers import Gemma4AudioFeatureExtractor, ViTImageProcessorPil, WhisperFeatureExtractor
 
-from mot import MoTFeatureExtractor, MoTImageProcessor
+from mixture_of_transformers import MoTFeatureExtractor, MoTImageProcessor
 
 from .measure import Row, Table, Times, take_turns
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from mot import MoTConfig, MoTModel
+from mixture_of_transformers import MoTConfig, MoTModel
 
 from .bare import bare_loop, inference, model_forward, training
 from .flops import forward_flops

@@ -21,7 +21,7 @@ import torch
 from datasets import Dataset
 from torch.nn import functional as F
 
-from mot.retrieval_mot import KINDS, Index
+from mixture_of_transformers.retrieval_mot import KINDS, Index
 
 from .measure import Row, Table, take_turns
 

@@ -13,11 +13,11 @@ import re
 import numpy as np
 import torch
 
-from mot import MoTForRetrieval, MoTProcessor
-from mot.data_mot import DIGIT_NAMES, ModalityColumns, prepare_splits
-from mot.metrics_mot import retrieval_metrics
-from mot.sources_mot import load_splits
-from mot.training_mot import EncodedDataset, MoTCollator
+from mixture_of_transformers import MoTForRetrieval, MoTProcessor
+from mixture_of_transformers.data_mot import DIGIT_NAMES, ModalityColumns, prepare_splits
+from mixture_of_transformers.metrics_mot import retrieval_metrics
+from mixture_of_transformers.sources_mot import load_splits
+from mixture_of_transformers.training_mot import EncodedDataset, MoTCollator
 
 SEARCHES = ((("audio",), ("image",), False), (("image",), ("audio",), False), (("text", "audio"), ("image",), True))
 

@@ -18,11 +18,11 @@ import av
 import numpy as np
 import torch
 
-from mot import MoTForSequenceClassification, MoTProcessor
-from mot.data_mot import ModalityColumns, load_digits_dataset, prepare_splits
-from mot.decoding_mot import load_audio, resample
-from mot.digits_mot import KEY_TONES
-from mot.sources_mot import load_splits
+from mixture_of_transformers import MoTForSequenceClassification, MoTProcessor
+from mixture_of_transformers.data_mot import ModalityColumns, load_digits_dataset, prepare_splits
+from mixture_of_transformers.decoding_mot import load_audio, resample
+from mixture_of_transformers.digits_mot import KEY_TONES
+from mixture_of_transformers.sources_mot import load_splits
 
 RATES = (8_000, 16_000, 44_100, 48_000)
 PEAKS = (0.01, 0.1, 0.9)

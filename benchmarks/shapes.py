@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mot import MoTConfig, MoTModel
+from mixture_of_transformers import MoTConfig, MoTModel
 
 TOKENS = {"text": 64, "image": 197, "audio": 300}
 FEATURES = {"text": "text_features", "image": "image_features", "audio": "input_features"}

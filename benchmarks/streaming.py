@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from transformers import TrainerCallback
 
 import run_finetune
-from mot.data_mot import DIGITS_FEATURES, load_digits_dataset
-from mot.training_mot import MoTTrainer
+from mixture_of_transformers.data_mot import DIGITS_FEATURES, load_digits_dataset
+from mixture_of_transformers.training_mot import MoTTrainer
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402

@@ -4,9 +4,15 @@
 For data of your own put `load_splits("user/clips")` in place of `load_digits_dataset()`.
 """
 
-from mot import MoTConfig, MoTFeatureExtractor, MoTImageProcessor, MoTProcessor
-from mot.data_mot import LabelSpec, ModalityColumns, load_digits_dataset, prepare_splits, train_tokenizer
-from mot.training_mot import EncodedDataset
+from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTImageProcessor, MoTProcessor
+from mixture_of_transformers.data_mot import (
+    LabelSpec,
+    ModalityColumns,
+    load_digits_dataset,
+    prepare_splits,
+    train_tokenizer,
+)
+from mixture_of_transformers.training_mot import EncodedDataset
 
 IMAGE_SIZE = 28
 

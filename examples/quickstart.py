@@ -8,8 +8,8 @@ import digits
 import torch
 from torch.utils.data import DataLoader
 
-from mot import MoTForSequenceClassification
-from mot.training_mot import MoTCollator
+from mixture_of_transformers import MoTForSequenceClassification
+from mixture_of_transformers.training_mot import MoTCollator
 
 # Data, processor and a new model of 1.5 million parameters.
 rows, processor, labels = digits.load()

@@ -20,10 +20,10 @@ from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 from transformers import get_cosine_schedule_with_warmup
 
-from mot import MoTForSequenceClassification
-from mot.launch_mot import check_engine, check_processes
-from mot.optimization_mot import WITHOUT_DECAY, split_by_learning_rate
-from mot.training_mot import MoTCollator, all_subsets, draw_subsets, row_has, subset_name
+from mixture_of_transformers import MoTForSequenceClassification
+from mixture_of_transformers.launch_mot import check_engine, check_processes
+from mixture_of_transformers.optimization_mot import WITHOUT_DECAY, split_by_learning_rate
+from mixture_of_transformers.training_mot import MoTCollator, all_subsets, draw_subsets, row_has, subset_name
 
 
 def parse_options() -> argparse.Namespace:

@@ -13,9 +13,9 @@ import argparse
 import digits
 from transformers import Trainer, TrainingArguments
 
-from mot import MoTForRetrieval, MoTForSequenceClassification
-from mot.metrics_mot import compute_metrics
-from mot.training_mot import MoTCollator
+from mixture_of_transformers import MoTForRetrieval, MoTForSequenceClassification
+from mixture_of_transformers.metrics_mot import compute_metrics
+from mixture_of_transformers.training_mot import MoTCollator
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What every test shares: the package under the name `mot`, the test helpers on the path, a fixed seed.
+"""What every test shares: the package under its name, the test helpers on the path, a fixed seed.
 
 A clone that was never installed is tested just the same, since the repository's root is loaded as the package.
 """
@@ -19,17 +19,19 @@ if str(TESTS) not in sys.path:
 from hub_server import HubServer  # noqa: E402
 
 try:
-    import mot  # noqa: F401
+    import mixture_of_transformers  # noqa: F401
 except ModuleNotFoundError:
     root = TESTS.parent
-    spec = importlib.util.spec_from_file_location("mot", root / "__init__.py", submodule_search_locations=[str(root)])
-    sys.modules["mot"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["mot"])
+    spec = importlib.util.spec_from_file_location(
+        "mixture_of_transformers", root / "__init__.py", submodule_search_locations=[str(root)]
+    )
+    sys.modules["mixture_of_transformers"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["mixture_of_transformers"])
 
 # pytest imports the repository's root too, under the folder's name, or as `__init__` where that name has a dash or a
 # dot, as that of a usual clone has; it must be the same package.
-sys.modules.setdefault(TESTS.parent.name, sys.modules["mot"])
-sys.modules.setdefault("__init__", sys.modules["mot"])
+sys.modules.setdefault(TESTS.parent.name, sys.modules["mixture_of_transformers"])
+sys.modules.setdefault("__init__", sys.modules["mixture_of_transformers"])
 
 
 def pytest_collection_modifyitems(items):

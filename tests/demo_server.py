@@ -31,7 +31,7 @@ def environment(root: Path) -> dict[str, str]:
     packages = root / "packages"
     if not packages.exists():
         packages.mkdir()
-        (packages / "mot").symlink_to(REPOSITORY, target_is_directory=True)
+        (packages / "mixture_of_transformers").symlink_to(REPOSITORY, target_is_directory=True)
     own = {"PYTHONPATH": str(packages), "HF_HOME": str(root / "hf"), "OMP_NUM_THREADS": "1", "TMPDIR": str(root)}
     return os.environ | own | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "no_proxy": "127.0.0.1"}
 
@@ -57,7 +57,7 @@ class Server:
 
     @classmethod
     def of_demo(cls, root: Path, *arguments: str) -> "Server":
-        return cls(root, [sys.executable, "-m", "mot", "demo", *arguments])
+        return cls(root, [sys.executable, "-m", "mixture_of_transformers", "demo", *arguments])
 
     def answers(self) -> bool:
         try:

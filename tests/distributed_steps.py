@@ -21,8 +21,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from mot import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, heads_mot
-from mot.gradient_cache_mot import cached_step
+from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, heads_mot
+from mixture_of_transformers.gradient_cache_mot import cached_step
 
 WORLD_SIZE = 2
 LEARNING_RATE = 0.1

@@ -4,7 +4,7 @@ seconds.
 
 What is printed goes through real files, and the process ends by the command's code. The constants that libraries make of
 the environment when they are imported stay those of this process; tests that set such variables (`HF_ENDPOINT`), and
-those in which `mot` must not be there, start a real process.
+those in which the package must not be there, start a real process.
 """
 
 import logging
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import datasets
 
-from mot.__main__ import hand_over
-from mot.command_mot import run
+from mixture_of_transformers.__main__ import hand_over
+from mixture_of_transformers.command_mot import run
 
 
 def run_mot(folder: Path, *arguments: str) -> subprocess.CompletedProcess:

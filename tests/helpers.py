@@ -9,7 +9,7 @@ from itertools import chain, combinations
 
 import torch
 
-from mot import MoTConfig
+from mixture_of_transformers import MoTConfig
 
 MODALITIES = ("text", "image", "audio")
 SUBSETS = tuple(chain.from_iterable(combinations(MODALITIES, size) for size in (1, 2, 3)))
@@ -248,10 +248,22 @@ def is_key_bias(name):
 def save_untrained(outputs, *tasks):
     """What `run_finetune.py` leaves of each task on the embedded digits, in the folders that it names, of a model that
     has not learned: outputs/digits, outputs/digits-retrieval, ..."""
-    from mot.data_mot import DIGIT_NAMES, LabelSpec, ModalityColumns, load_digits_dataset, prepare_splits
-    from mot.limits_mot import set_limits
-    from mot.report_mot import save_examples
-    from mot.run_finetune import DataArguments, ModelArguments, build_model, build_processor, config_fields
+    from mixture_of_transformers.data_mot import (
+        DIGIT_NAMES,
+        LabelSpec,
+        ModalityColumns,
+        load_digits_dataset,
+        prepare_splits,
+    )
+    from mixture_of_transformers.limits_mot import set_limits
+    from mixture_of_transformers.report_mot import save_examples
+    from mixture_of_transformers.run_finetune import (
+        DataArguments,
+        ModelArguments,
+        build_model,
+        build_processor,
+        config_fields,
+    )
 
     splits = load_digits_dataset()
     splits, _ = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))

@@ -15,8 +15,14 @@ import torch
 from safetensors.torch import load_file
 from transformers.utils.hub import hf_api
 
-from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, run_folder_mot
-from mot.training_mot import EpochDataset, MoTCollator, MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers import (
+    MoTConfig,
+    MoTForPreTraining,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    run_folder_mot,
+)
+from mixture_of_transformers.training_mot import EpochDataset, MoTCollator, MoTTrainer, MoTTrainingArguments
 
 STEPS, ROWS = 9, 22
 TASKS = ("classification", "multi_label", "regression", "retrieval", "pretraining")

@@ -12,7 +12,7 @@ import torch
 from helpers import MODALITIES, build, make_inputs, tiny_config
 from PIL import Image
 
-from mot import (
+from mixture_of_transformers import (
     MoTFeatureExtractor,
     MoTForMaskedLM,
     MoTForPreTraining,
@@ -22,7 +22,7 @@ from mot import (
     MoTModel,
     MoTProcessor,
 )
-from mot.data_mot import train_tokenizer
+from mixture_of_transformers.data_mot import train_tokenizer
 
 HEADS = (MoTModel, MoTForSequenceClassification, MoTForRetrieval, MoTForPreTraining, MoTForMaskedLM)
 IDS, FLOATS, MASKS = "input_ids", ("pixel_values", "input_features"), "attention_mask pixel_mask input_features_mask"

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import run_finetune
-from mot import MoTConfig, MoTFeatureExtractor, MoTProcessor
-from mot.augmentation_mot import AudioAugmentation
+from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
+from mixture_of_transformers.augmentation_mot import AudioAugmentation
 
 FLOOR = -3.0
 UNCHANGED = {"tempo": 0.0, "tract": 0.0, "noise": 0.0, "gate": 0.0, "band": 0.0, "silence": 0, "silence_value": FLOOR}

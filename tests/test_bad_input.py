@@ -27,7 +27,7 @@ from helpers import (
 )
 from huggingface_hub.errors import StrictDataclassError
 
-from mot import (
+from mixture_of_transformers import (
     MoTConfig,
     MoTForMaskedLM,
     MoTForPreTraining,

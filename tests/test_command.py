@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mot import command_mot
-from mot.__main__ import COMMANDS
-from mot.__main__ import main as mot
-from mot.command_mot import RunError, run
+from mixture_of_transformers import command_mot
+from mixture_of_transformers.__main__ import COMMANDS
+from mixture_of_transformers.__main__ import main as mot
+from mixture_of_transformers.command_mot import RunError, run
 
 # A wrong argument of each: an option that there is not, and something that cannot be read.
 UNKNOWN = {

@@ -16,7 +16,7 @@ from common_setup import common_tests
 from transformers import BertTokenizer
 from transformers.models.auto import modeling_auto
 
-from mot import (
+from mixture_of_transformers import (
     MoTAudioConfig,
     MoTConfig,
     MoTForAudioClassification,
@@ -31,7 +31,7 @@ from mot import (
     MoTTextConfig,
     modeling_mot,
 )
-from mot.modeling_mot import MoTPreTrainedModel
+from mixture_of_transformers.modeling_mot import MoTPreTrainedModel
 
 ConfigTester = common_tests("test_configuration_common").ConfigTester
 ModelTesterMixin = common_tests("test_modeling_common").ModelTesterMixin

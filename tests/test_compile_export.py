@@ -24,7 +24,7 @@ from helpers import (
 from reference import reference_forward
 from transformers.utils import logging
 
-from mot import MoTForSequenceClassification, MoTModel
+from mixture_of_transformers import MoTForSequenceClassification, MoTModel
 
 TOLERANCE = 1e-5
 TEXT_AND_ALL = pytest.mark.parametrize("subset", [("text",), MODALITIES], ids=subset_name)

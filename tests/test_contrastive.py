@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mot import MoTForPreTraining, MoTForRetrieval, MoTModel, loss_mot
-from mot.loss_mot import (
+from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTModel, loss_mot
+from mixture_of_transformers.loss_mot import (
     CHUNK_SIZE,
     IGNORED_LABEL,
     MAX_LOG_SCALE,

@@ -23,9 +23,9 @@ from helpers import tiny_config
 from PIL import Image as PILImage
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, TrainerState
 
-from mot import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_evaluate, run_search
-from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mot.data_mot import (
+from mixture_of_transformers import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_evaluate, run_search
+from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
+from mixture_of_transformers.data_mot import (
     DIGIT_NAMES,
     DIGITS_FEATURES,
     LabelSpec,
@@ -36,13 +36,13 @@ from mot.data_mot import (
     prepare_splits,
     train_tokenizer,
 )
-from mot.decoding_mot import read_audio
-from mot.labels_mot import LabelColumn
-from mot.retrieval_mot import Index
-from mot.run_finetune import DataArguments, load_data, main
-from mot.sources_mot import load_splits, with_features
-from mot.splits_mot import cut_validation, draw_rows
-from mot.training_mot import (
+from mixture_of_transformers.decoding_mot import read_audio
+from mixture_of_transformers.labels_mot import LabelColumn
+from mixture_of_transformers.retrieval_mot import Index
+from mixture_of_transformers.run_finetune import DataArguments, load_data, main
+from mixture_of_transformers.sources_mot import load_splits, with_features
+from mixture_of_transformers.splits_mot import cut_validation, draw_rows
+from mixture_of_transformers.training_mot import (
     EncodedDataset,
     EpochCallback,
     MoTCollator,
@@ -176,9 +176,9 @@ def content_hash(splits):
 def test_another_process_without_torchcodec_gives_the_same_bits(digits):
     script = f"""
 import hashlib, sys
-import conftest  # the package under the name `mot`, installed or not
+import conftest  # the package under its name, installed or not
 sys.modules["torchcodec"] = None  # every import of it fails
-from mot.data_mot import *
+from mixture_of_transformers.data_mot import *
 {inspect.getsource(content_hash)}
 splits = load_digits_dataset()
 prepared, _ = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))
@@ -1232,7 +1232,7 @@ def test_the_first_row_of_a_stream_without_a_label_is_named_once(caplog):
 
 
 def test_the_sample_of_a_stream_has_many_texts_and_few_media(monkeypatch):
-    monkeypatch.setattr("mot.streams_mot.SAMPLE_MEDIA", 2)
+    monkeypatch.setattr("mixture_of_transformers.streams_mot.SAMPLE_MEDIA", 2)
     rows = [("a", b"not a picture", None), *[("b", GOOD_IMAGE, GOOD_AUDIO)] * 3, ("c", b"not a picture", None)]
     sample = stream_of(tri_modal_dataset(rows).to_iterable_dataset()).sample()
     assert sample["text"][:] == ["b", "b", "b", "c"]
@@ -1351,7 +1351,7 @@ def test_tokenizer_is_the_same_in_every_process():
     texts = ["Naïve cafés, 数字 and €5!", "the number seven was written here", None, "seven numbers, never written"]
     script = f"""
 import conftest
-from mot.data_mot import train_tokenizer
+from mixture_of_transformers.data_mot import train_tokenizer
 print(sorted(train_tokenizer({texts!r}).get_vocab().items()))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=TESTS)

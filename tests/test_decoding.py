@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from transformers.image_transforms import convert_to_rgb
 
-from mot import MoTConfig, MoTForSequenceClassification, MoTImageProcessor, MoTProcessor
-from mot.decoding_mot import load_audio, load_frames, load_image
+from mixture_of_transformers import MoTConfig, MoTForSequenceClassification, MoTImageProcessor, MoTProcessor
+from mixture_of_transformers.decoding_mot import load_audio, load_frames, load_image
 
 RATE = 16_000
 

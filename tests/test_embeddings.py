@@ -26,7 +26,7 @@ from helpers import (
 )
 from reference import reference_forward, sinusoid, sinusoid_2d
 
-from mot import MoTModel
+from mixture_of_transformers import MoTModel
 
 TOLERANCE = 1e-5
 EXACT = 1e-6

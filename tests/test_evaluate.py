@@ -21,12 +21,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
-from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTProcessor, run_finetune
-from mot.__main__ import main as mot
-from mot.evaluate_mot import answers
-from mot.pushing_mot import push_command
-from mot.report_mot import print_table, usage_lines, written
-from mot.training_mot import EncodedDataset, MoTTrainer
+from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTProcessor, run_finetune
+from mixture_of_transformers.__main__ import main as mot
+from mixture_of_transformers.evaluate_mot import answers
+from mixture_of_transformers.pushing_mot import push_command
+from mixture_of_transformers.report_mot import print_table, usage_lines, written
+from mixture_of_transformers.training_mot import EncodedDataset, MoTTrainer
 
 TINY = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
 TINY |= {f"{modality}_config": {"num_hidden_layers": 1} for modality in ("text", "image", "audio")}

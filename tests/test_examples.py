@@ -12,7 +12,7 @@ from forked import run_script
 from safetensors.torch import load_file
 from transformers import AutoModel
 
-import mot  # noqa: F401  (registers the classes)
+import mixture_of_transformers  # noqa: F401  (registers the classes)
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 pytestmark = pytest.mark.training
@@ -60,7 +60,9 @@ def test_the_accelerate_loop_goes_on_from_its_state_as_if_never_interrupted(tmp_
 @pytest.mark.slow
 def test_the_accelerate_loop_runs_on_two_processes(tmp_path):
     (tmp_path / "packages").mkdir()
-    (tmp_path / "packages" / "mot").symlink_to(EXAMPLES.parent, target_is_directory=True)  # where it is not installed
+    (tmp_path / "packages" / "mixture_of_transformers").symlink_to(
+        EXAMPLES.parent, target_is_directory=True
+    )  # where it is not installed
     environment = {"PYTHONPATH": str(tmp_path / "packages"), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     command += [str(EXAMPLES / "train_with_accelerate.py"), "--max_steps", "2", "--batch_size", "4"]

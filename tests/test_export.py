@@ -5,12 +5,12 @@ import pytest
 import torch
 from helpers import MODALITIES, build, make_inputs, max_difference, run, select_rows, tiny_config
 
-from mot import MoTForSequenceClassification
+from mixture_of_transformers import MoTForSequenceClassification
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs `pip install '.[onnx]'`")
 pytest.importorskip("onnxscript", reason="needs `pip install '.[onnx]'`")
 
-from mot.export_mot import export_onnx, quantize_onnx  # noqa: E402
+from mixture_of_transformers.export_mot import export_onnx, quantize_onnx  # noqa: E402
 
 pytestmark = pytest.mark.training  # an export takes half a minute
 

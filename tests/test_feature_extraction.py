@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoFeatureExtractor, Gemma4AudioFeatureExtractor
 
-from mot import MoTFeatureExtractor
+from mixture_of_transformers import MoTFeatureExtractor
 
 RATE = 16_000
 ABSOLUTE = {"mel_floor": 1e-5, "dynamic_range": None}  # what the library computes, and folders before `dynamic_range`

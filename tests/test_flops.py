@@ -9,7 +9,7 @@ import torch
 from helpers import NUM_MEL_BINS, tiny_config
 from torch.utils.flop_counter import FlopCounterMode
 
-from mot import MoTConfig, MoTModel
+from mixture_of_transformers import MoTConfig, MoTModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.flops import forward_flops, training_flops  # noqa: E402

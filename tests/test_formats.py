@@ -18,11 +18,11 @@ import torch
 from datasets import Audio, ClassLabel, DatasetDict, Image
 from safetensors.torch import load_file
 
-from mot.data_mot import ModalityColumns, drop_bad_examples, load_digits_dataset, prepare_splits
-from mot.decoding_mot import open_source
-from mot.mmsa_mot import without_padding
-from mot.run_finetune import main
-from mot.sources_mot import load_splits
+from mixture_of_transformers.data_mot import ModalityColumns, drop_bad_examples, load_digits_dataset, prepare_splits
+from mixture_of_transformers.decoding_mot import open_source
+from mixture_of_transformers.mmsa_mot import without_padding
+from mixture_of_transformers.run_finetune import main
+from mixture_of_transformers.sources_mot import load_splits
 
 TESTS = Path(__file__).resolve().parent
 ROWS = {"train": 60, "validation": 10, "test": 10}

@@ -34,8 +34,8 @@ from helpers import (
 from reference import FUSIONS as REFERENCES
 from reference import reference_forward
 
-from mot import MoTForSequenceClassification, MoTModel
-from mot.fusion_mot import FUSIONS, CrossModalAttention, MoTHierarchicalFusion
+from mixture_of_transformers import MoTForSequenceClassification, MoTModel
+from mixture_of_transformers.fusion_mot import FUSIONS, CrossModalAttention, MoTHierarchicalFusion
 
 TOLERANCE = 1e-5
 EXACT = 1e-6

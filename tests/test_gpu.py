@@ -11,9 +11,9 @@ import torch
 from helpers import ARCHITECTURES, MODALITIES, build, make_inputs, tiny_config, without
 from torch.nn import functional as F
 
-from mot import MoTForSequenceClassification, MoTModel
-from mot.attention_mot import PackedTokens
-from mot.loss_mot import Embeddings, contrastive_loss
+from mixture_of_transformers import MoTForSequenceClassification, MoTModel
+from mixture_of_transformers.attention_mot import PackedTokens
+from mixture_of_transformers.loss_mot import Embeddings, contrastive_loss
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers import MODALITIES, build, make_inputs, tiny_config
 
-from mot import MoTForPreTraining, MoTForRetrieval
-from mot.gradient_cache_mot import cached_step
-from mot.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval
+from mixture_of_transformers.gradient_cache_mot import cached_step
+from mixture_of_transformers.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments
 
 VARIANTS = {
     "rows": {},

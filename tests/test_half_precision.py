@@ -22,8 +22,14 @@ from helpers import (
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mot import MoTForMaskedLM, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTModel
-from mot.convolution_mot import MoTConv1d, MoTConv2d
+from mixture_of_transformers import (
+    MoTForMaskedLM,
+    MoTForPreTraining,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    MoTModel,
+)
+from mixture_of_transformers.convolution_mot import MoTConv1d, MoTConv2d
 
 # How a model may be in half precision: whole, or with weights in float32 and autocast around them.
 PRECISIONS = {

@@ -23,10 +23,18 @@ import soundfile
 import torch
 from PIL import Image
 
-from mot import MoTProcessor
-from mot import decoding_mot as decoding
-from mot import fetching_mot as fetching
-from mot.decoding_mot import Limits, has_sound, load_audio, load_frames, load_image, resample, resample_pieces
+from mixture_of_transformers import MoTProcessor
+from mixture_of_transformers import decoding_mot as decoding
+from mixture_of_transformers import fetching_mot as fetching
+from mixture_of_transformers.decoding_mot import (
+    Limits,
+    has_sound,
+    load_audio,
+    load_frames,
+    load_image,
+    resample,
+    resample_pieces,
+)
 
 ROOT = Path(decoding.__file__).parent
 RATE = 16_000
@@ -410,7 +418,7 @@ def test_a_long_sound_takes_bounded_memory(tmp_path):
             file.write(np.zeros(1_000_000, np.int16))
     code = """
 import resource
-from mot.decoding_mot import load_audio
+from mixture_of_transformers.decoding_mot import load_audio
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()
 try: load_audio("silence.flac", "clip", 16_000, None)

@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """The Hub's protocol, spoken with a server on localhost: private repositories, revisions, expired tokens, what belongs to
-others, and uploads that break off. (Loading without `mot` is in test_save_load.py, datasets are in test_formats.py.)
+others, and uploads that break off. (Loading without the package is in test_save_load.py, datasets are in test_formats.py.)
 """
 
 import os
@@ -19,7 +19,7 @@ OPTIONS = ["--max_steps", "1", "--per_device_train_batch_size", "8", "--push_to_
 OPTIONS += ["--config_overrides", '{"hidden_size": 32, "intermediate_size": 32}']
 PUSH = """
 import sys
-from mot import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor, MultimodalClassificationPipeline
+from mixture_of_transformers import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor, MultimodalClassificationPipeline
 
 config = MoTConfig.of_size("tiny", hidden_size=32, intermediate_size=32)
 model = MoTForRetrieval(config)
@@ -36,8 +36,8 @@ pytestmark = pytest.mark.training
 
 def run(folder: Path, hub: dict, *command: str) -> subprocess.CompletedProcess:
     (folder / "packages").mkdir(exist_ok=True)
-    if not (folder / "packages" / "mot").exists():  # also where the package is not installed
-        (folder / "packages" / "mot").symlink_to(REPOSITORY, target_is_directory=True)
+    if not (folder / "packages" / "mixture_of_transformers").exists():  # also where the package is not installed
+        (folder / "packages" / "mixture_of_transformers").symlink_to(REPOSITORY, target_is_directory=True)
     environment = {"PYTHONPATH": str(folder / "packages"), "HF_HOME": str(folder / "hf"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, cwd=folder, env=os.environ | hub | environment
@@ -98,6 +98,11 @@ def test_what_cannot_be_pushed_is_an_error_before_training(change, name, message
     assert "hf auth login" in done.stderr and "train_loss" not in done.stdout
 
 
+def kept_here(names: set[str]) -> set[str]:
+    """The state of a training, which is pushed on request alone."""
+    return {"trainer_state.json", "run.json"} | {name for name in names if name.startswith(".")}
+
+
 @pytest.fixture(scope="module")
 def finished(hub, hub_server, tmp_path_factory) -> Path:
     """The folder of a run that was pushed to user/digits, where the first upload broke off."""
@@ -129,14 +134,13 @@ def test_an_upload_that_fails_loses_nothing(hub, hub_server, tmp_path):
         tmp_path, hub, "-c", "from huggingface_hub.cli.hf import main; main()", *command.replace("'", "").split()[1:]
     )
     assert again.returncode == 0, again.stderr[-3000:]
-    assert local <= set(content(hub_server, "user/cut"))
+    assert local - kept_here(local) <= set(content(hub_server, "user/cut"))
 
 
 def test_a_finished_run_pushes_its_folder_but_for_the_state_of_the_training(hub_server, finished):
     local, pushed = {path.name for path in finished.iterdir() if path.is_file()}, content(hub_server, "user/digits")
     assert {"model.safetensors", "README.md", "results.json", "modeling_mot.py"} <= local
-    kept_here = {"trainer_state.json", "run.json"} | {name for name in local if name.startswith(".")}
-    assert local - kept_here <= set(pushed) and "training_args.bin" not in pushed
+    assert local - kept_here(local) <= set(pushed) and "training_args.bin" not in pushed
     assert pushed["README.md"] == (finished / "README.md").read_bytes()
 
 

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, ViTImageProcessorPil
 
-import mot.image_processing_mot
-from mot import MoTImageProcessor
+import mixture_of_transformers.image_processing_mot
+from mixture_of_transformers import MoTImageProcessor
 
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
@@ -23,13 +23,13 @@ def picture(mode="RGB", size=(640, 480), seed=0):
 @pytest.fixture
 def fast_calls(monkeypatch):
     """A list that grows with every batch that takes the fast way."""
-    calls, original = [], mot.image_processing_mot.to_pixel_values
+    calls, original = [], mixture_of_transformers.image_processing_mot.to_pixel_values
 
     def counted(pictures, **options):
         calls.append(len(pictures))
         return original(pictures, **options)
 
-    monkeypatch.setattr(mot.image_processing_mot, "to_pixel_values", counted)
+    monkeypatch.setattr(mixture_of_transformers.image_processing_mot, "to_pixel_values", counted)
     return calls
 
 

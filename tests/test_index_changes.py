@@ -28,7 +28,7 @@ from accelerate import disk_offload
 from datasets import ClassLabel, Dataset, Features, Image, List, Value, load_dataset
 from PIL import Image as Picture
 
-from mot import (
+from mixture_of_transformers import (
     MoTConfig,
     MoTForRetrieval,
     MoTForSequenceClassification,
@@ -36,9 +36,15 @@ from mot import (
     MoTProcessor,
     retrieval_mot,
 )
-from mot.data_mot import train_tokenizer
-from mot.index_folder_mot import EMBEDDINGS
-from mot.retrieval_mot import Index, build_index, check_embedder, describe_embedder, fingerprint_of_weights
+from mixture_of_transformers.data_mot import train_tokenizer
+from mixture_of_transformers.index_folder_mot import EMBEDDINGS
+from mixture_of_transformers.retrieval_mot import (
+    Index,
+    build_index,
+    check_embedder,
+    describe_embedder,
+    fingerprint_of_weights,
+)
 
 WORDS = ["red", "green", "blue", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "cat", "dog"]
 WORDS += ["horse"]
@@ -392,12 +398,14 @@ def test_an_add_that_was_killed_goes_on_where_it_stopped(index, parts, monkeypat
 
     real = retrieval_mot.embed_part
     with monkeypatch.context() as patch:
-        patch.setattr("mot.retrieval_mot.embed_part", counted)
+        patch.setattr("mixture_of_transformers.retrieval_mot.embed_part", counted)
         with pytest.raises(Killed):
             index.add(more, shard_rows=2)
     index.remove([0])  # in between, which leaves what is done alone
     started = []
-    monkeypatch.setattr("mot.retrieval_mot.embed_part", lambda *args: started.append(args[3]) or real(*args))
+    monkeypatch.setattr(
+        "mixture_of_transformers.retrieval_mot.embed_part", lambda *args: started.append(args[3]) or real(*args)
+    )
     index.add(more, shard_rows=2)
     assert embedded == [0, 2] and started == [4]
     assert index.dataset["text"][:] == WORDS[:12] and 0 not in contents(index)

@@ -17,8 +17,14 @@ from forked import run_mot
 from killed_runs import STRATEGIES, TASKS, differences, run, run_with_kills, seconds_of
 from safetensors.torch import load_file
 
-from mot.checkpoints_mot import check_folder, check_room, checkpoints_at_once, damages, newest_whole_checkpoint
-from mot.training_mot import MoTTrainingArguments
+from mixture_of_transformers.checkpoints_mot import (
+    check_folder,
+    check_room,
+    checkpoints_at_once,
+    damages,
+    newest_whole_checkpoint,
+)
+from mixture_of_transformers.training_mot import MoTTrainingArguments
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STEPS = 8

@@ -38,7 +38,7 @@ from helpers import (
 )
 from reference import reference_forward
 
-from mot import MoTForSequenceClassification, MoTModel
+from mixture_of_transformers import MoTForSequenceClassification, MoTModel
 
 TOLERANCE = 1e-5
 # Where only absent tokens differ, not even rounding should; 1e-6 leaves room for another batch size or layout.

@@ -10,8 +10,8 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from helpers import build, tiny_config
 
-from mot import MoTModel
-from mot.launch_mot import processes_of
+from mixture_of_transformers import MoTModel
+from mixture_of_transformers.launch_mot import processes_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
@@ -21,7 +21,9 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2",
 
 def start(command: list[str], folder: Path, script: str, **environment: str) -> subprocess.CompletedProcess:
     (folder / "packages").mkdir()
-    (folder / "packages" / "mot").symlink_to(REPOSITORY, target_is_directory=True)  # also where it is not installed
+    (folder / "packages" / "mixture_of_transformers").symlink_to(
+        REPOSITORY, target_is_directory=True
+    )  # also where it is not installed
     environment |= {"PYTHONPATH": str(folder / "packages"), "HF_HOME": str(folder / "hf"), "OMP_NUM_THREADS": "1"}
     command = [*command, str(REPOSITORY / script), "--max_steps", "1", "--output_dir", str(folder / "out")]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=os.environ | environment)

@@ -10,11 +10,11 @@ import torch
 from datasets import Dataset
 from transformers import ASTFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
-from mot import MoTConfig, MoTFeatureExtractor, MoTProcessor
-from mot.data_mot import ModalityColumns, drop_bad_examples, prepare_split, train_tokenizer
-from mot.limits_mot import check_splits, fit_processor, frames_per_second
-from mot.run_finetune import DataArguments, encode_split
-from mot.training_mot import EncodedDataset, StreamedDataset
+from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
+from mixture_of_transformers.data_mot import ModalityColumns, drop_bad_examples, prepare_split, train_tokenizer
+from mixture_of_transformers.limits_mot import check_splits, fit_processor, frames_per_second
+from mixture_of_transformers.run_finetune import DataArguments, encode_split
+from mixture_of_transformers.training_mot import EncodedDataset, StreamedDataset
 
 READY = MoTConfig.of_size(
     "tiny",

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from transformers import Trainer, TrainingArguments
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 
-from mot import (
+from mixture_of_transformers import (
     MoTConfig,
     MoTForAudioClassification,
     MoTForImageClassification,
@@ -39,8 +39,8 @@ from mot import (
     MoTForSequenceClassification,
     MoTModel,
 )
-from mot.configuration_mot import SIZES
-from mot.loss_mot import IGNORED_LABEL, classification_loss
+from mixture_of_transformers.configuration_mot import SIZES
+from mixture_of_transformers.loss_mot import IGNORED_LABEL, classification_loss
 
 TOLERANCE = 1e-5
 EXACT = 1e-6

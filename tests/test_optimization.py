@@ -12,9 +12,15 @@ from helpers import ARCHITECTURES, MODALITIES, VOCAB_SIZE, build, is_key_bias, m
 from peft import PeftModel
 from transformers import Trainer, TrainingArguments
 
-from mot import MoTConfig, MoTForMaskedLM, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
-from mot.optimization_mot import PARTS, add_lora, freeze, is_selected, learning_rate_of, place_of
-from mot.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments, mean_over_pairs
+from mixture_of_transformers import (
+    MoTConfig,
+    MoTForMaskedLM,
+    MoTForPreTraining,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+)
+from mixture_of_transformers.optimization_mot import PARTS, add_lora, freeze, is_selected, learning_rate_of, place_of
+from mixture_of_transformers.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments, mean_over_pairs
 
 HEADS = (MoTForSequenceClassification, MoTForRetrieval, MoTForPreTraining, MoTForMaskedLM)
 every_head = pytest.mark.parametrize("head", HEADS)

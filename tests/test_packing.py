@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from mot import MoTForSequenceClassification, MoTModel, arguments_mot, embeddings_mot
-from mot.attention_mot import PackedTokens, PaddedTokens
+from mixture_of_transformers import MoTForSequenceClassification, MoTModel, arguments_mot, embeddings_mot
+from mixture_of_transformers.attention_mot import PackedTokens, PaddedTokens
 
 TOLERANCE = 1e-5
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)

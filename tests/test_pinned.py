@@ -10,7 +10,7 @@ from remote_steps import answers_to_row, run_step
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
-from mot import MoTForSequenceClassification, MoTProcessor
+from mixture_of_transformers import MoTForSequenceClassification, MoTProcessor
 
 NAMES = json.loads(PARAMETERS.read_text())
 

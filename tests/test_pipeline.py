@@ -25,11 +25,17 @@ from transformers import (
     pipeline,
 )
 
-from mot import MoTConfig, MoTFeatureExtractor, MoTForSequenceClassification, MoTImageProcessor, MoTProcessor
-from mot import analyze_video_sentiment as analyze
-from mot.data_mot import train_tokenizer
-from mot.pipeline_mot import MultimodalClassificationPipeline
-from mot.training_mot import all_subsets
+from mixture_of_transformers import (
+    MoTConfig,
+    MoTFeatureExtractor,
+    MoTForSequenceClassification,
+    MoTImageProcessor,
+    MoTProcessor,
+)
+from mixture_of_transformers import analyze_video_sentiment as analyze
+from mixture_of_transformers.data_mot import train_tokenizer
+from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
+from mixture_of_transformers.training_mot import all_subsets
 
 av = pytest.importorskip("av")
 
@@ -225,10 +231,10 @@ def test_contributions_of_batched_rows_sum_to_the_score_of_the_first_label(class
 REMOTE = """
 import sys
 from transformers import pipeline
-assert "mot" not in sys.modules
+assert "mixture_of_transformers" not in sys.modules
 try:
-    import mot
-    raise SystemExit("mot is there")
+    import mixture_of_transformers
+    raise SystemExit("mixture_of_transformers is there")
 except ImportError:
     pass
 classify = pipeline("multimodal-classification", model=sys.argv[1], trust_remote_code=True)
@@ -237,7 +243,7 @@ print(classify({"text": "this is wonderful"})[0]["label"])
 
 
 def test_a_process_without_mot_loads_the_pipeline_from_the_folder(folder, tmp_path):
-    (tmp_path / "mot.py").write_text("raise ImportError('not here')")
+    (tmp_path / "mixture_of_transformers.py").write_text("raise ImportError('not here')")
     environment = {"PYTHONPATH": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", REMOTE, str(folder)],

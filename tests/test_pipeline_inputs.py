@@ -22,7 +22,7 @@ from PIL import Image
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from mot import (
+from mixture_of_transformers import (
     MoTConfig,
     MoTFeatureExtractor,
     MoTForRetrieval,
@@ -32,10 +32,10 @@ from mot import (
     MultimodalClassificationPipeline,
     analyze_video_sentiment,
 )
-from mot.data_mot import train_tokenizer
-from mot.pipeline_mot import main as predict
-from mot.pipeline_mot import read_row
-from mot.processing_mot import encode_rows
+from mixture_of_transformers.data_mot import train_tokenizer
+from mixture_of_transformers.pipeline_mot import main as predict
+from mixture_of_transformers.pipeline_mot import read_row
+from mixture_of_transformers.processing_mot import encode_rows
 
 RATE, WORDS = 16_000, [f"w{i}" for i in range(20)]
 CONTAINERS = {
@@ -394,7 +394,7 @@ def test_seconds_stay_float32_in_a_model_of_any_type(processor, samples, dtype):
 
 
 def test_seconds_stay_float32_where_deepspeed_has_the_trainer_cast_its_inputs(tmp_path):
-    from mot.training_mot import MoTTrainer, MoTTrainingArguments
+    from mixture_of_transformers.training_mot import MoTTrainer, MoTTrainingArguments
 
     config = MoTConfig.of_size("tiny", text_config=None, image_config=None, time_positions=True)
     arguments = MoTTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")

@@ -36,9 +36,9 @@ from helpers import (
 from torch.nn import functional as F
 from transformers import BertTokenizer, DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
-from mot import MoTForMaskedLM, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
-from mot.heads_mot import draw_hidden
-from mot.loss_mot import IGNORED_LABEL, Embeddings, contrastive_loss
+from mixture_of_transformers import MoTForMaskedLM, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
+from mixture_of_transformers.heads_mot import draw_hidden
+from mixture_of_transformers.loss_mot import IGNORED_LABEL, Embeddings, contrastive_loss
 
 TOLERANCE = 1e-5
 EXACT = 1e-6

@@ -32,9 +32,9 @@ from transformers import (
 )
 from transformers.image_transforms import convert_to_rgb
 
-from mot.decoding_mot import even_indices, resample
-from mot.feature_extraction_mot import MoTFeatureExtractor
-from mot.processing_mot import MoTProcessor
+from mixture_of_transformers.decoding_mot import even_indices, resample
+from mixture_of_transformers.feature_extraction_mot import MoTFeatureExtractor
+from mixture_of_transformers.processing_mot import MoTProcessor
 
 av = pytest.importorskip("av")
 
@@ -767,7 +767,7 @@ def test_absent_decoders_are_named(tmp_path):
 import sys
 sys.modules["av"] = None  # what the import system writes for a package that must not be found
 {hide_soundfile}
-from mot.processing_mot import MoTProcessor
+from mixture_of_transformers.processing_mot import MoTProcessor
 for inputs in ({{"audio": "clip.wav"}}, {{"audio": "video.mp4"}}, {{"videos": "video.mp4"}}):
     try:
         print(*MoTProcessor()(**inputs))
@@ -807,7 +807,7 @@ def test_auto_classes_read_the_folder_where_mot_cannot_be_imported(tmp_path):
     make_processor(num_frames=3).save_pretrained(tmp_path / "saved")
     code = """
 import sys
-sys.modules["mot"] = None
+sys.modules["mixture_of_transformers"] = None
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor, AutoTokenizer
 processor = AutoProcessor.from_pretrained("saved", trust_remote_code=True)
 print(type(processor).__name__, type(processor).__module__.split(".")[0], processor.num_frames)

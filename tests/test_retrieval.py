@@ -35,10 +35,10 @@ from helpers import (
 from reference import layer_norm, reference_forward
 from torch.nn import functional as F
 
-from mot import MoTForRetrieval, MoTModel
-from mot.fusion_mot import FUSIONS
-from mot.loss_mot import IGNORED_LABEL, Embeddings, contrastive_loss, sigmoid_loss
-from mot.metrics_mot import retrieval_metrics
+from mixture_of_transformers import MoTForRetrieval, MoTModel
+from mixture_of_transformers.fusion_mot import FUSIONS
+from mixture_of_transformers.loss_mot import IGNORED_LABEL, Embeddings, contrastive_loss, sigmoid_loss
+from mixture_of_transformers.metrics_mot import retrieval_metrics
 
 TOLERANCE = 1e-5
 EXACT = 1e-6

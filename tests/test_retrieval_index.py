@@ -16,10 +16,10 @@ import torch
 from datasets import Audio, Dataset, Image
 from forked import run_mot
 
-from mot import MoTConfig, MoTFeatureExtractor, MoTForRetrieval, MoTImageProcessor, MoTProcessor
-from mot.data_mot import load_digits_dataset, train_tokenizer
-from mot.retrieval_mot import KINDS, Index, build_index
-from mot.sources_mot import load_split
+from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTForRetrieval, MoTImageProcessor, MoTProcessor
+from mixture_of_transformers.data_mot import load_digits_dataset, train_tokenizer
+from mixture_of_transformers.retrieval_mot import KINDS, Index, build_index
+from mixture_of_transformers.sources_mot import load_split
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROWS = 30
@@ -163,8 +163,8 @@ def test_the_folder_holds_its_shards_their_description_and_what_is_hidden(index)
 BUILD = """
 import sys
 from datasets import load_dataset
-from mot import MoTForRetrieval, MoTProcessor
-from mot.retrieval_mot import build_index
+from mixture_of_transformers import MoTForRetrieval, MoTProcessor
+from mixture_of_transformers.retrieval_mot import build_index
 rows = load_dataset("parquet", data_files=sys.argv[1], split="train", cache_dir=sys.argv[4])
 build_index(rows, MoTForRetrieval.from_pretrained(sys.argv[2]), MoTProcessor.from_pretrained(sys.argv[2]), sys.argv[3],
             batch_size=1, shard_rows=3)
@@ -184,7 +184,7 @@ def test_a_build_that_is_killed_goes_on_to_the_same_index(rows, parts, tmp_path)
     processor.save_pretrained(tmp_path / "model")
     rows.to_parquet(tmp_path / "rows.parquet")
     (tmp_path / "packages").mkdir()
-    (tmp_path / "packages" / "mot").symlink_to(REPOSITORY, target_is_directory=True)
+    (tmp_path / "packages" / "mixture_of_transformers").symlink_to(REPOSITORY, target_is_directory=True)
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "packages"), "OMP_NUM_THREADS": "1"}
 
     def start(folder):

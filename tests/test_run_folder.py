@@ -14,8 +14,13 @@ import killed_runs
 import pytest
 from killed_runs import STEPS, differences, run, seconds_of
 
-from mot.checkpoints_mot import checkpoint_to_resume, damages, finished_state, newest_whole_checkpoint
-from mot.run_folder_mot import (
+from mixture_of_transformers.checkpoints_mot import (
+    checkpoint_to_resume,
+    damages,
+    finished_state,
+    newest_whole_checkpoint,
+)
+from mixture_of_transformers.run_folder_mot import (
     LOCK,
     RUN_ID,
     SAVING,

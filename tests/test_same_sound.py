@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import run_finetune
-from mot import MoTConfig, MoTFeatureExtractor, MoTModel
+from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import same_sound  # noqa: E402

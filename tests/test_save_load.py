@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Saved anywhere: a folder gives back bit-equal answers by class, by Auto class, and to people without `mot`.
+"""Saved anywhere: a folder gives back bit-equal answers by class, by Auto class, and to people without the package.
 
 A classifier and its processor are saved to one folder, with their code. `remote_steps.py` then uses that folder, and the
-same one pushed to a Hub on localhost, in processes that cannot import `mot`, and writes down what it got; the tests
+same one pushed to a Hub on localhost, in processes that cannot import the package, and writes down what it got; the tests
 here compare it with what the classes give directly. The other heads are saved to a folder each and used likewise.
 """
 
@@ -38,7 +38,7 @@ from remote_steps import (
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer
 
-from mot import (
+from mixture_of_transformers import (
     MoTConfig,
     MoTForAudioClassification,
     MoTForImageClassification,
@@ -381,7 +381,7 @@ def test_saved_code_needs_only_the_packages_of_inference(folder):
                 assert level == 1 and (folder / f"{module}.py").exists(), f"{path.name}: {'.' * level}{module}"
 
 
-# By people who do not have `mot`: from the folder, and from the Hub
+# By people who do not have the package: from the folder, and from the Hub
 
 
 @pytest.fixture(scope="module", params=["folder", "hub"])

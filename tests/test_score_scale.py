@@ -11,14 +11,14 @@ from helpers import MODALITIES, build, make_inputs, tiny_config
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from peft import PeftModel
 
-from mot import MoTConfig, MoTForSequenceClassification, MoTProcessor
-from mot.attribution_mot import modality_contributions
-from mot.data_mot import LabelSpec, ModalityColumns, prepare_split
-from mot.loss_mot import classification_loss
-from mot.optimization_mot import add_lora
-from mot.pipeline_mot import MultimodalClassificationPipeline
-from mot.run_finetune import DataArguments, ModelArguments, build_model, task_fields
-from mot.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers import MoTConfig, MoTForSequenceClassification, MoTProcessor
+from mixture_of_transformers.attribution_mot import modality_contributions
+from mixture_of_transformers.data_mot import LabelSpec, ModalityColumns, prepare_split
+from mixture_of_transformers.loss_mot import classification_loss
+from mixture_of_transformers.optimization_mot import add_lora
+from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
+from mixture_of_transformers.run_finetune import DataArguments, ModelArguments, build_model, task_fields
+from mixture_of_transformers.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments
 
 MEAN, STD = 250_000.0, 80_000.0  # prices of houses
 NAMES = ("input_ids", "pixel_values", "input_features")

@@ -1,7 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """A saved retrieval model is one of sentence-transformers, too: every modality and combination gives its embedding.
 
-`remote_steps.py` loads the folder with `SentenceTransformer`, in a process that cannot import `mot`, encodes the rows
+`remote_steps.py` loads the folder with `SentenceTransformer`, in a process that cannot import the package, encodes the rows
 of its `examples`, saves the model as sentence-transformers does, and encodes them again.
 """
 
@@ -16,8 +16,8 @@ from remote_steps import WORDS, examples, run_step
 from safetensors.torch import load_file
 from test_save_load import make_processor
 
-from mot import MoTForRetrieval, MoTForSequenceClassification
-from mot.metrics_mot import retrieval_metrics
+from mixture_of_transformers import MoTForRetrieval, MoTForSequenceClassification
+from mixture_of_transformers.metrics_mot import retrieval_metrics
 
 FILES = ("modules.json", "sentence_bert_config.json")
 COMBINATIONS = ["+".join(names) for size in (1, 2, 3) for names in combinations(sorted(MODALITIES), size)]

@@ -18,11 +18,11 @@ import pytest
 from datasets import Audio, Dataset, DatasetDict, Video
 from PIL import Image
 
-from mot import MoTImageProcessor, MoTProcessor
-from mot.data_mot import ModalityColumns, drop_bad_examples, prepare_splits, undecoded_stream
-from mot.run_finetune import DataArguments, read_splits
-from mot.sources_mot import fingerprint_of_files, load_split, load_splits
-from mot.training_mot import EncodedDataset, cache_features
+from mixture_of_transformers import MoTImageProcessor, MoTProcessor
+from mixture_of_transformers.data_mot import ModalityColumns, drop_bad_examples, prepare_splits, undecoded_stream
+from mixture_of_transformers.run_finetune import DataArguments, read_splits
+from mixture_of_transformers.sources_mot import fingerprint_of_files, load_split, load_splits
+from mixture_of_transformers.training_mot import EncodedDataset, cache_features
 
 
 @pytest.fixture(autouse=True)

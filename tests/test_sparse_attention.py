@@ -21,8 +21,8 @@ from helpers import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mot import MoTConfig, MoTModel
-from mot.sparse_attention_mot import (
+from mixture_of_transformers import MoTConfig, MoTModel
+from mixture_of_transformers.sparse_attention_mot import (
     BlockSparsity,
     block_pattern,
     block_sparse_attention,

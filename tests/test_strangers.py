@@ -12,13 +12,19 @@ from safetensors.torch import load_file, save_file
 from test_index_changes import make_model, make_processor
 from transformers import AutoConfig
 
-from mot import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTModel
-from mot.checkpoints_mot import load_checkpoint
-from mot.configuration_mot import BOUNDS, MOST_UNNAMED_LABELS, MoTAudioConfig, MoTImageConfig, MoTTextConfig
-from mot.continuation_mot import check_adapter, load_model, read_config
-from mot.pipeline_mot import MultimodalClassificationPipeline
-from mot.processing_mot import load_processor
-from mot.run_search import load
+from mixture_of_transformers import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTModel
+from mixture_of_transformers.checkpoints_mot import load_checkpoint
+from mixture_of_transformers.configuration_mot import (
+    BOUNDS,
+    MOST_UNNAMED_LABELS,
+    MoTAudioConfig,
+    MoTImageConfig,
+    MoTTextConfig,
+)
+from mixture_of_transformers.continuation_mot import check_adapter, load_model, read_config
+from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
+from mixture_of_transformers.processing_mot import load_processor
+from mixture_of_transformers.run_search import load
 
 CONFIGS = (MoTConfig, MoTTextConfig, MoTImageConfig, MoTAudioConfig)
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mot import (
+from mixture_of_transformers import (
     MoTConfig,
     MoTFeatureExtractor,
     MoTForSequenceClassification,
@@ -22,8 +22,8 @@ from mot import (
     MoTProcessor,
     MultimodalClassificationPipeline,
 )
-from mot.data_mot import train_tokenizer
-from mot.processing_mot import tokenizing
+from mixture_of_transformers.data_mot import train_tokenizer
+from mixture_of_transformers.processing_mot import tokenizing
 
 RATE, WORDS = 16_000, [f"w{i}" for i in range(20)]
 

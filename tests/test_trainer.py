@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 from transformers.trainer_utils import HPSearchBackend
 
-from mot import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor
-from mot import decoding_mot as decoding
-from mot.data_mot import ModalityColumns, drop_bad_examples, prepare_split
-from mot.metrics_mot import compute_metrics
-from mot.training_mot import (
+from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor
+from mixture_of_transformers import decoding_mot as decoding
+from mixture_of_transformers.data_mot import ModalityColumns, drop_bad_examples, prepare_split
+from mixture_of_transformers.metrics_mot import compute_metrics
+from mixture_of_transformers.training_mot import (
     EncodedDataset,
     EpochDataset,
     MoTCollator,
@@ -301,7 +301,7 @@ def test_a_training_that_cannot_begin_leaves_the_end_of_the_run_before_it(finish
     (tmp_path / "checkpoint-6" / "model.safetensors").write_bytes(b"")
     with pytest.raises(Exception):  # noqa: B017 (whatever reading them raises)
         again = trainer_of(tmp_path, max_steps=8, **SAVING)
-        monkeypatch.setattr("mot.checkpoints_mot.damages", lambda path: iter(()))
+        monkeypatch.setattr("mixture_of_transformers.checkpoints_mot.damages", lambda path: iter(()))
         again.train(True)
     assert (tmp_path / "trainer_state.json").exists()
 

@@ -21,20 +21,20 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoProcessor, DataCollatorForLanguageModeling
 
-from mot import (
+from mixture_of_transformers import (
     MoTConfig,
     MoTForPreTraining,
     MoTForRetrieval,
     MoTForSequenceClassification,
     MoTProcessor,
 )
-from mot.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mot.data_mot import load_digits_dataset
-from mot.metrics_mot import compute_metrics, retrieval_metrics
-from mot.run_finetune import DataArguments, encode_split
-from mot.run_finetune import main as finetune_main
-from mot.sources_mot import load_splits
-from mot.training_mot import (
+from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
+from mixture_of_transformers.data_mot import load_digits_dataset
+from mixture_of_transformers.metrics_mot import compute_metrics, retrieval_metrics
+from mixture_of_transformers.run_finetune import DataArguments, encode_split
+from mixture_of_transformers.run_finetune import main as finetune_main
+from mixture_of_transformers.sources_mot import load_splits
+from mixture_of_transformers.training_mot import (
     EncodedDataset,
     MoTCollator,
     MoTTrainer,
@@ -663,10 +663,10 @@ def test_finetune_leaves_a_checkpoint_results_and_a_card_that_work(tmp_path):
 
 
 def run_printed_lines(done: subprocess.CompletedProcess, tmp_path: Path) -> subprocess.CompletedProcess:
-    """The printed lines, pasted into a process that cannot import `mot`."""
+    """The printed lines, pasted into a process that cannot import the package."""
     lines = done.stdout.split("without this package:")[1]
     blocker = "import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
-    check = "try:\n    import mot\nexcept ImportError:\n    pass\nelse:\n    raise SystemExit('mot can be imported')\n"
+    check = "try:\n    import mixture_of_transformers\nexcept ImportError:\n    pass\nelse:\n    raise SystemExit('mixture_of_transformers can be imported')\n"
     environment = os.environ | {"HF_HOME": str(tmp_path / "other"), "OMP_NUM_THREADS": "1"}
     answer = subprocess.run(
         [sys.executable, "-c", blocker + check + lines], capture_output=True, text=True, env=environment, cwd=tmp_path

@@ -17,7 +17,7 @@ from matplotlib import pyplot
 from PIL import Image
 from transformers.dynamic_module_utils import get_imports
 
-from mot import (
+from mixture_of_transformers import (
     MoTConfig,
     MoTFeatureExtractor,
     MoTForPreTraining,
@@ -28,10 +28,10 @@ from mot import (
     MoTProcessor,
     visualization_mot,
 )
-from mot.attribution_mot import dataset_contributions, modality_contributions
-from mot.data_mot import load_digits_dataset, train_tokenizer
-from mot.fusion_mot import FUSIONS
-from mot.visualization_mot import (
+from mixture_of_transformers.attribution_mot import dataset_contributions, modality_contributions
+from mixture_of_transformers.data_mot import load_digits_dataset, train_tokenizer
+from mixture_of_transformers.fusion_mot import FUSIONS
+from mixture_of_transformers.visualization_mot import (
     attention_maps,
     attention_rollout,
     frame_attention,

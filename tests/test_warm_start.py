@@ -52,9 +52,16 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from mot import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTModel, MoTProcessor
-from mot.data_mot import train_tokenizer
-from mot.optimization_mot import freeze
+from mixture_of_transformers import (
+    MoTConfig,
+    MoTForPreTraining,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    MoTModel,
+    MoTProcessor,
+)
+from mixture_of_transformers.data_mot import train_tokenizer
+from mixture_of_transformers.optimization_mot import freeze
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
@@ -119,8 +126,8 @@ def only(modality, folder, **fields):
 def fresh_and_reloaded(modality, folder):
     """The MoT of the source in a folder, and what comes back after it was saved."""
     model = only(modality, folder / "source")
-    model.save_pretrained(folder / "mot")
-    return model, MoTModel.from_pretrained(folder / "mot")
+    model.save_pretrained(folder / "mixture_of_transformers")
+    return model, MoTModel.from_pretrained(folder / "mixture_of_transformers")
 
 
 def assert_states_equal(output, modality, reference):
@@ -286,7 +293,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 import torch
-from mot import MoTModel
+from mixture_of_transformers import MoTModel
 
 def status(name):
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
@@ -319,9 +326,9 @@ def test_conversion_holds_little_more_than_the_weights(shards, tmp_path):
 
 
 def run_python(code, *arguments, **environment):
-    """A process that finds `mot` also where it is not installed."""
+    """A process that finds the package also where it is not installed."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "mot").symlink_to(REPOSITORY, target_is_directory=True)
+        Path(folder, "mixture_of_transformers").symlink_to(REPOSITORY, target_is_directory=True)
         environment = os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1"} | environment
         return subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment
@@ -460,7 +467,7 @@ HfApi().upload_folder(repo_id="user/vit", folder_path=sys.argv[1], revision="v1"
 FROM_THE_HUB = """
 import sys
 import torch
-from mot import MoTModel
+from mixture_of_transformers import MoTModel
 model = MoTModel.from_unimodal_pretrained(image=sys.argv[1], text_config=None, audio_config=None)
 print(sum(p.double().abs().sum() for p in model.encoders["image"].parameters()).item())
 """

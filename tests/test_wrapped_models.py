@@ -16,7 +16,7 @@ from accelerate.utils import offload_state_dict
 from helpers import MODALITIES, build, make_inputs, max_difference, tiny_config, without
 from torch import nn
 
-from mot import (
+from mixture_of_transformers import (
     MoTForMaskedLM,
     MoTForPreTraining,
     MoTForRetrieval,

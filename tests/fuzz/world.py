@@ -14,7 +14,7 @@ import transformers
 from datasets import Dataset, disable_progress_bars
 from PIL import Image
 
-from mot import (
+from mixture_of_transformers import (
     MoTConfig,
     MoTFeatureExtractor,
     MoTForRetrieval,
@@ -23,8 +23,8 @@ from mot import (
     MoTProcessor,
     pipeline_mot,
 )
-from mot.retrieval_mot import build_index
-from mot.tokenizer_mot import train_tokenizer
+from mixture_of_transformers.retrieval_mot import build_index
+from mixture_of_transformers.tokenizer_mot import train_tokenizer
 
 try:
     import av

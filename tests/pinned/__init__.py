@@ -11,7 +11,7 @@ import torch
 from helpers import build, tiny_config
 from transformers import BertTokenizer
 
-from mot import (
+from mixture_of_transformers import (
     MoTFeatureExtractor,
     MoTForMaskedLM,
     MoTForPreTraining,
@@ -21,7 +21,7 @@ from mot import (
     MoTModel,
     MoTProcessor,
 )
-from mot.fusion_mot import FUSIONS
+from mixture_of_transformers.fusion_mot import FUSIONS
 
 PINNED = Path(__file__).parent
 FOLDER, PARAMETERS = PINNED / "classifier", PINNED / "parameters.json"

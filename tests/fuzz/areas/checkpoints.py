@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mot.__main__ import hand_over
+from mixture_of_transformers.__main__ import hand_over
 
 from ..case import Case
 from ..odd import mutated, mutated_json, one

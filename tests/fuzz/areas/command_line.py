@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-import mot.run_evaluate  # noqa: F401  (here, once, not in every worker)
-import mot.run_search  # noqa: F401
-from mot.__main__ import COMMANDS, main
+import mixture_of_transformers.run_evaluate  # noqa: F401  (here, once, not in every worker)
+import mixture_of_transformers.run_search  # noqa: F401
+from mixture_of_transformers.__main__ import COMMANDS, main
 
 from ..case import Case
 from ..odd import one, show

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mot import MoTAudioConfig, MoTConfig, MoTForSequenceClassification, MoTImageConfig, MoTTextConfig
+from mixture_of_transformers import (
+    MoTAudioConfig,
+    MoTConfig,
+    MoTForSequenceClassification,
+    MoTImageConfig,
+    MoTTextConfig,
+)
 
 from ..case import Case
 from ..odd import odd_json, odd_number, one, show

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mot import MoTForMaskedLM, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTModel
+from mixture_of_transformers import (
+    MoTForMaskedLM,
+    MoTForPreTraining,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    MoTModel,
+)
 
 from ..case import Case
 from ..odd import NUMPY_TYPES, odd_number, odd_object, odd_tensor, one, show

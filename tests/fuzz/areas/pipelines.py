@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mot.pipeline_mot import KEYS, OPTIONS
+from mixture_of_transformers.pipeline_mot import KEYS, OPTIONS
 
 from ..case import Case
 from ..odd import odd_number, odd_object, one, show
