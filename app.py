@@ -30,9 +30,10 @@ import torch
 
 from mixture_of_transformers.attribution_mot import modality_contributions
 from mixture_of_transformers.command_mot import run
-from mixture_of_transformers.data_mot import load_digits_dataset
 from mixture_of_transformers.decoding_mot import load_image, read_audio, to_mono
+from mixture_of_transformers.digits_mot import load_digits_dataset
 from mixture_of_transformers.embeddings_mot import SECONDS_PER_FRAME
+from mixture_of_transformers.index_folder_mot import KINDS
 from mixture_of_transformers.offers import Offered, index_version, read_classifier, read_index
 from mixture_of_transformers.pipeline_mot import (
     WINDOW_SECONDS,
@@ -40,7 +41,7 @@ from mixture_of_transformers.pipeline_mot import (
     analyze_video_sentiment,
 )
 from mixture_of_transformers.report_mot import save_examples
-from mixture_of_transformers.retrieval_mot import KINDS, as_stored, build_index
+from mixture_of_transformers.retrieval_mot import as_stored, build_index
 from mixture_of_transformers.run_finetune import main as finetune
 from mixture_of_transformers.run_search import load
 from mixture_of_transformers.space import write_space

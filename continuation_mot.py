@@ -16,8 +16,7 @@ from transformers.utils import cached_file, logging
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from .configuration_mot import MoTConfig
-from .data_mot import LabelSpec
-from .labels_mot import shortened
+from .labels_mot import LabelSpec, shortened
 
 logger = logging.get_logger(__name__)
 

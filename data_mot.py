@@ -30,8 +30,9 @@ from .column_types_mot import (
     undecoded_stream,
 )
 from .columns_mot import LEFT_OUT, ModalityColumns, check_named, label_candidates
-from .decoding_mot import is_url, open_source
+from .decoding_mot import open_source
 from .digits_mot import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
+from .fetching_mot import is_url
 from .labels_mot import LabelColumn, LabelSpec, has_no_labels, learn_labels, shortened
 from .places_mot import Places, paths_of
 from .streams_mot import RowStream

@@ -13,10 +13,11 @@ from typing import Any
 
 from mixture_of_transformers.checkpoints_mot import load_checkpoint
 from mixture_of_transformers.continuation_mot import read_config
+from mixture_of_transformers.index_folder_mot import DESCRIPTION
 from mixture_of_transformers.modeling_mot import MoTForRetrieval, MoTForSequenceClassification
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.retrieval_mot import DESCRIPTION, Index
+from mixture_of_transformers.retrieval_mot import Index
 
 
 class Offered:

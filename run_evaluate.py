@@ -18,16 +18,11 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import HfArgumentParser
 
+from mixture_of_transformers.columns_mot import ModalityColumns
 from mixture_of_transformers.command_mot import peek
 from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
 from mixture_of_transformers.continuation_mot import labels_of, load_model, read_config
-from mixture_of_transformers.data_mot import (
-    ModalityColumns,
-    check_labels_left,
-    drop_bad_examples,
-    find_columns,
-    prepare_split,
-)
+from mixture_of_transformers.data_mot import check_labels_left, drop_bad_examples, find_columns, prepare_split
 from mixture_of_transformers.evaluate_mot import (
     RESULTS,
     SETTINGS,

@@ -42,24 +42,21 @@ from mixture_of_transformers import (
 from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mixture_of_transformers.bounds_mot import BOUNDS, Bounds
 from mixture_of_transformers.checkpoints_mot import check_folder, run_to_go_on
+from mixture_of_transformers.checks_mot import Reading
+from mixture_of_transformers.column_types_mot import is_ready_features
+from mixture_of_transformers.columns_mot import ModalityColumns
 from mixture_of_transformers.command_mot import peek, run
 from mixture_of_transformers.configuration_mot import MODALITIES, SIZES
 from mixture_of_transformers.continuation_mot import fit_classifier, is_adapter, load_model, read_config
 from mixture_of_transformers.data_mot import (
-    LabelSpec,
-    ModalityColumns,
-    Reading,
-    RowStream,
     check_classes_left,
     check_labels_left,
     drop_bad_examples,
     find_columns,
-    is_ready_features,
-    load_digits_dataset,
     prepare_splits,
-    train_tokenizer,
 )
 from mixture_of_transformers.decoding_mot import load_image
+from mixture_of_transformers.digits_mot import load_digits_dataset
 from mixture_of_transformers.evaluate_mot import (
     RECORD,
     Record,
@@ -76,6 +73,7 @@ from mixture_of_transformers.evaluate_mot import (
     save_checkpoint,
     weights_kept,
 )
+from mixture_of_transformers.labels_mot import LabelSpec
 from mixture_of_transformers.launch_mot import check_one_device
 from mixture_of_transformers.limits_mot import (
     MAX_AUDIO_SECONDS,
@@ -94,6 +92,8 @@ from mixture_of_transformers.run_folder_mot import begin_run, owned
 from mixture_of_transformers.secrets_mot import place_name, without_secrets
 from mixture_of_transformers.sources_mot import load_splits
 from mixture_of_transformers.splits_mot import draw_rows
+from mixture_of_transformers.streams_mot import RowStream
+from mixture_of_transformers.tokenizer_mot import train_tokenizer
 from mixture_of_transformers.training_mot import (
     CANNOT_BE_WRITTEN,
     CachedDataset,

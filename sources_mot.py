@@ -36,7 +36,8 @@ from transformers.utils import logging
 
 from .archives_mot import ArchiveBuilder, webdataset_features
 from .bounds_mot import BOUNDS, Bounds, check_zip
-from .data_mot import LEFT_OUT, ModalityColumns, label_candidates, stored_file, undecoded_stream
+from .column_types_mot import stored_file, undecoded_stream
+from .columns_mot import LEFT_OUT, ModalityColumns, label_candidates
 from .folders_mot import (
     MEDIA_SUFFIXES,
     SPLIT_WORDS,

@@ -54,15 +54,16 @@ from .checkpoints_mot import (
     saving_into,
     weights_file,
 )
+from .checks_mot import Reading
+from .column_types_mot import is_ready_features
 from .configuration_mot import MODALITIES
-from .data_mot import Reading, RowStream, is_ready_features
 from .gradient_cache_mot import cached_step
 from .launch_mot import check_engine, check_one_device, check_processes
-from .limits_mot import frames_per_second
 from .loss_mot import IGNORED_LABEL, problem_type_of
 from .metrics_mot import NOT_ALWAYS_DEFINED, compute_metrics, greater_is_better, pairwise_retrieval_metrics
 from .modeling_mot import MoTForRetrieval
 from .optimization_mot import WITHOUT_DECAY, freeze, split_by_learning_rate
+from .processing_mot import frames_per_second
 from .pushing_mot import being_pushed, push_checkpoint, push_folder
 from .run_folder_mot import (
     RUN,
@@ -79,6 +80,7 @@ from .run_folder_mot import (
 )
 from .secrets_mot import hide
 from .sources_mot import fingerprint_of_files
+from .streams_mot import RowStream
 
 logger = logging.get_logger(__name__)
 

@@ -21,7 +21,8 @@ import torch
 from datasets import Dataset
 from torch.nn import functional as F
 
-from mixture_of_transformers.retrieval_mot import KINDS, Index
+from mixture_of_transformers.index_folder_mot import KINDS
+from mixture_of_transformers.retrieval_mot import Index
 
 from .measure import Row, Table, take_turns
 

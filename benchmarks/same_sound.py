@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from mixture_of_transformers import MoTForSequenceClassification, MoTProcessor
-from mixture_of_transformers.data_mot import ModalityColumns, load_digits_dataset, prepare_splits
+from mixture_of_transformers.columns_mot import ModalityColumns
+from mixture_of_transformers.data_mot import prepare_splits
 from mixture_of_transformers.decoding_mot import load_audio, resample
-from mixture_of_transformers.digits_mot import KEY_TONES
+from mixture_of_transformers.digits_mot import KEY_TONES, load_digits_dataset
 from mixture_of_transformers.sources_mot import load_splits
 
 RATES = (8_000, 16_000, 44_100, 48_000)

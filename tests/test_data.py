@@ -25,23 +25,16 @@ from transformers import AutoTokenizer, DataCollatorForLanguageModeling, Trainer
 
 from mixture_of_transformers import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_evaluate, run_search
 from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mixture_of_transformers.data_mot import (
-    DIGIT_NAMES,
-    DIGITS_FEATURES,
-    LabelSpec,
-    ModalityColumns,
-    drop_bad_examples,
-    load_digits_dataset,
-    prepare_split,
-    prepare_splits,
-    train_tokenizer,
-)
+from mixture_of_transformers.columns_mot import ModalityColumns
+from mixture_of_transformers.data_mot import drop_bad_examples, prepare_split, prepare_splits
 from mixture_of_transformers.decoding_mot import read_audio
-from mixture_of_transformers.labels_mot import LabelColumn
+from mixture_of_transformers.digits_mot import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
+from mixture_of_transformers.labels_mot import LabelColumn, LabelSpec
 from mixture_of_transformers.retrieval_mot import Index
 from mixture_of_transformers.run_finetune import DataArguments, load_data, main
 from mixture_of_transformers.sources_mot import load_splits, with_features
 from mixture_of_transformers.splits_mot import cut_validation, draw_rows
+from mixture_of_transformers.tokenizer_mot import train_tokenizer
 from mixture_of_transformers.training_mot import (
     EncodedDataset,
     EpochCallback,

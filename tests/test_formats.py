@@ -18,8 +18,10 @@ import torch
 from datasets import Audio, ClassLabel, DatasetDict, Image
 from safetensors.torch import load_file
 
-from mixture_of_transformers.data_mot import ModalityColumns, drop_bad_examples, load_digits_dataset, prepare_splits
+from mixture_of_transformers.columns_mot import ModalityColumns
+from mixture_of_transformers.data_mot import drop_bad_examples, prepare_splits
 from mixture_of_transformers.decoding_mot import open_source
+from mixture_of_transformers.digits_mot import load_digits_dataset
 from mixture_of_transformers.mmsa_mot import without_padding
 from mixture_of_transformers.run_finetune import main
 from mixture_of_transformers.sources_mot import load_splits

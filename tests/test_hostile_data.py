@@ -26,15 +26,8 @@ from PIL import Image as PILImage
 from transformers import HfArgumentParser
 
 from mixture_of_transformers.bounds_mot import Bounds, check_zip, read_tar
-from mixture_of_transformers.data_mot import (
-    ModalityColumns,
-    RowStream,
-    drop_bad_examples,
-    find_columns,
-    prepare_split,
-    prepare_splits,
-    read_rows,
-)
+from mixture_of_transformers.columns_mot import ModalityColumns
+from mixture_of_transformers.data_mot import drop_bad_examples, find_columns, prepare_split, prepare_splits, read_rows
 from mixture_of_transformers.decoding_mot import Limits
 from mixture_of_transformers.evaluate_mot import SETTINGS, Record
 from mixture_of_transformers.folders_mot import list_files
@@ -46,6 +39,7 @@ from mixture_of_transformers.report_mot import Run
 from mixture_of_transformers.run_evaluate import EvaluateArguments, parse
 from mixture_of_transformers.run_finetune import DataArguments, bounds_of, load_data, reading_of
 from mixture_of_transformers.sources_mot import load_split, load_splits
+from mixture_of_transformers.streams_mot import RowStream
 from mixture_of_transformers.training_mot import EncodedDataset, StreamedDataset
 
 

@@ -29,7 +29,7 @@ from mixture_of_transformers import (
     MoTProcessor,
 )
 from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mixture_of_transformers.data_mot import load_digits_dataset
+from mixture_of_transformers.digits_mot import load_digits_dataset
 from mixture_of_transformers.metrics_mot import compute_metrics, retrieval_metrics
 from mixture_of_transformers.run_finetune import DataArguments, encode_split
 from mixture_of_transformers.run_finetune import main as finetune_main
