@@ -30,8 +30,8 @@ import torch
 
 from mixture_of_transformers.attribution_mot import modality_contributions
 from mixture_of_transformers.command_mot import run
+from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.decoding_mot import load_image, read_audio, to_mono
-from mixture_of_transformers.digits_mot import load_digits_dataset
 from mixture_of_transformers.embeddings_mot import SECONDS_PER_FRAME
 from mixture_of_transformers.index_folder_mot import KINDS
 from mixture_of_transformers.offers import Offered, index_version, read_classifier, read_index

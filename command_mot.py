@@ -22,7 +22,7 @@ from torch import OutOfMemoryError
 from transformers import HfArgumentParser
 from transformers.debug_utils import DebugOption
 
-from .secrets_mot import printable, without_secrets
+from mixture_of_transformers.data.secrets import printable, without_secrets
 
 DEBUG = "--debug"
 INTERRUPTED, OUTPUT_CLOSED = 130, 141  # as a shell reports a program that SIGINT or SIGPIPE has ended

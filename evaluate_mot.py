@@ -22,6 +22,8 @@ from datasets import Dataset
 from transformers import PreTrainedModel, TrainerState
 from transformers.utils import logging
 
+from mixture_of_transformers.data.secrets import place_name, without_secrets
+
 from .command_mot import RunError
 from .configuration_mot import MoTConfig
 from .continuation_mot import is_adapter, labels_of, read_config
@@ -30,7 +32,6 @@ from .metrics_mot import compute_metrics, sentiment_metrics
 from .pushing_mot import push_command
 from .report_mot import Run, print_table, save_examples, usage_lines, write_card
 from .run_folder_mot import STATE, write_whole
-from .secrets_mot import place_name, without_secrets
 from .training_mot import MoTTrainer
 
 logger = logging.get_logger(__name__)

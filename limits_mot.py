@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from transformers.utils import logging
 
-from .column_types_mot import is_ready_features
+from mixture_of_transformers.data.column_types import is_ready_features
+from mixture_of_transformers.data.streams import RowStream
+
 from .configuration_mot import MoTConfig, MoTModalityConfig
 from .embeddings_mot import EMBEDDINGS
 from .processing_mot import frames_per_second
-from .streams_mot import RowStream
 
 logger = logging.get_logger(__name__)
 

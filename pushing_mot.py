@@ -16,9 +16,10 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils import PushInProgress, logging
 
+from mixture_of_transformers.data.secrets import NOT_SHARED, without_secrets
+
 from .command_mot import RunError
 from .run_folder_mot import STATE
-from .secrets_mot import NOT_SHARED, without_secrets
 
 logger = logging.get_logger(__name__)
 

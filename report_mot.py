@@ -15,8 +15,9 @@ import torch
 import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from mixture_of_transformers.data.secrets import without_places
+
 from .limits_mot import length_limit
-from .secrets_mot import without_places
 
 EXAMPLE = {"text": "a sentence", "image": "picture.png", "video": "clip.mp4", "audio": "sound.wav"}
 SECTIONS = {"subsets": "modalities", "pairs": "search", "terms": "loss term"}

@@ -27,6 +27,8 @@ from accelerate.utils.modeling import get_state_dict_offloaded_model
 from datasets import Audio, ClassLabel, Dataset, Features, Image, Value, Video
 from transformers.utils import logging
 
+from mixture_of_transformers.data.sources import fingerprint_of_files
+
 from .arguments_mot import is_one_of
 from .attribution_mot import inference
 from .decoding_mot import is_rate_and_samples
@@ -50,7 +52,6 @@ from .index_folder_mot import (
     write_description,
 )
 from .processing_mot import encode_rows, is_blank, unknown_name
-from .sources_mot import fingerprint_of_files
 
 logger = logging.get_logger(__name__)
 

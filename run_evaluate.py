@@ -18,11 +18,15 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import HfArgumentParser
 
-from mixture_of_transformers.columns_mot import ModalityColumns
 from mixture_of_transformers.command_mot import peek
 from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
 from mixture_of_transformers.continuation_mot import labels_of, load_model, read_config
-from mixture_of_transformers.data_mot import check_labels_left, drop_bad_examples, find_columns, prepare_split
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.labels import LabelSpec, has_no_labels
+from mixture_of_transformers.data.places import Places
+from mixture_of_transformers.data.preparation import check_labels_left, drop_bad_examples, find_columns, prepare_split
+from mixture_of_transformers.data.secrets import place_name
+from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.evaluate_mot import (
     RESULTS,
     SETTINGS,
@@ -35,9 +39,7 @@ from mixture_of_transformers.evaluate_mot import (
     print_usage,
     write_predictions,
 )
-from mixture_of_transformers.labels_mot import LabelSpec, has_no_labels
 from mixture_of_transformers.limits_mot import bad_rows, check_splits, fit_processor, set_limits
-from mixture_of_transformers.places_mot import Places
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.report_mot import Run
 from mixture_of_transformers.run_finetune import (
@@ -54,8 +56,6 @@ from mixture_of_transformers.run_finetune import (
     read_splits,
     reading_of,
 )
-from mixture_of_transformers.secrets_mot import place_name
-from mixture_of_transformers.sources_mot import load_split
 from mixture_of_transformers.training_mot import MoTTrainer, MoTTrainingArguments
 
 EMBEDDED, ROLES, BAD_ROWS = "digits", ("train", "validation", "test"), "bad_rows_evaluated.jsonl"

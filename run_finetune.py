@@ -40,23 +40,30 @@ from mixture_of_transformers import (
     MoTProcessor,
 )
 from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mixture_of_transformers.bounds_mot import BOUNDS, Bounds
 from mixture_of_transformers.checkpoints_mot import check_folder, run_to_go_on
-from mixture_of_transformers.checks_mot import Reading
-from mixture_of_transformers.column_types_mot import is_ready_features
-from mixture_of_transformers.columns_mot import ModalityColumns
 from mixture_of_transformers.command_mot import peek, run
 from mixture_of_transformers.configuration_mot import MODALITIES, SIZES
 from mixture_of_transformers.continuation_mot import fit_classifier, is_adapter, load_model, read_config
-from mixture_of_transformers.data_mot import (
+from mixture_of_transformers.data.bounds import BOUNDS, Bounds
+from mixture_of_transformers.data.checks import Reading
+from mixture_of_transformers.data.column_types import is_ready_features
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.labels import LabelSpec
+from mixture_of_transformers.data.places import Places
+from mixture_of_transformers.data.preparation import (
     check_classes_left,
     check_labels_left,
     drop_bad_examples,
     find_columns,
     prepare_splits,
 )
+from mixture_of_transformers.data.secrets import place_name, without_secrets
+from mixture_of_transformers.data.sources import load_splits
+from mixture_of_transformers.data.splits import draw_rows
+from mixture_of_transformers.data.streams import RowStream
+from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_mot import load_image
-from mixture_of_transformers.digits_mot import load_digits_dataset
 from mixture_of_transformers.evaluate_mot import (
     RECORD,
     Record,
@@ -73,7 +80,6 @@ from mixture_of_transformers.evaluate_mot import (
     save_checkpoint,
     weights_kept,
 )
-from mixture_of_transformers.labels_mot import LabelSpec
 from mixture_of_transformers.launch_mot import check_one_device
 from mixture_of_transformers.limits_mot import (
     MAX_AUDIO_SECONDS,
@@ -84,16 +90,10 @@ from mixture_of_transformers.limits_mot import (
     set_limits,
 )
 from mixture_of_transformers.optimization_mot import add_lora
-from mixture_of_transformers.places_mot import Places
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.pushing_mot import check_push, push
 from mixture_of_transformers.report_mot import Run
 from mixture_of_transformers.run_folder_mot import begin_run, owned
-from mixture_of_transformers.secrets_mot import place_name, without_secrets
-from mixture_of_transformers.sources_mot import load_splits
-from mixture_of_transformers.splits_mot import draw_rows
-from mixture_of_transformers.streams_mot import RowStream
-from mixture_of_transformers.tokenizer_mot import train_tokenizer
 from mixture_of_transformers.training_mot import (
     CANNOT_BE_WRITTEN,
     CachedDataset,

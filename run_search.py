@@ -13,20 +13,20 @@ from dataclasses import fields
 
 from datasets import Dataset
 
-from mixture_of_transformers.bounds_mot import Bounds
 from mixture_of_transformers.checkpoints_mot import load_checkpoint
-from mixture_of_transformers.checks_mot import Reading
-from mixture_of_transformers.columns_mot import LEFT_OUT, ModalityColumns
 from mixture_of_transformers.configuration_mot import MODALITIES
 from mixture_of_transformers.continuation_mot import read_config
-from mixture_of_transformers.data_mot import find_columns, read_rows
-from mixture_of_transformers.digits_mot import load_digits_dataset
+from mixture_of_transformers.data.bounds import Bounds
+from mixture_of_transformers.data.checks import Reading
+from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns
+from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.places import Places
+from mixture_of_transformers.data.preparation import find_columns, read_rows
+from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.index_folder_mot import KINDS
 from mixture_of_transformers.modeling_mot import MoTForRetrieval
-from mixture_of_transformers.places_mot import Places
 from mixture_of_transformers.processing_mot import frames_per_second, load_processor
 from mixture_of_transformers.retrieval_mot import Index, build_index
-from mixture_of_transformers.sources_mot import load_split
 
 TRUST = "run the code that lies in the checkpoint; without it none is"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from mixture_of_transformers.data.secrets import NOT_SHARED
 from mixture_of_transformers.index_folder_mot import DESCRIPTION
 from mixture_of_transformers.offers import by_short_names
-from mixture_of_transformers.secrets_mot import NOT_SHARED
 
 # Beside what stays on this machine, what a page has no use for.
 LEFT_OUT = [*NOT_SHARED, "runs", "*.pkl", "results*.json", "*.log", "*.faiss*", "cache", "README.md"]

@@ -41,6 +41,12 @@ from transformers.trainer_pt_utils import BatchRebalanceSampler, LengthGroupedSa
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
+from mixture_of_transformers.data.checks import Reading
+from mixture_of_transformers.data.column_types import is_ready_features
+from mixture_of_transformers.data.secrets import hide
+from mixture_of_transformers.data.sources import fingerprint_of_files
+from mixture_of_transformers.data.streams import RowStream
+
 from .augmentation_mot import AudioAugmentation, ImageAugmentation
 from .checkpoints_mot import (
     StopOnSignal,
@@ -54,8 +60,6 @@ from .checkpoints_mot import (
     saving_into,
     weights_file,
 )
-from .checks_mot import Reading
-from .column_types_mot import is_ready_features
 from .configuration_mot import MODALITIES
 from .gradient_cache_mot import cached_step
 from .launch_mot import check_engine, check_one_device, check_processes
@@ -78,9 +82,6 @@ from .run_folder_mot import (
     put_model_in_place,
     run_of_state,
 )
-from .secrets_mot import hide
-from .sources_mot import fingerprint_of_files
-from .streams_mot import RowStream
 
 logger = logging.get_logger(__name__)
 

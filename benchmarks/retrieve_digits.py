@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from mixture_of_transformers import MoTForRetrieval, MoTProcessor
-from mixture_of_transformers.columns_mot import ModalityColumns
-from mixture_of_transformers.data_mot import prepare_splits
-from mixture_of_transformers.digits_mot import DIGIT_NAMES
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.digits import DIGIT_NAMES
+from mixture_of_transformers.data.preparation import prepare_splits
+from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.metrics_mot import retrieval_metrics
-from mixture_of_transformers.sources_mot import load_splits
 from mixture_of_transformers.training_mot import EncodedDataset, MoTCollator
 
 SEARCHES = ((("audio",), ("image",), False), (("image",), ("audio",), False), (("text", "audio"), ("image",), True))

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from mixture_of_transformers import MoTForSequenceClassification, MoTProcessor
-from mixture_of_transformers.columns_mot import ModalityColumns
-from mixture_of_transformers.data_mot import prepare_splits
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.digits import KEY_TONES, load_digits_dataset
+from mixture_of_transformers.data.preparation import prepare_splits
+from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.decoding_mot import load_audio, resample
-from mixture_of_transformers.digits_mot import KEY_TONES, load_digits_dataset
-from mixture_of_transformers.sources_mot import load_splits
 
 RATES = (8_000, 16_000, 44_100, 48_000)
 PEAKS = (0.01, 0.1, 0.9)

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from transformers import TrainerCallback
 
 import run_finetune
-from mixture_of_transformers.digits_mot import DIGITS_FEATURES, load_digits_dataset
+from mixture_of_transformers.data.digits import DIGITS_FEATURES, load_digits_dataset
 from mixture_of_transformers.training_mot import MoTTrainer
 
 matplotlib.use("Agg")

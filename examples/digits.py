@@ -5,11 +5,11 @@ For data of your own put `load_splits("user/clips")` in place of `load_digits_da
 """
 
 from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTImageProcessor, MoTProcessor
-from mixture_of_transformers.columns_mot import ModalityColumns
-from mixture_of_transformers.data_mot import prepare_splits
-from mixture_of_transformers.digits_mot import load_digits_dataset
-from mixture_of_transformers.labels_mot import LabelSpec
-from mixture_of_transformers.tokenizer_mot import train_tokenizer
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.labels import LabelSpec
+from mixture_of_transformers.data.preparation import prepare_splits
+from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.training_mot import EncodedDataset
 
 IMAGE_SIZE = 28

@@ -30,12 +30,12 @@ from transformers import (
     get_cosine_schedule_with_warmup,
 )
 
-from mixture_of_transformers.columns_mot import ModalityColumns
-from mixture_of_transformers.data_mot import prepare_splits
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.preparation import prepare_splits
+from mixture_of_transformers.data.sources import load_splits
+from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_mot import load_audio, load_image
-from mixture_of_transformers.digits_mot import load_digits_dataset
-from mixture_of_transformers.sources_mot import load_splits
-from mixture_of_transformers.tokenizer_mot import train_tokenizer
 
 SIZE = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 256}
 WHISPER = {"d_model": 128, "encoder_layers": 3, "encoder_attention_heads": 4, "encoder_ffn_dim": 256}

@@ -248,10 +248,10 @@ def is_key_bias(name):
 def save_untrained(outputs, *tasks):
     """What `run_finetune.py` leaves of each task on the embedded digits, in the folders that it names, of a model that
     has not learned: outputs/digits, outputs/digits-retrieval, ..."""
-    from mixture_of_transformers.columns_mot import ModalityColumns
-    from mixture_of_transformers.data_mot import prepare_splits
-    from mixture_of_transformers.digits_mot import DIGIT_NAMES, load_digits_dataset
-    from mixture_of_transformers.labels_mot import LabelSpec
+    from mixture_of_transformers.data.columns import ModalityColumns
+    from mixture_of_transformers.data.digits import DIGIT_NAMES, load_digits_dataset
+    from mixture_of_transformers.data.labels import LabelSpec
+    from mixture_of_transformers.data.preparation import prepare_splits
     from mixture_of_transformers.limits_mot import set_limits
     from mixture_of_transformers.report_mot import save_examples
     from mixture_of_transformers.run_finetune import (

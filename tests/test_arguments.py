@@ -22,7 +22,7 @@ from mixture_of_transformers import (
     MoTModel,
     MoTProcessor,
 )
-from mixture_of_transformers.tokenizer_mot import train_tokenizer
+from mixture_of_transformers.data.tokenizers import train_tokenizer
 
 HEADS = (MoTModel, MoTForSequenceClassification, MoTForRetrieval, MoTForPreTraining, MoTForMaskedLM)
 IDS, FLOATS, MASKS = "input_ids", ("pixel_values", "input_features"), "attention_mask pixel_mask input_features_mask"

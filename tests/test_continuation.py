@@ -12,8 +12,8 @@ from transformers import BertConfig, TrainerState
 
 from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForSequenceClassification, run_finetune
 from mixture_of_transformers.continuation_mot import load_model, read_config
+from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.evaluate_mot import Record, check_same_run
-from mixture_of_transformers.labels_mot import LabelSpec
 from mixture_of_transformers.limits_mot import set_limits
 from mixture_of_transformers.optimization_mot import add_lora
 from mixture_of_transformers.report_mot import Run

@@ -36,6 +36,7 @@ from mixture_of_transformers import (
     MoTProcessor,
     retrieval_mot,
 )
+from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.index_folder_mot import EMBEDDINGS
 from mixture_of_transformers.retrieval_mot import (
     Index,
@@ -44,7 +45,6 @@ from mixture_of_transformers.retrieval_mot import (
     describe_embedder,
     fingerprint_of_weights,
 )
-from mixture_of_transformers.tokenizer_mot import train_tokenizer
 
 WORDS = ["red", "green", "blue", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "cat", "dog"]
 WORDS += ["horse"]

@@ -17,11 +17,11 @@ from datasets import Audio, Dataset, Image
 from forked import run_mot
 
 from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTForRetrieval, MoTImageProcessor, MoTProcessor
-from mixture_of_transformers.digits_mot import load_digits_dataset
+from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.sources import load_split
+from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.index_folder_mot import KINDS
 from mixture_of_transformers.retrieval_mot import Index, build_index
-from mixture_of_transformers.sources_mot import load_split
-from mixture_of_transformers.tokenizer_mot import train_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROWS = 30

@@ -13,9 +13,9 @@ from peft import PeftModel
 
 from mixture_of_transformers import MoTConfig, MoTForSequenceClassification, MoTProcessor
 from mixture_of_transformers.attribution_mot import modality_contributions
-from mixture_of_transformers.columns_mot import ModalityColumns
-from mixture_of_transformers.data_mot import prepare_split
-from mixture_of_transformers.labels_mot import LabelSpec
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.labels import LabelSpec
+from mixture_of_transformers.data.preparation import prepare_split
 from mixture_of_transformers.loss_mot import classification_loss
 from mixture_of_transformers.optimization_mot import add_lora
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline

@@ -22,8 +22,8 @@ from mixture_of_transformers import (
     MoTProcessor,
     MultimodalClassificationPipeline,
 )
+from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.processing_mot import tokenizing
-from mixture_of_transformers.tokenizer_mot import train_tokenizer
 
 RATE, WORDS = 16_000, [f"w{i}" for i in range(20)]
 

@@ -21,8 +21,8 @@ from transformers.trainer_utils import HPSearchBackend
 
 from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor
 from mixture_of_transformers import decoding_mot as decoding
-from mixture_of_transformers.columns_mot import ModalityColumns
-from mixture_of_transformers.data_mot import drop_bad_examples, prepare_split
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_split
 from mixture_of_transformers.metrics_mot import compute_metrics
 from mixture_of_transformers.training_mot import (
     EncodedDataset,

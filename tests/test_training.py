@@ -29,11 +29,11 @@ from mixture_of_transformers import (
     MoTProcessor,
 )
 from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mixture_of_transformers.digits_mot import load_digits_dataset
+from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.metrics_mot import compute_metrics, retrieval_metrics
 from mixture_of_transformers.run_finetune import DataArguments, encode_split
 from mixture_of_transformers.run_finetune import main as finetune_main
-from mixture_of_transformers.sources_mot import load_splits
 from mixture_of_transformers.training_mot import (
     EncodedDataset,
     MoTCollator,

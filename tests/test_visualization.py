@@ -29,9 +29,9 @@ from mixture_of_transformers import (
     visualization_mot,
 )
 from mixture_of_transformers.attribution_mot import dataset_contributions, modality_contributions
-from mixture_of_transformers.digits_mot import load_digits_dataset
+from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.fusion_mot import FUSIONS
-from mixture_of_transformers.tokenizer_mot import train_tokenizer
 from mixture_of_transformers.visualization_mot import (
     attention_maps,
     attention_rollout,

@@ -60,8 +60,8 @@ from mixture_of_transformers import (
     MoTModel,
     MoTProcessor,
 )
+from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.optimization_mot import freeze
-from mixture_of_transformers.tokenizer_mot import train_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}

@@ -23,8 +23,8 @@ from mixture_of_transformers import (
     MoTProcessor,
     pipeline_mot,
 )
+from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.retrieval_mot import build_index
-from mixture_of_transformers.tokenizer_mot import train_tokenizer
 
 try:
     import av

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixture_of_transformers.data_mot import drop_bad_examples, find_columns, prepare_splits
-from mixture_of_transformers.sources_mot import load_splits
+from mixture_of_transformers.data.preparation import drop_bad_examples, find_columns, prepare_splits
+from mixture_of_transformers.data.sources import load_splits
 
 from ..case import Case
 from ..odd import TEXTS, mutated, mutated_json, odd_json, one, show

@@ -11,10 +11,10 @@ from collections import Counter
 import numpy as np
 from datasets import ClassLabel, Dataset, Json
 
-from .column_types_mot import element_of, is_list, is_value
-from .columns_mot import in_any_case, is_label
-from .labels_mot import is_missing, is_multi_hot
-from .streams_mot import RowStream
+from mixture_of_transformers.data.column_types import element_of, is_list, is_value
+from mixture_of_transformers.data.columns import in_any_case, is_label
+from mixture_of_transformers.data.labels import is_missing, is_multi_hot
+from mixture_of_transformers.data.streams import RowStream
 
 _HELD_OUT = 0.1  # of the training rows
 

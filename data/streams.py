@@ -11,8 +11,8 @@ from datasets import Dataset, Features, IterableDataset
 from datasets.exceptions import DatasetsError
 from transformers.utils import logging
 
-from .checks_mot import BadRows, ExampleCheck, Reading, is_absent
-from .column_types_mot import (
+from mixture_of_transformers.data.checks import BadRows, ExampleCheck, Reading, is_absent
+from mixture_of_transformers.data.column_types import (
     MEDIA,
     cell_has_sound,
     is_string,
@@ -20,8 +20,8 @@ from .column_types_mot import (
     stored_type,
     undecoded_stream,
 )
-from .labels_mot import LabelColumn, LabelSpec
-from .places_mot import Places, path_of_cell
+from mixture_of_transformers.data.labels import LabelColumn, LabelSpec
+from mixture_of_transformers.data.places import Places, path_of_cell
 
 logger = logging.get_logger(__name__)
 

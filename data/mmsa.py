@@ -4,7 +4,7 @@
     {"train": {"id": [...], "raw_text": [...], "text": (N, length, size), "vision": (N, length, size),
                "audio": (N, length, size), "regression_labels": (N,), ...}, "valid": {...}, "test": {...}}
 
-`pickles_mot` puts the arrays together without calling anything; they become columns of ready features, each row without
+`data/pickles.py` puts the arrays together without calling anything; they become columns of ready features, each row without
 its padding.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
-from .pickles_mot import read_pickle
+from mixture_of_transformers.data.pickles import read_pickle
 
 _FEATURES = ("text", "vision", "audio")
 _ROWS_PER_CHUNK = 500  # Arrow counts the numbers in a chunk with 32 bits

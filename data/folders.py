@@ -21,9 +21,9 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 from transformers.utils import logging
 
-from .bounds_mot import BOUNDS, Bounds
-from .places_mot import Places
-from .tables_mot import SUFFIXES, is_table_of_rows, table_suffix
+from mixture_of_transformers.data.bounds import BOUNDS, Bounds
+from mixture_of_transformers.data.places import Places
+from mixture_of_transformers.data.tables import SUFFIXES, is_table_of_rows, table_suffix
 
 logger = logging.get_logger(__name__)
 

@@ -34,7 +34,7 @@ from datasets.builder import Key
 from datasets.download.streaming_download_manager import StreamingDownloadManager
 from transformers.utils import logging
 
-from .bounds_mot import BOUNDS, Bounds, unpacked
+from mixture_of_transformers.data.bounds import BOUNDS, Bounds, unpacked
 
 logger = logging.get_logger(__name__)
 

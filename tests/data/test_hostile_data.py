@@ -25,21 +25,27 @@ from datasets import Audio, Dataset, Image
 from PIL import Image as PILImage
 from transformers import HfArgumentParser
 
-from mixture_of_transformers.bounds_mot import Bounds, check_zip, read_tar
-from mixture_of_transformers.columns_mot import ModalityColumns
-from mixture_of_transformers.data_mot import drop_bad_examples, find_columns, prepare_split, prepare_splits, read_rows
+from mixture_of_transformers.data.bounds import Bounds, check_zip, read_tar
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.folders import list_files
+from mixture_of_transformers.data.labels import shortened
+from mixture_of_transformers.data.pickles import read_pickle
+from mixture_of_transformers.data.places import Places
+from mixture_of_transformers.data.preparation import (
+    drop_bad_examples,
+    find_columns,
+    prepare_split,
+    prepare_splits,
+    read_rows,
+)
+from mixture_of_transformers.data.sources import load_split, load_splits
+from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.decoding_mot import Limits
 from mixture_of_transformers.evaluate_mot import SETTINGS, Record
-from mixture_of_transformers.folders_mot import list_files
-from mixture_of_transformers.labels_mot import shortened
-from mixture_of_transformers.pickles_mot import read_pickle
-from mixture_of_transformers.places_mot import Places
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.report_mot import Run
 from mixture_of_transformers.run_evaluate import EvaluateArguments, parse
 from mixture_of_transformers.run_finetune import DataArguments, bounds_of, load_data, reading_of
-from mixture_of_transformers.sources_mot import load_split, load_splits
-from mixture_of_transformers.streams_mot import RowStream
 from mixture_of_transformers.training_mot import EncodedDataset, StreamedDataset
 
 
@@ -190,7 +196,7 @@ def packed(path: Path, size: int, compress=gzip.compress) -> Path:
 def test_a_compressed_archive_that_grows_out_of_proportion_is_an_error_with_the_option(
     compress, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("mixture_of_transformers.bounds_mot._ALWAYS_BYTES", 1 << 20)
+    monkeypatch.setattr("mixture_of_transformers.data.bounds._ALWAYS_BYTES", 1 << 20)
     bomb = packed(tmp_path / "bomb.tar", 1 << 23, compress)
     with pytest.raises(ValueError, match=r"bomb.tar' unpacks to more than 200 times .* raise --max_unpacked_ratio"):
         load_split(str(bomb))
@@ -199,7 +205,7 @@ def test_a_compressed_archive_that_grows_out_of_proportion_is_an_error_with_the_
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "json"])
 def test_a_compressed_table_that_grows_out_of_proportion_is_an_error_with_the_option(suffix, tmp_path, monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.bounds_mot._ALWAYS_BYTES", 1 << 20)
+    monkeypatch.setattr("mixture_of_transformers.data.bounds._ALWAYS_BYTES", 1 << 20)
     (tmp_path / f"bomb.{suffix}.gz").write_bytes(gzip.compress(b"text,label\n" + b" " * (1 << 23)))
     with pytest.raises(ValueError, match=r"bomb.*' unpacks to more than 200 times .* raise --max_unpacked_ratio"):
         load_split(str(tmp_path / f"bomb.{suffix}.gz"))
@@ -276,7 +282,7 @@ def test_a_zip_that_harms_is_an_error_before_it_is_unpacked(name, tmp_path):
 
 
 def test_a_zip_that_grows_out_of_proportion_is_an_error_with_the_option(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.bounds_mot._ALWAYS_BYTES", 1 << 20)
+    monkeypatch.setattr("mixture_of_transformers.data.bounds._ALWAYS_BYTES", 1 << 20)
     bomb = write_zip(tmp_path / "bomb.zip", *((f"{i}.png", bytes(1 << 20)) for i in range(3)))
     with pytest.raises(ValueError, match=r"bomb.zip' unpacks to more than 200 times .* --max_unpacked_ratio"):
         check_zip(bomb, Bounds())
@@ -311,14 +317,14 @@ def test_a_table_that_harms_is_an_error_that_names_it(name, tmp_path):
 
 
 def test_a_row_of_json_lines_has_a_longest_length(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.tables_mot.MAX_LINE_CHARACTERS", 1000)
+    monkeypatch.setattr("mixture_of_transformers.data.tables.MAX_LINE_CHARACTERS", 1000)
     (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "a"}) + "\n" + json.dumps({"text": "a" * 1000}) + "\n")
     with pytest.raises(ValueError, match=r"rows.jsonl', line 2: a row may have"):
         load_split(str(tmp_path / "rows.jsonl"))
 
 
 def test_a_json_document_has_a_largest_size(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.tables_mot.MAX_DOCUMENT_CHARACTERS", 1000)
+    monkeypatch.setattr("mixture_of_transformers.data.tables.MAX_DOCUMENT_CHARACTERS", 1000)
     (tmp_path / "rows.json").write_text(json.dumps([{"text": "a" * 1000}]))
     with pytest.raises(ValueError, match=r"rows.json' has more than .* one object a line"):
         load_split(str(tmp_path / "rows.json"))
@@ -503,7 +509,7 @@ def test_links_that_lead_back_are_followed_no_further(tmp_path):
 
 
 def test_links_that_multiply_without_end_are_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.folders_mot._MAX_FOLDERS", 200)
+    monkeypatch.setattr("mixture_of_transformers.data.folders._MAX_FOLDERS", 200)
     for level in range(12):
         (tmp_path / f"level{level}").mkdir()
         for i in range(4):

@@ -19,11 +19,11 @@ from datasets import Audio, Dataset, DatasetDict, Video
 from PIL import Image
 
 from mixture_of_transformers import MoTImageProcessor, MoTProcessor
-from mixture_of_transformers.column_types_mot import undecoded_stream
-from mixture_of_transformers.columns_mot import ModalityColumns
-from mixture_of_transformers.data_mot import drop_bad_examples, prepare_splits
+from mixture_of_transformers.data.column_types import undecoded_stream
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_splits
+from mixture_of_transformers.data.sources import fingerprint_of_files, load_split, load_splits
 from mixture_of_transformers.run_finetune import DataArguments, read_splits
-from mixture_of_transformers.sources_mot import fingerprint_of_files, load_split, load_splits
 from mixture_of_transformers.training_mot import EncodedDataset, cache_features
 
 

@@ -16,7 +16,8 @@ from datasets import ClassLabel, Dataset, Features, IterableDataset, Json, Video
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from transformers.utils import logging
 
-from .column_types_mot import (
+from mixture_of_transformers.configuration_mot import MODALITIES
+from mixture_of_transformers.data.column_types import (
     MEDIA,
     cell_has_sound,
     element_of,
@@ -30,9 +31,8 @@ from .column_types_mot import (
     kind_name,
     undecoded_stream,
 )
-from .configuration_mot import MODALITIES
-from .places_mot import Places, path_of_cell
-from .secrets_mot import printable
+from mixture_of_transformers.data.places import Places, path_of_cell
+from mixture_of_transformers.data.secrets import printable
 
 logger = logging.get_logger(__name__)
 

@@ -17,8 +17,8 @@ import numpy as np
 from datasets import ClassLabel, Dataset, IterableDataset, Json, Value
 from transformers.utils import logging
 
-from .column_types_mot import element_of, is_list, is_string, is_value, kind_name
-from .secrets_mot import printable
+from mixture_of_transformers.data.column_types import element_of, is_list, is_string, is_value, kind_name
+from mixture_of_transformers.data.secrets import printable
 
 logger = logging.get_logger(__name__)
 

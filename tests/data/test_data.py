@@ -25,16 +25,16 @@ from transformers import AutoTokenizer, DataCollatorForLanguageModeling, Trainer
 
 from mixture_of_transformers import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_evaluate, run_search
 from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mixture_of_transformers.columns_mot import ModalityColumns
-from mixture_of_transformers.data_mot import drop_bad_examples, prepare_split, prepare_splits
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.digits import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
+from mixture_of_transformers.data.labels import LabelColumn, LabelSpec
+from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_split, prepare_splits
+from mixture_of_transformers.data.sources import load_splits, with_features
+from mixture_of_transformers.data.splits import cut_validation, draw_rows
+from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_mot import read_audio
-from mixture_of_transformers.digits_mot import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
-from mixture_of_transformers.labels_mot import LabelColumn, LabelSpec
 from mixture_of_transformers.retrieval_mot import Index
 from mixture_of_transformers.run_finetune import DataArguments, load_data, main
-from mixture_of_transformers.sources_mot import load_splits, with_features
-from mixture_of_transformers.splits_mot import cut_validation, draw_rows
-from mixture_of_transformers.tokenizer_mot import train_tokenizer
 from mixture_of_transformers.training_mot import (
     EncodedDataset,
     EpochCallback,
@@ -42,7 +42,7 @@ from mixture_of_transformers.training_mot import (
     StreamedDataset,
 )
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).resolve().parents[1]
 MODALITIES = ("text", "image", "audio")
 KEYPAD = {"123": 697, "456": 770, "789": 852, "0": 941}, {"147": 1209, "2580": 1336, "369": 1477}
 
@@ -171,7 +171,7 @@ def test_another_process_without_torchcodec_gives_the_same_bits(digits):
 import hashlib, sys
 import conftest  # the package under its name, installed or not
 sys.modules["torchcodec"] = None  # every import of it fails
-from mixture_of_transformers.data_mot import *
+from mixture_of_transformers.data.preparation import *
 {inspect.getsource(content_hash)}
 splits = load_digits_dataset()
 prepared, _ = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))
@@ -1225,7 +1225,7 @@ def test_the_first_row_of_a_stream_without_a_label_is_named_once(caplog):
 
 
 def test_the_sample_of_a_stream_has_many_texts_and_few_media(monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.streams_mot.SAMPLE_MEDIA", 2)
+    monkeypatch.setattr("mixture_of_transformers.data.streams.SAMPLE_MEDIA", 2)
     rows = [("a", b"not a picture", None), *[("b", GOOD_IMAGE, GOOD_AUDIO)] * 3, ("c", b"not a picture", None)]
     sample = stream_of(tri_modal_dataset(rows).to_iterable_dataset()).sample()
     assert sample["text"][:] == ["b", "b", "b", "c"]
@@ -1344,7 +1344,7 @@ def test_tokenizer_is_the_same_in_every_process():
     texts = ["Naïve cafés, 数字 and €5!", "the number seven was written here", None, "seven numbers, never written"]
     script = f"""
 import conftest
-from mixture_of_transformers.data_mot import train_tokenizer
+from mixture_of_transformers.data.preparation import train_tokenizer
 print(sorted(train_tokenizer({texts!r}).get_vocab().items()))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=TESTS)

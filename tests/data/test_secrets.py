@@ -19,9 +19,9 @@ from markdown_it import MarkdownIt
 
 from mixture_of_transformers import MoTConfig, run_finetune
 from mixture_of_transformers.checkpoints_mot import damages
+from mixture_of_transformers.data.secrets import hide, place_name, without_places, without_secrets
 from mixture_of_transformers.evaluate_mot import Record
 from mixture_of_transformers.report_mot import Run, usage_lines, write_card
-from mixture_of_transformers.secrets_mot import hide, place_name, without_places, without_secrets
 from mixture_of_transformers.training_mot import MoTTrainingArguments
 
 TOKEN = "hf_" + "aB3" * 11
@@ -43,7 +43,7 @@ TOKEN = "hf_" + "aB3" * 11
 )
 def test_no_token_is_left_in_a_text_whatever_its_form(text, expected, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "s3cr3t")
-    monkeypatch.setattr("mixture_of_transformers.secrets_mot._given", set())
+    monkeypatch.setattr("mixture_of_transformers.data.secrets._given", set())
     hide("given")
     hide(None)
     assert without_secrets(text) == expected

@@ -18,15 +18,16 @@ import torch
 from datasets import Audio, ClassLabel, DatasetDict, Image
 from safetensors.torch import load_file
 
-from mixture_of_transformers.columns_mot import ModalityColumns
-from mixture_of_transformers.data_mot import drop_bad_examples, prepare_splits
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.mmsa import without_padding
+from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_splits
+from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.decoding_mot import open_source
-from mixture_of_transformers.digits_mot import load_digits_dataset
-from mixture_of_transformers.mmsa_mot import without_padding
 from mixture_of_transformers.run_finetune import main
-from mixture_of_transformers.sources_mot import load_splits
 
-TESTS = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parent
+TESTS = HERE.parent
 ROWS = {"train": 60, "validation": 10, "test": 10}
 FILES = {"image": "png", "audio": "wav"}
 
@@ -348,7 +349,7 @@ def test_a_resumed_run_sees_the_data_that_it_would_have_seen(options, folders, w
 def run_beside_hub(script: str, hub: dict[str, str], folder: Path) -> None:
     """In a process of its own, since the address of the Hub is read when its client is imported."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(folder / "hf")} | hub
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), str(HERE), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]

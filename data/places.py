@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from huggingface_hub import constants
 
-from .bounds_mot import BOUNDS, Bounds
+from mixture_of_transformers.data.bounds import BOUNDS, Bounds
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _URL = re.compile(r"(https?|hf)://", re.IGNORECASE)

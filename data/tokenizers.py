@@ -14,7 +14,7 @@ from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 from transformers import PreTrainedTokenizerFast
 
-from .checks_mot import is_absent
+from mixture_of_transformers.data.checks import is_absent
 
 _SPECIAL_TOKENS = {
     "pad_token": "[PAD]",

@@ -19,9 +19,9 @@ import pyarrow as pa
 from datasets import BuilderConfig, Features, Image, Value, Video
 from datasets.packaged_modules.webdataset.webdataset import WebDataset, base_plus_ext
 
-from .bounds_mot import BOUNDS, Bounds, read_member, read_tar
-from .folders_mot import is_litter, medium_of
-from .tables_mot import decode_text, named, open_bytes, parse_json
+from mixture_of_transformers.data.bounds import BOUNDS, Bounds, read_member, read_tar
+from mixture_of_transformers.data.folders import is_litter, medium_of
+from mixture_of_transformers.data.tables import decode_text, named, open_bytes, parse_json
 
 _TEXTS = ("txt", "text", "transcript")
 _CLASSES = ("cls", "cls2", "index", "inx", "id")

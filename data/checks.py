@@ -11,11 +11,19 @@ import numpy as np
 from datasets import Features
 from PIL import Image as PILImage
 
-from .column_types_mot import is_ready_features
-from .configuration_mot import MODALITIES
-from .decoding_mot import LIMITS, Limits, iterate_frames, load_image, open_image, open_source, read_timed_audio
-from .labels_mot import shortened
-from .secrets_mot import printable, without_secrets
+from mixture_of_transformers.configuration_mot import MODALITIES
+from mixture_of_transformers.data.column_types import is_ready_features
+from mixture_of_transformers.data.labels import shortened
+from mixture_of_transformers.data.secrets import printable, without_secrets
+from mixture_of_transformers.decoding_mot import (
+    LIMITS,
+    Limits,
+    iterate_frames,
+    load_image,
+    open_image,
+    open_source,
+    read_timed_audio,
+)
 
 _SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
 _EDGE_SECONDS = 1.0  # of sound beyond what is kept, more than the window of any extractor sees of it

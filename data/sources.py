@@ -2,7 +2,7 @@
 """Where datasets come from: the Hub, folders and files of the usual formats, read whole or as a stream, as three splits.
 
 `load_splits` finds out what a name or path holds and hands it to a builder of `datasets`; what comes back has the
-dataset's own columns, of the types that `train` has, and is on its way to `data_mot.ModalityColumns.guess`. No media are
+dataset's own columns, of the types that `train` has, and is on its way to `ModalityColumns.guess`. No media are
 decoded here, and none needs torchcodec.
 """
 
@@ -34,11 +34,11 @@ from huggingface_hub import is_offline_mode, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
-from .archives_mot import ArchiveBuilder, webdataset_features
-from .bounds_mot import BOUNDS, Bounds, check_zip
-from .column_types_mot import stored_file, undecoded_stream
-from .columns_mot import LEFT_OUT, ModalityColumns, label_candidates
-from .folders_mot import (
+from mixture_of_transformers.data.archives import ArchiveBuilder, webdataset_features
+from mixture_of_transformers.data.bounds import BOUNDS, Bounds, check_zip
+from mixture_of_transformers.data.column_types import stored_file, undecoded_stream
+from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns, label_candidates
+from mixture_of_transformers.data.folders import (
     MEDIA_SUFFIXES,
     SPLIT_WORDS,
     TABLES,
@@ -50,10 +50,10 @@ from .folders_mot import (
     split_of_path,
     split_of_word,
 )
-from .mmsa_mot import read_mmsa
-from .places_mot import Places
-from .splits_mot import cut_validation
-from .tables_mot import TableBuilder, cast_cells, named, table_suffix, without_blanks
+from mixture_of_transformers.data.mmsa import read_mmsa
+from mixture_of_transformers.data.places import Places
+from mixture_of_transformers.data.splits import cut_validation
+from mixture_of_transformers.data.tables import TableBuilder, cast_cells, named, table_suffix, without_blanks
 
 logger = logging.get_logger(__name__)
 

@@ -1,11 +1,11 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """One form for every dataset.
 
-A dataset goes through `sources_mot.load_splits` (or `load_digits_dataset`), `ModalityColumns.guess`, `prepare_splits`
+A dataset goes through `data.sources.load_splits` (or `load_digits_dataset`), `ModalityColumns.guess`, `prepare_splits`
 and `drop_bad_examples`, and leaves with the columns `text`, `image`, `audio`, `video` (those it has) and `label`, as a
 `datasets.Dataset` or, streamed, as a `RowStream`. Media stay encoded (bytes or a path) until the processor opens them;
-a None cell is a modality that the row lacks. What the columns hold is decided in `columns_mot`, what the labels mean in
-`labels_mot`, what is wrong with a row in `checks_mot`.
+a None cell is a modality that the row lacks. What the columns hold is decided in `data/columns.py`, what the labels mean in
+`data/labels.py`, what is wrong with a row in `data/checks.py`.
 """
 
 from dataclasses import replace
@@ -16,8 +16,8 @@ from datasets import Audio, Dataset, DatasetDict, Features, Image, IterableDatas
 from datasets.utils import tqdm
 from transformers.utils import logging
 
-from .checks_mot import BadRows, ExampleCheck, Reading, count_by_kind
-from .column_types_mot import (
+from mixture_of_transformers.data.checks import BadRows, ExampleCheck, Reading, count_by_kind
+from mixture_of_transformers.data.column_types import (
     MEDIA,
     cell_has_sound,
     is_ready_features,
@@ -29,14 +29,14 @@ from .column_types_mot import (
     stored_type,
     undecoded_stream,
 )
-from .columns_mot import LEFT_OUT, ModalityColumns, check_named, label_candidates
-from .decoding_mot import open_source
-from .digits_mot import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
-from .fetching_mot import is_url
-from .labels_mot import LabelColumn, LabelSpec, has_no_labels, learn_labels, shortened
-from .places_mot import Places, paths_of
-from .streams_mot import RowStream
-from .tokenizer_mot import train_tokenizer
+from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns, check_named, label_candidates
+from mixture_of_transformers.data.digits import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
+from mixture_of_transformers.data.labels import LabelColumn, LabelSpec, has_no_labels, learn_labels, shortened
+from mixture_of_transformers.data.places import Places, paths_of
+from mixture_of_transformers.data.streams import RowStream
+from mixture_of_transformers.data.tokenizers import train_tokenizer
+from mixture_of_transformers.decoding_mot import open_source
+from mixture_of_transformers.fetching_mot import is_url
 
 logger = logging.get_logger(__name__)
 
@@ -207,7 +207,7 @@ def prepare_split(
         labels: the labels of the training split; None learns them from this split.
         split_name: what error messages call the split.
         problem_type: "regression" takes whole numbers, e.g. ratings, as numbers; "classification" takes whole floats as
-            classes; `labels_mot.learn_labels` says what holds by default.
+            classes; `data.labels.learn_labels` says what holds by default.
         places: where the files may lie that the rows name, `Places.of(dataset_name)`; by default anywhere.
 
     Returns:
@@ -246,7 +246,7 @@ def prepare_split(
 
 
 def with_stored_cells(split: Dataset, role: str, name: str) -> Dataset:
-    """A column of the text or a medium in its stored form (`column_types_mot.stored_type`), under its own name."""
+    """A column of the text or a medium in its stored form (`data.column_types.stored_type`), under its own name."""
     kind = split.features[name]
     stored = stored_type(role, kind)
     has_blanks = (
