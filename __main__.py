@@ -5,13 +5,13 @@ row or for all of a dataset, `index` and `search` find rows, `demo` is a page fo
 import argparse
 import sys
 
-from .command_mot import run
+from mixture_of_transformers.training.command import run
 
 COMMANDS = ("finetune", "evaluate", "predict", "index", "search", "demo")
 
 
 def main() -> None:
-    """Run the command that the arguments of this process name; `command_mot.py` says how it ends."""
+    """Run the command that the arguments of this process name; `training/command.py` says how it ends."""
     run(hand_over, sys.argv[1:])
 
 

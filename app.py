@@ -29,7 +29,6 @@ import pandas
 import torch
 
 from mixture_of_transformers.attribution_mot import modality_contributions
-from mixture_of_transformers.command_mot import run
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.decoding_mot import load_image, read_audio, to_mono
 from mixture_of_transformers.embeddings_mot import SECONDS_PER_FRAME
@@ -45,7 +44,8 @@ from mixture_of_transformers.retrieval_mot import as_stored, build_index
 from mixture_of_transformers.run_finetune import main as finetune
 from mixture_of_transformers.run_search import load
 from mixture_of_transformers.space import write_space
-from mixture_of_transformers.training_mot import all_subsets
+from mixture_of_transformers.training.command import run
+from mixture_of_transformers.training.trainer import all_subsets
 from mixture_of_transformers.visitors import (
     DEFAULTS,
     LOCAL,

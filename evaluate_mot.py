@@ -23,16 +23,16 @@ from transformers import PreTrainedModel, TrainerState
 from transformers.utils import logging
 
 from mixture_of_transformers.data.secrets import place_name, without_secrets
+from mixture_of_transformers.training.command import RunError
+from mixture_of_transformers.training.continuation import is_adapter, labels_of, read_config
+from mixture_of_transformers.training.metrics import compute_metrics, sentiment_metrics
+from mixture_of_transformers.training.pushing import push_command
+from mixture_of_transformers.training.run_folder import STATE, write_whole
+from mixture_of_transformers.training.trainer import MoTTrainer
 
-from .command_mot import RunError
 from .configuration_mot import MoTConfig
-from .continuation_mot import is_adapter, labels_of, read_config
 from .limits_mot import bad_rows, row_numbers
-from .metrics_mot import compute_metrics, sentiment_metrics
-from .pushing_mot import push_command
 from .report_mot import Run, print_table, save_examples, usage_lines, write_card
-from .run_folder_mot import STATE, write_whole
-from .training_mot import MoTTrainer
 
 logger = logging.get_logger(__name__)
 

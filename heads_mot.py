@@ -52,7 +52,7 @@ class MoTContrastive(nn.Module):
         self.pairs = contrastive_pairs(config.modalities)
         self.log_scale = nn.Parameter(torch.zeros(len(self.pairs)))  # ln(1 / temperature)
         self.bias = nn.Parameter(torch.zeros(len(self.pairs)))  # of the sigmoid loss
-        self.stand_in = None  # what cached gradients compute in place of the losses, see `gradient_cache_mot.py`
+        self.stand_in = None  # what cached gradients compute in place of the losses, see `training/gradient_cache.py`
 
     def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The log scale and the bias of each pair; the methods below read them through here."""

@@ -18,9 +18,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import HfArgumentParser
 
-from mixture_of_transformers.command_mot import peek
 from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
-from mixture_of_transformers.continuation_mot import labels_of, load_model, read_config
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.labels import LabelSpec, has_no_labels
 from mixture_of_transformers.data.places import Places
@@ -56,7 +54,9 @@ from mixture_of_transformers.run_finetune import (
     read_splits,
     reading_of,
 )
-from mixture_of_transformers.training_mot import MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.training.command import peek
+from mixture_of_transformers.training.continuation import labels_of, load_model, read_config
+from mixture_of_transformers.training.trainer import MoTTrainer, MoTTrainingArguments
 
 EMBEDDED, ROLES, BAD_ROWS = "digits", ("train", "validation", "test"), "bad_rows_evaluated.jsonl"
 # Of a run's data arguments, those that hold for other data, too.

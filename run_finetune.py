@@ -39,11 +39,7 @@ from mixture_of_transformers import (
     MoTImageProcessor,
     MoTProcessor,
 )
-from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mixture_of_transformers.checkpoints_mot import check_folder, run_to_go_on
-from mixture_of_transformers.command_mot import peek, run
 from mixture_of_transformers.configuration_mot import MODALITIES, SIZES
-from mixture_of_transformers.continuation_mot import fit_classifier, is_adapter, load_model, read_config
 from mixture_of_transformers.data.bounds import BOUNDS, Bounds
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.column_types import is_ready_features
@@ -80,7 +76,6 @@ from mixture_of_transformers.evaluate_mot import (
     save_checkpoint,
     weights_kept,
 )
-from mixture_of_transformers.launch_mot import check_one_device
 from mixture_of_transformers.limits_mot import (
     MAX_AUDIO_SECONDS,
     MAX_TEXT_TOKENS,
@@ -89,12 +84,17 @@ from mixture_of_transformers.limits_mot import (
     fit_processor,
     set_limits,
 )
-from mixture_of_transformers.optimization_mot import add_lora
 from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.pushing_mot import check_push, push
 from mixture_of_transformers.report_mot import Run
-from mixture_of_transformers.run_folder_mot import begin_run, owned
-from mixture_of_transformers.training_mot import (
+from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
+from mixture_of_transformers.training.command import peek, run
+from mixture_of_transformers.training.continuation import fit_classifier, is_adapter, load_model, read_config
+from mixture_of_transformers.training.interruption import check_folder, run_to_go_on
+from mixture_of_transformers.training.launch import check_one_device
+from mixture_of_transformers.training.optimization import add_lora
+from mixture_of_transformers.training.pushing import check_push, push
+from mixture_of_transformers.training.run_folder import begin_run, owned
+from mixture_of_transformers.training.trainer import (
     CANNOT_BE_WRITTEN,
     CachedDataset,
     EncodedDataset,

@@ -13,9 +13,7 @@ from dataclasses import fields
 
 from datasets import Dataset
 
-from mixture_of_transformers.checkpoints_mot import load_checkpoint
 from mixture_of_transformers.configuration_mot import MODALITIES
-from mixture_of_transformers.continuation_mot import read_config
 from mixture_of_transformers.data.bounds import Bounds
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns
@@ -27,6 +25,8 @@ from mixture_of_transformers.index_folder_mot import KINDS
 from mixture_of_transformers.modeling_mot import MoTForRetrieval
 from mixture_of_transformers.processing_mot import frames_per_second, load_processor
 from mixture_of_transformers.retrieval_mot import Index, build_index
+from mixture_of_transformers.training.continuation import read_config
+from mixture_of_transformers.training.interruption import load_checkpoint
 
 TRUST = "run the code that lies in the checkpoint; without it none is"
 

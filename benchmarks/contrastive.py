@@ -17,8 +17,8 @@ import torch
 from torch.nn import functional as F
 
 from mixture_of_transformers import MoTForRetrieval
-from mixture_of_transformers.gradient_cache_mot import cached_step
 from mixture_of_transformers.loss_mot import Embeddings, contrastive_loss
+from mixture_of_transformers.training.gradient_cache import cached_step
 
 from .measure import Row, Table, peak_memory, take_turns
 from .shapes import SMALL, TOKENS, feature_config, feature_inputs

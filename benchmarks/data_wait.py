@@ -16,7 +16,7 @@ from pathlib import Path
 import datasets
 
 import run_finetune
-from mixture_of_transformers.training_mot import MoTTrainer
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 from .measure import NotMeasured, Row, Table
 

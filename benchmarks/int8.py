@@ -26,7 +26,7 @@ from datasets import load_dataset
 
 from mixture_of_transformers import MoTForSequenceClassification, MoTProcessor
 from mixture_of_transformers.export_mot import export_onnx, quantize_onnx
-from mixture_of_transformers.training_mot import INPUTS, EncodedDataset, MoTCollator, all_subsets, subset_name
+from mixture_of_transformers.training.trainer import INPUTS, EncodedDataset, MoTCollator, all_subsets, subset_name
 
 from .bare import inference, model_forward
 from .measure import Row, Table, take_turns

@@ -18,8 +18,8 @@ from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.digits import DIGIT_NAMES
 from mixture_of_transformers.data.preparation import prepare_splits
 from mixture_of_transformers.data.sources import load_splits
-from mixture_of_transformers.metrics_mot import retrieval_metrics
-from mixture_of_transformers.training_mot import EncodedDataset, MoTCollator
+from mixture_of_transformers.training.metrics import retrieval_metrics
+from mixture_of_transformers.training.trainer import EncodedDataset, MoTCollator
 
 SEARCHES = ((("audio",), ("image",), False), (("image",), ("audio",), False), (("text", "audio"), ("image",), True))
 

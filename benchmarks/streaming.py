@@ -27,7 +27,7 @@ from transformers import TrainerCallback
 
 import run_finetune
 from mixture_of_transformers.data.digits import DIGITS_FEATURES, load_digits_dataset
-from mixture_of_transformers.training_mot import MoTTrainer
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402

@@ -12,10 +12,10 @@ import digits
 from transformers import HfArgumentParser
 
 from mixture_of_transformers import MoTForSequenceClassification
-from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
-from mixture_of_transformers.metrics_mot import compute_metrics
 from mixture_of_transformers.report_mot import print_table
-from mixture_of_transformers.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
+from mixture_of_transformers.training.metrics import compute_metrics
+from mixture_of_transformers.training.trainer import MoTCollator, MoTTrainer, MoTTrainingArguments
 
 DEFAULTS = {
     "output_dir": "outputs/example-mot-trainer",

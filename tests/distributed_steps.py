@@ -22,7 +22,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, heads_mot
-from mixture_of_transformers.gradient_cache_mot import cached_step
+from mixture_of_transformers.training.gradient_cache import cached_step
 
 WORLD_SIZE = 2
 LEARNING_RATE = 0.1

@@ -19,7 +19,7 @@ from pathlib import Path
 import datasets
 
 from mixture_of_transformers.__main__ import hand_over
-from mixture_of_transformers.command_mot import run
+from mixture_of_transformers.training.command import run
 
 
 def run_mot(folder: Path, *arguments: str) -> subprocess.CompletedProcess:

@@ -15,14 +15,9 @@ import torch
 from safetensors.torch import load_file
 from transformers.utils.hub import hf_api
 
-from mixture_of_transformers import (
-    MoTConfig,
-    MoTForPreTraining,
-    MoTForRetrieval,
-    MoTForSequenceClassification,
-    run_folder_mot,
-)
-from mixture_of_transformers.training_mot import EpochDataset, MoTCollator, MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
+from mixture_of_transformers.training import run_folder
+from mixture_of_transformers.training.trainer import EpochDataset, MoTCollator, MoTTrainer, MoTTrainingArguments
 
 STEPS, ROWS = 9, 22
 TASKS = ("classification", "multi_label", "regression", "retrieval", "pretraining")
@@ -93,8 +88,8 @@ def train(
         huggingface_hub.constants.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_DISABLE_XET = False, True
         options |= {"push_to_hub": True, "hub_always_push": True}
     if slowly:
-        sync = run_folder_mot.os.fsync
-        run_folder_mot.os.fsync = lambda file: (time.sleep(slowly), sync(file))
+        sync = run_folder.os.fsync
+        run_folder.os.fsync = lambda file: (time.sleep(slowly), sync(file))
     torch.set_num_threads(1)
     settings = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 2, "logging_steps": 1} | options
     args = MoTTrainingArguments(
@@ -141,7 +136,7 @@ def run_with_kills(folder: Path, kills: int, seed: int, seconds: float, *argumen
         if code == 0:
             return in_a_save
         assert code == -signal.SIGKILL
-        in_a_save.append((folder / run_folder_mot.SAVING).is_dir())
+        in_a_save.append((folder / run_folder.SAVING).is_dir())
     assert run(folder, *arguments, **options) == 0
     return in_a_save
 

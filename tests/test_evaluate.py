@@ -24,9 +24,9 @@ from transformers import AutoModelForSequenceClassification, AutoProcessor
 from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTProcessor, run_finetune
 from mixture_of_transformers.__main__ import main as mot
 from mixture_of_transformers.evaluate_mot import answers
-from mixture_of_transformers.pushing_mot import push_command
 from mixture_of_transformers.report_mot import print_table, usage_lines, written
-from mixture_of_transformers.training_mot import EncodedDataset, MoTTrainer
+from mixture_of_transformers.training.pushing import push_command
+from mixture_of_transformers.training.trainer import EncodedDataset, MoTTrainer
 
 TINY = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
 TINY |= {f"{modality}_config": {"num_hidden_layers": 1} for modality in ("text", "image", "audio")}

@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from mixture_of_transformers import MoTForRetrieval, MoTModel
 from mixture_of_transformers.fusion_mot import FUSIONS
 from mixture_of_transformers.loss_mot import IGNORED_LABEL, Embeddings, contrastive_loss, sigmoid_loss
-from mixture_of_transformers.metrics_mot import retrieval_metrics
+from mixture_of_transformers.training.metrics import retrieval_metrics
 
 TOLERANCE = 1e-5
 EXACT = 1e-6

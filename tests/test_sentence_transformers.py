@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from test_save_load import make_processor
 
 from mixture_of_transformers import MoTForRetrieval, MoTForSequenceClassification
-from mixture_of_transformers.metrics_mot import retrieval_metrics
+from mixture_of_transformers.training.metrics import retrieval_metrics
 
 FILES = ("modules.json", "sentence_bert_config.json")
 COMBINATIONS = ["+".join(names) for size in (1, 2, 3) for names in combinations(sorted(MODALITIES), size)]

@@ -13,7 +13,6 @@ from test_index_changes import make_model, make_processor
 from transformers import AutoConfig
 
 from mixture_of_transformers import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTModel
-from mixture_of_transformers.checkpoints_mot import load_checkpoint
 from mixture_of_transformers.configuration_mot import (
     BOUNDS,
     MOST_UNNAMED_LABELS,
@@ -21,10 +20,11 @@ from mixture_of_transformers.configuration_mot import (
     MoTImageConfig,
     MoTTextConfig,
 )
-from mixture_of_transformers.continuation_mot import check_adapter, load_model, read_config
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.run_search import load
+from mixture_of_transformers.training.continuation import check_adapter, load_model, read_config
+from mixture_of_transformers.training.interruption import load_checkpoint
 
 CONFIGS = (MoTConfig, MoTTextConfig, MoTImageConfig, MoTAudioConfig)
 

@@ -61,7 +61,7 @@ from mixture_of_transformers import (
     MoTProcessor,
 )
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.optimization_mot import freeze
+from mixture_of_transformers.training.optimization import freeze
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}

@@ -24,7 +24,6 @@ from PIL import Image as PILImage
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, TrainerState
 
 from mixture_of_transformers import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_evaluate, run_search
-from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.digits import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
 from mixture_of_transformers.data.labels import LabelColumn, LabelSpec
@@ -35,7 +34,8 @@ from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_mot import read_audio
 from mixture_of_transformers.retrieval_mot import Index
 from mixture_of_transformers.run_finetune import DataArguments, load_data, main
-from mixture_of_transformers.training_mot import (
+from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
+from mixture_of_transformers.training.trainer import (
     EncodedDataset,
     EpochCallback,
     MoTCollator,

@@ -18,11 +18,11 @@ from killed_runs import run
 from markdown_it import MarkdownIt
 
 from mixture_of_transformers import MoTConfig, run_finetune
-from mixture_of_transformers.checkpoints_mot import damages
 from mixture_of_transformers.data.secrets import hide, place_name, without_places, without_secrets
 from mixture_of_transformers.evaluate_mot import Record
 from mixture_of_transformers.report_mot import Run, usage_lines, write_card
-from mixture_of_transformers.training_mot import MoTTrainingArguments
+from mixture_of_transformers.training.interruption import damages
+from mixture_of_transformers.training.trainer import MoTTrainingArguments
 
 TOKEN = "hf_" + "aB3" * 11
 

@@ -15,9 +15,8 @@ from transformers import PreTrainedModel
 from transformers.utils import cached_file, logging
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.labels import LabelSpec, shortened
-
-from .configuration_mot import MoTConfig
 
 logger = logging.get_logger(__name__)
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from sklearn import metrics as sklearn_metrics
 
-from .loss_mot import IGNORED_LABEL
+from mixture_of_transformers.loss_mot import IGNORED_LABEL
 
 SENTIMENT_LIMIT = 3  # CMU-MOSI and CMU-MOSEI score from -3, highly negative, to 3, highly positive
 

@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mixture_of_transformers import command_mot
 from mixture_of_transformers.__main__ import COMMANDS
 from mixture_of_transformers.__main__ import main as mot
-from mixture_of_transformers.command_mot import RunError, run
+from mixture_of_transformers.training.command import RunError, run, without_debug
 
 # A wrong argument of each: an option that there is not, and something that cannot be read.
 UNKNOWN = {
@@ -91,9 +90,9 @@ def test_no_command_or_another_is_a_usage_error_that_lists_them(command):
 
 def test_debug_of_transformers_stays_an_option_of_the_trainer():
     words = ["--debug", "underflow_overflow", "--seed", "1"]
-    assert command_mot.without_debug(words) == (words, False)
-    assert command_mot.without_debug(["--debug", *words, "--debug"]) == (words, True)
-    assert command_mot.without_debug(["--text", "--seed", "--debug"]) == (["--text", "--seed"], True)
+    assert without_debug(words) == (words, False)
+    assert without_debug(["--debug", *words, "--debug"]) == (words, True)
+    assert without_debug(["--text", "--seed", "--debug"]) == (["--text", "--seed"], True)
 
 
 def ended(error):
@@ -178,7 +177,7 @@ def test_a_pipe_that_breaks_elsewhere_is_an_error():
 @pytest.mark.slow
 def test_a_script_and_its_processes_end_in_a_line_and_a_code(tmp_path):
     """Under a launcher of several processes as well."""
-    script = os.path.join(os.path.dirname(command_mot.__file__), "run_finetune.py")
+    script = os.path.join(os.path.dirname(__file__), "..", "..", "run_finetune.py")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     options = ["--dataset_name", "./nowhere.csv", "--output_dir", "out"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

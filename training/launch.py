@@ -17,7 +17,7 @@ from accelerate.commands.config.config_args import default_config_file, load_con
 from accelerate.commands.launch import launch_command_parser
 from accelerate.utils import DistributedType
 
-from .command_mot import RunError
+from mixture_of_transformers.training.command import RunError
 
 TORCHRUN = "torchrun --nproc_per_node {} run_finetune.py ..., on a CPU with ACCELERATE_USE_CPU=true before it"
 # What `accelerate launch` sets where it was asked for an engine.

@@ -14,7 +14,7 @@ import torch
 from scipy.stats import pearsonr
 from sklearn.metrics import classification_report, f1_score
 
-from mixture_of_transformers.metrics_mot import (
+from mixture_of_transformers.training.metrics import (
     ClassificationMetric,
     RetrievalMetric,
     SentimentMetric,
@@ -27,7 +27,7 @@ from mixture_of_transformers.metrics_mot import (
     retrieval_metrics,
     sentiment_metrics,
 )
-from mixture_of_transformers.training_mot import MoTTrainingArguments
+from mixture_of_transformers.training.trainer import MoTTrainingArguments
 
 NAN, INF = float("nan"), float("inf")
 

@@ -14,13 +14,13 @@ import killed_runs
 import pytest
 from killed_runs import STEPS, differences, run, seconds_of
 
-from mixture_of_transformers.checkpoints_mot import (
+from mixture_of_transformers.training.interruption import (
     checkpoint_to_resume,
     damages,
     finished_state,
     newest_whole_checkpoint,
 )
-from mixture_of_transformers.run_folder_mot import (
+from mixture_of_transformers.training.run_folder import (
     LOCK,
     RUN_ID,
     SAVING,

@@ -23,8 +23,8 @@ from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTForSe
 from mixture_of_transformers import decoding_mot as decoding
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_split
-from mixture_of_transformers.metrics_mot import compute_metrics
-from mixture_of_transformers.training_mot import (
+from mixture_of_transformers.training.metrics import compute_metrics
+from mixture_of_transformers.training.trainer import (
     EncodedDataset,
     EpochDataset,
     MoTCollator,
@@ -302,7 +302,7 @@ def test_a_training_that_cannot_begin_leaves_the_end_of_the_run_before_it(finish
     (tmp_path / "checkpoint-6" / "model.safetensors").write_bytes(b"")
     with pytest.raises(Exception):  # noqa: B017 (whatever reading them raises)
         again = trainer_of(tmp_path, max_steps=8, **SAVING)
-        monkeypatch.setattr("mixture_of_transformers.checkpoints_mot.damages", lambda path: iter(()))
+        monkeypatch.setattr("mixture_of_transformers.training.interruption.damages", lambda path: iter(()))
         again.train(True)
     assert (tmp_path / "trainer_state.json").exists()
 

@@ -11,9 +11,9 @@ from accelerate.commands.config.config_args import load_config_from_file
 from helpers import build, tiny_config
 
 from mixture_of_transformers import MoTModel
-from mixture_of_transformers.launch_mot import processes_of
+from mixture_of_transformers.training.launch import processes_of
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]

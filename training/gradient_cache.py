@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch.utils.checkpoint import get_device_states, set_device_states
 
-from .heads_mot import MoTContrastive
-from .loss_mot import Embeddings
+from mixture_of_transformers.heads_mot import MoTContrastive
+from mixture_of_transformers.loss_mot import Embeddings
 
 
 class RandomState:

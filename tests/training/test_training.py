@@ -28,13 +28,13 @@ from mixture_of_transformers import (
     MoTForSequenceClassification,
     MoTProcessor,
 )
-from mixture_of_transformers.augmentation_mot import AudioAugmentation, ImageAugmentation
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.sources import load_splits
-from mixture_of_transformers.metrics_mot import compute_metrics, retrieval_metrics
 from mixture_of_transformers.run_finetune import DataArguments, encode_split
 from mixture_of_transformers.run_finetune import main as finetune_main
-from mixture_of_transformers.training_mot import (
+from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
+from mixture_of_transformers.training.metrics import compute_metrics, retrieval_metrics
+from mixture_of_transformers.training.trainer import (
     EncodedDataset,
     MoTCollator,
     MoTTrainer,
@@ -45,7 +45,7 @@ from mixture_of_transformers.training_mot import (
     row_has,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def encoded_row(text: int | None = None, image: bool = False, audio: int | None = None, label: int = 0) -> dict:

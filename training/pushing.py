@@ -17,9 +17,8 @@ from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils import PushInProgress, logging
 
 from mixture_of_transformers.data.secrets import NOT_SHARED, without_secrets
-
-from .command_mot import RunError
-from .run_folder_mot import STATE
+from mixture_of_transformers.training.command import RunError
+from mixture_of_transformers.training.run_folder import STATE
 
 logger = logging.get_logger(__name__)
 

@@ -2,7 +2,7 @@
 """Checkpoints: how one that answers is loaded, with nothing of it run; and those of runs that are interrupted: is there
 room for them, which is the newest that is whole, and how to stop well.
 
-A checkpoint has its name only when it is complete (run_folder_mot.py); its files are opened all the same, for a disk may
+A checkpoint has its name only when it is complete (training/run_folder.py); its files are opened all the same, for a disk may
 lose what a process has written.
 """
 
@@ -22,9 +22,15 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.utils import logging
 
-from .continuation_mot import is_adapter, load_model, read_config
-from .modeling_mot import AUTO_CLASSES
-from .run_folder_mot import STATE, clear_unfinished, own_checkpoints, run_of_folder, run_of_state
+from mixture_of_transformers.modeling_mot import AUTO_CLASSES
+from mixture_of_transformers.training.continuation import is_adapter, load_model, read_config
+from mixture_of_transformers.training.run_folder import (
+    STATE,
+    clear_unfinished,
+    own_checkpoints,
+    run_of_folder,
+    run_of_state,
+)
 
 logger = logging.get_logger(__name__)
 

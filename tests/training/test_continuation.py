@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, TrainerState
 
 from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForSequenceClassification, run_finetune
-from mixture_of_transformers.continuation_mot import load_model, read_config
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.evaluate_mot import Record, check_same_run
 from mixture_of_transformers.limits_mot import set_limits
-from mixture_of_transformers.optimization_mot import add_lora
 from mixture_of_transformers.report_mot import Run
 from mixture_of_transformers.run_finetune import DataArguments, ModelArguments, build_model, checkpoint_config
+from mixture_of_transformers.training.continuation import load_model, read_config
+from mixture_of_transformers.training.optimization import add_lora
 
 NAMES = ("neg", "neu", "pos")
 IDS = torch.arange(5, 15)[None]

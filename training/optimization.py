@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers.utils import logging
 
-from .configuration_mot import MODALITIES, MoTConfig
+from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
 
 logger = logging.get_logger(__name__)
 

@@ -19,8 +19,15 @@ from mixture_of_transformers import (
     MoTForRetrieval,
     MoTForSequenceClassification,
 )
-from mixture_of_transformers.optimization_mot import PARTS, add_lora, freeze, is_selected, learning_rate_of, place_of
-from mixture_of_transformers.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments, mean_over_pairs
+from mixture_of_transformers.training.optimization import (
+    PARTS,
+    add_lora,
+    freeze,
+    is_selected,
+    learning_rate_of,
+    place_of,
+)
+from mixture_of_transformers.training.trainer import MoTCollator, MoTTrainer, MoTTrainingArguments, mean_over_pairs
 
 HEADS = (MoTForSequenceClassification, MoTForRetrieval, MoTForPreTraining, MoTForMaskedLM)
 every_head = pytest.mark.parametrize("head", HEADS)

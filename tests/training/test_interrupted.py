@@ -17,16 +17,16 @@ from forked import run_mot
 from killed_runs import STRATEGIES, TASKS, differences, run, run_with_kills, seconds_of
 from safetensors.torch import load_file
 
-from mixture_of_transformers.checkpoints_mot import (
+from mixture_of_transformers.training.interruption import (
     check_folder,
     check_room,
     checkpoints_at_once,
     damages,
     newest_whole_checkpoint,
 )
-from mixture_of_transformers.training_mot import MoTTrainingArguments
+from mixture_of_transformers.training.trainer import MoTTrainingArguments
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 8
 OPTIONS = ["--max_steps", str(STEPS), "--save_strategy", "steps", "--save_steps", "2", "--logging_steps", "1"]
 OPTIONS += ["--per_device_train_batch_size", "8", "--config_overrides", '{"hidden_size": 32, "intermediate_size": 32}']

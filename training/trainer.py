@@ -41,14 +41,18 @@ from transformers.trainer_pt_utils import BatchRebalanceSampler, LengthGroupedSa
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
+from mixture_of_transformers.configuration_mot import MODALITIES
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.secrets import hide
 from mixture_of_transformers.data.sources import fingerprint_of_files
 from mixture_of_transformers.data.streams import RowStream
-
-from .augmentation_mot import AudioAugmentation, ImageAugmentation
-from .checkpoints_mot import (
+from mixture_of_transformers.loss_mot import IGNORED_LABEL, problem_type_of
+from mixture_of_transformers.modeling_mot import MoTForRetrieval
+from mixture_of_transformers.processing_mot import frames_per_second
+from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
+from mixture_of_transformers.training.gradient_cache import cached_step
+from mixture_of_transformers.training.interruption import (
     StopOnSignal,
     check_can_go_on,
     check_folder,
@@ -60,16 +64,16 @@ from .checkpoints_mot import (
     saving_into,
     weights_file,
 )
-from .configuration_mot import MODALITIES
-from .gradient_cache_mot import cached_step
-from .launch_mot import check_engine, check_one_device, check_processes
-from .loss_mot import IGNORED_LABEL, problem_type_of
-from .metrics_mot import NOT_ALWAYS_DEFINED, compute_metrics, greater_is_better, pairwise_retrieval_metrics
-from .modeling_mot import MoTForRetrieval
-from .optimization_mot import WITHOUT_DECAY, freeze, split_by_learning_rate
-from .processing_mot import frames_per_second
-from .pushing_mot import being_pushed, push_checkpoint, push_folder
-from .run_folder_mot import (
+from mixture_of_transformers.training.launch import check_engine, check_one_device, check_processes
+from mixture_of_transformers.training.metrics import (
+    NOT_ALWAYS_DEFINED,
+    compute_metrics,
+    greater_is_better,
+    pairwise_retrieval_metrics,
+)
+from mixture_of_transformers.training.optimization import WITHOUT_DECAY, freeze, split_by_learning_rate
+from mixture_of_transformers.training.pushing import being_pushed, push_checkpoint, push_folder
+from mixture_of_transformers.training.run_folder import (
     RUN,
     SAVING,
     STATE,

@@ -8,8 +8,8 @@ import torch
 from helpers import MODALITIES, build, make_inputs, tiny_config
 
 from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval
-from mixture_of_transformers.gradient_cache_mot import cached_step
-from mixture_of_transformers.training_mot import MoTCollator, MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.training.gradient_cache import cached_step
+from mixture_of_transformers.training.trainer import MoTCollator, MoTTrainer, MoTTrainingArguments
 
 VARIANTS = {
     "rows": {},
