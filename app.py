@@ -32,6 +32,7 @@ from mixture_of_transformers.attribution_mot import modality_contributions
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.decoding_mot import load_image, read_audio, to_mono
 from mixture_of_transformers.embeddings_mot import SECONDS_PER_FRAME
+from mixture_of_transformers.finetune.card import save_examples
 from mixture_of_transformers.index_folder_mot import KINDS
 from mixture_of_transformers.offers import Offered, index_version, read_classifier, read_index
 from mixture_of_transformers.pipeline_mot import (
@@ -39,7 +40,6 @@ from mixture_of_transformers.pipeline_mot import (
     MultimodalClassificationPipeline,
     analyze_video_sentiment,
 )
-from mixture_of_transformers.report_mot import save_examples
 from mixture_of_transformers.retrieval_mot import as_stored, build_index
 from mixture_of_transformers.run_finetune import main as finetune
 from mixture_of_transformers.run_search import load

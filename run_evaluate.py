@@ -25,7 +25,9 @@ from mixture_of_transformers.data.places import Places
 from mixture_of_transformers.data.preparation import check_labels_left, drop_bad_examples, find_columns, prepare_split
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.data.sources import load_split
-from mixture_of_transformers.evaluate_mot import (
+from mixture_of_transformers.finetune.card import Run
+from mixture_of_transformers.finetune.limits import bad_rows, check_splits, fit_processor, set_limits
+from mixture_of_transformers.finetune.results import (
     RESULTS,
     SETTINGS,
     Record,
@@ -37,9 +39,7 @@ from mixture_of_transformers.evaluate_mot import (
     print_usage,
     write_predictions,
 )
-from mixture_of_transformers.limits_mot import bad_rows, check_splits, fit_processor, set_limits
 from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.report_mot import Run
 from mixture_of_transformers.run_finetune import (
     BOUNDS_OPTIONS,
     MODEL_CLASSES,

@@ -60,7 +60,16 @@ from mixture_of_transformers.data.splits import draw_rows
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_mot import load_image
-from mixture_of_transformers.evaluate_mot import (
+from mixture_of_transformers.finetune.card import Run
+from mixture_of_transformers.finetune.limits import (
+    MAX_AUDIO_SECONDS,
+    MAX_TEXT_TOKENS,
+    check_splits,
+    encoding_limits,
+    fit_processor,
+    set_limits,
+)
+from mixture_of_transformers.finetune.results import (
     RECORD,
     Record,
     build_metrics,
@@ -76,16 +85,7 @@ from mixture_of_transformers.evaluate_mot import (
     save_checkpoint,
     weights_kept,
 )
-from mixture_of_transformers.limits_mot import (
-    MAX_AUDIO_SECONDS,
-    MAX_TEXT_TOKENS,
-    check_splits,
-    encoding_limits,
-    fit_processor,
-    set_limits,
-)
 from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.report_mot import Run
 from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
 from mixture_of_transformers.training.command import peek, run
 from mixture_of_transformers.training.continuation import fit_classifier, is_adapter, load_model, read_config

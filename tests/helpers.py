@@ -252,8 +252,8 @@ def save_untrained(outputs, *tasks):
     from mixture_of_transformers.data.digits import DIGIT_NAMES, load_digits_dataset
     from mixture_of_transformers.data.labels import LabelSpec
     from mixture_of_transformers.data.preparation import prepare_splits
-    from mixture_of_transformers.limits_mot import set_limits
-    from mixture_of_transformers.report_mot import save_examples
+    from mixture_of_transformers.finetune.card import save_examples
+    from mixture_of_transformers.finetune.limits import set_limits
     from mixture_of_transformers.run_finetune import (
         DataArguments,
         ModelArguments,

@@ -23,8 +23,8 @@ from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTProcessor, run_finetune
 from mixture_of_transformers.__main__ import main as mot
-from mixture_of_transformers.evaluate_mot import answers
-from mixture_of_transformers.report_mot import print_table, usage_lines, written
+from mixture_of_transformers.finetune.card import print_table, usage_lines, written
+from mixture_of_transformers.finetune.results import answers
 from mixture_of_transformers.training.pushing import push_command
 from mixture_of_transformers.training.trainer import EncodedDataset, MoTTrainer
 

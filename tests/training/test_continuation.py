@@ -12,9 +12,9 @@ from transformers import BertConfig, TrainerState
 
 from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForSequenceClassification, run_finetune
 from mixture_of_transformers.data.labels import LabelSpec
-from mixture_of_transformers.evaluate_mot import Record, check_same_run
-from mixture_of_transformers.limits_mot import set_limits
-from mixture_of_transformers.report_mot import Run
+from mixture_of_transformers.finetune.card import Run
+from mixture_of_transformers.finetune.limits import set_limits
+from mixture_of_transformers.finetune.results import Record, check_same_run
 from mixture_of_transformers.run_finetune import DataArguments, ModelArguments, build_model, checkpoint_config
 from mixture_of_transformers.training.continuation import load_model, read_config
 from mixture_of_transformers.training.optimization import add_lora

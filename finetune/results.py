@@ -22,17 +22,16 @@ from datasets import Dataset
 from transformers import PreTrainedModel, TrainerState
 from transformers.utils import logging
 
+from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.secrets import place_name, without_secrets
+from mixture_of_transformers.finetune.card import Run, print_table, save_examples, usage_lines, write_card
+from mixture_of_transformers.finetune.limits import bad_rows, row_numbers
 from mixture_of_transformers.training.command import RunError
 from mixture_of_transformers.training.continuation import is_adapter, labels_of, read_config
 from mixture_of_transformers.training.metrics import compute_metrics, sentiment_metrics
 from mixture_of_transformers.training.pushing import push_command
 from mixture_of_transformers.training.run_folder import STATE, write_whole
 from mixture_of_transformers.training.trainer import MoTTrainer
-
-from .configuration_mot import MoTConfig
-from .limits_mot import bad_rows, row_numbers
-from .report_mot import Run, print_table, save_examples, usage_lines, write_card
 
 logger = logging.get_logger(__name__)
 

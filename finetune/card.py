@@ -16,8 +16,7 @@ import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from mixture_of_transformers.data.secrets import without_places
-
-from .limits_mot import length_limit
+from mixture_of_transformers.finetune.limits import length_limit
 
 EXAMPLE = {"text": "a sentence", "image": "picture.png", "video": "clip.mp4", "audio": "sound.wav"}
 SECTIONS = {"subsets": "modalities", "pairs": "search", "terms": "loss term"}

@@ -16,12 +16,11 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from transformers.utils import logging
 
+from mixture_of_transformers.configuration_mot import MoTConfig, MoTModalityConfig
 from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.streams import RowStream
-
-from .configuration_mot import MoTConfig, MoTModalityConfig
-from .embeddings_mot import EMBEDDINGS
-from .processing_mot import frames_per_second
+from mixture_of_transformers.embeddings_mot import EMBEDDINGS
+from mixture_of_transformers.processing_mot import frames_per_second
 
 logger = logging.get_logger(__name__)
 
