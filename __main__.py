@@ -46,9 +46,9 @@ def hand_over(arguments: list[str]) -> None:
 
         demo(arguments)
     else:
-        from . import run_search
+        from mixture_of_transformers.search import commands
 
-        getattr(run_search, command)(arguments)
+        getattr(commands, command)(arguments)
 
 
 if __name__ == "__main__":

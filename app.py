@@ -33,16 +33,16 @@ from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.decoding_mot import load_image, read_audio, to_mono
 from mixture_of_transformers.embeddings_mot import SECONDS_PER_FRAME
 from mixture_of_transformers.finetune.card import save_examples
-from mixture_of_transformers.index_folder_mot import KINDS
 from mixture_of_transformers.offers import Offered, index_version, read_classifier, read_index
 from mixture_of_transformers.pipeline_mot import (
     WINDOW_SECONDS,
     MultimodalClassificationPipeline,
     analyze_video_sentiment,
 )
-from mixture_of_transformers.retrieval_mot import as_stored, build_index
 from mixture_of_transformers.run_finetune import main as finetune
-from mixture_of_transformers.run_search import load
+from mixture_of_transformers.search.commands import load
+from mixture_of_transformers.search.folder import KINDS
+from mixture_of_transformers.search.index import as_stored, build_index
 from mixture_of_transformers.space import write_space
 from mixture_of_transformers.training.command import run
 from mixture_of_transformers.training.trainer import all_subsets

@@ -6,7 +6,7 @@ The ten nearest of 10,000 or 100,000 vectors of 512 dimensions, for one query an
 20, from which number of queries on it uses a matrix product (its default never does here); and by a loop that compares
 one item at a time. All give the same items. Random vectors of length 1, one thread.
 
-A second table asks an `Index` (`retrieval_mot.py`) of 100,000 items 64 questions at once: exactly, against the loop, which
+A second table asks an `Index` (`search/index.py`) of 100,000 items 64 questions at once: exactly, against the loop, which
 is timed on 1,000 of the items and takes 100 times as long for all; and by its HNSW graph. Its vectors lie as embeddings do:
 1,000 clusters in 32 dimensions, turned into 512, with a little noise in all of them.
 """
@@ -21,8 +21,8 @@ import torch
 from datasets import Dataset
 from torch.nn import functional as F
 
-from mixture_of_transformers.index_folder_mot import KINDS
-from mixture_of_transformers.retrieval_mot import Index
+from mixture_of_transformers.search.folder import KINDS
+from mixture_of_transformers.search.index import Index
 
 from .measure import Row, Table, take_turns
 

@@ -21,7 +21,7 @@ from transformers import AutoModel, AutoProcessor
 
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.finetune.card import save_examples
-from mixture_of_transformers.retrieval_mot import as_stored, build_index
+from mixture_of_transformers.search.index import as_stored, build_index
 
 av = pytest.importorskip("av")
 playwright = pytest.importorskip("playwright.sync_api")

@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_index_changes import make_model, make_processor
 from transformers import AutoConfig
+from word_retriever import make_model, make_processor
 
 from mixture_of_transformers import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTModel
 from mixture_of_transformers.configuration_mot import (
@@ -22,7 +22,7 @@ from mixture_of_transformers.configuration_mot import (
 )
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.run_search import load
+from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.training.continuation import check_adapter, load_model, read_config
 from mixture_of_transformers.training.interruption import load_checkpoint
 

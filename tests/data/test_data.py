@@ -23,7 +23,7 @@ from helpers import tiny_config
 from PIL import Image as PILImage
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, TrainerState
 
-from mixture_of_transformers import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_evaluate, run_search
+from mixture_of_transformers import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_evaluate
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.digits import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
 from mixture_of_transformers.data.labels import LabelColumn, LabelSpec
@@ -32,8 +32,9 @@ from mixture_of_transformers.data.sources import load_splits, with_features
 from mixture_of_transformers.data.splits import cut_validation, draw_rows
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_mot import read_audio
-from mixture_of_transformers.retrieval_mot import Index
 from mixture_of_transformers.run_finetune import DataArguments, load_data, main
+from mixture_of_transformers.search.commands import index as index_command
+from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
 from mixture_of_transformers.training.trainer import (
     EncodedDataset,
@@ -1117,7 +1118,7 @@ def test_an_index_holds_the_rows_that_a_run_reads(tmp_path, capsys):
     read_by_run = {row["text"] for name in ("train", "validation") for row in splits[name]}
 
     model = tiny_retrieval_checkpoint(tmp_path / "model")
-    run_search.index([str(table), "--model", model, "--output_dir", str(tmp_path / "index")])
+    index_command([str(table), "--model", model, "--output_dir", str(tmp_path / "index")])
     index = Index.load(tmp_path / "index")
     assert set(index.dataset["Caption"]) == read_by_run == {f"a red bicycle {i}" for i in range(5)}
     assert json.loads((tmp_path / "index" / "index.json").read_text())["columns"] == {
@@ -1127,7 +1128,7 @@ def test_an_index_holds_the_rows_that_a_run_reads(tmp_path, capsys):
     assert index.dataset["emotion"][:] == list("ababa")
     assert "image: column 'photo_path' (string)" in capsys.readouterr().out
 
-    run_search.index([str(table), "--model", model, "--output_dir", str(tmp_path / "texts"), "--image_column", "none"])
+    index_command([str(table), "--model", model, "--output_dir", str(tmp_path / "texts"), "--image_column", "none"])
     assert json.loads((tmp_path / "texts" / "index.json").read_text())["columns"] == {"text": "Caption"}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mixture_of_transformers.retrieval_mot import Index
+from mixture_of_transformers.search.index import Index
 
 from ..case import Case
 from ..odd import mutated, mutated_json, odd_number, odd_object, odd_tensor, one, show

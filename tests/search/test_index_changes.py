@@ -27,44 +27,22 @@ import torch
 from accelerate import disk_offload
 from datasets import ClassLabel, Dataset, Features, Image, List, Value, load_dataset
 from PIL import Image as Picture
+from word_retriever import WIDTH, WORDS, make_model, make_processor
 
 from mixture_of_transformers import (
-    MoTConfig,
     MoTForRetrieval,
     MoTForSequenceClassification,
-    MoTImageProcessor,
     MoTProcessor,
-    retrieval_mot,
 )
-from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.index_folder_mot import EMBEDDINGS
-from mixture_of_transformers.retrieval_mot import (
+from mixture_of_transformers.search.folder import EMBEDDINGS
+from mixture_of_transformers.search.index import (
     Index,
     build_index,
     check_embedder,
     describe_embedder,
+    embed_part,
     fingerprint_of_weights,
 )
-
-WORDS = ["red", "green", "blue", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "cat", "dog"]
-WORDS += ["horse"]
-WIDTH = 8
-
-
-def make_model(seed=0, **fields):
-    torch.manual_seed(seed)
-    fields = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_encoder_layers": 1} | fields
-    text = {"vocab_size": 256, "max_position_embeddings": 32}
-    image = {"image_size": 8, "patch_size": 4}
-    config = MoTConfig.of_size(
-        "tiny", **{"projection_dim": WIDTH, "text_config": text, "image_config": image, "audio_config": None} | fields
-    )
-    return MoTForRetrieval(config).eval()
-
-
-def make_processor(words=WORDS, **options):
-    images = MoTImageProcessor(size={"height": 8, "width": 8}, do_convert_rgb=True, **options)
-    return MoTProcessor(images, tokenizer=train_tokenizer([" ".join(words)] * 5, model_max_length=32))
 
 
 @pytest.fixture(scope="module")
@@ -396,15 +374,15 @@ def test_an_add_that_was_killed_goes_on_where_it_stopped(index, parts, monkeypat
         embedded.append(start)
         return real(model, processor, rows, start)
 
-    real = retrieval_mot.embed_part
+    real = embed_part
     with monkeypatch.context() as patch:
-        patch.setattr("mixture_of_transformers.retrieval_mot.embed_part", counted)
+        patch.setattr("mixture_of_transformers.search.index.embed_part", counted)
         with pytest.raises(Killed):
             index.add(more, shard_rows=2)
     index.remove([0])  # in between, which leaves what is done alone
     started = []
     monkeypatch.setattr(
-        "mixture_of_transformers.retrieval_mot.embed_part", lambda *args: started.append(args[3]) or real(*args)
+        "mixture_of_transformers.search.index.embed_part", lambda *args: started.append(args[3]) or real(*args)
     )
     index.add(more, shard_rows=2)
     assert embedded == [0, 2] and started == [4]

@@ -20,10 +20,10 @@ from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTForRetrie
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.index_folder_mot import KINDS
-from mixture_of_transformers.retrieval_mot import Index, build_index
+from mixture_of_transformers.search.folder import KINDS
+from mixture_of_transformers.search.index import Index, build_index
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 ROWS = 30
 
 
@@ -166,7 +166,7 @@ BUILD = """
 import sys
 from datasets import load_dataset
 from mixture_of_transformers import MoTForRetrieval, MoTProcessor
-from mixture_of_transformers.retrieval_mot import build_index
+from mixture_of_transformers.search.index import build_index
 rows = load_dataset("parquet", data_files=sys.argv[1], split="train", cache_dir=sys.argv[4])
 build_index(rows, MoTForRetrieval.from_pretrained(sys.argv[2]), MoTProcessor.from_pretrained(sys.argv[2]), sys.argv[3],
             batch_size=1, shard_rows=3)

@@ -1,7 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Search: embed a dataset once, then find its rows by text, image, audio, or any of them together.
 
-An index is a folder (`index_folder_mot.py`) of the rows of a dataset with their embeddings beside them, which knows what
+An index is a folder (`search/folder.py`) of the rows of a dataset with their embeddings beside them, which knows what
 embedded them and takes no other model. Small sets are searched exactly, by one matrix product; large ones through FAISS.
 
 Shapes: N rows, Q queries, d width of the embeddings.
@@ -27,12 +27,12 @@ from accelerate.utils.modeling import get_state_dict_offloaded_model
 from datasets import Audio, ClassLabel, Dataset, Features, Image, Value, Video
 from transformers.utils import logging
 
+from mixture_of_transformers.arguments_mot import is_one_of
+from mixture_of_transformers.attribution_mot import inference
 from mixture_of_transformers.data.sources import fingerprint_of_files
-
-from .arguments_mot import is_one_of
-from .attribution_mot import inference
-from .decoding_mot import is_rate_and_samples
-from .index_folder_mot import (
+from mixture_of_transformers.decoding_mot import is_rate_and_samples
+from mixture_of_transformers.processing_mot import encode_rows, is_blank, unknown_name
+from mixture_of_transformers.search.folder import (
     DESCRIPTION,
     EMBEDDINGS,
     KINDS,
@@ -51,7 +51,6 @@ from .index_folder_mot import (
     stored_features,
     write_description,
 )
-from .processing_mot import encode_rows, is_blank, unknown_name
 
 logger = logging.get_logger(__name__)
 
