@@ -32,6 +32,14 @@ from mixture_of_transformers.attribution_mot import modality_contributions
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.decoding_mot import load_image, read_audio, to_mono
 from mixture_of_transformers.embeddings_mot import SECONDS_PER_FRAME
+from mixture_of_transformers.explain.pictures import (
+    attention_maps,
+    plot_attention_over_time,
+    plot_contributions,
+    plot_modality_attention,
+    plot_rollout,
+    plot_token_attention,
+)
 from mixture_of_transformers.finetune.card import save_examples
 from mixture_of_transformers.offers import Offered, index_version, read_classifier, read_index
 from mixture_of_transformers.pipeline_mot import (
@@ -55,14 +63,6 @@ from mixture_of_transformers.visitors import (
     check_inputs,
     own_folder,
     served_hosts,
-)
-from mixture_of_transformers.visualization_mot import (
-    attention_maps,
-    plot_attention_over_time,
-    plot_contributions,
-    plot_modality_attention,
-    plot_rollout,
-    plot_token_attention,
 )
 
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.visitors`, which says so if it is missing)

@@ -31,8 +31,7 @@ from mixture_of_transformers import (
 from mixture_of_transformers.attribution_mot import dataset_contributions, modality_contributions
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.fusion_mot import FUSIONS
-from mixture_of_transformers.visualization_mot import (
+from mixture_of_transformers.explain.pictures import (
     attention_maps,
     attention_rollout,
     frame_attention,
@@ -49,6 +48,7 @@ from mixture_of_transformers.visualization_mot import (
     token_labels,
     token_relevance,
 )
+from mixture_of_transformers.fusion_mot import FUSIONS
 
 TOLERANCE = 1e-5
 NUM_LABELS = 4
