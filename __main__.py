@@ -28,11 +28,11 @@ def hand_over(arguments: list[str]) -> None:
 
         finetune(arguments)
     elif command == "evaluate":
-        from .run_evaluate import evaluate
+        from mixture_of_transformers.serving.evaluate import evaluate
 
         evaluate(arguments)
     elif command == "predict" and any(a.split("=")[0].replace("-", "_") == "__dataset_name" for a in arguments):
-        from .run_evaluate import predict_rows
+        from mixture_of_transformers.serving.evaluate import predict_rows
 
         predict_rows(arguments)
     elif command == "predict":

@@ -2,7 +2,7 @@
 """8-bit integers
 
 The model as an ONNX file in ONNX Runtime, in float32 and with dynamic quantisation of its linear layers to 8-bit
-integers (`mixture_of_transformers.export_mot`), against the model itself in eager PyTorch and float32, in the same process. Real shape
+integers (`mixture_of_transformers.serving.onnx`), against the model itself in eager PyTorch and float32, in the same process. Real shape
 (width 512, 8 heads, feed-forward 2048, 4 layers for each modality, one global layer; 64 text, 197 image and 300 audio
 tokens) on ready features and on the default config's raw input (ids, 224 x 224 pixels, 600 mel frames), 8 rows, one
 thread. Masks are given; *full* batches miss nothing, of *lengths* text and audio have 20 to 100 % of their tokens, which
@@ -25,7 +25,7 @@ import torch
 from datasets import load_dataset
 
 from mixture_of_transformers import MoTForSequenceClassification, MoTProcessor
-from mixture_of_transformers.export_mot import export_onnx, quantize_onnx
+from mixture_of_transformers.serving.onnx import export_onnx, quantize_onnx
 from mixture_of_transformers.training.trainer import INPUTS, EncodedDataset, MoTCollator, all_subsets, subset_name
 
 from .bare import inference, model_forward

@@ -15,8 +15,8 @@ from forked import run_script
 from helpers import save_untrained
 from transformers import HfArgumentParser
 
-from mixture_of_transformers.run_evaluate import EvaluateArguments, PredictArguments
 from mixture_of_transformers.run_finetune import DataArguments, ModelArguments, RunArguments
+from mixture_of_transformers.serving.evaluate import EvaluateArguments, PredictArguments
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

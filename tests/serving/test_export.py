@@ -10,7 +10,7 @@ from mixture_of_transformers import MoTForSequenceClassification
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs `pip install '.[onnx]'`")
 pytest.importorskip("onnxscript", reason="needs `pip install '.[onnx]'`")
 
-from mixture_of_transformers.export_mot import export_onnx, quantize_onnx  # noqa: E402
+from mixture_of_transformers.serving.onnx import export_onnx, quantize_onnx  # noqa: E402
 
 pytestmark = pytest.mark.training  # an export takes half a minute
 
