@@ -42,7 +42,7 @@ def hand_over(arguments: list[str]) -> None:
             print("Of one row; for all rows of a dataset: mot predict --dataset_name NAME --help\n")
         predict(arguments)
     elif command == "demo":
-        from .app import main as demo
+        from mixture_of_transformers.demo.page import main as demo
 
         demo(arguments)
     else:

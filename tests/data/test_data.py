@@ -23,7 +23,7 @@ from helpers import tiny_config
 from PIL import Image as PILImage
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, TrainerState
 
-from mixture_of_transformers import MoTForRetrieval, MoTImageProcessor, MoTProcessor, run_evaluate
+from mixture_of_transformers import MoTForRetrieval, MoTImageProcessor, MoTProcessor
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.digits import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
 from mixture_of_transformers.data.labels import LabelColumn, LabelSpec
@@ -35,6 +35,7 @@ from mixture_of_transformers.decoding_mot import read_audio
 from mixture_of_transformers.run_finetune import DataArguments, load_data, main
 from mixture_of_transformers.search.commands import index as index_command
 from mixture_of_transformers.search.index import Index
+from mixture_of_transformers.serving.evaluate import read as read_held_out
 from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
 from mixture_of_transformers.training.trainer import (
     EncodedDataset,
@@ -1150,7 +1151,7 @@ def test_an_evaluation_whose_good_rows_have_no_label_stops(tmp_path):
     data = DataArguments(dataset_name=write_rows(tmp_path / "test.jsonl", table), task="classification")
     config = tiny_config(id2label={0: "a", 1: "b"}, problem_type="single_label_classification")
     with pytest.raises(ValueError, match="None of the 1 rows that are left of split 'train' has a label"):
-        run_evaluate.read(data, config, 0, "train", False, tmp_path / "bad_rows.jsonl", with_labels=True)
+        read_held_out(data, config, 0, "train", False, tmp_path / "bad_rows.jsonl", with_labels=True)
 
 
 def test_a_run_that_bad_rows_leave_with_one_class_stops(tmp_path):

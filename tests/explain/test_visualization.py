@@ -26,11 +26,11 @@ from mixture_of_transformers import (
     MoTImageProcessor,
     MoTModel,
     MoTProcessor,
-    visualization_mot,
 )
 from mixture_of_transformers.attribution_mot import dataset_contributions, modality_contributions
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.tokenizers import train_tokenizer
+from mixture_of_transformers.explain import pictures
 from mixture_of_transformers.explain.pictures import (
     attention_maps,
     attention_rollout,
@@ -523,7 +523,7 @@ def test_the_map_of_embeddings_keeps_groups_together(method, tmp_path):
 
 def test_only_pictures_need_matplotlib(monkeypatch):
     # Nor would the library ask for it where the module travels with a checkpoint.
-    assert not {"matplotlib", "sklearn"} & set(get_imports(visualization_mot.__file__))
+    assert not {"matplotlib", "sklearn"} & set(get_imports(pictures.__file__))
     maps = attention_maps(classifier(), make_inputs(MODALITIES))
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed

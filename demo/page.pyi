@@ -31,6 +31,18 @@ import torch
 from mixture_of_transformers.attribution_mot import modality_contributions
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.decoding_mot import load_image, read_audio, to_mono
+from mixture_of_transformers.demo.offers import Offered, index_version, read_classifier, read_index
+from mixture_of_transformers.demo.space import write_space
+from mixture_of_transformers.demo.visitors import (
+    DEFAULTS,
+    LOCAL,
+    Guard,
+    Limits,
+    Uploads,
+    check_inputs,
+    own_folder,
+    served_hosts,
+)
 from mixture_of_transformers.embeddings_mot import SECONDS_PER_FRAME
 from mixture_of_transformers.explain.pictures import (
     attention_maps,
@@ -41,7 +53,6 @@ from mixture_of_transformers.explain.pictures import (
     plot_token_attention,
 )
 from mixture_of_transformers.finetune.card import save_examples
-from mixture_of_transformers.offers import Offered, index_version, read_classifier, read_index
 from mixture_of_transformers.pipeline_mot import (
     WINDOW_SECONDS,
     MultimodalClassificationPipeline,
@@ -51,21 +62,10 @@ from mixture_of_transformers.run_finetune import main as finetune
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.search.folder import KINDS
 from mixture_of_transformers.search.index import as_stored, build_index
-from mixture_of_transformers.space import write_space
 from mixture_of_transformers.training.command import run
 from mixture_of_transformers.training.trainer import all_subsets
-from mixture_of_transformers.visitors import (
-    DEFAULTS,
-    LOCAL,
-    Guard,
-    Limits,
-    Uploads,
-    check_inputs,
-    own_folder,
-    served_hosts,
-)
 
-import gradio as gr  # isort: skip  (after `mixture_of_transformers.visitors`, which says so if it is missing)
+import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
 from starlette.middleware import Middleware  # isort: skip
 
 DIGITS, DIGITS_RETRIEVAL, DIGITS_INDEX = "outputs/digits", "outputs/digits-retrieval", "outputs/digits-index"
@@ -81,7 +81,6 @@ BESIDE = {"contributions": "What each modality contributed", "modalities": "Who 
 BELOW = {"tokens": "Token by token", "rollout": "What it goes back to", "over_time": "Frames and sound over time"}
 PICTURES = BESIDE | BELOW
 
-
 class Page(gr.Blocks):
     """Blocks that check what visitors send before a component or Gradio's cache sees it."""
 
@@ -94,7 +93,6 @@ class Page(gr.Blocks):
             check_inputs(inputs, self.limits)
         return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
 
-
 def read_upload(self, payload: Any) -> bytes | None:
     """A component's upload as its content: what reads it knows no path and can complain of none."""
     if payload is None or payload.path is None:
@@ -105,11 +103,14 @@ def read_upload(self, payload: Any) -> bytes | None:
             raise ValueError(f"{self.label}: the file is empty.")
     return content
 
-
 class Picture(gr.Image):
     is_template = True  # on the page it is a gr.Image
     preprocess = read_upload
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
 
 class Clip(gr.Video):
     """A gr.Video of a file as it is, for which Gradio starts no program that looks at it or makes another of it."""
@@ -119,12 +120,20 @@ class Clip(gr.Video):
 
     def postprocess(self, value):
         return None if value is None else gr.FileData(path=str(value))
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
 
 class Sound(gr.Audio):
     is_template = True
     preprocess = read_upload
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
 
 class Choice(gr.Dropdown):
     """A name as it was sent: `Offered` knows which there are, and says so in words."""
@@ -133,7 +142,11 @@ class Choice(gr.Dropdown):
 
     def preprocess(self, payload):
         return payload
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
 
 def choose(offered: Offered, label: str, info: str) -> tuple[gr.Textbox | gr.Dropdown, Callable]:
     """Where a visitor chooses among what is offered, or names anything, and what is called when that is done."""
@@ -144,7 +157,6 @@ def choose(offered: Offered, label: str, info: str) -> tuple[gr.Textbox | gr.Dro
     field = Choice(names, value=names[0], label=label, interactive=len(names) > 1)
     return field, field.input
 
-
 @contextmanager
 def messages() -> Iterator[None]:
     """What is wrong with what the visitor gave is shown as text, not as the HTML that Gradio takes it for; not logged."""
@@ -153,17 +165,14 @@ def messages() -> Iterator[None]:
     except (ValueError, OSError, ImportError) as error:
         raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from error
 
-
 def as_text(*parts: str) -> str:
     """HTML that shows each part as it is, whatever it holds; the first is bold if there are several."""
     first, *others = [html.escape(part) for part in parts]
     return f"<b>{first}</b>{''.join(others)}" if others else first
 
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Classify
 # ---------------------------------------------------------------------------------------------------------------------
-
 
 def show_checkpoint(checkpoints: Offered, name: str) -> list:
     """What the checkpoint takes and gives, and the inputs and modalities that it has."""
@@ -186,7 +195,6 @@ def show_checkpoint(checkpoints: Offered, name: str) -> list:
         gr.CheckboxGroup(choices=raw, value=raw),
     ]
 
-
 def read_row(classifier: MultimodalClassificationPipeline, row: dict[str, Any], used: list[str]) -> dict:
     """What was given, decoded, without the modalities that are left out."""
     row = {name: value for name, value in row.items() if value}
@@ -197,7 +205,6 @@ def read_row(classifier: MultimodalClassificationPipeline, row: dict[str, Any], 
     if not kept:
         raise ValueError(f"Everything that was given is left out: use {', '.join(m for m in PARTS if m not in used)}.")
     return kept
-
 
 def classify(checkpoints: Offered, name: str, text: str, image, video, audio, used: list[str]) -> Iterator[list]:
     """The answer and those to every subset of the modalities; then the pictures, too."""
@@ -215,7 +222,6 @@ def classify(checkpoints: Offered, name: str, text: str, image, video, audio, us
         plots = [gr.Plot(value=pictures.get(kind), visible=kind in pictures) for kind in PICTURES]
         yield [*shown, gr.LinePlot(value=timeline, visible=timeline is not None), *plots]
 
-
 def answer_subsets(classifier: MultimodalClassificationPipeline, batch: dict, given: list[str]) -> dict:
     """Subset of the modalities -> answers (labels,); all that was given comes first."""
     subsets = sorted(all_subsets(given), key=len, reverse=True)
@@ -223,13 +229,11 @@ def answer_subsets(classifier: MultimodalClassificationPipeline, batch: dict, gi
         logits = classifier.model(**batch, modality_subsets=subsets).logits[0]  # (subsets, labels)
     return dict(zip(subsets, classifier.answers(logits).cpu()))
 
-
 def show_answer(classifier: MultimodalClassificationPipeline, answer: torch.Tensor) -> dict[str, float] | str:
     """As gr.Label takes it: labels with probabilities, or numbers."""
     if classifier.model.config.problem_type == "regression":
         return ", ".join(f"{value:.3f}" for value in answer.tolist())
     return {part["label"]: part["score"] for part in classifier.postprocess({"scores": answer})}
-
 
 def show_answers(classifier: MultimodalClassificationPipeline, answers: dict) -> gr.Dataframe:
     """A line for each subset of what was given: what would be said without the rest."""
@@ -252,7 +256,6 @@ def show_answers(classifier: MultimodalClassificationPipeline, answers: dict) ->
     widths = ["40%", *[f"{60 // (len(header) - 1)}%"] * (len(header) - 1)]
     return gr.Dataframe(value=lines, headers=header, column_count=len(header), column_widths=widths)
 
-
 def show_timeline(classifier: MultimodalClassificationPipeline, video: bytes, audio: bytes | None, text: str):
     """A table of the probability of each label in each window of a longer clip, or None."""
     if classifier.model.config.problem_type == "regression":
@@ -267,7 +270,6 @@ def show_timeline(classifier: MultimodalClassificationPipeline, video: bytes, au
     ]
     return pandas.DataFrame(lines)
 
-
 def draw(classifier: MultimodalClassificationPipeline, batch: dict, given: list[str]) -> dict[str, Any]:
     """Those of PICTURES that there are of this row."""
     model, tokenizer = classifier.model, classifier.processor.tokenizer
@@ -280,7 +282,6 @@ def draw(classifier: MultimodalClassificationPipeline, batch: dict, given: list[
         if "audio" in given and "pixel_values" in batch and batch["pixel_values"].ndim == 5:
             found["over_time"] = plot_attention_over_time(maps)
     return found | {"rollout": plot_rollout(maps, tokenizer=tokenizer)}
-
 
 def show_examples(inputs: list) -> None:
     """Rows of the embedded digits that no training saw, which a click puts into the inputs of the page. (`gr.Examples`
@@ -297,20 +298,16 @@ def show_examples(inputs: list) -> None:
         shown = gr.Dataset(components=inputs, samples=files, type="index", label="Digits that it never saw")
     shown.click(rows.__getitem__, shown, inputs, show_progress="hidden", api_visibility="private")
 
-
 def playable(sound: Any, name: str) -> tuple[int, np.ndarray]:
     """Hz, and samples (N,) as the page plays them."""
     samples, rate = read_audio(sound, name, allow_urls=False)
     return rate, (to_mono(samples, name).clip(-1, 1) * np.iinfo(np.int16).max).astype(np.int16)
 
-
 def shortened(value: Any) -> str:
     return textwrap.shorten(str(value), MOST_CHARACTERS, placeholder=" …")
 
-
 def empty_plot(kind: str) -> gr.Plot:
     return gr.Plot(label=PICTURES[kind], show_label=False, elem_id=kind, visible=False)
-
 
 def classify_tab(checkpoints: Offered, limits: Limits) -> tuple:
     """Returns what is to be done when the page is opened: a function, its inputs and its outputs."""
@@ -350,11 +347,9 @@ def classify_tab(checkpoints: Offered, limits: Limits) -> tuple:
     )
     return opening
 
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Search
 # ---------------------------------------------------------------------------------------------------------------------
-
 
 def show_index(indexes: Offered, name: str) -> str:
     with messages():
@@ -362,7 +357,6 @@ def show_index(indexes: Offered, name: str) -> str:
         columns, model = ", ".join(index.description["columns"].values()), index.description["model"]
         asked_with = Path(model).name if Path(model).is_dir() else model
         return as_text(f"{len(index):,} rows with {shortened(columns)}; asked with {shortened(asked_with)}.")
-
 
 def search(indexes: Offered, name: str, text: str, image, audio, modality: str, k: float) -> dict:
     """Which rows were found in which index."""
@@ -375,7 +369,6 @@ def search(indexes: Offered, name: str, text: str, image, audio, modality: str, 
         if not hits:
             raise ValueError(f"No row of the index has {modality}.")
         return {"name": name, "hits": hits}
-
 
 def show_hits(indexes: Offered, found: dict | None) -> None:
     """Cards of the rows: thumbnails, players, and what else the columns say."""
@@ -390,7 +383,6 @@ def show_hits(indexes: Offered, found: dict | None) -> None:
                 for column, cell in rows[hit["id"]].items():
                     if cell is not None:
                         show_cell(column, cell, rows.features[column])
-
 
 def show_cell(column: str, cell: Any, feature: Any) -> None:
     try:
@@ -411,7 +403,6 @@ def show_cell(column: str, cell: Any, feature: Any) -> None:
     except (ValueError, OSError, ImportError) as error:
         gr.HTML(as_text(str(error)))
 
-
 def stored_content(cell: Any, column: str) -> bytes:
     """
     Of a picture, a sound or a video of an index.
@@ -426,7 +417,6 @@ def stored_content(cell: Any, column: str) -> bytes:
         return Path(cell["path"]).read_bytes()
     except (OSError, ValueError, TypeError):
         raise ValueError(f"{column} is not in the index, and not where the index says it is.") from None
-
 
 def search_tab(indexes: Offered, limits: Limits) -> tuple:
     """Returns what is to be done when the page is opened, as `classify_tab`."""
@@ -452,11 +442,9 @@ def search_tab(indexes: Offered, limits: Limits) -> tuple:
     gr.on([button.click, text.submit], partial(search, indexes), inputs, [found], api_name="search")
     return opening
 
-
 # ---------------------------------------------------------------------------------------------------------------------
 # The page, here or as a Space
 # ---------------------------------------------------------------------------------------------------------------------
-
 
 def build_page(
     models: str | Iterable[str] = (),
@@ -487,7 +475,6 @@ def build_page(
                 if things.places:
                     page.load(*opening, api_name=False)
     return page.queue(max_size=limits.max_waiting, api_open=False)
-
 
 def serve(
     models: str | Iterable[str] = (),
@@ -525,7 +512,6 @@ def serve(
         finally:
             page.close(verbose=False)
 
-
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
     """SIGTERM and a terminal that is closed end the process as Ctrl-C does: what is to be removed is removed."""
@@ -537,7 +523,6 @@ def stopping_on_signals() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-
 def train_digits() -> tuple[list[str], list[str]]:
     """The checkpoint and the index of the embedded digits, made where they are not there yet."""
     for folder, arguments in ((DIGITS, []), (DIGITS_RETRIEVAL, ["--task", "retrieval"])):
@@ -546,7 +531,6 @@ def train_digits() -> tuple[list[str], list[str]]:
             finetune(arguments)
     build_index(load_digits_dataset()["test"], *load(DIGITS_RETRIEVAL), DIGITS_INDEX)
     return [DIGITS], [DIGITS_INDEX]
-
 
 def main(arguments: list[str] | None = None) -> None:
     """`mot demo`."""
@@ -584,7 +568,6 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"Upload it with: hf upload user/name {options.space_dir} . --repo-type space")
         return
     serve(models, indexes, options.host, options.port, options.allow_hosts, options.allow_any_checkpoint, limits)
-
 
 if __name__ == "__main__":
     run(main, sys.argv[1:])

@@ -11,7 +11,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from mixture_of_transformers.data.secrets import NOT_SHARED
-from mixture_of_transformers.offers import by_short_names
+from mixture_of_transformers.demo.offers import by_short_names
 from mixture_of_transformers.search.folder import DESCRIPTION
 
 # Beside what stays on this machine, what a page has no use for.
@@ -26,14 +26,18 @@ def write_space(folder: Path, models: str | Iterable[str], indexes: str | Iterab
     needed = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": "demo"})]
     package = folder / "mixture_of_transformers"
     package.mkdir(parents=True)
-    for file in Path(__file__).parent.glob("*.py"):
-        shutil.copy(file, package)
+    root = Path(__file__).parents[1]
+    wings = [path.parent for path in root.glob("*/__init__.py")]
+    for file in [*root.glob("*.py"), *(file for wing in wings for file in wing.glob("*.py"))]:
+        copy = package / file.relative_to(root)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(file, copy)
     models = [copy_to_space(folder, "models", name, place) for name, place in by_short_names(models).items()]
     indexes = copy_indexes(folder, indexes)
     arguments = [*(["--models", *models] if models else []), *(["--indexes", *indexes] if indexes else [])]
     (folder / "requirements.txt").write_text("".join(f"{r.name}{r.specifier}\n" for r in needed), encoding="utf-8")
     (folder / "app.py").write_text(
-        f"from mixture_of_transformers.app import main\n\nmain({arguments!r})\n", encoding="utf-8"
+        f"from mixture_of_transformers.demo.page import main\n\nmain({arguments!r})\n", encoding="utf-8"
     )
     (folder / "README.md").write_text(
         "---\ntitle: Mixture-of-Transformers\nsdk: gradio\n"

@@ -33,9 +33,17 @@ from mixture_of_transformers.search.index import build_index
 pytest.importorskip("gradio")
 from demo_server import Server, environment, open_browser  # noqa: E402
 
-from mixture_of_transformers.app import main  # noqa: E402
-from mixture_of_transformers.offers import by_short_names  # noqa: E402
-from mixture_of_transformers.visitors import LOCK, MEGABYTE, Limits, Uploads, check_inputs, own_folder, served_hosts  # noqa: E402
+from mixture_of_transformers.demo.offers import by_short_names  # noqa: E402
+from mixture_of_transformers.demo.page import main  # noqa: E402
+from mixture_of_transformers.demo.visitors import (  # noqa: E402
+    LOCK,
+    MEGABYTE,
+    Limits,
+    Uploads,
+    check_inputs,
+    own_folder,
+    served_hosts,
+)
 
 pytestmark = pytest.mark.training
 PATIENCE = 120_000  # ms
@@ -170,7 +178,7 @@ def test_what_a_visitor_names_is_read_without_the_owners_token(hub, hub_server, 
     files = [path for path in (workplace / "private" / "digits").iterdir() if path.suffix in (".json", ".safetensors")]
     secret.commit("main", {path.name: (path.read_bytes(), path.suffix == ".safetensors") for path in files})
     script = (
-        "from mixture_of_transformers.offers import Offered, read_classifier\n"
+        "from mixture_of_transformers.demo.offers import Offered, read_classifier\n"
         "try: Offered([], read_classifier, any_place=True)('user/secret'); print('read by a visitor')\n"
         "except OSError as error: print('refused')\n"
         "print(type(Offered(['user/secret'], read_classifier)('user/secret')).__name__)"

@@ -29,8 +29,8 @@ pytest.importorskip("gradio")
 from demo_server import Server, open_browser  # noqa: E402
 from gradio_client import Client  # noqa: E402  (comes with Gradio)
 
-from mixture_of_transformers.offers import Offered, index_version, read_index  # noqa: E402
-from mixture_of_transformers.space import write_space  # noqa: E402
+from mixture_of_transformers.demo.offers import Offered, index_version, read_index  # noqa: E402
+from mixture_of_transformers.demo.space import write_space  # noqa: E402
 
 pytestmark = pytest.mark.training
 PATIENCE = 60_000  # ms that a page may take
@@ -285,7 +285,7 @@ def test_a_space_runs_from_its_folder_alone(workplace, server, tmp_path):
     assert (
         json.loads((space / "indexes/digits-index/index.json").read_text())["model"] == "retrievers/digits-retrieval"
     )
-    code = space / "mixture_of_transformers" / "app.py"
+    code = space / "mixture_of_transformers" / "demo" / "page.py"
     code.write_text(code.read_text().replace("# Mixture-of-Transformers", "# The code of the space"))
     page = Server(space, [sys.executable, "app.py"], PYTHONPATH="")
     try:
