@@ -1,0 +1,97 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""The walls of the house: what travels with a checkpoint stands flat in the root and imports nothing that stays, what
+stays has a wing, and imports run one way. (What a saved folder holds is in test_save_load.py.)"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "mixture_of_transformers"
+TRAVELS = sorted(path.stem for path in ROOT.glob("*_mot.py"))
+STAYS = ("__init__", "__main__", "run_finetune")
+# Each wing, and the wings that it may import; all may import what travels.
+WINGS = {
+    "data": (),
+    "training": ("data",),
+    "finetune": ("data", "training"),
+    "search": ("data", "training"),
+    "explain": (),
+    "serving": ("data", "training", "finetune"),
+    "demo": ("data", "training", "finetune", "search", "explain", "serving"),
+}
+WING_MODULES = sorted(path.relative_to(ROOT) for wing in WINGS for path in (ROOT / wing).glob("*.py"))
+
+
+def imports(path: Path, lazy: bool = True) -> list[ast.Import | ast.ImportFrom]:
+    """The import statements of a file, without those for type checkers; with `lazy` also those inside functions."""
+
+    def below(node):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.Import, ast.ImportFrom)):
+                yield child
+            elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            elif lazy or not isinstance(child, ast.FunctionDef):
+                yield from below(child)
+
+    return list(below(ast.parse(path.read_text())))
+
+
+def own_modules(path: Path) -> set[str]:
+    """What a file imports of the package by its full name, as `module` or `wing.module`."""
+    found = set()
+    for node in imports(path):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        found |= {name.removeprefix(PACKAGE).lstrip(".") for name in names if name.partition(".")[0] == PACKAGE}
+    return found
+
+
+def siblings(module: str, lazy: bool = True) -> set[str]:
+    nodes = imports(ROOT / f"{module}.py", lazy)
+    return {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level}
+
+
+def test_the_root_holds_what_travels_and_little_else():
+    others = {path.stem for path in ROOT.glob("*.py")} - set(TRAVELS)
+    assert others == set(STAYS)
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(WINGS)
+
+
+def test_all_that_stands_in_the_root_goes_with_a_checkpoint():
+    found, waiting = set(), {"modeling_mot", "processing_mot"}
+    while waiting:
+        found |= waiting
+        waiting = {name for module in waiting for name in siblings(module)} - found
+    assert found == set(TRAVELS)
+
+
+@pytest.mark.parametrize("module", TRAVELS)
+def test_what_travels_imports_only_what_travels_and_flat(module):
+    path = ROOT / f"{module}.py"
+    assert not own_modules(path), "what travels names its siblings relatively, and no wing at all"
+    for node in imports(path):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1 and node.module in TRAVELS, ast.unparse(node)
+
+
+def test_what_travels_imports_no_one_in_a_circle():
+    """But for the lazy imports of `save_pretrained`, by which the library finds the code that goes with a folder."""
+    order, waiting = [], {module: siblings(module, lazy=False) for module in TRAVELS}
+    while free := sorted(module for module, needed in waiting.items() if needed <= set(order)):
+        order += free
+        waiting = {module: needed for module, needed in waiting.items() if module not in order}
+    assert not waiting
+
+
+@pytest.mark.parametrize("path", WING_MODULES, ids=str)
+def test_a_wing_imports_what_travels_and_the_wings_below_it(path):
+    allowed = {path.parts[0], *WINGS[path.parts[0]]}
+    for name in own_modules(ROOT / path):
+        first = name.partition(".")[0]
+        is_story = first == "run_finetune"  # whose parts are not all in `finetune/` yet
+        assert not name or first in allowed or first in TRAVELS or is_story, f"{path} imports {name}"
+    assert not [node for node in imports(ROOT / path) if isinstance(node, ast.ImportFrom) and node.level], (
+        "a wing names all that it imports in full"
+    )
