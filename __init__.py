@@ -4,9 +4,12 @@
 import transformers
 
 from . import modeling_mot
-from .configuration_mot import MoTAudioConfig, MoTConfig, MoTImageConfig, MoTTextConfig
+from .configuration_mot import MoTConfig
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
+from .modality_audio_mot import MoTAudioConfig
+from .modality_image_mot import MoTImageConfig
+from .modality_text_mot import MoTTextConfig
 from .modeling_mot import (
     AUTO_CLASSES,
     MoTForAudioClassification,

@@ -38,8 +38,7 @@ from .arguments_mot import (
     check_whole_numbers,
 )
 from .attention_mot import PackedTokens, PaddedTokens, WrittenOut, attention_mask_for, can_pack, warn_of_weights
-from .configuration_mot import MODALITIES, MoTConfig, MoTModalityConfig
-from .embeddings_mot import EMBEDDINGS, MoTEmbeddings, MoTImageEmbeddings, MoTTextEmbeddings, blank
+from .configuration_mot import MoTConfig
 from .fusion_mot import FUSIONS, MoTAttentionFusion
 from .heads_mot import MoTContrastive, draw_hidden, prediction_head
 from .layers_mot import (
@@ -58,6 +57,10 @@ from .loss_mot import (
     reconstruction_loss,
     token_loss,
 )
+from .modalities_mot import MODALITIES, modality_of
+from .modality_image_mot import MoTImageEmbeddings
+from .modality_mot import MoTEmbeddings, MoTModalityConfig
+from .modality_text_mot import MoTTextEmbeddings
 from .outputs_mot import (
     MoTClassifierOutput,
     MoTMaskedLMOutput,
@@ -65,6 +68,7 @@ from .outputs_mot import (
     MoTPreTrainingOutput,
     MoTRetrievalOutput,
 )
+from .positions_mot import blank
 from .sparse_attention_mot import BlockSparsity
 from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
 
@@ -205,7 +209,7 @@ class MoTPreTrainedModel(PreTrainedModel):
         super().__init__(config)
         if hasattr(config, "modalities"):  # that of a whole model, not of an encoder
             first = config.modalities[0]
-            name = EMBEDDINGS[first].input_names_of(config.modality_config(first))[0]
+            name = MODALITIES[first].names.taken_by(config.modality_config(first))[0]
             if name != "input_ids":
                 self.main_input_name = name
 
@@ -458,7 +462,7 @@ class MoTModel(MoTPreTrainedModel):
     def __init__(self, config: MoTConfig):
         super().__init__(config)
         configs = {m: config.modality_config(m) for m in config.modalities}
-        self.embeddings = nn.ModuleDict({m: EMBEDDINGS[m](c) for m, c in configs.items()})
+        self.embeddings = nn.ModuleDict({m: modality_of(c, m).embeddings(c) for m, c in configs.items()})
         self.modality_embeddings = MoTVectors({m: (1, c.hidden_size) for m, c in configs.items()})
         self.encoders = nn.ModuleDict({m: MoTEncoder(c, config.hidden_size) for m, c in configs.items()})
         rates = drop_path_rates(config.drop_path_rate, config.num_joint_layers)
@@ -657,11 +661,11 @@ class MoTModel(MoTPreTrainedModel):
     def collect_inputs(self, arguments: dict, equal_rows: bool = True) -> tuple[dict[str, tuple], dict]:
         """Each given modality's input, mask and times, checked against the config; and the arguments left over."""
         arguments, inputs = dict(arguments), {}
-        for modality, embeddings in EMBEDDINGS.items():
-            names = embeddings.all_input_names()
-            given = {name: value for name in names if (value := arguments.pop(name, None)) is not None}
-            mask = arguments.pop(embeddings.mask_name, None)
-            times = arguments.pop(embeddings.times_name, None)
+        for modality, kind in MODALITIES.items():
+            names = kind.names
+            given = {name: value for name in names.inputs if (value := arguments.pop(name, None)) is not None}
+            mask = arguments.pop(names.mask, None)
+            times = arguments.pop(names.times, None)
             if not given:
                 continue
             if modality not in self.config.modalities:
@@ -671,7 +675,7 @@ class MoTModel(MoTPreTrainedModel):
                 )
             config = self.config.modality_config(modality)
             (name, values), *others = given.items()
-            expected = embeddings.input_names_of(config)
+            expected = names.taken_by(config)
             if others or name not in expected:
                 raise ValueError(
                     f"This model takes {modality} as {' or '.join(f'`{name}`' for name in expected)} "
@@ -681,10 +685,10 @@ class MoTModel(MoTPreTrainedModel):
             (check_whole_numbers if name == "input_ids" else check_floats)(values, name)
             check_not_empty(values, name)
             if mask is not None:
-                check_mask(mask, embeddings.mask_name)
+                check_mask(mask, names.mask)
             if times is not None:
-                check_tensor(times, embeddings.times_name)
-            if name == embeddings.embeds_name:
+                check_tensor(times, names.times)
+            if name == names.embeds:
                 self.bare_embeddings(modality).check_embeds(values)
             inputs[modality] = (values, mask, self.times_of(modality, values, mask, times))
         self.check_arguments(arguments)
@@ -693,9 +697,13 @@ class MoTModel(MoTPreTrainedModel):
 
     def check_devices(self, modality: str, given: tuple, device: torch.device) -> None:
         """Raise a ValueError unless a modality's input, mask and times are where the model is."""
-        for name, value in zip(self.bare_embeddings(modality).names_of_inputs(), given):
+        for name, value in zip(self.names_of_inputs(modality), given):
             if value is not None:
                 check_device(value, name, device)
+
+    def names_of_inputs(self, modality: str) -> tuple[str, str, str | None]:
+        names = MODALITIES[modality].names
+        return self.bare_embeddings(modality).input_name, names.mask, names.times
 
     def times_of(
         self, modality: str, values: torch.Tensor, mask: torch.Tensor | None, times: torch.Tensor | None
@@ -704,7 +712,7 @@ class MoTModel(MoTPreTrainedModel):
             return self.bare_embeddings(modality).fill_times(values, mask, times)
         if times is not None:
             raise ValueError(
-                f"`{EMBEDDINGS[modality].times_name}` was given, but this model counts tokens: build it with "
+                f"`{MODALITIES[modality].names.times}` was given, but this model counts tokens: build it with "
                 "`time_positions=True`, or leave them out."
             )
         return None
@@ -1100,7 +1108,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
     @staticmethod
     def check_alone(modality: str, kwargs: dict) -> None:
         """Raise a ValueError if there is an input of another modality."""
-        names = [name for m, e in EMBEDDINGS.items() if m != modality for name in e.all_input_names()]
+        names = [name for m, kind in MODALITIES.items() if m != modality for name in kind.names.inputs]
         if others := [name for name in names if kwargs.get(name) is not None]:
             raise ValueError(
                 f"`get_{modality}_features` encodes {modality} alone, got `{others[0]}` too: leave it out, or mix them "

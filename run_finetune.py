@@ -39,7 +39,7 @@ from mixture_of_transformers import (
     MoTImageProcessor,
     MoTProcessor,
 )
-from mixture_of_transformers.configuration_mot import MODALITIES, SIZES
+from mixture_of_transformers.configuration_mot import SIZES
 from mixture_of_transformers.data.bounds import BOUNDS, Bounds
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.column_types import is_ready_features
@@ -85,6 +85,7 @@ from mixture_of_transformers.finetune.results import (
     save_checkpoint,
     weights_kept,
 )
+from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
 from mixture_of_transformers.training.command import peek, run

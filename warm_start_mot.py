@@ -18,9 +18,10 @@ from transformers.modeling_utils import safe_open  # safetensors', through the l
 from transformers.utils import logging
 from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
+from .backbones_mot import encoder_of
 from .configuration_mot import MoTConfig
 from .conversion_mot import convert, describe, split_revision
-from .embeddings_mot import encoder_of, resize_grid
+from .positions_mot import resize_grid
 
 logger = logging.get_logger(__name__)
 

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from mixture_of_transformers import MoTConfig, MoTModel
-from mixture_of_transformers.embeddings_mot import sinusoids
+from mixture_of_transformers.positions_mot import sinusoids
 
 from .shapes import FEATURES
 

@@ -18,7 +18,7 @@ from transformers.models.flava.modeling_flava import FlavaAttention, FlavaLayer
 from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer
 
 from mixture_of_transformers import MoTModel
-from mixture_of_transformers.embeddings_mot import sinusoids
+from mixture_of_transformers.positions_mot import sinusoids
 
 from .bare import Weights, attend, mlp, normed
 from .shapes import FEATURES, Shape

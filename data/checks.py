@@ -11,7 +11,6 @@ import numpy as np
 from datasets import Features
 from PIL import Image as PILImage
 
-from mixture_of_transformers.configuration_mot import MODALITIES
 from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.labels import shortened
 from mixture_of_transformers.data.secrets import printable, without_secrets
@@ -24,6 +23,7 @@ from mixture_of_transformers.decoding_mot import (
     open_source,
     read_timed_audio,
 )
+from mixture_of_transformers.modalities_mot import MODALITIES
 
 _SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
 _EDGE_SECONDS = 1.0  # of sound beyond what is kept, more than the window of any extractor sees of it

@@ -16,7 +16,6 @@ from datasets import ClassLabel, Dataset, Features, IterableDataset, Json, Video
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from transformers.utils import logging
 
-from mixture_of_transformers.configuration_mot import MODALITIES
 from mixture_of_transformers.data.column_types import (
     MEDIA,
     cell_has_sound,
@@ -33,6 +32,7 @@ from mixture_of_transformers.data.column_types import (
 )
 from mixture_of_transformers.data.places import Places, path_of_cell
 from mixture_of_transformers.data.secrets import printable
+from mixture_of_transformers.modalities_mot import MODALITIES
 
 logger = logging.get_logger(__name__)
 

@@ -43,7 +43,6 @@ from mixture_of_transformers.demo.visitors import (
     own_folder,
     served_hosts,
 )
-from mixture_of_transformers.embeddings_mot import SECONDS_PER_FRAME
 from mixture_of_transformers.explain.pictures import (
     attention_maps,
     plot_attention_over_time,
@@ -53,6 +52,7 @@ from mixture_of_transformers.explain.pictures import (
     plot_token_attention,
 )
 from mixture_of_transformers.finetune.card import save_examples
+from mixture_of_transformers.modality_audio_mot import SECONDS_PER_FRAME
 from mixture_of_transformers.pipeline_mot import (
     WINDOW_SECONDS,
     MultimodalClassificationPipeline,

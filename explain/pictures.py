@@ -20,7 +20,8 @@ from torch import nn
 from mixture_of_transformers.attention_mot import PaddedTokens, WrittenOut
 from mixture_of_transformers.attribution_mot import Contributions, inference, model_inputs
 from mixture_of_transformers.configuration_mot import MoTConfig
-from mixture_of_transformers.embeddings_mot import EMBEDDINGS, SECONDS_PER_FRAME
+from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.modality_audio_mot import SECONDS_PER_FRAME
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Attention weights
@@ -243,19 +244,19 @@ def token_times(maps: AttentionMaps, modality: str, row: int = 0) -> tuple[torch
         ValueError: if the row lacks the modality, or the modality has no time.
     """
     maps.real(modality, row)
-    embeddings, config = EMBEDDINGS[modality], maps.config.modality_config(modality)
-    if embeddings.times_name is None:
+    names, config = MODALITIES[modality].names, maps.config.modality_config(modality)
+    if names.times is None:
         raise ValueError(f"`{modality}` has no time: expected image (video frames) or audio.")
     is_raw = config.feature_size is None
-    values = maps.inputs[embeddings.raw_name if is_raw else embeddings.features_name][row]
-    mask = maps.inputs.get(embeddings.mask_name)
+    values = maps.inputs[names.raw if is_raw else names.features][row]
+    mask = maps.inputs.get(names.mask)
     is_still = is_raw and modality == "image" and values.ndim == 3
     steps = torch.arange(1 if is_still else len(values))
     if mask is not None:
         steps = steps[mask[row].reshape(-1).cpu() != 0]
     is_mel = is_raw and modality == "audio"
     times, unit = steps.float(), "frame" if is_raw else "token"
-    if (given := maps.inputs.get(embeddings.times_name)) is not None:
+    if (given := maps.inputs.get(names.times)) is not None:
         times, unit = given[row].cpu().float()[steps], "s"
     elif is_mel:
         times, unit = torch.arange(len(steps)) * SECONDS_PER_FRAME, "s"  # padding takes no time

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from transformers.utils import logging
 
-from mixture_of_transformers.configuration_mot import MoTConfig, MoTModalityConfig
+from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.streams import RowStream
-from mixture_of_transformers.embeddings_mot import EMBEDDINGS
+from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.modality_mot import MoTModalityConfig
 from mixture_of_transformers.processing_mot import frames_per_second
 
 logger = logging.get_logger(__name__)
@@ -32,9 +33,7 @@ MODALITY_OF_COLUMN = {"text": "text", "image": "image", "video": "image", "audio
 def length_limit(config: MoTConfig, modality: str) -> int | None:
     """How many tokens, frames or ready features of a modality the model takes; None where nothing limits them."""
     tower = config.modality_config(modality)
-    if modality == "image" and tower.position_embedding_type != "learned":
-        return None
-    return getattr(tower, EMBEDDINGS[modality].length_field)
+    return MODALITIES[modality].length_limit(tower)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -159,7 +158,7 @@ def check_column(
                 f"{place} has {column} features of width {widths[row]}, but the model takes a width of {size} "
                 f"(`{modality}_config.feature_size`): make all splits by the same extractor."
             )
-        field = EMBEDDINGS[modality].length_field
+        field = MODALITIES[modality].length_field
         override = json.dumps({f"{modality}_config": {field: int(lengths.max())}})
         raise ValueError(
             f"{place} has {lengths[row]} {column} features, but the model takes {longest} (`{modality}_config.{field}`): "

@@ -18,7 +18,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import HfArgumentParser
 
-from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
+from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.labels import LabelSpec, has_no_labels
 from mixture_of_transformers.data.places import Places
@@ -39,6 +39,7 @@ from mixture_of_transformers.finetune.results import (
     print_usage,
     write_predictions,
 )
+from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.run_finetune import (
     BOUNDS_OPTIONS,

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from mixture_of_transformers import MoTForSequenceClassification, MoTModel, arguments_mot, embeddings_mot
+from mixture_of_transformers import MoTForSequenceClassification, MoTModel, arguments_mot, modality_text_mot
 from mixture_of_transformers.attention_mot import PackedTokens, PaddedTokens
 
 TOLERANCE = 1e-5
@@ -226,7 +226,7 @@ def test_packing_waits_for_an_accelerator_once(architecture, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: calls.append(1) or tolist(tensor))
     model = models(architecture, MoTForSequenceClassification)[0].train()
     monkeypatch.setattr(arguments_mot, "can_look_at", lambda values: False)  # as on an accelerator
-    monkeypatch.setattr(embeddings_mot, "can_look_at", lambda values: False)
+    monkeypatch.setattr(modality_text_mot, "can_look_at", lambda values: False)
     with Synchronisations() as mode:
         model(**make_inputs(MODALITIES)).logits.sum().backward()
     assert mode.found == [] and len(calls) == 1

@@ -13,18 +13,15 @@ from transformers import AutoConfig
 from word_retriever import make_model, make_processor
 
 from mixture_of_transformers import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTModel
-from mixture_of_transformers.configuration_mot import (
-    BOUNDS,
-    MOST_UNNAMED_LABELS,
-    MoTAudioConfig,
-    MoTImageConfig,
-    MoTTextConfig,
-)
+from mixture_of_transformers.modality_audio_mot import MoTAudioConfig
+from mixture_of_transformers.modality_image_mot import MoTImageConfig
+from mixture_of_transformers.modality_text_mot import MoTTextConfig
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.training.continuation import check_adapter, load_model, read_config
 from mixture_of_transformers.training.interruption import load_checkpoint
+from mixture_of_transformers.validation_mot import BOUNDS, MOST_UNNAMED_LABELS
 
 CONFIGS = (MoTConfig, MoTTextConfig, MoTImageConfig, MoTAudioConfig)
 

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from transformers.utils import logging
 
-from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
+from mixture_of_transformers.configuration_mot import MoTConfig
+from mixture_of_transformers.modalities_mot import MODALITIES
 
 logger = logging.get_logger(__name__)
 

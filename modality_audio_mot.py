@@ -1,0 +1,230 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Audio: log-mel frames (B, T, num_mel_bins), a few of which become a token.
+
+Shapes: B rows, T frames, N tokens, d width.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+from torch.nn import functional as F
+
+from .convolution_mot import MoTConv1d
+from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .positions_mot import as_mask, blank, count_before, real_first, take
+
+CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
+SECONDS_PER_FRAME = 0.01  # the step of mel frames that come without times
+SILENCE_MARGIN = 0.05  # nepers above silence that half precision may round it to
+
+
+@strict
+class MoTAudioConfig(MoTModalityConfig):
+    r"""
+    Audio: log-mel frames, or ready features. Beyond [`MoTModalityConfig`]:
+
+    Args:
+        num_mel_bins (`int`, *optional*, defaults to 80): Mel bins of a frame.
+        max_frames (`int`, *optional*, defaults to 3000): The longest clip in frames (30 s at 100 frames a second).
+        stem (`str`, *optional*, defaults to `"conv"`):
+            How frames become tokens: `"conv"`, two convolutions as in Whisper (arXiv 2212.04356), or `"linear"`, one
+            projection of `stem_stride` frames.
+        stem_stride (`int`, *optional*, defaults to 2): Frames for one token.
+        mask_span (`int`, *optional*, defaults to 20): Frames that pretraining hides in a row.
+        mean_normalization (`bool`, *optional*, defaults to `False`):
+            Subtract each bin's mean over the clip's real frames (cepstral mean normalisation), which takes away the
+            colour of a microphone and much of a speaker's.
+        silence_value (`float`, *optional*):
+            What every bin of a frame of digital silence is (`MoTFeatureExtractor.silence_value`). Such frames do not
+            count in the mean, which else would depend on how much silence there is. None: all frames count.
+        position_embedding_type (`str`, *optional*, defaults to `"sinusoidal"`): `"sinusoidal"` or `"learned"`.
+    """
+
+    model_type = "mot_audio"
+    base_config_key = "audio_config"
+
+    num_mel_bins: int = 80
+    max_frames: int = 3000
+    mask_ratio: float | int = 0.5
+    mask_span: int = 20
+    stem: Literal["conv", "linear"] = "conv"
+    stem_stride: int = 2
+    mean_normalization: bool = False
+    silence_value: float | None = None
+    position_embedding_type: Literal["sinusoidal", "learned"] = "sinusoidal"
+
+    def validate_audio(self):
+        if self.silence_value is not None and not math.isfinite(self.silence_value):
+            raise ValueError(f"`silence_value` is a finite number or None, got {self.silence_value}.")
+
+
+class AudioModality(Modality):
+    """Sound, as log-mel frames."""
+
+    kind = "audio"
+    config_class = MoTAudioConfig
+    length_field = "max_frames"
+    reconstruction_loss = "l1"
+
+    def embeddings(self, config: MoTAudioConfig) -> "MoTAudioEmbeddings":
+        return MoTAudioEmbeddings(config, self)
+
+    def target_size(self, config: MoTAudioConfig) -> int:
+        return config.num_mel_bins * config.stem_stride
+
+    def mask_span(self, config: MoTAudioConfig) -> int:
+        return max(1, config.mask_span // config.stem_stride)
+
+    def mask_span_of_features(self, config: MoTAudioConfig) -> int:
+        return config.mask_span
+
+    def run_backbone(
+        self, backbone: nn.Module, config: MoTAudioConfig, frames: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Of frames (B, T, num_mel_bins) as they are, or of waveforms (B, S, 1) for a model that reads `input_values` of two
+        dimensions.
+        """
+        if frames.ndim != 3:
+            raise ValueError(
+                f"`{self.names.raw}` has shape {tuple(frames.shape)}, expected (batch, frames, mel bins), or (batch, samples, "
+                "1) for a backbone that reads waveforms."
+            )
+        mask = as_mask(mask, tuple(frames.shape[:2]), self.names.mask)
+        values, kind = blank(frames, mask), config.backbone_config.model_type
+        values = values.squeeze(-1) if values.shape[-1] == 1 else values.mT if kind in CHANNELS_FIRST else values
+        takes_mask = mask is not None and hasattr(backbone, "_get_feature_vector_attention_mask")
+        seen = {"attention_mask": (mask | ~mask.any(dim=1, keepdim=True)).long()} if takes_mask else {}
+        features = backbone(**{backbone.main_input_name: values}, **seen).last_hidden_state
+        length = features.shape[1]
+        if takes_mask:
+            mask = backbone._get_feature_vector_attention_mask(length, mask.long()).bool() & mask.any(1, keepdim=True)
+        elif mask is not None and frames.shape[1] % length == 0:
+            mask = mask[:, :: frames.shape[1] // length]
+        elif mask is not None:  # what its tokens stand for is not known
+            mask = mask.any(dim=1, keepdim=True).expand(-1, length)
+        return features, mask
+
+    def raw_stand_in(self, config: MoTAudioConfig, device: torch.device) -> torch.Tensor:
+        if config.backbone_config is None:
+            return torch.zeros(1, 1, config.num_mel_bins, device=device)
+        backbone = config.backbone_config
+        bins = getattr(backbone, "num_mel_bins", 1)  # none: it reads waveforms
+        frames = getattr(backbone, "max_length", None) if bins > 1 else 16_000
+        if backbone.model_type in CHANNELS_FIRST:
+            frames = 2 * backbone.max_source_positions
+        return torch.zeros(1, frames, bins, device=device)
+
+
+class MoTAudioEmbeddings(MoTEmbeddings):
+    """Log-mel frames (B, T, num_mel_bins)."""
+
+    def __init__(self, config: MoTAudioConfig, modality: AudioModality):
+        stride = config.stem_stride
+        super().__init__(config, modality, -(-config.max_frames // stride))
+        if config.stem == "linear":
+            self.projection = unit_scale(nn.Linear(stride * config.num_mel_bins, config.hidden_size))
+        else:
+            kernel_size = max(3, 2 * stride - 1)
+            self.conv1 = unit_scale(nn.Conv1d(config.num_mel_bins, config.hidden_size, kernel_size=3, padding=1))
+            width, padding = config.hidden_size, (kernel_size - 1) // 2
+            self.conv2 = unit_scale(MoTConv1d(width, width, kernel_size, stride, padding))
+
+    def embed(self, frames: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None):
+        stride = self.config.stem_stride
+        if hidden is not None:
+            hidden = hidden.repeat_interleave(stride, dim=1)[:, : frames.shape[1]]  # (B, T)
+        frames, mask, times = self.as_clip(frames, mask, times, hidden)
+        frames = frames.to(dtype)
+        tokens = self.embed_linear(frames) if self.config.stem == "linear" else self.embed_conv(frames, mask)
+        times = None if times is None else times[:, ::stride]  # a token has the time of its first frame
+        return tokens, self.positions(tokens.shape[1], self.first_frames(mask), tokens.device, times)
+
+    def input_mask(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        return self.first_frames(self.check_frames(frames, mask))
+
+    def num_tokens(self, num_frames: int) -> int:
+        """num_frames / stem_stride, rounded up, in the words of each stem: an exporter must see that the sizes agree."""
+        stride = self.config.stem_stride
+        return (num_frames + stride - 1) // stride if self.config.stem == "linear" else (num_frames - 1) // stride + 1
+
+    def first_frames(self, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """From frames (B, T) to tokens (B, L): a token is real where its first frame is, once the real ones stand first."""
+        if mask is None:
+            return None
+        first_frames = torch.arange(self.num_tokens(mask.shape[1]), device=mask.device) * self.config.stem_stride
+        return first_frames < mask.sum(dim=1, keepdim=True)
+
+    def check_frames(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        num_mel_bins = self.config.num_mel_bins
+        if frames.ndim != 3 or frames.shape[-1] != num_mel_bins or frames.shape[1] == 0:
+            raise ValueError(
+                f"`{self.names.raw}` has shape {tuple(frames.shape)}, expected (batch, frames, {num_mel_bins}) "
+                "with at least one frame, frames before mel bins."
+            )
+        self.check_length(frames.shape[1])
+        return as_mask(mask, tuple(frames.shape[:2]), self.names.mask)
+
+    def as_clip(
+        self,
+        frames: torch.Tensor,
+        mask: torch.Tensor | None,
+        times: torch.Tensor | None = None,
+        hidden: torch.Tensor | None = None,
+    ):
+        """
+        The real frames of each row first, in order, since a strided stem must not see where the padding was; blank
+        behind them and where `hidden` (B, T); mean-normalised if the config asks. And their mask and times (B, T),
+        None if they were.
+        """
+        mask = self.check_frames(frames, mask)
+        frames = blank(frames, mask)
+        if mask is not None:
+            order = real_first(mask)
+            frames, mask = take(frames, order), take(mask, order)
+            times = None if times is None else take(times, order)
+        seen = mask
+        if hidden is not None:
+            seen = ~hidden if mask is None else mask & ~hidden
+        if self.config.mean_normalization:
+            frames = self.subtract_mean(frames, seen)
+        return blank(frames, seen), mask, times
+
+    def subtract_mean(self, frames: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
+        """Cepstral mean normalisation: the mean is that of the frames that may be seen, without silence and NaN."""
+        known = frames.isfinite() if seen is None else frames.isfinite() & seen[..., None]
+        if self.config.silence_value is not None:
+            known = known & (frames > self.config.silence_value + SILENCE_MARGIN).any(dim=-1, keepdim=True)
+        total = frames.masked_fill(~known, 0).sum(dim=1, keepdim=True)
+        return frames - total / known.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def embed_linear(self, frames: torch.Tensor) -> torch.Tensor:
+        stride = self.config.stem_stride
+        num_tokens = self.num_tokens(frames.shape[1])
+        indices = torch.arange(num_tokens * stride, device=frames.device)
+        frames = F.pad(frames, (0, 0, 0, stride - 1)).index_select(1, indices)  # zeros fill the last token
+        return self.projection(frames.reshape(frames.shape[0], num_tokens, stride * frames.shape[2]))
+
+    def embed_conv(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        hidden_states = F.gelu(self.conv1(frames.transpose(1, 2))).transpose(1, 2)  # (B, T, d)
+        # Padding is zero again, just as what a convolution sees beyond the end of a clip.
+        hidden_states = blank(hidden_states, mask)
+        tokens = F.gelu(self.conv2(hidden_states.transpose(1, 2))).transpose(1, 2)  # (B, ceil(T / stride), d)
+        return tokens.contiguous()
+
+    def targets(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        frames, mask, _ = self.as_clip(frames.float(), mask)
+        if mask is not None:
+            frames = frames.masked_fill(~mask[..., None], torch.nan)
+        stride = self.config.stem_stride
+        frames = F.pad(frames, (0, 0, 0, -frames.shape[1] % stride), value=torch.nan)
+        return frames.unflatten(1, (-1, stride)).flatten(2)  # (B, N, stride * num_mel_bins)
+
+    def usual_times(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        mask = as_mask(mask, tuple(frames.shape[:2]), self.names.mask)
+        if mask is not None:
+            return count_before(mask) * SECONDS_PER_FRAME
+        return (torch.arange(frames.shape[1], device=frames.device) * SECONDS_PER_FRAME).expand(frames.shape[0], -1)

@@ -1,0 +1,260 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Images and video frames: pixels (B, C, H, W) or (B, F, C, H, W), of which a square patch becomes a token.
+
+Shapes: B rows, F frames of a video, C channels, d width.
+"""
+
+from typing import Literal
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+from torch.nn import functional as F
+
+from .convolution_mot import MoTConv2d
+from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .positions_mot import (
+    POSITIONS_PER_SECOND,
+    as_mask,
+    blank,
+    count_before,
+    resize_grid,
+    sinusoids,
+    sinusoids_2d,
+    sinusoids_at,
+)
+
+
+@strict
+class MoTImageConfig(MoTModalityConfig):
+    r"""
+    Images and video frames, or ready features (one per frame or region). Beyond [`MoTModalityConfig`]:
+
+    Args:
+        image_size (`int`, *optional*, defaults to 224):
+            The size that learned positions are made for; the model takes any size that `patch_size` divides.
+        patch_size (`int`, *optional*, defaults to 16): Side of a square patch in pixels.
+        num_channels (`int`, *optional*, defaults to 3): Colour channels.
+        num_frames (`int`, *optional*, defaults to 8):
+            Rows of the learned time table, and so the most frames (or ready features) of learned positions.
+        stem (`str`, *optional*, defaults to `"conv"`):
+            How pixels become patch tokens: `"conv"`, a few small strided convolutions (arXiv 2106.14881), which learn
+            better on small data (see `docs/training.md`), or `"linear"` as in ViT.
+        position_embedding_type (`str`, *optional*):
+            `"sinusoidal_2d"` (the default), `"sinusoidal"` or `"learned"`. Ready features are a sequence without rows
+            and columns: theirs is `"sinusoidal"` (the default) or `"learned"`.
+        position_interpolation (`str`, *optional*, defaults to `"bicubic"`):
+            How learned positions come to another size: `"bicubic"` as in ViT, `"antialiased_bicubic"` as in DINOv2 with
+            registers, or `"antialiased_bilinear"` as in SigLIP 2.
+    """
+
+    model_type = "mot_image"
+    base_config_key = "image_config"
+
+    image_size: int = 224
+    patch_size: int = 16
+    num_channels: int = 3
+    num_frames: int = 8
+    mask_ratio: float | int = 0.6
+    stem: Literal["conv", "linear"] = "conv"
+    position_embedding_type: Literal["sinusoidal_2d", "sinusoidal", "learned"] | None = None
+    position_interpolation: Literal["bicubic", "antialiased_bicubic", "antialiased_bilinear"] = "bicubic"
+
+    def __post_init__(self, **kwargs):
+        if self.position_embedding_type is None:
+            is_sequence = self.feature_size is not None or self.backbone_config is not None
+            self.position_embedding_type = "sinusoidal" if is_sequence else "sinusoidal_2d"
+        super().__post_init__(**kwargs)
+
+    def validate_image(self):
+        if self.image_size % self.patch_size:
+            raise ValueError(f"`patch_size` ({self.patch_size}) must divide `image_size` ({self.image_size}).")
+        if self.feature_size is not None and self.position_embedding_type == "sinusoidal_2d":
+            raise ValueError(
+                '`position_embedding_type="sinusoidal_2d"` needs a grid of patches, but `feature_size` '
+                f'({self.feature_size}) says that images arrive as a sequence: use "sinusoidal" or "learned".'
+            )
+
+
+class ImageModality(Modality):
+    """Pictures, and the frames of videos."""
+
+    kind = "image"
+    config_class = MoTImageConfig
+    length_field = "num_frames"
+    timed_positions = "sinusoidal_2d"
+
+    def embeddings(self, config: MoTImageConfig) -> "MoTImageEmbeddings":
+        return MoTImageEmbeddings(config, self)
+
+    def length_limit(self, config: MoTImageConfig) -> int | None:
+        """Sinusoids reach any length; only a learned table ends."""
+        return config.num_frames if config.position_embedding_type == "learned" else None
+
+    def target_size(self, config: MoTImageConfig) -> int:
+        return config.num_channels * config.patch_size**2
+
+    def scale_targets(self, targets: torch.Tensor) -> torch.Tensor:
+        """Each patch (..., n) with mean 0 and variance 1, which teaches more than plain pixels (arXiv 2111.06377)."""
+        mean, variance = targets.mean(dim=-1, keepdim=True), targets.var(dim=-1, keepdim=True)
+        return (targets - mean) / (variance + 1e-6).sqrt()
+
+    def run_backbone(
+        self, backbone: nn.Module, config: MoTImageConfig, pixel_values: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        check_channels(pixel_values, config, self.names.raw)
+        pixels, mask = as_frames(pixel_values, mask, self.names.mask)
+        features = backbone(pixel_values=pixels.flatten(0, 1)).last_hidden_state  # of each frame
+        if features.ndim == 4:  # (B * F, w, rows, columns), as convolutional models give
+            features = features.flatten(2).transpose(1, 2)
+        per_frame = features.shape[1]
+        features = features.unflatten(0, pixels.shape[:2]).flatten(1, 2)  # (B, F * tokens of a frame, w)
+        return features, None if mask is None else mask.repeat_interleave(per_frame, dim=1)
+
+    def raw_stand_in(self, config: MoTImageConfig, device: torch.device) -> torch.Tensor:
+        side = config.patch_size
+        if config.backbone_config is not None:
+            side = getattr(config.backbone_config, "image_size", 64)
+        return torch.zeros(1, config.num_channels, side, side, device=device)
+
+
+def check_channels(pixel_values: torch.Tensor, config: MoTImageConfig, name: str) -> None:
+    """Raise a ValueError unless `pixel_values` are pictures or frames with the channels of the config."""
+    shape, channels = tuple(pixel_values.shape), config.num_channels
+    if len(shape) not in (4, 5) or shape[-3] != channels:
+        raise ValueError(
+            f"`{name}` has shape {shape}, expected (batch, {channels}, height, width) or "
+            f"(batch, frames, {channels}, height, width)."
+        )
+
+
+def frame_mask(pixel_values: torch.Tensor, mask: torch.Tensor | None, name: str) -> torch.Tensor | None:
+    """Which frames are real, (B, F), given a mask called `name`; a picture is one frame."""
+    is_video = pixel_values.ndim == 5
+    mask = as_mask(mask, tuple(pixel_values.shape[: 2 if is_video else 1]), name)
+    return mask if is_video or mask is None else mask[:, None]
+
+
+def as_frames(
+    pixel_values: torch.Tensor, mask: torch.Tensor | None, name: str
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Frames (B, F, C, H, W), blank where not real, and their mask (B, F)."""
+    mask = frame_mask(pixel_values, mask, name)
+    return blank(pixel_values if pixel_values.ndim == 5 else pixel_values[:, None], mask), mask
+
+
+class MoTImageEmbeddings(MoTEmbeddings):
+    """Images (B, C, H, W) or video frames (B, F, C, H, W)."""
+
+    def __init__(self, config: MoTImageConfig, modality: ImageModality):
+        super().__init__(config, modality, None)
+        self.stem, channels, patch_size = self.build_stem(config)
+        self.projection = unit_scale(MoTConv2d(channels, config.hidden_size, patch_size, patch_size))
+        if config.position_embedding_type == "learned":
+            self.grid_size = config.image_size // config.patch_size
+            self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid_size**2, config.hidden_size))
+            self.frame_position_embeddings = nn.Parameter(torch.zeros(config.num_frames, config.hidden_size))
+
+    @staticmethod
+    def build_stem(config: MoTImageConfig) -> tuple[nn.Sequential, int, int]:
+        """The stem, the channels it gives and the patch size it leaves: each convolution halves a patch's side."""
+        layers, channels, patch_size = [], config.num_channels, config.patch_size
+        halvings = (patch_size & -patch_size).bit_length() - 1 if config.stem == "conv" else 0
+        for i in range(halvings):
+            width = config.hidden_size >> (halvings - i)
+            layers += [unit_scale(MoTConv2d(channels, width, kernel_size=3, stride=2, padding=1)), nn.GELU()]
+            channels, patch_size = width, patch_size // 2
+        return nn.Sequential(*layers), channels, patch_size
+
+    def check_pixels(self, pixel_values: torch.Tensor) -> None:
+        check_channels(pixel_values, self.config, self.names.raw)
+        (height, width), patch_size = pixel_values.shape[-2:], self.config.patch_size
+        if height % patch_size or width % patch_size:
+            raise ValueError(
+                f"`{self.names.raw}` are {height} x {width} pixels, but `patch_size` ({patch_size}) must divide both."
+            )
+
+    def embed(
+        self, pixel_values: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None
+    ):
+        pixels, mask = self.as_frames(pixel_values, mask)
+        pixels = pixels.to(dtype)
+        if hidden is not None:
+            pixels = self.hide_patches(pixels, hidden)
+        batch_size, num_frames = pixels.shape[:2]
+        patches = self.projection(self.stem(pixels.flatten(0, 1)))  # (B * F, d, rows, columns)
+        rows, columns = patches.shape[-2:]
+        tokens = patches.flatten(2).transpose(1, 2)  # (B * F, rows * columns, d)
+        tokens = tokens.unflatten(0, (batch_size, num_frames)).flatten(1, 2)  # (B, F * rows * columns, d)
+        return tokens, self.frame_positions(num_frames, rows, columns, mask, tokens.device, times)
+
+    def as_frames(self, pixel_values: torch.Tensor, mask: torch.Tensor | None):
+        self.check_pixels(pixel_values)
+        return as_frames(pixel_values, mask, self.names.mask)
+
+    def input_mask(self, pixel_values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        self.check_pixels(pixel_values)
+        mask = frame_mask(pixel_values, mask, self.names.mask)
+        if mask is None:
+            return None
+        rows, columns = (side // self.config.patch_size for side in pixel_values.shape[-2:])
+        return mask.repeat_interleave(rows * columns, dim=1)
+
+    def hide_patches(self, pixels: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """Blank the pixels of hidden patches, since a convolutional stem looks over a patch's edge."""
+        side = self.config.patch_size
+        rows, columns = pixels.shape[-2] // side, pixels.shape[-1] // side
+        hidden = hidden.reshape(*pixels.shape[:2], 1, rows, columns)
+        return pixels.masked_fill(hidden.repeat_interleave(side, dim=3).repeat_interleave(side, dim=4), 0)
+
+    def targets(self, pixel_values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        pixels, mask = self.as_frames(pixel_values, mask)
+        side = self.config.patch_size
+        patches = pixels.unfold(3, side, side).unfold(4, side, side)  # (B, F, C, rows, columns, side, side)
+        patches = patches.permute(0, 1, 3, 4, 5, 6, 2).flatten(4).float()  # (B, F, rows, columns, side * side * C)
+        if mask is not None:
+            patches = patches.masked_fill(~mask[:, :, None, None, None], torch.nan)
+        return patches.flatten(1, 3)
+
+    def usual_times(self, pixel_values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        return pixel_values.new_zeros(pixel_values.shape[0], 1) if pixel_values.ndim == 4 else None
+
+    def number_of_times(self, pixel_values: torch.Tensor) -> int:
+        return 1 if pixel_values.ndim == 4 else pixel_values.shape[1]
+
+    def frame_positions(
+        self,
+        num_frames: int,
+        rows: int,
+        columns: int,
+        mask: torch.Tensor | None,
+        device: torch.device,
+        times: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """E_pos of the patches of all frames, (1 or B, F * rows * columns, d): that of the place plus that of the time."""
+        if self.config.position_embedding_type == "sinusoidal":
+            token_mask = None if mask is None else mask.repeat_interleave(rows * columns, dim=1)
+            return self.positions(num_frames * rows * columns, token_mask, device)
+        if self.config.position_embedding_type == "learned":
+            self.check_length(num_frames)
+            place, time = self.interpolated_grid(rows, columns), self.frame_position_embeddings[:num_frames]
+        else:
+            place, time = self.fixed_positions(num_frames, rows, columns, device)
+        if times is not None:
+            width = self.config.hidden_size
+            time = sinusoids_at(blank(times, mask) * POSITIONS_PER_SECOND, width) - sinusoids(1, width, device)
+        else:
+            time = time[None] if mask is None else F.embedding(count_before(mask), time)  # (1 or B, F, d)
+        return (time[:, :, None] + place).flatten(1, 2)
+
+    def fixed_positions(self, num_frames: int, rows: int, columns: int, device: torch.device | None = None):
+        """Sinusoids of the place (rows * columns, d) and of the time (F, d); a first frame equals a still picture."""
+        width = self.config.hidden_size
+        time = sinusoids(num_frames, width, device)
+        return sinusoids_2d(rows, columns, width, device), time - time[:1]
+
+    def interpolated_grid(self, rows: int, columns: int) -> torch.Tensor:
+        """The learned grid at another size, (rows * columns, d)."""
+        if rows == columns == self.grid_size:
+            return self.position_embeddings[0]
+        return resize_grid(self.position_embeddings, rows, columns, self.config.position_interpolation)

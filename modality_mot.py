@@ -1,0 +1,384 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What every kind of modality is: a config, embeddings, and a `Modality` that says all else that is particular to it.
+
+A modality has a *name* ("text") and a *kind*, a subclass of `Modality` in a room of its own (`modality_text_mot.py`).
+`modalities_mot.py` is the table of both; everything else loops over `config.modalities` and asks.
+
+Shapes: B rows, L or N tokens, d width, T frames of audio.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+from torch.nn import functional as F
+from transformers.configuration_utils import PreTrainedConfig
+
+from .backbones_mot import backbone_config, output_width
+from .positions_mot import POSITIONS_PER_SECOND, blank, count_before, sinusoids, sinusoids_at
+from .validation_mot import (
+    check_fields,
+    check_heads,
+    check_labels,
+    check_library_fields,
+    complete_sparse_attention,
+    warn_of_near_misses,
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The config
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@strict
+class MoTModalityConfig(PreTrainedConfig):
+    r"""
+    What the configs of all modalities share. None means "as in the joint config" and is filled in by [`MoTConfig`].
+
+    Args:
+        hidden_size (`int`, *optional*):
+            Width of this modality's encoder. Where it differs from the joint width, a linear projection joins the two.
+        num_hidden_layers (`int`, *optional*, defaults to 4):
+            Number of encoder layers of this modality alone; 0 leaves the encoder out.
+        num_attention_heads (`int`, *optional*): Heads of the encoder's attention.
+        intermediate_size (`int`, *optional*): Width of the encoder's feed-forward layers.
+        hidden_act (`str`, *optional*): Activation of the feed-forward layers.
+        layer_norm_eps (`float`, *optional*): Epsilon of the layer norms.
+        hidden_dropout (`float`, *optional*): Dropout after the embeddings, the attention and the feed-forward layer.
+        attention_dropout (`float`, *optional*): Dropout on the attention weights.
+        drop_path_rate (`float`, *optional*):
+            Stochastic depth (arXiv 1603.09382): the rate of the last layer; it grows linearly from 0 at the first.
+        embedding_norm (`bool`, *optional*, defaults to `False`): A layer norm after the embeddings.
+        final_norm (`bool`, *optional*, defaults to `False`): A layer norm after the encoder.
+        use_cls_token (`bool`, *optional*, defaults to `False`):
+            A learned token in front, which then stands for the modality when it is pooled.
+        num_register_tokens (`int`, *optional*, defaults to 0):
+            Learned tokens in front, behind the cls token, that stand for nothing (arXiv 2309.16588): room to compute in.
+        sparse_attention (`dict`, *optional*): As in [`MoTConfig`]; for rows of more than `min_encoder_tokens` tokens.
+        key_bias (`bool`, *optional*, defaults to `True`): Whether the key projections have a bias.
+        mask_ratio (`float`, *optional*):
+            The share of the tokens that pretraining hides: 0.15 of text (arXiv 1810.04805), 0.6 of images (arXiv
+            2111.09886) and 0.5 of audio by default.
+        feature_size (`int`, *optional*):
+            Set, this modality arrives as ready features of that width, (B, L, feature_size); None means raw input.
+        backbone_config (`PreTrainedConfig` or `dict`, *optional*):
+            Of any model of transformers (with its `model_type`) that reads this modality's raw input: BERT, ResNet,
+            wav2vec2, ... Its `last_hidden_state` takes the place of ready features; `feature_size` is its width.
+        freeze_backbone (`bool`, *optional*, defaults to `True`): Whether it stays as it is in training.
+    """
+
+    hidden_size: int | None = None
+    num_hidden_layers: int = 4
+    num_attention_heads: int | None = None
+    intermediate_size: int | None = None
+    hidden_act: str | None = None
+    layer_norm_eps: float | int | None = None
+    hidden_dropout: float | int | None = None
+    attention_dropout: float | int | None = None
+    drop_path_rate: float | int | None = None
+    initializer_range: float | int | None = None
+    sparse_attention: dict | None = None
+    embedding_norm: bool = False
+    final_norm: bool = False
+    use_cls_token: bool = False
+    num_register_tokens: int = 0
+    key_bias: bool = True
+    mask_ratio: float | int = 0.15
+    feature_size: int | None = None
+    backbone_config: PreTrainedConfig | dict | None = None
+    freeze_backbone: bool = True
+
+    # Filled in with the joint value where the modality says None.
+    _inherited = (
+        "hidden_size",
+        "num_attention_heads",
+        "intermediate_size",
+        "hidden_act",
+        "layer_norm_eps",
+        "hidden_dropout",
+        "attention_dropout",
+        "drop_path_rate",
+        "initializer_range",
+        "sparse_attention",
+    )
+
+    def __post_init__(self, **kwargs):
+        check_fields(self)
+        check_library_fields(self, kwargs)
+        warn_of_near_misses(self, kwargs)
+        if self.sparse_attention is not None:
+            self.sparse_attention = complete_sparse_attention(self.sparse_attention)
+        if self.backbone_config is not None:
+            self.backbone_config = backbone_config(self.backbone_config)
+            self.feature_size = output_width(self.backbone_config)
+        super().__post_init__(**kwargs)
+
+    @property
+    def takes_raw_input(self) -> bool:
+        """Whether the model is given this modality as it is, not as ready features."""
+        return self.feature_size is None or self.backbone_config is not None
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """The learned tokens in front of a modality's own: cls and registers."""
+        return int(self.use_cls_token) + self.num_register_tokens
+
+    def validate_modality(self):
+        check_fields(self)
+        check_labels(self)
+        check_heads(type(self).__name__, self.hidden_size, self.num_attention_heads)
+        if not 0 < self.mask_ratio <= 1:
+            raise ValueError(f"`mask_ratio` is a share above 0 and up to 1, got {self.mask_ratio}.")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The kind
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class InputNames:
+    """
+    What the arguments of a modality are called.
+
+    Args:
+        raw: raw input. features: ready features in its place.
+        mask: which of either are real. times: when they are, in seconds.
+        embeds: what takes the place of raw input once it is embedded.
+    """
+
+    raw: str
+    features: str
+    mask: str
+    times: str | None = None
+    embeds: str | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The arguments through which models take the modality, each of them another form of it."""
+        return tuple(dict.fromkeys(name for name in (self.raw, self.features, self.embeds) if name))
+
+    def taken_by(self, config: MoTModalityConfig) -> tuple[str, ...]:
+        """Those of a model with this config, one of which a batch may have; the usual one first."""
+        if not config.takes_raw_input:
+            return (self.features,)
+        has_embeds = self.embeds is not None and config.backbone_config is None
+        return (self.raw, self.embeds) if has_embeds else (self.raw,)
+
+
+class Modality:
+    """
+    One modality of a model: its name, what its arguments are called, and what is particular to its kind.
+
+    Whoever needs to know asks `modality_of(config, name)`, which answers for raw input by the kind itself and for ready
+    features by `VectorsModality`.
+    """
+
+    kind: str  # the `model_type` of its config, without "mot_"
+    config_class: type[MoTModalityConfig]
+    length_field: str  # the config field that limits a sequence
+    predicts_ids = False  # whether pretraining predicts words of a vocabulary, hidden before the model sees them
+    timed_positions = "sinusoidal"  # the `position_embedding_type` that can stand between two whole positions
+    reconstruction_loss = "mse"  # how far a prediction is from what was hidden
+
+    def __init__(self, name: str, names: InputNames):
+        self.name, self.names = name, names
+
+    def embeddings(self, config: MoTModalityConfig) -> "MoTEmbeddings":
+        """The module that makes tokens of raw input."""
+        raise NotImplementedError
+
+    def length_limit(self, config: MoTModalityConfig) -> int | None:
+        """How many tokens, frames or ready features a model takes; None where nothing limits them."""
+        return getattr(config, self.length_field)
+
+    # What pretraining hides and predicts
+
+    def target_size(self, config: MoTModalityConfig) -> int:
+        """How many numbers a token of raw input stands for, or of how many words it is one."""
+        raise NotImplementedError
+
+    def mask_span(self, config: MoTModalityConfig) -> int:
+        """How many tokens in a row are hidden together."""
+        return 1
+
+    def mask_span_of_features(self, config: MoTModalityConfig) -> int:
+        """How many ready features in a row are hidden together."""
+        return 1
+
+    def scale_targets(self, targets: torch.Tensor) -> torch.Tensor:
+        """What `MoTEmbeddings.targets` gives (B, N, n), on the scale on which it is predicted."""
+        return targets
+
+    # A model of transformers in front of the tower
+
+    def run_backbone(
+        self, backbone: nn.Module, config: MoTModalityConfig, inputs: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Raw input through the model in front: its last hidden state (B, N, feature_size) and the mask of that (B, N)."""
+        raise NotImplementedError
+
+    def raw_stand_in(self, config: MoTModalityConfig, device: torch.device) -> torch.Tensor:
+        """Raw input of one row, as little as there can be."""
+        raise NotImplementedError
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The embeddings: X = Input + E_mod + E_pos
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def unit_scale(layer: nn.Module) -> nn.Module:
+    """
+    Mark a layer that makes "Input" out of raw input: its initial weights give it the scale of E_pos, about 1 (arXiv
+    1502.01852). With the usual 0.02 the positions would be many times larger than the content.
+    """
+    fan_in = 2.0 if isinstance(layer, nn.Embedding) else layer.weight[0].numel()
+    layer.initial_std = (2.0 / fan_in) ** 0.5
+    return layer
+
+
+class MoTEmbeddings(nn.Module):
+    """
+    What the embeddings of all kinds share: 1-D positions, cls and register tokens, norm and dropout. A mask says which
+    inputs are real, and what is not real never reaches a token that is. A kind adds how its input becomes tokens
+    (`embed`), which inputs are real (`input_mask`), what a token stands for (`targets`), and the least that there can
+    be (`stand_in`).
+
+    Args:
+        max_length: how many positions a learned table has; None makes none.
+    """
+
+    def __init__(self, config: MoTModalityConfig, modality: Modality, max_length: int | None):
+        super().__init__()
+        self.config, self.modality, self.names = config, modality, modality.names
+        if config.position_embedding_type == "learned" and max_length is not None:
+            self.position_embeddings = nn.Embedding(max_length, config.hidden_size)
+        if config.use_cls_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        if config.num_register_tokens:
+            self.register_tokens = nn.Parameter(torch.zeros(1, config.num_register_tokens, config.hidden_size))
+        if config.embedding_norm:
+            self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    @property
+    def input_name(self) -> str:
+        """The argument through which this model takes the modality."""
+        return self.names.taken_by(self.config)[0]
+
+    def forward(
+        self,
+        inputs: torch.Tensor,
+        mask: torch.Tensor | None,
+        modality_embedding: torch.Tensor,
+        times: torch.Tensor | None = None,
+        hidden: torch.Tensor | None = None,
+        mask_token: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """
+        Args:
+            inputs: raw input, or ready features (B, N, feature_size).
+            mask: which inputs are real; None means all.
+            modality_embedding: E_mod, (1, d). Its type is what the model computes in, and what inputs are cast to: that
+                of a layer's own weights may be the bytes into which a quantisation packs them.
+            times: what `fill_times` returned; positions are then seconds, not counts.
+            hidden: (B, N) bool, the tokens of which nothing may be seen.
+            mask_token: (d,) what takes the place of hidden tokens.
+
+        Returns:
+            The tokens (B, L, d), of which `token_mask` says which are real; L is N and the cls and register tokens.
+        """
+        tokens, positions = self.embed(inputs, mask, modality_embedding.dtype, times, hidden)
+        if hidden is not None:
+            tokens = torch.where(hidden[..., None], mask_token.to(tokens.dtype), tokens)
+        hidden_states = tokens + (positions.to(tokens.dtype) + modality_embedding)
+        prefix = [getattr(self, name) for name in ("cls_token", "register_tokens") if hasattr(self, name)]
+        if prefix:
+            prefix = [(part + modality_embedding).expand(tokens.shape[0], -1, -1) for part in prefix]
+            hidden_states = torch.cat([*prefix, hidden_states], dim=1)
+        if self.config.embedding_norm:
+            hidden_states = self.norm(hidden_states)
+        return self.dropout(hidden_states)
+
+    def embed(
+        self,
+        inputs: torch.Tensor,
+        mask: torch.Tensor | None,
+        dtype: torch.dtype,
+        times: torch.Tensor | None = None,
+        hidden: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens (B, N, d) and their positions (1 or B, N, d); the other arguments are those of `forward`."""
+        raise NotImplementedError
+
+    def input_mask(self, inputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """Which of the N tokens that `inputs` become are real, (B, N) bool, after checking shapes; None if all are."""
+        raise NotImplementedError
+
+    def targets(self, inputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """
+        What each token stands for, (B, N, n): pixels of a patch (rows, columns, channels), mel frames, or the feature
+        itself. NaN where nothing is real.
+        """
+        raise NotImplementedError
+
+    def stand_in(self, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+        """An input of one row that becomes one token: what a batch without this modality trains on (see `encode`)."""
+        return self.modality.raw_stand_in(self.config, device)
+
+    def token_mask(self, inputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """Which of the tokens that `inputs` with `mask` become are real, (B, L) bool; None if all are."""
+        mask = self.input_mask(inputs, mask)
+        number = self.config.num_prefix_tokens
+        if mask is None or not number:
+            return mask
+        return torch.cat([mask.any(dim=1, keepdim=True).expand(-1, number), mask], dim=1)
+
+    def positions(
+        self, length: int, mask: torch.Tensor | None, device: torch.device, times: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """E_pos of a sequence, (1 or B, L, d): a token's position counts the real tokens before it, or is its time."""
+        self.check_length(length)
+        if times is not None:
+            return sinusoids_at(blank(times, mask) * POSITIONS_PER_SECOND, self.config.hidden_size)
+        counts = torch.arange(length, device=device)[None] if mask is None else count_before(mask)
+        if self.config.position_embedding_type == "learned":
+            return self.position_embeddings(counts)
+        table = sinusoids(length, self.config.hidden_size, device)
+        return table[None] if mask is None else F.embedding(counts, table)
+
+    def check_length(self, length: int) -> None:
+        limit = self.modality.length_limit(self.config)
+        if limit is not None and length > limit:
+            raise ValueError(
+                f"`{self.input_name}` has a length of {length}, but the model takes at most {limit} "
+                f"(`{self.modality.length_field}`): truncate the input, or build the model with a larger limit."
+            )
+
+    def fill_times(
+        self, inputs: torch.Tensor, mask: torch.Tensor | None, times: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The seconds of frames (B, F or T) or ready features (B, N); where raw input comes without, the usual ones."""
+        if self.names.times is None or inputs.ndim < 3:  # the embedding refuses such input itself
+            return None
+        if times is None:
+            times = self.usual_times(inputs, mask)
+        if times is None:
+            raise ValueError(
+                f"`time_positions` needs the seconds of `{self.input_name}` as `{self.names.times}`: build the processor "
+                "with `return_times=True`, or pass them."
+            )
+        expected = (inputs.shape[0], self.number_of_times(inputs))
+        if tuple(times.shape) != expected:
+            raise ValueError(f"`{self.names.times}` has shape {tuple(times.shape)}, expected {expected}.")
+        return times.float()
+
+    def usual_times(self, inputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """The seconds of input that comes without; None where nothing says them."""
+        return None
+
+    def number_of_times(self, inputs: torch.Tensor) -> int:
+        """How many seconds a row of `inputs` has."""
+        return inputs.shape[1]

@@ -1,0 +1,121 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Text: token ids (B, L), and what the word embeddings make of them."""
+
+from typing import Literal
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+
+from .arguments_mot import can_look_at
+from .modality_mot import InputNames, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .positions_mot import as_mask, blank
+
+
+@strict
+class MoTTextConfig(MoTModalityConfig):
+    r"""
+    Text: token ids, or ready features. Beyond [`MoTModalityConfig`]:
+
+    Args:
+        vocab_size (`int`, *optional*, defaults to 30522): Number of token ids.
+        max_position_embeddings (`int`, *optional*, defaults to 512): The longest text in tokens.
+        pad_token_id (`int`, *optional*, defaults to 0): The id of padding, whose embedding stays zero.
+        position_embedding_type (`str`, *optional*, defaults to `"sinusoidal"`): `"sinusoidal"` or `"learned"`.
+    """
+
+    model_type = "mot_text"
+    base_config_key = "text_config"
+
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
+    pad_token_id: int | None = 0
+    position_embedding_type: Literal["sinusoidal", "learned"] = "sinusoidal"
+
+    def validate_text(self):
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"`pad_token_id` ({self.pad_token_id}) must lie in the vocabulary, 0 to {self.vocab_size - 1}."
+            )
+
+
+class TextModality(Modality):
+    """Words of a vocabulary."""
+
+    kind = "text"
+    config_class = MoTTextConfig
+    length_field = "max_position_embeddings"
+    predicts_ids = True
+
+    def embeddings(self, config: MoTTextConfig) -> "MoTTextEmbeddings":
+        return MoTTextEmbeddings(config, self)
+
+    def target_size(self, config: MoTTextConfig) -> int:
+        return config.vocab_size
+
+    def run_backbone(
+        self, backbone: nn.Module, config: MoTTextConfig, input_ids: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        mask = mask_of_ids(input_ids, mask, self.names)
+        if mask is None:
+            return backbone(input_ids=input_ids).last_hidden_state, None
+        input_ids = input_ids.masked_fill(~mask, config.pad_token_id or 0)
+        seen = mask | ~mask.any(dim=1, keepdim=True)  # a softmax over nothing is NaN
+        return backbone(input_ids=input_ids, attention_mask=seen.long()).last_hidden_state, mask
+
+    def raw_stand_in(self, config: MoTTextConfig, device: torch.device) -> torch.Tensor:
+        return torch.zeros(1, 1, dtype=torch.long, device=device)
+
+
+def mask_of_ids(input_ids: torch.Tensor, mask: torch.Tensor | None, names: InputNames) -> torch.Tensor | None:
+    """Which ids are real, (B, L) bool, after checking shapes; None if all are."""
+    if input_ids.ndim != 2 or input_ids.is_floating_point():
+        raise ValueError(
+            f"`{names.raw}` has shape {tuple(input_ids.shape)} and type {input_ids.dtype}, "
+            "expected integers of shape (batch, length)."
+        )
+    return as_mask(mask, tuple(input_ids.shape), names.mask)
+
+
+class MoTTextEmbeddings(MoTEmbeddings):
+    """Token ids (B, L), or what the word embeddings make of them (B, L, d)."""
+
+    def __init__(self, config: MoTTextConfig, modality: TextModality):
+        super().__init__(config, modality, config.max_position_embeddings)
+        self.word_embeddings = unit_scale(nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id))
+
+    def input_mask(self, input_ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        if self.is_embedded(input_ids):
+            return as_mask(mask, tuple(input_ids.shape[:2]), self.names.mask)
+        return mask_of_ids(input_ids, mask, self.names)
+
+    def embed(self, input_ids: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None):
+        mask = self.input_mask(input_ids, mask)
+        positions = self.positions(input_ids.shape[1], mask, input_ids.device)
+        if self.is_embedded(input_ids):
+            return blank(input_ids, mask).to(dtype), positions
+        if mask is not None:
+            input_ids = input_ids.masked_fill(~mask, self.config.pad_token_id or 0)
+        self.check_ids(input_ids)
+        return self.word_embeddings(input_ids), positions
+
+    def is_embedded(self, values: torch.Tensor) -> bool:
+        return values.is_floating_point() and values.ndim == 3 and values.shape[-1] == self.config.hidden_size
+
+    def check_embeds(self, values: torch.Tensor) -> None:
+        if not self.is_embedded(values):
+            raise ValueError(
+                f"`{self.names.embeds}` has shape {tuple(values.shape)} and type {values.dtype}, expected floats of shape "
+                f"(batch, length, {self.config.hidden_size})."
+            )
+
+    def check_ids(self, input_ids: torch.Tensor) -> None:
+        if not can_look_at(input_ids):
+            return
+        vocab_size = self.config.vocab_size
+        outside = input_ids[(input_ids < 0) | (input_ids >= vocab_size)]
+        if len(outside):
+            raise ValueError(
+                f"`{self.names.raw}` holds {outside[0].item()}, outside the vocabulary of {vocab_size} (0 to {vocab_size - 1}): "
+                "is this the model's own tokenizer?"
+            )

@@ -1,0 +1,95 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Ready features of any modality: vectors (B, N, feature_size) that somebody else's model made, or one in front makes.
+
+`VectorsModality` stands for a modality whose config has a `feature_size`: it has its name, and no pixels, words or sound.
+"""
+
+import torch
+from torch import nn
+
+from .backbones_mot import build_backbone, close_gaps, freeze_unused
+from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .positions_mot import as_mask, blank
+
+
+class VectorsModality(Modality):
+    """A modality that arrives as ready features; `raw` is the kind that it would be without."""
+
+    kind = "vectors"
+
+    def __init__(self, raw: Modality):
+        super().__init__(raw.name, raw.names)
+        self.raw = raw
+        self.config_class, self.length_field = raw.config_class, raw.length_field
+        self.reconstruction_loss = raw.reconstruction_loss
+
+    def embeddings(self, config: MoTModalityConfig) -> "MoTVectorEmbeddings":
+        return MoTVectorEmbeddings(config, self)
+
+    def length_limit(self, config: MoTModalityConfig) -> int | None:
+        return self.raw.length_limit(config)
+
+    def target_size(self, config: MoTModalityConfig) -> int:
+        return config.feature_size
+
+    def mask_span(self, config: MoTModalityConfig) -> int:
+        return self.raw.mask_span_of_features(config)
+
+
+class MoTVectorEmbeddings(MoTEmbeddings):
+    """One linear layer on ready features (B, N, feature_size), or on what the model in front makes of raw input."""
+
+    def __init__(self, config: MoTModalityConfig, modality: VectorsModality):
+        super().__init__(config, modality, getattr(config, modality.length_field))
+        if config.backbone_config is not None:
+            self.set_backbone(build_backbone(config.backbone_config))
+        self.projection = unit_scale(nn.Linear(config.feature_size, config.hidden_size))
+
+    def set_backbone(self, backbone: nn.Module) -> None:
+        """Put a model in front, frozen if the config says so."""
+        close_gaps(backbone)
+        self.backbone = backbone
+        self.train(self.training)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if hasattr(self, "backbone"):
+            if self.config.freeze_backbone:
+                self.backbone.eval()  # without dropout, too
+            freeze_unused(self.backbone, everything=self.config.freeze_backbone)  # also after loading makes them anew
+        return self
+
+    def through_backbone(
+        self, inputs: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Raw input as ready features: the last hidden state of the backbone, (B, N, feature_size), and its mask (B, N);
+        `dtype` is what the model computes in.
+        """
+        inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_backbone):
+            return self.modality.raw.run_backbone(self.backbone, self.config, inputs, mask)
+
+    def embed(self, features: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None):
+        mask = self.input_mask(features, mask)
+        tokens = self.projection(blank(features, mask).to(dtype))
+        return tokens, self.positions(features.shape[1], mask, features.device, times)
+
+    def input_mask(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        size = self.config.feature_size
+        if features.ndim != 3 or features.shape[-1] != size:
+            raise ValueError(
+                f"`{self.names.features}` has shape {tuple(features.shape)}, expected (batch, length, {size}) "
+                f"since `feature_size` is {size}."
+            )
+        return as_mask(mask, tuple(features.shape[:2]), self.names.mask)
+
+    def targets(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        mask = self.input_mask(features, mask)
+        return features.float() if mask is None else features.float().masked_fill(~mask[..., None], torch.nan)
+
+    def stand_in(self, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+        if hasattr(self, "backbone") and not self.config.freeze_backbone:
+            raw = self.modality.raw.raw_stand_in(self.config, device)
+            return self.through_backbone(raw, None, dtype)[0][:, :1]
+        return torch.zeros(1, 1, self.config.feature_size, device=device)
