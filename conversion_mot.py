@@ -8,13 +8,14 @@ the encoder, before the projection to the joint width.
 """
 
 import functools
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedConfig
+
+from .modalities_mot import MODALITIES
 
 Read = Callable[[str], torch.Tensor]  # from a name in the source to its tensor
 
@@ -56,29 +57,22 @@ class Source:
     A kind of encoder that a tower can be.
 
     Args:
-        modality: of the tower.
+        kind: of the modality whose tower it can be.
         prefixes: what may stand before its names in a checkpoint, of a model with a head or of the encoder alone.
         fields: from its config to the fields of the modality's config.
         first_position: of the first token in a text's or sound's table of positions; before it stands what is for none.
+        has_grid: whether its tokens are patches of a picture, whose positions are a grid.
         num_positioned: the tokens in front of a picture's patches that have positions: cls, or cls and distillation.
         unused: of our names, what it has but does not use for its `last_hidden_state`.
     """
 
-    modality: str
+    kind: str
     prefixes: tuple[str, ...]
     fields: Callable[[PreTrainedConfig], dict]
     first_position: Callable[[PreTrainedConfig], int] = lambda config: 0
+    has_grid: bool = False
     num_positioned: int = 0
     unused: tuple[str, ...] = ()
-
-
-def split_revision(name: str | os.PathLike) -> tuple[str, dict]:
-    """`user/model@v1` as a Hub id and the keyword of its revision; the name of a folder as it is."""
-    name = str(name)
-    if os.path.isdir(name) or "@" not in name:
-        return name, {}
-    name, _, revision = name.partition("@")
-    return name, {"revision": revision}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -180,15 +174,18 @@ def copy_with(config: PreTrainedConfig, **fields) -> PreTrainedConfig:
     return config
 
 
+PictureSource = functools.partial(Source, "image", has_grid=True)
+
+# model type -> what a tower needs to know of it.
 SOURCES = {
-    "vit": Source("image", ("vit.", ""), vit_fields, num_positioned=1),
-    "deit": Source("image", ("deit.", ""), deit_fields, num_positioned=2),
-    "dinov2": Source("image", ("dinov2.", ""), dinov2_fields, num_positioned=1),
-    "dinov2_with_registers": Source("image", ("dinov2_with_registers.", ""), dinov2_fields, num_positioned=1),
-    "siglip_vision_model": Source("image", ("vision_model.", ""), picture_fields),
-    "siglip2_vision_model": Source("image", ("vision_model.", ""), siglip2_picture_fields),
-    "clip_vision_model": Source(
-        "image", ("vision_model.", ""), clip_picture_fields, num_positioned=1, unused=("final_norm",)
+    "vit": PictureSource(("vit.", ""), vit_fields, num_positioned=1),
+    "deit": PictureSource(("deit.", ""), deit_fields, num_positioned=2),
+    "dinov2": PictureSource(("dinov2.", ""), dinov2_fields, num_positioned=1),
+    "dinov2_with_registers": PictureSource(("dinov2_with_registers.", ""), dinov2_fields, num_positioned=1),
+    "siglip_vision_model": PictureSource(("vision_model.", ""), picture_fields),
+    "siglip2_vision_model": PictureSource(("vision_model.", ""), siglip2_picture_fields),
+    "clip_vision_model": PictureSource(
+        ("vision_model.", ""), clip_picture_fields, num_positioned=1, unused=("final_norm",)
     ),
     "siglip_text_model": Source("text", ("text_model.", ""), siglip_text_fields),
     "siglip2_text_model": Source("text", ("text_model.", ""), siglip_text_fields),
@@ -212,11 +209,6 @@ REFUSED = {
         "it is a decoder: its attention is causal",
     ),
 }
-INSTEAD = {
-    "text": "SigLIP or RoBERTa-PreLayerNorm",
-    "image": "ViT, DeiT, DINOv2, CLIP or SigLIP",
-    "audio": "Whisper",
-}
 
 
 def find_source(config: PreTrainedConfig, modality: str) -> tuple[Source, PreTrainedConfig]:
@@ -226,19 +218,18 @@ def find_source(config: PreTrainedConfig, modality: str) -> tuple[Source, PreTra
     Raises:
         ValueError: there is none for this modality that a tower could be, with the reason and what to use instead.
     """
-    part = {"text": "text_config", "image": "vision_config"}.get(modality)
-    if part and isinstance(getattr(config, part, None), PreTrainedConfig):
-        config = getattr(config, part)
-    kind = config.model_type
-    source = SOURCES.get(kind)
-    if source is not None and source.modality == modality:
+    wanted = MODALITIES[modality]
+    if isinstance(getattr(config, wanted.part_of_pair, None), PreTrainedConfig):
+        config = getattr(config, wanted.part_of_pair)
+    source = SOURCES.get(config.model_type)
+    if source is not None and source.kind == wanted.kind:
         return source, config
     if source is not None:
-        reason = f"it encodes {source.modality}: name it as `{source.modality}=`"
+        reason = f"it encodes {source.kind}: name it as `{source.kind}=`"
     else:
-        reason = REFUSED.get(kind, "its layers are not known to be those of a tower")
+        reason = REFUSED.get(config.model_type, "its layers are not known to be those of a tower")
     raise ValueError(
-        f"A model of type {kind!r} cannot become the {modality} tower: {reason}. Use {INSTEAD[modality]}, or put it in "
+        f"A model of type {config.model_type!r} cannot become the {modality} tower: {reason}. Use {wanted.sources}, or put it in "
         f"front of a fresh tower as it is, with `{modality}_backbone=`."
     )
 
@@ -319,15 +310,15 @@ def convert(names: Iterable[str], read: Read, config: PreTrainedConfig, modality
             made = made_of(ours, "position_embeddings", make=functools.partial(at_position, number=0))
         elif ours == "register_tokens" and source.num_positioned == 2:
             made = made_of(ours, "position_embeddings", make=functools.partial(at_position, number=1))
-        elif ours == "position_embeddings" and modality == "image":
+        elif ours == "position_embeddings" and source.has_grid:
             made = made_of(ours, make=functools.partial(as_grid, start=source.num_positioned))
         elif ours == "position_embeddings":
             made = made_of(ours, "token_type_embeddings.weight", make=functools.partial(as_table, start=first))
-        elif ours == "projection.weight" and modality == "image":
+        elif ours == "projection.weight" and source.has_grid:
             made = made_of(ours, make=functools.partial(as_convolution, fields=fields))
         elif scale := scale_of(ours, found):
             made = made_of(ours, scale, make=scaled)
-        yield (place(ours, modality), *made)
+        yield (name_in_model(ours, modality, source.has_grid), *made)
 
 
 def at_position(token: torch.Tensor, positions: torch.Tensor, number: int) -> torch.Tensor:
@@ -368,12 +359,11 @@ def as_convolution(weight: torch.Tensor, fields: dict) -> torch.Tensor:
     return weight.reshape(len(weight), side, side, fields["num_channels"]).permute(0, 3, 1, 2)
 
 
-def place(ours: str, modality: str) -> str:
-    """The name in a MoT model."""
+def name_in_model(ours: str, modality: str, has_grid: bool) -> str:
     part = "encoders" if ours.startswith(IN_ENCODER) else "embeddings"
-    if ours == "position_embeddings" and modality != "image":
+    if ours == "position_embeddings" and not has_grid:
         ours = "position_embeddings.weight"
     return f"{part}.{modality}.{ours}"
 
 
-__all__ = ["convert", "describe", "split_revision"]
+__all__ = ["convert", "describe"]

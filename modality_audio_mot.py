@@ -68,6 +68,7 @@ class AudioModality(Modality):
     config_class = MoTAudioConfig
     length_field = "max_frames"
     reconstruction_loss = "l1"
+    sources = "Whisper"
 
     def embeddings(self, config: MoTAudioConfig) -> "MoTAudioEmbeddings":
         return MoTAudioEmbeddings(config, self)

@@ -83,6 +83,7 @@ class ImageModality(Modality):
     config_class = MoTImageConfig
     length_field = "num_frames"
     timed_positions = "sinusoidal_2d"
+    sources, part_of_pair = "ViT, DeiT, DINOv2, CLIP or SigLIP", "vision_config"
 
     def embeddings(self, config: MoTImageConfig) -> "MoTImageEmbeddings":
         return MoTImageEmbeddings(config, self)

@@ -180,6 +180,8 @@ class Modality:
     length_field: str  # the config field that limits a sequence
     predicts_ids = False  # whether pretraining predicts words of a vocabulary, hidden before the model sees them
     timed_positions = "sinusoidal"  # the `position_embedding_type` that can stand between two whole positions
+    sources: str  # the models of the Hub that its tower can begin as
+    part_of_pair = ""  # where the config of a model of two encoders has that of its own
     reconstruction_loss = "mse"  # how far a prediction is from what was hidden
 
     def __init__(self, name: str, names: InputNames):

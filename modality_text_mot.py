@@ -46,6 +46,7 @@ class TextModality(Modality):
     config_class = MoTTextConfig
     length_field = "max_position_embeddings"
     predicts_ids = True
+    sources, part_of_pair = "SigLIP or RoBERTa-PreLayerNorm", "text_config"
 
     def embeddings(self, config: MoTTextConfig) -> "MoTTextEmbeddings":
         return MoTTextEmbeddings(config, self)

@@ -31,7 +31,6 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpa
 from transformers.utils import logging
 from transformers.video_utils import VideoInput
 
-from .conversion_mot import split_revision
 from .decoding_mot import (
     Limits,
     is_array,
@@ -44,6 +43,7 @@ from .decoding_mot import (
 )
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
+from .warm_start_mot import split_revision
 
 logger = logging.get_logger(__name__)
 

@@ -20,12 +20,21 @@ from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
 from .backbones_mot import encoder_of
 from .configuration_mot import MoTConfig
-from .conversion_mot import convert, describe, split_revision
+from .conversion_mot import convert, describe
 from .positions_mot import resize_grid
 
 logger = logging.get_logger(__name__)
 
 WEIGHTS = {"safetensors": "model.safetensors", "pickled": "pytorch_model.bin"}
+
+
+def split_revision(name: str | os.PathLike) -> tuple[str, dict]:
+    """`user/model@v1` as a Hub id and the keyword of its revision; the name of a folder as it is."""
+    name = str(name)
+    if os.path.isdir(name) or "@" not in name:
+        return name, {}
+    name, _, revision = name.partition("@")
+    return name, {"revision": revision}
 
 
 class Checkpoint:
