@@ -4,7 +4,7 @@ are called."""
 
 from .modality_audio_mot import AudioModality
 from .modality_image_mot import ImageModality
-from .modality_mot import InputNames, Modality, MoTModalityConfig
+from .modality_mot import Cell, InputNames, Modality, MoTModalityConfig
 from .modality_text_mot import TextModality
 from .modality_vectors_mot import VectorsModality
 
@@ -21,6 +21,12 @@ MODALITIES: dict[str, Modality] = {
         AudioModality("audio", AUDIO_NAMES),
     )
 }
+
+# The forms in which people have them, by their names in a row: text, image, audio, video.
+FIRST_CELLS = [modality.cells[0] for modality in MODALITIES.values()]
+OTHER_CELLS = [cell for modality in MODALITIES.values() for cell in modality.cells[1:]]
+CELLS: dict[str, Cell] = {cell.name: cell for cell in FIRST_CELLS + OTHER_CELLS}
+MODALITY_OF_CELL = {cell.name: modality.name for modality in MODALITIES.values() for cell in modality.cells}
 
 
 def modality_of(config: MoTModalityConfig, name: str) -> Modality:

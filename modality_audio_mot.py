@@ -5,6 +5,8 @@ Shapes: B rows, T frames, N tokens, d width.
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .convolution_mot import MoTConv1d
-from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .modality_mot import Cell, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank, count_before, real_first, take
 
 CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
@@ -64,7 +66,18 @@ class MoTAudioConfig(MoTModalityConfig):
 class AudioModality(Modality):
     """Sound, as log-mel frames."""
 
-    kind = "audio"
+    kind, noun = "audio", "audio clip"
+    cells = (
+        Cell(
+            name="audio",
+            argument="audio",
+            medium="audio",
+            columns=("audio", "audio_features", "wav", "flac", "mp3", "ogg", "opus", "m4a"),
+            synonyms=("audios", "sound", "sounds"),
+            example="sound.wav",
+            takes_samples=True,
+        ),
+    )
     config_class = MoTAudioConfig
     length_field = "max_frames"
     reconstruction_loss = "l1"
@@ -72,6 +85,22 @@ class AudioModality(Modality):
 
     def embeddings(self, config: MoTAudioConfig) -> "MoTAudioEmbeddings":
         return MoTAudioEmbeddings(config, self)
+
+    def describe(self, config: MoTAudioConfig) -> str:
+        return f"sound of {self.describe_limit(config)}, as {config.num_mel_bins} log-mel bins"
+
+    def describe_limit(self, config: MoTAudioConfig) -> str:
+        return f"up to {config.max_frames * SECONDS_PER_FRAME:g} seconds"
+
+    def augment(
+        self, row: dict[str, torch.Tensor], change: Callable[..., torch.Tensor], random: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """Another tempo gives other frames over the same seconds, so that what happened together stays together."""
+        row = super().augment(row, change, random)
+        if (times := row.get(self.names.times)) is not None:
+            length = len(row[self.names.raw])
+            row[self.names.times] = F.interpolate(times[None, None], size=length, mode="linear")[0, 0]
+        return row
 
     def target_size(self, config: MoTAudioConfig) -> int:
         return config.num_mel_bins * config.stem_stride
@@ -229,3 +258,80 @@ class MoTAudioEmbeddings(MoTEmbeddings):
         if mask is not None:
             return count_before(mask) * SECONDS_PER_FRAME
         return (torch.arange(frames.shape[1], device=frames.device) * SECONDS_PER_FRAME).expand(frames.shape[0], -1)
+
+
+@dataclass
+class AudioAugmentation:
+    """
+    On log-mel frames: another tempo, another length of the vocal tract (mel bins stretched, as in VTLP: Jaitly and
+    Hinton, 2013), and what happens to sound on its way: a steady noise floor or a gate, a narrow band, digital silence.
+
+    Args:
+        tempo, tract: the largest stretch of time and of the mel axis, as a share.
+        noise: how far below a clip's loudest bin the loudest noise lies, in nepers (1 neper = 8.7 dB); the level is
+            drawn between that and three times as far. 0 adds none.
+        gate: the share of clips whose quiet bins become silent, as at noise gates and in codecs; what is quiet is
+            drawn between half a neper below the loudest bin and all that is heard.
+        band: the share of clips that lose the lowest or the highest bins or both, up to a third of them at each end.
+        silence: the most frames of digital silence put before a clip, after it and within it, each into every third.
+        silence_value: a bin of digital silence, that of `MoTFeatureExtractor`. None: not known, and none is made.
+        max_frames: no clip is stretched beyond.
+    """
+
+    tempo: float = 0.2
+    tract: float = 0.12
+    noise: float = 3.0
+    gate: float = 0.25
+    band: float = 0.25
+    silence: int = 60
+    silence_value: float | None = None
+    max_frames: int | None = None
+
+    def __call__(self, frames: torch.Tensor, random: torch.Generator | None = None) -> torch.Tensor:
+        """(T, bins) -> (another T, bins)."""
+        frames = self.stretch(frames, random)
+        if self.silence_value is not None and self.chance(self.gate, random):
+            frames = self.close_gate(frames, random)
+        elif self.noise:
+            level = frames.max() - self.noise * (1 + 2 * torch.rand((), generator=random))
+            frames = torch.logaddexp(frames, level.expand_as(frames))
+        if self.silence_value is None:
+            return frames
+        if self.chance(self.band, random):
+            frames = self.narrow(frames, random)
+        return self.add_silence(frames, random)
+
+    @staticmethod
+    def chance(share: float, random: torch.Generator | None) -> bool:
+        return torch.rand((), generator=random).item() < share
+
+    def stretch(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
+        length, bins = frames.shape
+        tempo, tract = ((torch.rand(2, generator=random) * 2 - 1) * torch.tensor([self.tempo, self.tract])).tolist()
+        limit = max(length, self.max_frames or math.inf)
+        size = (min(limit, max(1, round(length * (1 + tempo)))), max(2, round(bins * (1 + tract))))
+        stretched = F.interpolate(frames[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        # Narrower than before, the last bin is repeated upward; wider, the top is cut.
+        missing = max(0, bins - size[1])
+        return torch.cat([stretched[:, :bins], stretched[:, -1:].expand(-1, missing)], dim=1)
+
+    def close_gate(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
+        loudest, nearest = frames.max(), 0.5
+        below = nearest + (loudest - self.silence_value - nearest) * torch.rand((), generator=random)
+        return frames.masked_fill(frames < loudest - below, self.silence_value)
+
+    def narrow(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
+        bins = frames.shape[1]
+        low, high = (torch.rand(2, generator=random) * 2 - 1).clamp(min=0).mul(bins / 3).int().tolist()
+        frames = frames.clone()
+        frames[:, :low] = frames[:, bins - high :] = self.silence_value
+        return frames
+
+    def add_silence(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
+        drawn = torch.rand(4, generator=random)
+        room = max(0, (self.max_frames or math.inf) - len(frames))
+        before, within, after = ((drawn[:3] * 3 - 2).clamp(min=0) * self.silence).int().tolist()
+        cut = int(drawn[3] * len(frames))
+        silent = [frames.new_full((n, frames.shape[1]), self.silence_value) for n in (before, within, after)]
+        parts = [silent[0], frames[:cut], silent[1], frames[cut:], silent[2]]
+        return torch.cat(parts) if before + within + after <= room else frames

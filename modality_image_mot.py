@@ -4,6 +4,9 @@
 Shapes: B rows, F frames of a video, C channels, d width.
 """
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -12,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .convolution_mot import MoTConv2d
-from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .modality_mot import Cell, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import (
     POSITIONS_PER_SECOND,
     as_mask,
@@ -79,7 +82,25 @@ class MoTImageConfig(MoTModalityConfig):
 class ImageModality(Modality):
     """Pictures, and the frames of videos."""
 
-    kind = "image"
+    kind = noun = "image"
+    cells = (
+        Cell(
+            name="image",
+            argument="images",
+            medium="image",
+            columns=("image", "image_features", "img", "vision", "png", "jpg", "jpeg", "webp"),
+            synonyms=("images", "picture", "pictures"),
+            example="picture.png",
+        ),
+        Cell(
+            name="video",
+            argument="videos",
+            medium="video",
+            columns=("video", "mp4", "mov", "avi", "mkv", "webm"),
+            synonyms=("videos",),
+            example="clip.mp4",
+        ),
+    )
     config_class = MoTImageConfig
     length_field = "num_frames"
     timed_positions = "sinusoidal_2d"
@@ -91,6 +112,22 @@ class ImageModality(Modality):
     def length_limit(self, config: MoTImageConfig) -> int | None:
         """Sinusoids reach any length; only a learned table ends."""
         return config.num_frames if config.position_embedding_type == "learned" else None
+
+    def describe(self, config: MoTImageConfig) -> str:
+        return f"pictures or video frames of {config.image_size} x {config.image_size} pixels"
+
+    def pad(
+        self, values: Sequence[torch.Tensor | None], multiple: int = 1, fill: float = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames (F_i, C, H, W) as everything else; pictures (C, H, W) as (B, C, H, W), with a mask (B,)."""
+        example = next(value for value in values if value is not None)
+        if example.ndim != 3:
+            return super().pad(values, multiple, fill)
+        mask = torch.tensor([value is not None for value in values]).long()
+        return torch.stack([torch.zeros_like(example) if value is None else value for value in values]), mask
+
+    def length_of(self, value: torch.Tensor) -> int:
+        return 0 if value.ndim == 3 else len(value)
 
     def target_size(self, config: MoTImageConfig) -> int:
         return config.num_channels * config.patch_size**2
@@ -259,3 +296,38 @@ class MoTImageEmbeddings(MoTEmbeddings):
         if rows == columns == self.grid_size:
             return self.position_embeddings[0]
         return resize_grid(self.position_embeddings, rows, columns, self.config.position_interpolation)
+
+
+@dataclass
+class ImageAugmentation:
+    """
+    Small random rotations, scalings, shears and shifts of whole pictures (all frames of a video alike), which leave
+    what a picture shows readable. Borders are repeated outward.
+
+    Args:
+        degrees: the largest rotation. scale, shear, shift: the largest change as a share of the picture.
+    """
+
+    degrees: float = 12.0
+    scale: float = 0.12
+    shear: float = 0.12
+    shift: float = 0.08
+
+    def __call__(self, pixel_values: torch.Tensor, random: torch.Generator | None = None) -> torch.Tensor:
+        """One picture (C, H, W) or the frames of one video (F, C, H, W) -> the same shape."""
+        pixels = pixel_values.reshape(-1, *pixel_values.shape[-3:])
+        transforms = self.random_transform(random).expand(len(pixels), 2, 3)
+        grid = F.affine_grid(transforms, list(pixels.shape), align_corners=False)
+        return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False).reshape(pixel_values.shape)
+
+    def random_transform(self, random: torch.Generator | None) -> torch.Tensor:
+        """(2, 3), an affine map from places of the result to places of the picture."""
+        limits = [self.degrees * math.pi / 180, self.scale, self.scale, self.shear, 2 * self.shift, 2 * self.shift]
+        drawn = (torch.rand(len(limits), generator=random) * 2 - 1) * torch.tensor(limits)
+        angle, scale_x, scale_y, shear, shift_x, shift_y = drawn
+        return torch.stack(
+            [
+                torch.stack([(1 + scale_x) * angle.cos(), shear - angle.sin(), shift_x]),
+                torch.stack([angle.sin(), (1 + scale_y) * angle.cos(), shift_y]),
+            ]
+        )

@@ -7,6 +7,7 @@ A modality has a *name* ("text") and a *kind*, a subclass of `Modality` in a roo
 Shapes: B rows, L or N tokens, d width, T frames of audio.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -167,6 +168,30 @@ class InputNames:
         return (self.raw, self.embeds) if has_embeds else (self.raw,)
 
 
+@dataclass(frozen=True)
+class Cell:
+    """
+    One form in which people have a modality: a cell of a row, a column of a dataset, an argument of the processor.
+
+    Args:
+        name: of the cell in a row, `{"image": ...}`.
+        argument: of `MoTProcessor`, which takes a list with a cell for each row.
+        medium: the type of `datasets` that holds it, "image", "audio" or "video"; None where strings do.
+        columns: what datasets call a column of it, the best known first.
+        synonyms: what else people call it; each of these can mean nothing else.
+        example: what a person would give.
+        takes_samples: whether a list of numbers is one.
+    """
+
+    name: str
+    argument: str
+    medium: str | None
+    columns: tuple[str, ...]
+    synonyms: tuple[str, ...]
+    example: str
+    takes_samples: bool = False
+
+
 class Modality:
     """
     One modality of a model: its name, what its arguments are called, and what is particular to its kind.
@@ -175,6 +200,8 @@ class Modality:
     features by `VectorsModality`.
     """
 
+    cells: tuple[Cell, ...]  # the forms in which people have it, the usual one first
+    noun: str  # what one of it is called
     kind: str  # the `model_type` of its config, without "mot_"
     config_class: type[MoTModalityConfig]
     length_field: str  # the config field that limits a sequence
@@ -194,6 +221,56 @@ class Modality:
     def length_limit(self, config: MoTModalityConfig) -> int | None:
         """How many tokens, frames or ready features a model takes; None where nothing limits them."""
         return getattr(config, self.length_field)
+
+    def describe(self, config: MoTModalityConfig) -> str:
+        """What a model with this config takes, in words."""
+        raise NotImplementedError
+
+    def describe_limit(self, config: MoTModalityConfig) -> str | None:
+        """Where longer input is cut, in words; None where nothing is."""
+        return None
+
+    @property
+    def features_argument(self) -> str:
+        """The argument of `MoTProcessor` that takes ready features."""
+        return f"{self.name}_features"
+
+    @property
+    def labels_name(self) -> str:
+        """The argument of pretraining that says what to predict."""
+        return f"{self.name}_labels"
+
+    # What becomes of rows in a batch
+
+    def pad(
+        self, values: Sequence[torch.Tensor | None], multiple: int = 1, fill: float = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Encoded rows (L_i, ...), None where a row has none, as one tensor (B, L, ...) and its mask (B, L).
+
+        Args:
+            multiple: L is a multiple of this.
+            fill: what stands where nothing is.
+        """
+        example = next(value for value in values if value is not None)
+        lengths = [0 if value is None else len(value) for value in values]
+        longest = -(-max(lengths) // multiple) * multiple
+        padded = example.new_full((len(values), longest, *example.shape[1:]), fill)
+        for row, value, length in zip(padded, values, lengths):
+            if value is not None:
+                row[:length] = value
+        mask = torch.arange(longest)[None] < torch.tensor(lengths)[:, None]
+        return padded, mask.long()
+
+    def length_of(self, value: torch.Tensor) -> int:
+        """How long an encoded row is; 0 where all rows are of one length."""
+        return len(value)
+
+    def augment(
+        self, row: dict[str, torch.Tensor], change: Callable[..., torch.Tensor], random: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """An encoded row of raw input, changed by an augmentation with the random numbers of the row."""
+        return row | {self.names.raw: change(row[self.names.raw], random)}
 
     # What pretraining hides and predicts
 

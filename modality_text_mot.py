@@ -8,7 +8,7 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from .arguments_mot import can_look_at
-from .modality_mot import InputNames, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .modality_mot import Cell, InputNames, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank
 
 
@@ -42,7 +42,26 @@ class MoTTextConfig(MoTModalityConfig):
 class TextModality(Modality):
     """Words of a vocabulary."""
 
-    kind = "text"
+    kind = noun = "text"
+    cells = (
+        Cell(
+            name="text",
+            argument="text",
+            medium=None,
+            columns=(
+                "text",
+                "text_features",
+                "sentence",
+                "caption",
+                "transcription",
+                "transcript",
+                "utterance",
+                "txt",
+            ),
+            synonyms=("texts", "sentence", "sentences"),
+            example="a sentence",
+        ),
+    )
     config_class = MoTTextConfig
     length_field = "max_position_embeddings"
     predicts_ids = True
@@ -50,6 +69,12 @@ class TextModality(Modality):
 
     def embeddings(self, config: MoTTextConfig) -> "MoTTextEmbeddings":
         return MoTTextEmbeddings(config, self)
+
+    def describe(self, config: MoTTextConfig) -> str:
+        return f"{self.describe_limit(config)} of a vocabulary of {config.vocab_size:,}"
+
+    def describe_limit(self, config: MoTTextConfig) -> str:
+        return f"up to {config.max_position_embeddings} tokens"
 
     def target_size(self, config: MoTTextConfig) -> int:
         return config.vocab_size

@@ -20,7 +20,12 @@ class VectorsModality(Modality):
     def __init__(self, raw: Modality):
         super().__init__(raw.name, raw.names)
         self.raw = raw
-        self.config_class, self.length_field = raw.config_class, raw.length_field
+        self.config_class, self.length_field, self.cells, self.noun = (
+            raw.config_class,
+            raw.length_field,
+            raw.cells,
+            raw.noun,
+        )
         self.reconstruction_loss = raw.reconstruction_loss
 
     def embeddings(self, config: MoTModalityConfig) -> "MoTVectorEmbeddings":
@@ -28,6 +33,14 @@ class VectorsModality(Modality):
 
     def length_limit(self, config: MoTModalityConfig) -> int | None:
         return self.raw.length_limit(config)
+
+    def describe(self, config: MoTModalityConfig) -> str:
+        if config.takes_raw_input:  # it is the model in front that makes the features
+            return self.raw.describe(config)
+        return f"ready features, vectors of width {config.feature_size}"
+
+    def describe_limit(self, config: MoTModalityConfig) -> str | None:
+        return self.raw.describe_limit(config) if config.takes_raw_input else None
 
     def target_size(self, config: MoTModalityConfig) -> int:
         return config.feature_size

@@ -86,8 +86,9 @@ from mixture_of_transformers.finetune.results import (
     weights_kept,
 )
 from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.modality_audio_mot import AudioAugmentation
+from mixture_of_transformers.modality_image_mot import ImageAugmentation
 from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
 from mixture_of_transformers.training.command import peek, run
 from mixture_of_transformers.training.continuation import fit_classifier, is_adapter, load_model, read_config
 from mixture_of_transformers.training.interruption import check_folder, run_to_go_on

@@ -6,7 +6,7 @@ import torch
 
 import run_finetune
 from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
-from mixture_of_transformers.training.augmentation import AudioAugmentation
+from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 
 FLOOR = -3.0
 UNCHANGED = {"tempo": 0.0, "tract": 0.0, "noise": 0.0, "gate": 0.0, "band": 0.0, "silence": 0, "silence_value": FLOOR}
