@@ -3,30 +3,28 @@
 
 import transformers
 
-from . import modeling_mot
 from .configuration_mot import MoTConfig
 from .feature_extraction_mot import MoTFeatureExtractor
+from .head_classification_mot import (
+    MoTForAudioClassification,
+    MoTForImageClassification,
+    MoTForSequenceClassification,
+)
+from .head_masked_lm_mot import MoTForMaskedLM
+from .head_pretraining_mot import MoTForPreTraining
+from .head_retrieval_mot import MoTForRetrieval
+from .heads_mot import AUTO_CLASSES
 from .image_processing_mot import MoTImageProcessor
 from .modality_audio_mot import MoTAudioConfig
 from .modality_image_mot import MoTImageConfig
 from .modality_text_mot import MoTTextConfig
-from .modeling_mot import (
-    AUTO_CLASSES,
-    MoTForAudioClassification,
-    MoTForImageClassification,
-    MoTForMaskedLM,
-    MoTForPreTraining,
-    MoTForRetrieval,
-    MoTForSequenceClassification,
-    MoTModel,
-)
+from .modeling_mot import MoTModel
 from .pipeline_mot import TASK, MultimodalClassificationPipeline, analyze_video_sentiment
 from .processing_mot import MoTProcessor
 
 transformers.AutoConfig.register("mot", MoTConfig, exist_ok=True)
 MoTConfig.register_for_auto_class()
-for _auto_class, _name in AUTO_CLASSES.items():
-    _model_class = getattr(modeling_mot, _name)
+for _auto_class, _model_class in AUTO_CLASSES.items():
     getattr(transformers, _auto_class).register(MoTConfig, _model_class, exist_ok=True)
     _model_class.register_for_auto_class(_auto_class)
 # `AutoModel` goes by the `architectures` of a checkpoint where it has several classes to choose from.

@@ -1,22 +1,33 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """The transformer layers: of one modality, of several with weights of their own, and of all with the same weights.
 
-They take the tokens of a batch in a layout of `attention_mot.py`, padded (B, L, d) or packed (1, N, d), and leave them
+They take the tokens of a batch in a layout of `layouts_mot.py`, padded (B, L, d) or packed (1, N, d), and leave them
 in it. Everything but the attention acts token by token.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .attention_mot import PackedTokens, PaddedTokens
 from .configuration_mot import MoTConfig
+from .layouts_mot import Layout, PaddedTokens
 from .sparse_attention_mot import BlockSparsity
 
-Layout = PaddedTokens | PackedTokens
+
+def with_zero_gradients(value: torch.Tensor, *unused: torch.Tensor) -> torch.Tensor:
+    """
+    `value` as it is, but with a gradient of zero for every parameter that `unused` (tensors of at least one element)
+    was computed with.
+
+    Every parameter takes part in every training step, whatever a batch lacks. Distributed training (DDP, FSDP, ZeRO)
+    needs it: each process waits until all have a gradient for a parameter, so a process that skipped one would keep
+    the others waiting forever. What the loss does not need is therefore computed by the layers' usual `forward`, and
+    added times zero; adding the parameters themselves would pass by FSDP, which gathers them in that `forward`.
+    """
+    return value + 0.0 * sum(tensor.mean() for tensor in unused)
 
 
 class MoTVectors(nn.Module):
@@ -36,7 +47,7 @@ class MoTVectors(nn.Module):
 
 
 class MoTAttention(nn.Module):
-    """The four projections of a multi-head attention; who attends to whom is the layer's business."""
+    """The four projections of a multi-head attention; the layer that owns them decides which tokens attend to which."""
 
     def __init__(self, config, key_bias: bool = True):
         super().__init__()
@@ -149,7 +160,7 @@ class MoTJointLayer(GradientCheckpointingLayer):
         layout: Layout,
         parts: dict[str, Layout],
         stand_ins: torch.Tensor | None = None,
-        unseen: Iterable[str] = (),
+        unseen: Sequence[str] = (),
         **kwargs,
     ):
         """
@@ -168,16 +179,18 @@ class MoTJointLayer(GradientCheckpointingLayer):
             for expert, *states in zip(experts, own, layout.by_modality(attended), parts.values())
         ]
         hidden_states = layout.by_row(updated)
-        for i, modality in enumerate(unseen):
-            hidden_states = hidden_states + 0.0 * self.run_alone(self.experts[modality], stand_ins[:, i : i + 1])
+        if unseen:
+            tokens = stand_ins.split(1, dim=1)
+            alone = [self.run_alone(self.experts[m], token) for m, token in zip(unseen, tokens)]
+            hidden_states = with_zero_gradients(hidden_states, *alone)
         return hidden_states, weights
 
     @staticmethod
     def run_alone(expert: MoTBlock, token: torch.Tensor) -> torch.Tensor:
-        """A scalar that depends on all of an expert's parameters, from one token (1, 1, d)."""
+        """What an expert makes of one token (1, 1, d): it depends on all of the expert's parameters."""
         query, key, value = expert.project(token)
-        # Attention over one token is its value; query and key take part for their gradients.
-        return expert.update(token, value + 0.0 * (query + key), PaddedTokens()).mean()
+        # Attention over one token is its value.
+        return expert.update(token, with_zero_gradients(value, query, key), PaddedTokens())
 
 
 class MoTGlobalLayer(GradientCheckpointingLayer):

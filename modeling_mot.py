@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""A Mixture-of-Transformers over text, images or video frames, and audio, from the bottom up.
+"""A Mixture-of-Transformers over text, images or video frames, and audio: the base class, the encoder and the model.
 
 Each modality is embedded and encoded by modules of its own; the encoded tokens are joined along the sequence (text,
 image, audio), pass through joint layers (weights of their own per modality, attention over all tokens) and global
@@ -9,129 +9,102 @@ the modalities: masks say which tokens are real, and what is not real never reac
 Shapes: B rows, L tokens, d width, H heads, D width of a head, F frames of a video, T frames of audio.
 """
 
-import difflib
-import inspect
 import itertools
-import json
 import math
-import os
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from transformers import initialization as init
-from transformers.integrations import is_fsdp_enabled
+from transformers.modeling_outputs import ModelOutput
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple, logging
 
-from .arguments_mot import (
-    check_device,
-    check_flag,
-    check_floats,
-    check_mask,
-    check_not_empty,
-    check_tensor,
-    check_whole_numbers,
-)
-from .attention_mot import PackedTokens, PaddedTokens, WrittenOut, attention_mask_for, can_pack, warn_of_weights
+from .attention_mot import attention_mask_for, warn_of_weights
+from .checkpoint_mot import CheckpointMixin
 from .configuration_mot import MoTConfig
+from .contrastive_mot import MoTContrastive
 from .fusion_mot import FUSIONS, MoTAttentionFusion
-from .heads_mot import MoTContrastive, draw_hidden, prediction_head
+from .inputs_mot import ModalityInput, check_devices, collect_inputs, takes_inputs
 from .layers_mot import (
-    Layout,
     MoTEncoderLayer,
     MoTGlobalLayer,
     MoTJointLayer,
     MoTVectors,
     drop_path_rates,
     run_layers,
+    with_zero_gradients,
 )
-from .loss_mot import (
-    Embeddings,
-    classification_loss,
-    normalize_patches,
-    reconstruction_loss,
-    token_loss,
-)
+from .layouts_mot import Layout, PackedTokens, PaddedTokens, WrittenOut, can_pack, rows_with_tokens
 from .modalities_mot import MODALITIES, modality_of
 from .modality_image_mot import MoTImageEmbeddings
 from .modality_mot import MoTEmbeddings, MoTModalityConfig
 from .modality_text_mot import MoTTextEmbeddings
-from .outputs_mot import (
-    MoTClassifierOutput,
-    MoTMaskedLMOutput,
-    MoTModelOutput,
-    MoTPreTrainingOutput,
-    MoTRetrievalOutput,
-)
 from .positions_mot import blank
 from .sparse_attention_mot import BlockSparsity
-from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
 
 logger = logging.get_logger(__name__)
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The model
-# ---------------------------------------------------------------------------------------------------------------------
-
 
 # What an x86 processor must have for products in half precision to be faster than in float32, not several times slower.
 INSTRUCTIONS = {torch.bfloat16: ("avx512_bf16", "amx_bf16"), torch.float16: ("avx512_fp16", "amx_fp16")}
 
 
 def warn_of_slow_precision(parameter: torch.Tensor) -> None:
-    """Warn, once, of half precision on a processor without instructions for it; before torch 2.11 nobody knows."""
-    if parameter.device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+    """Warn, once, of half precision on a processor that has no instructions for it; torch tells since 2.11."""
+    is_mixed = parameter.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if is_mixed else parameter.dtype
+    if parameter.device.type != "cpu" or dtype not in INSTRUCTIONS or not hasattr(torch.cpu, "get_capabilities"):
         return
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else parameter.dtype
     has = torch.cpu.get_capabilities()
-    wanted = INSTRUCTIONS.get(dtype, ())
-    if wanted and has.get("architecture") == "x86_64" and not any(has.get(name) for name in wanted):
+    if has.get("architecture") == "x86_64" and not any(has.get(name) for name in INSTRUCTIONS[dtype]):
         logger.warning_once(
-            f"This processor has no instructions for {dtype}, in which it is slower than in float32: load the model with "
-            "dtype='float32' here, and train without bf16 or fp16."
+            f"This processor has no instructions for {dtype}, in which it is slower than in float32: load the model "
+            "with dtype='float32' here, and train without bf16 or fp16."
         )
 
 
-# What every model takes beside the arguments of its `forward`: options of the library, those of attention among them,
-# and the marks of segments that tokenizers of BERT's kind always give, of which a MoT has none.
-OPTIONS = {*TransformersKwargs.__annotations__, "use_cache", "token_type_ids"} - {"position_ids"}
-OPTIONS |= {"inputs_embeds", "output_encoder_hidden_states", "output_encoder_attentions"}
+@dataclass
+class MoTModelOutput(ModelOutput):
+    r"""
+    Args:
+        last_hidden_state (`torch.FloatTensor` of shape `(B, L, hidden_size)`):
+            The joint sequence in the order text, image, audio; zero at absent tokens.
+        pooler_output (`torch.FloatTensor` of shape `(B, hidden_size)`):
+            The fused vector; zero for a row without any token.
+        attention_mask (`torch.LongTensor` of shape `(B, L)`): 1 where a joint token is real.
+        text_hidden_state (`torch.FloatTensor` of shape `(B, L_text, hidden_size)`, *optional*): The text's slice.
+        image_hidden_state (`torch.FloatTensor` of shape `(B, L_image, hidden_size)`, *optional*): The images' slice.
+        audio_hidden_state (`torch.FloatTensor` of shape `(B, L_audio, hidden_size)`, *optional*): The audio's slice.
+        hidden_states (`tuple[torch.FloatTensor]`, *optional*):
+            On request, the joint sequence before the first and after every joint and global layer, each
+            `(B, L, hidden_size)`.
+        attentions (`tuple[torch.FloatTensor]`, *optional*):
+            On request, the weights of each of those layers, `(B, heads, L, L)`.
+        encoder_hidden_states (`dict[str, tuple[torch.FloatTensor]]`, *optional*):
+            On request, for each modality its encoder's states, `(B, L_m, width_m)`.
+        encoder_attentions (`dict[str, tuple[torch.FloatTensor]]`, *optional*):
+            On request, for each modality its encoder's attention weights, `(B, heads_m, L_m, L_m)`.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    attention_mask: torch.LongTensor | None = None
+    text_hidden_state: torch.FloatTensor | None = None
+    image_hidden_state: torch.FloatTensor | None = None
+    audio_hidden_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    encoder_hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
+    encoder_attentions: dict[str, tuple[torch.FloatTensor, ...]] | None = None
 
 
-ASK_FOR_SAFETENSORS = (
-    "Weights are read from safetensors alone, since pickled ones (pytorch_model.bin) can run code: save the model anew, or "
-    "convert it (huggingface.co/spaces/safetensors/convert)."
-)
-# Of a damaged file of weights, or of the list of their shards; code that travels takes no names from safetensors.
-UNREADABLE = ("SafetensorError", "JSONDecodeError", "UnicodeDecodeError")
-# Weights that may begin anew beside those of a checkpoint, such as a head, which may also be as many as those; a damaged
-# config could ask for any number.
-MOST_NEW_WEIGHTS = 2**27
-
-
-def task_of_pipeline() -> str | None:
-    """The task of the library's `pipeline(...)`, if that is what loads a model now; it tells the model nothing of it."""
-    frame = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_name == "load_model" and frame.f_globals.get("__name__") == "transformers.pipelines.base":
-            return frame.f_locals["task"]
-        frame = frame.f_back
-    return None
-
-
-def split_options(kwargs: dict) -> tuple[dict, dict]:
-    """Keyword arguments of a forward for `encode` and for `join`; those of the attention implementation are in both."""
-    for_join = ("output_hidden_states", "output_attentions")
-    for_encoders = ("inputs_embeds", "output_encoder_hidden_states", "output_encoder_attentions")
-    return (
-        {name: value for name, value in kwargs.items() if name not in for_join},
-        {name: value for name, value in kwargs.items() if name not in for_encoders},
-    )
+def states_of(output: MoTModelOutput) -> dict:
+    """What a head hands on of the model's output as it is, where it was asked for."""
+    names = ("hidden_states", "attentions", "encoder_hidden_states", "encoder_attentions")
+    return {name: getattr(output, name) for name in names}
 
 
 @dataclass
@@ -141,6 +114,9 @@ class EncodedModalities:
     given: tuple[str, ...]  # the modalities that this batch has
     batch_size: int
     packed: bool  # whether uneven rows are packed
+    output_hidden_states: bool | None = None  # what the joint part is asked for, if `join` is not told otherwise
+    output_attentions: bool | None = None
+    attention_options: dict = field(default_factory=dict)  # handed to the attention implementation
     hidden_states: dict[str, torch.Tensor] = field(default_factory=dict)  # (B, L_m, d) or packed (1, N_m, d)
     layouts: dict[str, Layout] = field(default_factory=dict)
     masks: dict[str, torch.Tensor] = field(default_factory=dict)  # (B, L_m) bool
@@ -161,7 +137,44 @@ class EncodedModalities:
         return token if token.shape[1] else token.sum(dim=1, keepdim=True)
 
 
-class MoTPreTrainedModel(PreTrainedModel):
+def first_given(*flags: bool | None) -> bool:
+    """The first flag that is not None, False if all are."""
+    for flag in flags:
+        if flag is not None:
+            return flag
+    return False
+
+
+class RealTokens(NamedTuple):
+    """Which tokens of a modality are real."""
+
+    mask: torch.Tensor | None  # (B, L) bool; None means that all are
+    lengths: list[int] | None = None  # how many each row has, where that was counted
+    rows: torch.Tensor | None = None  # (B',) the rows that have any, where some have none
+
+
+def count_tokens(given: Mapping[str, ModalityInput], real: Mapping[str, RealTokens]) -> dict[str, RealTokens]:
+    """
+    The real tokens with their number in each row, by which rows are packed; where nothing is masked, without mask and
+    number.
+    """
+    masked = [m for m, tokens in real.items() if tokens.mask is not None]
+    if not masked:
+        return dict(real)
+    of_inputs = [given[m].mask.reshape(len(real[m].mask), -1) != 0 for m in masked]
+    of_tokens = [real[m].mask for m in masked]
+    # The only time that an accelerator is waited for.
+    numbers = iter(torch.cat([mask.sum(dim=1) for mask in (*of_inputs, *of_tokens)]).tolist())
+    real_inputs = {m: sum(itertools.islice(numbers, len(mask))) for m, mask in zip(masked, of_inputs)}
+    lengths = {m: list(itertools.islice(numbers, len(mask))) for m, mask in zip(masked, of_tokens)}
+    counted = dict.fromkeys(real, RealTokens(None))
+    for m, mask in zip(masked, of_tokens):
+        if real_inputs[m] < given[m].mask.numel():
+            counted[m] = RealTokens(mask, lengths[m], rows_with_tokens(lengths[m], mask.device))
+    return counted
+
+
+class MoTPreTrainedModel(CheckpointMixin, PreTrainedModel):
     """Initial weights, and what every model of the family tells the library."""
 
     config: MoTConfig
@@ -170,7 +183,7 @@ class MoTPreTrainedModel(PreTrainedModel):
     input_modalities = ("text", "image", "audio")
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
-    auto_model = "MoTModel"  # what `AutoModel` means in a saved folder
+    answers_with: str | None = None  # what `answer` gives: "classes" (logits), "numbers" or "embeddings"
     _no_split_modules = ["MoTEncoderLayer", "MoTJointLayer", "MoTGlobalLayer"]
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -213,20 +226,16 @@ class MoTPreTrainedModel(PreTrainedModel):
             if name != "input_ids":
                 self.main_input_name = name
 
-    @classmethod
-    def check_arguments(cls, arguments: dict) -> None:
-        """Raise a ValueError for a keyword that nothing reads, and for one of `output_...` that is no True or False."""
-        for name, value in arguments.items():
-            if name.startswith("output_"):
-                check_flag(value, name)
-            if value is not None and name not in OPTIONS:
-                known = [*inspect.signature(cls.forward).parameters][1:-1] + ["inputs_embeds"]  # no self, no kwargs
-                match = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean `{match[0]}`?" if match else "."
-                raise ValueError(
-                    f"{cls.__name__} has no argument `{name}`{hint} It takes {', '.join(known)}; `MoTProcessor` makes "
-                    "its inputs of text, pictures, videos and sound."
-                )
+    def answer(self, encoded: EncodedModalities, modalities: Iterable[str]) -> torch.Tensor:
+        """What the model answers to rows of which it sees `modalities` alone, (B, n); see `answers_with`."""
+        raise ValueError(
+            f"{type(self).__name__} gives no answer that modalities could contribute to: expected a model that "
+            "classifies, regresses or retrieves."
+        )
+
+    def score(self, answers: torch.Tensor) -> torch.Tensor:
+        """Answers (..., n) as a person reads them: probabilities of classes; numbers and embeddings as they are."""
+        return answers
 
     def activation_checkpointing_enable(self, *args, **kwargs):
         super().activation_checkpointing_enable(*args, **kwargs)
@@ -244,158 +253,6 @@ class MoTPreTrainedModel(PreTrainedModel):
 
         embeddings = [module for module in self.modules() if isinstance(module, MoTEmbeddings)]
         self._require_grads_hooks = [module.register_forward_hook(require_grads) for module in embeddings]
-
-    @classmethod
-    def from_unimodal_pretrained(
-        cls,
-        text: str | os.PathLike | None = None,
-        image: str | os.PathLike | None = None,
-        audio: str | os.PathLike | None = None,
-        *,
-        text_backbone: str | os.PathLike | None = None,
-        image_backbone: str | os.PathLike | None = None,
-        audio_backbone: str | os.PathLike | None = None,
-        allow_pickle: bool = False,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike | None = None,
-        local_files_only: bool = False,
-        dtype: torch.dtype | str | None = None,
-        attn_implementation: str | None = None,
-        **config,
-    ) -> "MoTPreTrainedModel":
-        """
-        A model whose towers compute exactly what other models compute, from where training goes on.
-
-        Args:
-            text, image, audio: Hub ids (`user/model`, `user/model@revision`) or folders of the models that the towers
-                begin as: SigLIP or RoBERTa-PreLayerNorm for text; ViT, DeiT, DINOv2, CLIP or SigLIP for images; Whisper
-                for audio (see `docs/warm_starts.md`). A modality without one keeps a fresh tower, or has none with
-                `text_config=None` (and so on).
-            text_backbone, image_backbone, audio_backbone: likewise any models of transformers, to stand in front of
-                fresh towers that read what they give; frozen unless `text_config={"freeze_backbone": False}`.
-            allow_pickle: read checkpoints that have no safetensors, too.
-            token, cache_dir, local_files_only: as in `from_pretrained`.
-            dtype: of the model; by default torch's own.
-            attn_implementation: as in `from_pretrained`.
-            config: fields of [`MoTConfig`]. `hidden_size` is the common width of the towers if it is not given;
-                `text_config={...}` (and so on) stands above what a source says.
-
-        A named tower's modality embedding starts at zero, so that nothing is added to what its source computes. With
-        `zero_init_new_layers=True` the whole model gives what its towers give before it is trained.
-
-        Raises:
-            ValueError: a source cannot be a tower, with the reason and what to use instead; or it does not fit, is
-                damaged or has pickled weights alone; or the towers differ in width and no `hidden_size` is given.
-            OSError: a source does not exist or cannot be reached.
-        """
-        hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        dtype = dtype or torch.get_default_dtype()
-        towers = {m: name for m, name in zip(MODALITIES, (text, image, audio)) if name is not None}
-        backbones = zip(MODALITIES, (text_backbone, image_backbone, audio_backbone))
-        backbones = {m: name for m, name in backbones if name is not None}
-        if not towers and not backbones:
-            raise ValueError("Name at least one checkpoint, as `text=`, `image=` or `audio=`.")
-        if both := towers.keys() & backbones.keys():
-            raise ValueError(f"`{min(both)}=` and `{min(both)}_backbone=` exclude each other: give one of them.")
-        checkpoints = {m: Checkpoint(name, m, allow_pickle, **hub) for m, name in towers.items()}
-        backbones = {m: load_backbone(name, allow_pickle, dtype=dtype, **hub) for m, name in backbones.items()}
-        joint = joined_config(checkpoints, {m: backbone.config for m, backbone in backbones.items()}, config)
-        model = cls._from_config(joint, dtype=dtype, attn_implementation=attn_implementation)
-        for m, backbone in backbones.items():
-            getattr(model, "mot", model).embeddings[m].set_backbone(backbone)
-        for m, checkpoint in checkpoints.items():
-            logger.warning(fill_tower(model, m, checkpoint))
-        return model.eval()
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """
-        As in the library; but from safetensors alone unless `use_safetensors=False` is given, and a pipeline, which is
-        there to answer, gets no head that the checkpoint lacks.
-
-        Raises:
-            OSError: the checkpoint is not there, or its weights are not safetensors. ValueError: they are damaged; or a
-                pipeline's lacks its head, or the config promises more than `MOST_NEW_WEIGHTS` that the checkpoint does not hold.
-        """
-        kwargs.setdefault("use_safetensors", True)
-        task = task_of_pipeline()
-        if task is not None:
-            kwargs["output_loading_info"] = True
-        try:
-            found = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        except OSError as error:
-            if not kwargs["use_safetensors"] or "model.safetensors" not in str(error):
-                raise
-            raise OSError(f"{error} {ASK_FOR_SAFETENSORS}") from error
-        except RuntimeError as error:
-            if task is None or "ignore_mismatched_sizes" not in str(error):
-                raise
-            raise ValueError(
-                f"Weights of {pretrained_model_name_or_path} have other shapes than its config says: it is damaged."
-            ) from error
-        except Exception as error:
-            if type(error).__name__ not in UNREADABLE:
-                raise
-            raise ValueError(
-                f"The weights of {pretrained_model_name_or_path} cannot be read ({error}): its model.safetensors is damaged, "
-                "or was not copied to its end. Copy or download it anew."
-            ) from error
-        if task is None:
-            return found
-        model, info = found
-        lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
-        if not lacking and task == "zero-shot-audio-classification" and not hasattr(model, "get_audio_features"):
-            lacking = ["the embeddings of MoTForRetrieval"]
-        if lacking and not getattr(model, "_hf_peft_config_loaded", False):  # an adapter may bring the head
-            raise ValueError(
-                f"{pretrained_model_name_or_path} was saved as {', '.join(model.config.architectures)} and cannot answer "
-                f"{task!r}, for which it lacks {', '.join(lacking[:3])}: name a checkpoint that was trained for it."
-            )
-        return model
-
-    def _move_missing_keys_from_meta_to_device(self, missing_keys, *args, **kwargs):
-        """The library's step before memory is taken for the weights that a checkpoint lacks."""
-        lacking = sum(self.get_parameter_or_buffer(name).numel() for name in missing_keys)
-        held = self.num_parameters() - lacking
-        if lacking > max(MOST_NEW_WEIGHTS, held) and not is_fsdp_enabled():  # whose other processes load nothing
-            raise ValueError(
-                f"The config promises {lacking:,} weights that the checkpoint does not hold, such as {min(missing_keys)}: it is "
-                "damaged, or its config is that of another model."
-            )
-        return super()._move_missing_keys_from_meta_to_device(missing_keys, *args, **kwargs)
-
-    def check_can_be_saved(self, is_main_process=True, state_dict=None, **kwargs) -> None:
-        """Raise a ValueError for weights that no file can hold, such as those that torch packed into int8."""
-        if getattr(self, "hf_quantizer", None) is not None:  # which knows how to save what it quantised
-            return
-        for name, value in (self.state_dict() if state_dict is None else state_dict).items():
-            if not isinstance(value, torch.Tensor):
-                raise ValueError(
-                    f"{name!r} is no tensor but a {type(value).__name__}, which cannot be saved: nothing was written. Save "
-                    "the model before it is quantised (torch's `quantize_dynamic` is done anew after loading), or keep "
-                    "int8 in a file with `export_onnx` and `quantize_onnx`."
-                )
-
-    def save_pretrained(self, save_directory, *args, **kwargs):
-        """
-        Save the model with its code, and an `auto_map` and pipelines that name all which can read the folder.
-
-        Raises:
-            ValueError: weights are no tensors, as after torch's `quantize_dynamic`.
-        """
-        self.check_can_be_saved(*args, **kwargs)
-        # Imported here, where the library reads that the pipeline's code goes with this file; nothing else needs it.
-        from .pipeline_mot import CUSTOM_PIPELINES
-
-        classes = AUTO_CLASSES | {"AutoModel": self.auto_model}
-        self.config.auto_map = {"AutoConfig": "configuration_mot.MoTConfig"} | {
-            auto_class: f"modeling_mot.{name}" for auto_class, name in classes.items()
-        }
-        self.config.custom_pipelines = CUSTOM_PIPELINES
-        try:
-            super().save_pretrained(save_directory, *args, **kwargs)
-        finally:
-            del self.config.custom_pipelines  # which is about the folder
 
 
 class MoTEncoder(MoTPreTrainedModel):
@@ -490,244 +347,162 @@ class MoTModel(MoTPreTrainedModel):
         embeddings = self.embeddings[modality]
         return embeddings.get_base_layer() if hasattr(embeddings, "get_base_layer") else embeddings
 
+    @takes_inputs
     @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_mask: torch.Tensor | None = None,
-        input_features: torch.FloatTensor | None = None,
-        input_features_mask: torch.Tensor | None = None,
-        text_features: torch.FloatTensor | None = None,
-        image_features: torch.FloatTensor | None = None,
-        pixel_times: torch.FloatTensor | None = None,
-        input_features_times: torch.FloatTensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> MoTModelOutput:
-        r"""
-        Args:
-            input_ids: (B, L_text) token ids.
-            attention_mask: (B, L_text) the text's mask; a row of zeros has no text.
-            pixel_values: (B, C, H, W) images, or (B, F, C, H, W) video frames; `patch_size` divides H and W.
-            pixel_mask: (B,) for images, (B, F) for frames, (B, L_image) for image features.
-            input_features: (B, T, num_mel_bins) log-mel frames, or (B, T, feature_size) ready audio features.
-            input_features_mask: (B, T).
-            text_features: (B, L_text, feature_size) in place of `input_ids`, if the config has a `feature_size`.
-            image_features: (B, L_image, feature_size) in place of `pixel_values`, likewise.
-            pixel_times: with `config.time_positions`, the seconds of video frames (B, F) or features (B, L_image).
-            input_features_times: likewise of audio, (B, T); mel frames without are taken to be 10 ms apart.
-            inputs_embeds: (B, L_text, d of the text) in place of `input_ids`, what the word embeddings would make of
-                them; prompt tuning puts learned vectors in front. (By keyword, as are the following.)
-            output_hidden_states, output_attentions: also return those of the joint and global layers.
-            output_encoder_hidden_states, output_encoder_attentions: also return those of each modality's encoder.
-            kwargs: handed to the attention implementation.
+    def forward(self, inputs: Mapping[str, torch.Tensor], **kwargs: Unpack[TransformersKwargs]) -> MoTModelOutput:
+        """Encode each modality that is given, join them and fuse each row into one vector."""
+        return self.join(self.encode(**inputs, **kwargs))
 
-        In every mask non-zero means real, holes and left padding are welcome, no mask means that all is real, and a
-        mask whose modality is not given is ignored.
-
-        Raises:
-            ValueError: if no modality is given, or an argument does not fit the config or the other arguments.
-        """
-        self.check_arguments(kwargs)
-        for_encoders, for_join = split_options(kwargs)
-        encoded = self.encode(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            pixel_values=pixel_values,
-            pixel_mask=pixel_mask,
-            input_features=input_features,
-            input_features_mask=input_features_mask,
-            text_features=text_features,
-            image_features=image_features,
-            pixel_times=pixel_times,
-            input_features_times=input_features_times,
-            **for_encoders,
-        )
-        return self.join(encoded, **for_join)
-
+    @takes_inputs
     def encode(
         self,
-        output_encoder_hidden_states: bool = False,
-        output_encoder_attentions: bool = False,
-        stand_ins: bool = False,
+        inputs: Mapping[str, torch.Tensor],
         equal_rows: bool = True,
-        hidden: dict[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
-        **arguments,
+        stand_ins: bool = False,
+        covered: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
+        **options,
     ) -> EncodedModalities:
         """
-        Embed and encode each modality by itself; the arguments are those of `forward`, and
+        Embed and encode each modality by itself, for `join`.
 
         Args:
-            stand_ins: see below.
             equal_rows: whether all modalities need the same number of rows; without, join them only one by one.
-            hidden: modality -> its tokens that may not be seen, (B, N) bool, and the token that stands there, (d_m,).
+            stand_ins, covered: see `encode_collected`.
+            options: those of `forward`; `join` heeds what they ask of the joint part.
+        """
+        return self.encode_collected(self.collect(inputs, equal_rows), stand_ins, covered, **options)
+
+    def collect(self, inputs: Mapping[str, torch.Tensor], equal_rows: bool = True) -> dict[str, ModalityInput]:
+        """The given inputs by their modality, checked; see `collect_inputs`."""
+        embeddings = {m: self.bare_embeddings(m) for m in self.config.modalities}
+        return collect_inputs(inputs, self.config, embeddings, equal_rows)
+
+    def encode_collected(
+        self,
+        given: Mapping[str, ModalityInput],
+        stand_ins: bool = False,
+        covered: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        output_encoder_hidden_states: bool = False,
+        output_encoder_attentions: bool = False,
+        **attention_options,
+    ) -> EncodedModalities:
+        """
+        `encode` of inputs that `collect` has checked.
+
+        Args:
+            given: modality -> its input.
+            stand_ins: whether to run stand-ins outside of training, too.
+            covered: modality -> its tokens that may not be seen, (B, N) bool, and the token that stands there, (d_m,).
 
         In training (or with `stand_ins`), a modality that the batch lacks runs one stand-in token through its
         embedding and encoder, and `join` takes it along unseen: whatever a batch lacks, every parameter gets a
-        gradient (zero where unused), and every process of a distributed run makes the same calls, so that none waits
-        for another for ever.
+        gradient (zero where unused), and every process of a distributed run makes the same calls. A process that left
+        one out would keep the others waiting.
         """
         vectors = {m: self.modality_embeddings(m) for m in self.config.modalities}
         if not torch.compiler.is_compiling():
             warn_of_slow_precision(next(iter(vectors.values())))
-        inputs, arguments = self.collect_inputs(arguments, equal_rows)
-        for m, (values, mask, times) in inputs.items():
-            self.check_devices(m, inputs[m], vectors[m].device)
-            if self.config.modality_config(m).backbone_config is not None:
-                inputs[m] = (*self.bare_embeddings(m).through_backbone(values, mask, vectors[m].dtype), times)
-        masks = {m: self.bare_embeddings(m).token_mask(values, mask) for m, (values, mask, _) in inputs.items()}
-        lengths = None if output_encoder_attentions else self.count_tokens(inputs, masks)
-        encoded = EncodedModalities(tuple(inputs), next(iter(inputs.values()))[0].shape[0], lengths is not None)
-        for m in self.config.modalities if self.training or stand_ins else inputs:
-            hidden_tokens, mask_token = (hidden or {}).get(m, (None, None))
-            if m not in inputs:
-                self.encode_stand_in(encoded, m, vectors[m], hidden_tokens, mask_token, **arguments)
-                continue
-            layout, rows = PaddedTokens(), None
-            if lengths and m in lengths:
-                layout, rows = PackedTokens.of(masks[m], lengths[m])
-            values, mask, times, hidden_tokens = (
-                value if value is None or rows is None else value[rows] for value in (*inputs[m], hidden_tokens)
-            )
-            tokens = self.embeddings[m](values, mask, vectors[m], times, hidden_tokens, mask_token)
-            if lengths is not None and masks[m] is None and self.encoders[m].is_sparse(tokens.shape[1]):
-                layout = PackedTokens.full(layout, tokens.shape[:2])
-            if output_encoder_attentions:
-                warn_of_weights(self.encoders[m].config)
-                layout = WrittenOut.of(masks[m], tokens)
-            elif lengths is None and masks[m] is not None:
-                layout = PaddedTokens(masks[m], attention_mask_for(self.encoders[m].config, tokens, masks[m]))
-            encoded.masks[m] = tokens.new_ones(tokens.shape[:2], dtype=torch.bool) if masks[m] is None else masks[m]
-            encoded.layouts[m] = layout
-            encoded.hidden_states[m], states, weights = self.encoders[m](
-                tokens, layout, output_encoder_hidden_states, output_encoder_attentions, **arguments
-            )
-            if output_encoder_hidden_states:
-                encoded.encoder_hidden_states[m] = tuple(states)
-            if output_encoder_attentions:
-                encoded.encoder_attentions[m] = tuple(weights)
+        for m, part in given.items():
+            check_devices(part, self.bare_embeddings(m), vectors[m].device)
+        given = {m: self.through_backbone(m, part, vectors[m].dtype) for m, part in given.items()}
+        values = next(iter(given.values())).values
+        real = {m: RealTokens(self.bare_embeddings(m).token_mask(part.values, part.mask)) for m, part in given.items()}
+        packed = not output_encoder_attentions and self.can_pack(values)
+        if packed:
+            real = count_tokens(given, real)
+            given = {m: part if real[m].mask is not None else part._replace(mask=None) for m, part in given.items()}
+        encoded = EncodedModalities(
+            tuple(given), values.shape[0], packed, output_hidden_states, output_attentions, attention_options
+        )
+        keep = (output_encoder_hidden_states, output_encoder_attentions)
+        for m in self.config.modalities if self.training or stand_ins else given:
+            covering = (covered or {}).get(m, (None, None))
+            if m in given:
+                self.encode_modality(encoded, m, given[m], real[m], vectors[m], *covering, *keep)
+            else:
+                self.encode_stand_in(encoded, m, vectors[m], *covering)
         return encoded
 
-    def count_tokens(
-        self, inputs: dict[str, tuple], masks: dict[str, torch.Tensor | None]
-    ) -> dict[str, list[int]] | None:
-        """
-        How many real tokens each row has of each modality of which something is masked, by which rows are packed; None
-        if they are not. Masks that mask nothing are taken out of `inputs` and `masks`.
-        """
-        values = next(iter(inputs.values()))[0]
+    def through_backbone(self, modality: str, given: ModalityInput, dtype: torch.dtype) -> ModalityInput:
+        """What the model in front of a modality's tower makes of its input, if there is one."""
+        if self.config.modality_config(modality).backbone_config is None:
+            return given
+        values, mask = self.bare_embeddings(modality).through_backbone(given.values, given.mask, dtype)
+        return ModalityInput(values, mask, given.times)
+
+    def can_pack(self, values: torch.Tensor) -> bool:
+        """Whether the attention of every encoder and of the joint part takes packed rows."""
         configs = [self.config, *(self.config.modality_config(m) for m in self.config.modalities)]
-        if not all(can_pack(config, values) for config in configs):
-            return None
-        masked = [m for m, mask in masks.items() if mask is not None]
-        if not masked:
-            return {}
-        counted = [inputs[m][1].reshape(len(masks[m]), -1) != 0 for m in masked] + [masks[m] for m in masked]
-        # The only time that an accelerator is waited for.
-        numbers = iter(torch.cat([mask.sum(dim=1) for mask in counted]).tolist())
-        of_inputs, of_tokens = ({m: [next(numbers) for _ in range(len(masks[m]))] for m in masked} for _ in range(2))
-        for m in masked:
-            values, mask, times = inputs[m]
-            if sum(of_inputs[m]) == mask.numel():
-                inputs[m], masks[m] = (values, None, times), None
-                del of_tokens[m]
-        return of_tokens
+        return all(can_pack(config, values) for config in configs)
+
+    def encode_modality(
+        self,
+        encoded: EncodedModalities,
+        modality: str,
+        given: ModalityInput,
+        real: RealTokens,
+        vector: torch.Tensor,
+        covered: torch.Tensor | None,
+        mask_token: torch.Tensor | None,
+        keep_states: bool,
+        keep_weights: bool,
+    ) -> None:
+        """A modality that the batch has goes through its embedding and encoder, into `encoded`."""
+        if real.rows is not None:
+            given = ModalityInput(*(value if value is None else value[real.rows] for value in given))
+            covered = covered if covered is None else covered[real.rows]
+        tokens = self.embeddings[modality](given.values, given.mask, vector, given.times, covered, mask_token)
+        layout = self.layout_of(modality, tokens, real, encoded.packed, keep_weights)
+        mask = tokens.new_ones(tokens.shape[:2], dtype=torch.bool) if real.mask is None else real.mask
+        hidden_states, states, weights = self.encoders[modality](
+            tokens, layout, keep_states, keep_weights, **encoded.attention_options
+        )
+        encoded.masks[modality], encoded.layouts[modality] = mask, layout
+        encoded.hidden_states[modality] = hidden_states
+        if keep_states:
+            encoded.encoder_hidden_states[modality] = tuple(states)
+        if keep_weights:
+            encoded.encoder_attentions[modality] = tuple(weights)
+
+    def layout_of(
+        self, modality: str, tokens: torch.Tensor, real: RealTokens, packed: bool, write_out: bool
+    ) -> Layout:
+        """How a modality's embedded tokens, of the rows that have any, are to lie in its encoder."""
+        encoder = self.encoders[modality]
+        if write_out:
+            warn_of_weights(encoder.config)
+            return WrittenOut.of(real.mask, tokens)
+        if real.lengths is not None:
+            return PackedTokens.of(real.mask, real.lengths, real.rows)
+        if packed and encoder.is_sparse(tokens.shape[1]):
+            return PackedTokens.full(PaddedTokens(), tokens.shape[:2])
+        return PaddedTokens(real.mask, attention_mask_for(encoder.config, tokens, real.mask))
 
     def encode_stand_in(
         self,
         encoded: EncodedModalities,
         modality: str,
         vector: torch.Tensor,
-        hidden: torch.Tensor | None,
+        covered: torch.Tensor | None,
         mask_token: torch.Tensor | None,
-        **arguments,
     ) -> None:
         """One token of a modality that the batch lacks goes through its embedding and encoder, and is absent."""
-        hidden = None if hidden is None else torch.ones_like(hidden[:1, :1])
+        covered = None if covered is None else torch.ones_like(covered[:1, :1])
         stand_in = self.bare_embeddings(modality).stand_in(vector.device, vector.dtype)
-        tokens = self.embeddings[modality](stand_in, None, vector, None, hidden, mask_token)
-        tokens, _, _ = self.encoders[modality](tokens, **arguments)
+        tokens = self.embeddings[modality](stand_in, None, vector, None, covered, mask_token)
+        tokens, _, _ = self.encoders[modality](tokens, **encoded.attention_options)
         encoded.stand_ins[modality] = tokens[:, :1]
         mask = torch.zeros(encoded.batch_size, 1, dtype=torch.bool, device=tokens.device)
         encoded.masks[modality] = mask
         if encoded.packed:
-            encoded.layouts[modality], _ = PackedTokens.of(mask, [0] * encoded.batch_size)
+            lengths = [0] * encoded.batch_size
+            encoded.layouts[modality] = PackedTokens.of(mask, lengths, rows_with_tokens(lengths, mask.device))
             encoded.hidden_states[modality] = tokens[:, :0]
         else:
             encoded.layouts[modality] = PaddedTokens(mask)
             encoded.hidden_states[modality] = tokens.new_zeros(*mask.shape, tokens.shape[-1])
-
-    def collect_inputs(self, arguments: dict, equal_rows: bool = True) -> tuple[dict[str, tuple], dict]:
-        """Each given modality's input, mask and times, checked against the config; and the arguments left over."""
-        arguments, inputs = dict(arguments), {}
-        for modality, kind in MODALITIES.items():
-            names = kind.names
-            given = {name: value for name in names.inputs if (value := arguments.pop(name, None)) is not None}
-            mask = arguments.pop(names.mask, None)
-            times = arguments.pop(names.times, None)
-            if not given:
-                continue
-            if modality not in self.config.modalities:
-                raise ValueError(
-                    f"`{next(iter(given))}` was given, but this model has no {modality}: its modalities are "
-                    f"{', '.join(self.config.modalities)}."
-                )
-            config = self.config.modality_config(modality)
-            (name, values), *others = given.items()
-            expected = names.taken_by(config)
-            if others or name not in expected:
-                raise ValueError(
-                    f"This model takes {modality} as {' or '.join(f'`{name}`' for name in expected)} "
-                    f"(`{modality}_config.feature_size` is {config.feature_size}), got "
-                    f"{' and '.join(f'`{name}`' for name in given)}."
-                )
-            (check_whole_numbers if name == "input_ids" else check_floats)(values, name)
-            check_not_empty(values, name)
-            if mask is not None:
-                check_mask(mask, names.mask)
-            if times is not None:
-                check_tensor(times, names.times)
-            if name == names.embeds:
-                self.bare_embeddings(modality).check_embeds(values)
-            inputs[modality] = (values, mask, self.times_of(modality, values, mask, times))
-        self.check_arguments(arguments)
-        self.check_batch(inputs, equal_rows)
-        return inputs, arguments
-
-    def check_devices(self, modality: str, given: tuple, device: torch.device) -> None:
-        """Raise a ValueError unless a modality's input, mask and times are where the model is."""
-        for name, value in zip(self.names_of_inputs(modality), given):
-            if value is not None:
-                check_device(value, name, device)
-
-    def names_of_inputs(self, modality: str) -> tuple[str, str, str | None]:
-        names = MODALITIES[modality].names
-        return self.bare_embeddings(modality).input_name, names.mask, names.times
-
-    def times_of(
-        self, modality: str, values: torch.Tensor, mask: torch.Tensor | None, times: torch.Tensor | None
-    ) -> torch.Tensor | None:
-        if self.config.time_positions:
-            return self.bare_embeddings(modality).fill_times(values, mask, times)
-        if times is not None:
-            raise ValueError(
-                f"`{MODALITIES[modality].names.times}` was given, but this model counts tokens: build it with "
-                "`time_positions=True`, or leave them out."
-            )
-        return None
-
-    def check_batch(self, inputs: dict[str, tuple], equal_rows: bool) -> None:
-        names = {modality: self.bare_embeddings(modality).input_name for modality in self.config.modalities}
-        if not inputs:
-            raise ValueError(f"Give at least one modality: {', '.join(f'`{name}`' for name in names.values())}.")
-        sizes = {names[modality]: values.shape[0] for modality, (values, *_) in inputs.items()}
-        if equal_rows and any(size != next(iter(sizes.values())) for size in sizes.values()):
-            found = ", ".join(f"`{name}` has {size} rows" for name, size in sizes.items())
-            raise ValueError(
-                f"All modalities of a batch need the same number of rows, but {found}. Where a row lacks a modality, "
-                "leave its place empty and mask it out."
-            )
 
     def join(
         self,
@@ -735,7 +510,6 @@ class MoTModel(MoTPreTrainedModel):
         modalities: Iterable[str] | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
-        **kwargs,
     ) -> MoTModelOutput:
         """
         The joint part: join the encoded modalities, run the joint and the global layers, fuse.
@@ -743,19 +517,20 @@ class MoTModel(MoTPreTrainedModel):
         Args:
             encoded: what `encode` returned; it may be joined several times, so that encoders run once for many subsets.
             modalities: use only these; all that were given by default.
+            output_hidden_states, output_attentions: as in `forward`; by default what `encode` was told.
         """
-        keep_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        keep_weights = self.config.output_attentions if output_attentions is None else output_attentions
+        keep_states = first_given(output_hidden_states, encoded.output_hidden_states, self.config.output_hidden_states)
+        keep_weights = first_given(output_attentions, encoded.output_attentions, self.config.output_attentions)
         present = [m for m in encoded.hidden_states if m in (encoded.given if modalities is None else modalities)]
         unseen = [m for m in encoded.hidden_states if m not in present or m in encoded.stand_ins]
         unseen = unseen if self.training else []
         stand_ins = torch.cat([encoded.one_token(m) for m in unseen], dim=1) if unseen else None
         tokens, layout, parts = (self.write_out if keep_weights else self.lay_out)(encoded, present)
 
-        keep = {"keep_states": keep_states, "keep_weights": keep_weights, **kwargs}
+        keep = {"keep_states": keep_states, "keep_weights": keep_weights, **encoded.attention_options}
         hidden_states = layout.by_row(tokens)
         if unseen:
-            hidden_states = hidden_states + 0.0 * stand_ins.mean()
+            hidden_states = with_zero_gradients(hidden_states, stand_ins)
         joint = (layout, parts, stand_ins, unseen)
         hidden_states, states, weights = run_layers(self.joint_layers, hidden_states, *joint, **keep)
         hidden_states, more_states, more_weights = run_layers(self.global_layers, hidden_states, layout, **keep)
@@ -776,6 +551,14 @@ class MoTModel(MoTPreTrainedModel):
             encoder_hidden_states=encoded.encoder_hidden_states or None,
             encoder_attentions=encoded.encoder_attentions or None,
         )
+
+    def pool(self, encoded: EncodedModalities, modalities: Iterable[str]) -> torch.Tensor:
+        """The fused vectors alone, (B, d), from what rows have of `modalities`; zero for a row that has nothing."""
+        modalities = [m for m in modalities if m in encoded.hidden_states]
+        if not modalities:
+            some = next(iter(encoded.hidden_states.values()))
+            return some.new_zeros(encoded.batch_size, self.config.hidden_size)
+        return self.join(encoded, modalities, output_hidden_states=False, output_attentions=False).pooler_output
 
     def lay_out(
         self, encoded: EncodedModalities, modalities: list[str]
@@ -808,688 +591,4 @@ class MoTModel(MoTPreTrainedModel):
         return tokens, layout, {m: PaddedTokens(mask) for m, mask in masks.items()}
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Heads
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-class MoTForSequenceClassification(MoTPreTrainedModel):
-    """
-    Single-label or multi-label classification, or regression (`config.problem_type`), from any subset of modalities:
-    a linear layer on the fused vector.
-    """
-
-    def __init__(self, config: MoTConfig):
-        super().__init__(config)
-        if config.num_labels == 1 and config.problem_type is None:
-            config.problem_type = "regression"  # pipelines answer by it: one output is a number, not a probability
-        self.num_labels = config.num_labels
-        self.mot = MoTModel(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_mask: torch.Tensor | None = None,
-        input_features: torch.FloatTensor | None = None,
-        input_features_mask: torch.Tensor | None = None,
-        text_features: torch.FloatTensor | None = None,
-        image_features: torch.FloatTensor | None = None,
-        pixel_times: torch.FloatTensor | None = None,
-        input_features_times: torch.FloatTensor | None = None,
-        labels: torch.Tensor | None = None,
-        modality_subsets: list[tuple[str, ...]] | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> MoTClassifierOutput:
-        r"""
-        Inputs are those of [`MoTModel`]. Beyond them:
-
-        Args:
-            labels: (B,) whole numbers, class ids; (B, num_labels) zeros and ones for multi-label classification; (B,) or
-                (B, num_labels) numbers for regression. What is -100, or NaN among numbers, has no label and does not
-                count. (B, 1) is as good as (B,).
-            modality_subsets: answer from each of these subsets, for example `[("text",), ("text", "audio")]`: the
-                encoders run once and the joint part once for each. The loss is the mean of the subsets' losses, each
-                over the rows that have any of the subset's modalities.
-        """
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "pixel_values": pixel_values,
-            "pixel_mask": pixel_mask,
-            "input_features": input_features,
-            "input_features_mask": input_features_mask,
-            "text_features": text_features,
-            "image_features": image_features,
-            "pixel_times": pixel_times,
-            "input_features_times": input_features_times,
-            "inputs_embeds": kwargs.pop("inputs_embeds", None),
-        }
-        self.check_arguments(kwargs)
-        if modality_subsets is not None:
-            return self.forward_subsets(inputs, labels, modality_subsets, **kwargs)
-        outputs = self.mot(**inputs, **kwargs)
-        logits = self.answer(outputs.pooler_output)
-        return MoTClassifierOutput(
-            loss=None if labels is None else classification_loss(logits, labels, self.config),
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            encoder_hidden_states=outputs.encoder_hidden_states,
-            encoder_attentions=outputs.encoder_attentions,
-        )
-
-    def answer(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Fused vectors (B, d) to logits (B, num_labels), those of a regression in the unit of its labels."""
-        logits = self.classifier(self.dropout(pooled))
-        mean, std = self.config.regression_mean, self.config.regression_std
-        if self.config.problem_type not in (None, "regression") or (mean, std) == (0, 1):
-            return logits
-        return logits.float() * std + mean  # half precision ends at 65504, and counts in steps of 32 before that
-
-    @torch.no_grad()
-    def set_scale(self, mean: float, std: float) -> None:
-        """
-        Have a regression learn on another scale and answer as before.
-
-        Args:
-            mean, std: of the numbers to learn.
-        """
-        if not (math.isfinite(mean) and 0 < std < math.inf):
-            raise ValueError(f"`mean` and `std` are {mean} and {std}, expected numbers, of which `std` is above 0.")
-        config, weight, bias = self.config, self.classifier.weight, self.classifier.bias
-        weight.mul_(config.regression_std / std)
-        bias.mul_(config.regression_std / std).add_((config.regression_mean - mean) / std)
-        config.regression_mean, config.regression_std = mean, std
-
-    def forward_subsets(
-        self, inputs: dict[str, torch.Tensor], labels: torch.Tensor | None, subsets: list[tuple[str, ...]], **kwargs
-    ) -> MoTClassifierOutput:
-        subsets = self.check_subsets(subsets)
-        if asked := [name for name, value in kwargs.items() if name.startswith("output_") and value]:
-            raise ValueError(f"`{asked[0]}` goes with one subset at a time, without `modality_subsets`.")
-        encoded = self.mot.encode(**inputs, stand_ins=True)
-        logits, losses = [], {}
-        for subset in subsets:
-            outputs = self.mot.join(encoded, subset)
-            logits.append(self.answer(outputs.pooler_output))
-            if labels is not None:
-                has_any = outputs.attention_mask.any(dim=1)
-                losses["+".join(subset)] = classification_loss(logits[-1], labels, self.config, rows=has_any)
-        return MoTClassifierOutput(
-            loss=torch.stack(list(losses.values())).mean() if losses else None,
-            logits=torch.stack(logits, dim=1),
-            losses=losses or None,
-        )
-
-    def check_subsets(self, subsets: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-        """The subsets with their modalities in the fixed order."""
-        modalities = self.config.modalities
-        if not isinstance(subsets, (list, tuple)) or not subsets:
-            raise ValueError(f"`modality_subsets` is {subsets!r}, expected a list such as [({modalities[0]!r},)].")
-        ordered = []
-        for subset in subsets:
-            is_subset = isinstance(subset, (list, tuple, set, frozenset)) and all(m in modalities for m in subset)
-            if not is_subset or not subset:
-                raise ValueError(
-                    f"`modality_subsets` holds {subset!r}, expected non-empty tuples of {', '.join(modalities)}, "
-                    f"for example {(modalities[0],)!r}."
-                )
-            ordered.append(tuple(m for m in modalities if m in subset))
-        if len(set(ordered)) < len(ordered):
-            raise ValueError(f"`modality_subsets` names a subset twice: {ordered}.")
-        return ordered
-
-
-class MoTForImageClassification(MoTForSequenceClassification):
-    """The same model under the name that the image-classification pipeline looks for."""
-
-
-class MoTForAudioClassification(MoTForSequenceClassification):
-    """The same model under the name that the audio-classification pipeline looks for."""
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Retrieval
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-class MoTForRetrieval(MoTPreTrainedModel):
-    """
-    Texts, images, sounds and combinations of them in one space, where what belongs together is near. Each modality is
-    encoded by itself; only `get_fused_features` mixes.
-    """
-
-    auto_model = "MoTForRetrieval"
-
-    def __init__(self, config: MoTConfig):
-        super().__init__(config)
-        self.mot = MoTModel(config)
-        self.contrastive = MoTContrastive(config)
-        self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_mask: torch.Tensor | None = None,
-        input_features: torch.FloatTensor | None = None,
-        input_features_mask: torch.Tensor | None = None,
-        text_features: torch.FloatTensor | None = None,
-        image_features: torch.FloatTensor | None = None,
-        pixel_times: torch.FloatTensor | None = None,
-        input_features_times: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
-        return_loss: bool | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> MoTRetrievalOutput:
-        r"""
-        Inputs are those of [`MoTModel`], but the modalities may differ in their number of rows (many texts against one
-        image) unless a loss is asked for. Beyond them:
-
-        Args:
-            labels: (B,) what a row shows, a class or the id of a caption, -100 for unknown: rows with the same label
-                are not pushed apart (see `config.contrastive_positives`).
-            return_loss: whether to compute the loss; by default in training and wherever labels are given.
-        """
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "pixel_values": pixel_values,
-            "pixel_mask": pixel_mask,
-            "input_features": input_features,
-            "input_features_mask": input_features_mask,
-            "text_features": text_features,
-            "image_features": image_features,
-            "pixel_times": pixel_times,
-            "input_features_times": input_features_times,
-            "inputs_embeds": kwargs.pop("inputs_embeds", None),
-        }
-        self.check_arguments(kwargs)
-        check_flag(return_loss, "return_loss")
-        wants_loss = (self.training or labels is not None) if return_loss is None else return_loss
-        for_encoders, for_join = split_options(kwargs)
-        encoded = self.mot.encode(**inputs, **for_encoders, equal_rows=wants_loss)
-        # In training also what the batch lacks, by its stand-ins: every process runs the same layers as often.
-        outputs = {m: self.mot.join(encoded, (m,), **for_join) for m in encoded.hidden_states}
-        embeddings = {(m,): self.contrastive.embed(outputs[m].pooler_output, encoded.has((m,))) for m in outputs}
-        loss = losses = None
-        if wants_loss:
-            everything = embeddings | self.embed_others(encoded)
-            losses = self.contrastive.losses(everything, encoded.given, check_ids(labels, encoded))
-            loss = self.contrastive.mean(losses, everything)
-        given = {(m,): embeddings[(m,)] for m in encoded.given}
-        return MoTRetrievalOutput(
-            loss=loss,
-            losses=losses,
-            **self.logits_per_modality(given),
-            **{f"{m}_embeds": side.vectors for (m,), side in given.items()},
-            model_outputs={m: outputs[m] for m in encoded.given},
-        )
-
-    def embed(self, encoded: EncodedModalities, modalities: Iterable[str]) -> Embeddings:
-        """One embedding for each row, from those of `modalities` that it has; zero for a row that has none."""
-        has = encoded.has(modalities)
-        if not has:
-            token = next(iter(encoded.hidden_states.values()))
-            vectors = token.new_zeros(encoded.batch_size, self.config.projection_dim, dtype=torch.float32)
-            return Embeddings(vectors, vectors.any(dim=1))
-        return self.contrastive.embed(self.mot.join(encoded, has).pooler_output, has)
-
-    def embed_others(self, encoded: EncodedModalities) -> dict[tuple[str, ...], Embeddings]:
-        """For each modality all others, fused."""
-        several = [others for others, _ in self.contrastive.pairs if len(others) > 1]
-        return {others: self.embed(encoded, others) for others in several}
-
-    def logits_per_modality(self, embeddings: dict[tuple[str, ...], Embeddings]) -> dict[str, torch.Tensor]:
-        """Each modality's similarities with the first of the others that are given."""
-        logits = {}
-        for i, (first, second) in enumerate(self.contrastive.pairs):
-            if first != second and first in embeddings and second in embeddings:
-                pair = self.contrastive.logits(embeddings[first].vectors, embeddings[second].vectors, i)
-                logits.setdefault(f"logits_per_{first[0]}", pair)
-                logits.setdefault(f"logits_per_{second[0]}", pair.T)
-        return logits
-
-    def get_text_features(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        text_features: torch.FloatTensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> MoTModelOutput:
-        """What [`MoTModel`] says of texts, with their embeddings (B, projection_dim) as `pooler_output`."""
-        self.check_alone("text", kwargs)
-        return self.get_fused_features(
-            input_ids=input_ids, attention_mask=attention_mask, text_features=text_features, **kwargs
-        )
-
-    def get_image_features(
-        self,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_mask: torch.Tensor | None = None,
-        image_features: torch.FloatTensor | None = None,
-        pixel_times: torch.FloatTensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> MoTModelOutput:
-        """What [`MoTModel`] says of images or videos, with their embeddings (B, projection_dim) as `pooler_output`."""
-        self.check_alone("image", kwargs)
-        return self.get_fused_features(
-            pixel_values=pixel_values,
-            pixel_mask=pixel_mask,
-            image_features=image_features,
-            pixel_times=pixel_times,
-            **kwargs,
-        )
-
-    def get_audio_features(
-        self,
-        input_features: torch.FloatTensor | None = None,
-        input_features_mask: torch.Tensor | None = None,
-        input_features_times: torch.FloatTensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> MoTModelOutput:
-        """What [`MoTModel`] says of sounds, with their embeddings (B, projection_dim) as `pooler_output`."""
-        self.check_alone("audio", kwargs)
-        return self.get_fused_features(
-            input_features=input_features,
-            input_features_mask=input_features_mask,
-            input_features_times=input_features_times,
-            **kwargs,
-        )
-
-    @staticmethod
-    def check_alone(modality: str, kwargs: dict) -> None:
-        """Raise a ValueError if there is an input of another modality."""
-        names = [name for m, kind in MODALITIES.items() if m != modality for name in kind.names.inputs]
-        if others := [name for name in names if kwargs.get(name) is not None]:
-            raise ValueError(
-                f"`get_{modality}_features` encodes {modality} alone, got `{others[0]}` too: leave it out, or mix them "
-                "with `get_fused_features`."
-            )
-
-    @can_return_tuple
-    def get_fused_features(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_mask: torch.Tensor | None = None,
-        input_features: torch.FloatTensor | None = None,
-        input_features_mask: torch.Tensor | None = None,
-        text_features: torch.FloatTensor | None = None,
-        image_features: torch.FloatTensor | None = None,
-        pixel_times: torch.FloatTensor | None = None,
-        input_features_times: torch.FloatTensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> MoTModelOutput:
-        """
-        What [`MoTModel`] says of rows with any combination of modalities, with one embedding for each row, of length 1,
-        (B, projection_dim), as `pooler_output`: a sentence and a sound together may look for an image. A row of one
-        modality gets that modality's embedding.
-        """
-        for_encoders, for_join = split_options(kwargs)
-        encoded = self.mot.encode(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            pixel_values=pixel_values,
-            pixel_mask=pixel_mask,
-            input_features=input_features,
-            input_features_mask=input_features_mask,
-            text_features=text_features,
-            image_features=image_features,
-            pixel_times=pixel_times,
-            input_features_times=input_features_times,
-            **for_encoders,
-        )
-        output = self.mot.join(encoded, **for_join)
-        output.pooler_output = self.contrastive.embed(output.pooler_output, encoded.has(encoded.given)).vectors
-        return output
-
-    def save_pretrained(self, save_directory, *args, **kwargs):
-        """As every model of the family, and with what `SentenceTransformer(folder, trust_remote_code=True)` reads."""
-        is_pushed, name = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", Path(save_directory).name)
-        super().save_pretrained(save_directory, *args, **kwargs)
-        for file, content in sentence_transformers_files(self.config).items():
-            Path(save_directory, file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if is_pushed:  # not before these files are there
-            options = inspect.signature(self.push_to_hub).parameters
-            self.push_to_hub(name, **{option: kwargs[option] for option in options if option in kwargs})
-
-
-def sentence_transformers_files(config: MoTConfig) -> dict[str, list | dict]:
-    """
-    The files by which sentence-transformers (6.2) finds the embeddings of each modality and of each combination. Ready
-    features are none of its inputs. (It writes `config_sentence_transformers.json` itself, before it saves a model.)
-    """
-    modalities = sorted(m for m in config.modalities if config.modality_config(m).takes_raw_input)
-    subsets = [subset for size in range(len(modalities)) for subset in itertools.combinations(modalities, size + 1)]
-    if not subsets:
-        return {}
-    methods = {
-        "+".join(subset): {
-            "method": f"get_{subset[0] if len(subset) == 1 else 'fused'}_features",
-            "method_output_name": "pooler_output",
-        }
-        for subset in subsets
-    }
-    module = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}
-    return {
-        "modules.json": [module],
-        "sentence_bert_config.json": {
-            "transformer_task": "feature-extraction",
-            "modality_config": methods,
-            "module_output_name": "sentence_embedding",
-        },
-    }
-
-
-def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.Tensor | None:
-    """Labels of a contrastive loss, one whole number for each row."""
-    if labels is None:
-        return None
-    check_tensor(labels)
-    batch_size = encoded.batch_size
-    if labels.numel() != batch_size or labels.is_floating_point():
-        raise ValueError(
-            f"`labels` has shape {tuple(labels.shape)} and type {labels.dtype}; retrieval expects the whole numbers "
-            f"({batch_size},): rows with the same number match."
-        )
-    check_whole_numbers(labels, "labels")
-    check_device(labels, "labels", next(iter(encoded.hidden_states.values())).device)
-    return labels.reshape(-1)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Pretraining
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def own_tokens(config: MoTConfig, output: MoTModelOutput, modality: str) -> torch.Tensor:
-    """The hidden states of a modality's own tokens, (B, N, d)."""
-    hidden_states = output[f"{modality}_hidden_state"]
-    return hidden_states[:, config.modality_config(modality).num_prefix_tokens :]
-
-
-class MoTForPreTraining(MoTPreTrainedModel):
-    """
-    Learns without labels: predict the tokens, patches and mel frames that are hidden, in the light of all that the row
-    has, and draw the modalities of a row together. A part whose weight in `config.modality_weights` is 0 is not built.
-    """
-
-    def __init__(self, config: MoTConfig):
-        super().__init__(config)
-        self.weights = {term: config.modality_weights.get(term, 1.0) for term in (*config.modalities, "contrastive")}
-        predicted = [m for m in config.modalities if self.weights[m]]
-        for m in predicted:
-            if config.modality_config(m).backbone_config is not None:
-                raise ValueError(
-                    f"Pretraining cannot hide parts of {m} from the backbone in front of its tower, which sees all: give "
-                    f'it `modality_weights={{"{m}": 0}}`.'
-                )
-        self.mot = MoTModel(config)
-        self.prediction_heads = nn.ModuleDict({m: prediction_head(config, m) for m in predicted})
-        # Words are hidden in `input_ids`, by the id of [MASK]; all else by a learned token.
-        widths = {m: config.modality_config(m).hidden_size for m in predicted if not self.takes_ids(m)}
-        self.mask_tokens = MoTVectors({m: (width,) for m, width in widths.items()})
-        if self.weights["contrastive"] and len(config.modalities) > 1:
-            self.contrastive = MoTContrastive(config)
-        self.post_init()
-
-    def takes_ids(self, modality: str) -> bool:
-        return modality == "text" and self.config.text_config.feature_size is None
-
-    def get_output_embeddings(self) -> nn.Module | None:
-        is_predicted = "text" in self.prediction_heads and self.takes_ids("text")
-        return self.prediction_heads["text"].decoder if is_predicted else None
-
-    def set_output_embeddings(self, value: nn.Module):
-        self.prediction_heads["text"].decoder = value
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_mask: torch.Tensor | None = None,
-        input_features: torch.FloatTensor | None = None,
-        input_features_mask: torch.Tensor | None = None,
-        text_features: torch.FloatTensor | None = None,
-        image_features: torch.FloatTensor | None = None,
-        pixel_times: torch.FloatTensor | None = None,
-        input_features_times: torch.FloatTensor | None = None,
-        text_labels: torch.Tensor | None = None,
-        image_labels: torch.FloatTensor | None = None,
-        audio_labels: torch.FloatTensor | None = None,
-        return_loss: bool | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> MoTPreTrainingOutput:
-        r"""
-        Inputs are those of [`MoTModel`]. Patches and audio are hidden here, at random, `mask_ratio` of them, unless
-        targets are given. Beyond them:
-
-        Args:
-            text_labels: (B, L_text) the words to predict, -100 for none; the caller has hidden them in `input_ids`, as
-                transformers' `DataCollatorForLanguageModeling` does (`MoTCollator` calls it). Without, no word counts.
-            image_labels: pixels of the shape of `pixel_values`, to be predicted from the image as it is; a patch with a
-                NaN does not count.
-            audio_labels: mel frames of the shape of `input_features`; what is NaN does not count. For a modality of ready features its
-                labels are features of the same shape.
-            return_loss: whether to hide anything and to compute the loss; by default in training and wherever labels
-                are given.
-
-        Pretraining learns without the classes of rows: `labels`, which a dataset may bring along, are not read.
-        """
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "pixel_values": pixel_values,
-            "pixel_mask": pixel_mask,
-            "input_features": input_features,
-            "input_features_mask": input_features_mask,
-            "text_features": text_features,
-            "image_features": image_features,
-            "pixel_times": pixel_times,
-            "input_features_times": input_features_times,
-            "inputs_embeds": kwargs.pop("inputs_embeds", None),
-        }
-        kwargs.pop("labels", None)
-        self.check_arguments(kwargs)
-        labels = {"text": text_labels, "image": image_labels, "audio": audio_labels}
-        labels = {m: value for m, value in labels.items() if value is not None}
-        check_flag(return_loss, "return_loss")
-        wants_loss = (self.training or bool(labels)) if return_loss is None else return_loss
-        targets, hidden = self.choose_targets(inputs, labels, hide=wants_loss)
-        for_encoders, for_join = split_options(kwargs)
-        encoded = self.mot.encode(**inputs, **for_encoders, hidden=hidden)
-        output = self.mot.join(encoded, **for_join)
-        predictions = {
-            m: head(own_tokens(self.config, output, m))
-            for m, head in self.prediction_heads.items()
-            if m in encoded.given
-        }
-        loss = losses = None
-        if wants_loss:
-            losses = self.reconstruction_losses(predictions, targets, labels, hidden)
-            pairs, loss = self.contrastive_losses(encoded)
-            loss = loss + sum(self.weights[m] * term for m, term in losses.items()) + self.unused(losses, output)
-            losses |= {f"contrastive/{pair}": term for pair, term in pairs.items()}
-        return MoTPreTrainingOutput(
-            loss=loss,
-            losses=losses,
-            **{f"{m}_predictions": value for m, value in predictions.items()},
-            hidden_states=output.hidden_states,
-            attentions=output.attentions,
-            encoder_hidden_states=output.encoder_hidden_states,
-            encoder_attentions=output.encoder_attentions,
-        )
-
-    def choose_targets(self, inputs: dict, labels: dict[str, torch.Tensor], hide: bool) -> tuple[dict, dict]:
-        """
-        modality -> what to predict, and modality -> which tokens to hide (B, N) and what stands there; for a modality
-        with labels nothing is hidden.
-        """
-        for m, own in labels.items():
-            is_ids = m == "text" and (m not in self.prediction_heads or self.takes_ids(m))
-            (check_whole_numbers if is_ids else check_floats)(own, f"{m}_labels")
-        given, _ = self.mot.collect_inputs(inputs)
-        targets, hidden = {}, {}
-        for m in self.prediction_heads if hide else ():
-            if m in labels and m not in given:
-                raise ValueError(f"`{m}_labels` was given without `{self.mot.bare_embeddings(m).input_name}`.")
-            if self.takes_ids(m):
-                targets |= {m: labels[m]} if m in labels else {}
-                continue
-            mask_token = self.mask_tokens(m)
-            tokens = torch.zeros(1, 1, dtype=torch.bool, device=mask_token.device)
-            if m in given:
-                values, mask, _ = given[m]
-                self.mot.check_devices(m, given[m], mask_token.device)
-                check_device(labels.get(m, values), f"{m}_labels", mask_token.device)
-                targets[m] = self.targets_of(m, labels.get(m, values), values, mask)
-                real = targets[m].isfinite().any(dim=-1)  # (B, N)
-                tokens = torch.zeros_like(real) if m in labels else self.draw(m, real)
-            hidden[m] = (tokens, mask_token)
-        return targets, hidden
-
-    def targets_of(
-        self, m: str, labels: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
-    ) -> torch.Tensor:
-        if labels.shape != values.shape:
-            raise ValueError(
-                f"`{m}_labels` has shape {tuple(labels.shape)}, expected that of `{self.mot.bare_embeddings(m).input_name}`, "
-                f"{tuple(values.shape)}."
-            )
-        targets = self.mot.bare_embeddings(m).targets(labels, mask)
-        is_pixels = m == "image" and self.config.image_config.feature_size is None
-        return normalize_patches(targets) if is_pixels else targets
-
-    def draw(self, m: str, real: torch.Tensor) -> torch.Tensor:
-        config = self.config.modality_config(m)
-        if m != "audio":
-            return draw_hidden(real, config.mask_ratio, span=1)
-        stride = config.stem_stride if config.feature_size is None else 1
-        return draw_hidden(real, config.mask_ratio, span=max(1, config.mask_span // stride))
-
-    def reconstruction_losses(self, predictions: dict, targets: dict, labels: dict, hidden: dict) -> dict:
-        losses = {}
-        for m, target in targets.items():
-            if self.takes_ids(m):
-                losses[m] = token_loss(predictions[m], target)
-            else:
-                counted = None if m in labels else hidden[m][0]
-                losses[m] = reconstruction_loss(predictions[m], target, "l1" if m == "audio" else "mse", counted)
-        return losses
-
-    def contrastive_losses(self, encoded: EncodedModalities) -> tuple[dict[str, torch.Tensor], torch.Tensor | float]:
-        """The loss of each two modalities, and their mean."""
-        if not hasattr(self, "contrastive"):
-            return {}, 0.0
-        embeddings = {  # in training also of what the batch lacks, by its stand-ins
-            (m,): self.contrastive.embed(self.mot.join(encoded, (m,)).pooler_output, encoded.has((m,)))
-            for m in encoded.hidden_states
-        }
-        losses = self.contrastive.losses(embeddings, encoded.given)
-        return losses, self.weights["contrastive"] * self.contrastive.mean(losses, embeddings)
-
-    def unused(self, losses: dict[str, torch.Tensor], output: MoTModelOutput) -> torch.Tensor:
-        """0, with gradients of 0 for what the batch has no use for: every parameter takes part."""
-        token = output.last_hidden_state[:, :1]
-        heads = [head(token).mean() for m, head in self.prediction_heads.items() if m not in losses]
-        return 0.0 * (output.pooler_output.sum() + sum(heads))
-
-
-class MoTForMaskedLM(MoTPreTrainedModel):
-    """Fills in masked words, in the light of the row's image and sound where it has them."""
-
-    def __init__(self, config: MoTConfig):
-        super().__init__(config)
-        if config.text_config is None or config.text_config.feature_size is not None:
-            raise ValueError("`MoTForMaskedLM` needs token ids: a `text_config` without `feature_size`.")
-        self.mot = MoTModel(config)
-        self.prediction_heads = nn.ModuleDict({"text": prediction_head(config, "text")})
-        self.post_init()
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.prediction_heads["text"].decoder
-
-    def set_output_embeddings(self, value: nn.Module):
-        self.prediction_heads["text"].decoder = value
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_mask: torch.Tensor | None = None,
-        input_features: torch.FloatTensor | None = None,
-        input_features_mask: torch.Tensor | None = None,
-        image_features: torch.FloatTensor | None = None,
-        pixel_times: torch.FloatTensor | None = None,
-        input_features_times: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> MoTMaskedLMOutput:
-        r"""
-        Inputs are those of [`MoTModel`], of which `input_ids` are needed. Beyond them:
-
-        Args:
-            labels: (B, L_text) the words to predict, -100 for none.
-        """
-        self.check_arguments(kwargs)
-        if input_ids is None and kwargs.get("inputs_embeds") is None:
-            raise ValueError("`MoTForMaskedLM` predicts words, so it needs `input_ids`.")
-        output = self.mot(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            pixel_values=pixel_values,
-            pixel_mask=pixel_mask,
-            input_features=input_features,
-            input_features_mask=input_features_mask,
-            image_features=image_features,
-            pixel_times=pixel_times,
-            input_features_times=input_features_times,
-            **kwargs,
-        )
-        logits = self.prediction_heads["text"](own_tokens(self.config, output, "text"))
-        # The fused vector takes part times zero: every parameter has a gradient.
-        return MoTMaskedLMOutput(
-            loss=None if labels is None else token_loss(logits, labels, "labels") + 0.0 * output.pooler_output.sum(),
-            logits=logits,
-            hidden_states=output.hidden_states,
-            attentions=output.attentions,
-            encoder_hidden_states=output.encoder_hidden_states,
-            encoder_attentions=output.encoder_attentions,
-        )
-
-
-# Which class each Auto class means in a saved folder (`AutoModel` is MoTForRetrieval where that was saved).
-AUTO_CLASSES = {
-    "AutoModel": "MoTModel",
-    "AutoModelForSequenceClassification": "MoTForSequenceClassification",
-    "AutoModelForImageClassification": "MoTForImageClassification",
-    "AutoModelForAudioClassification": "MoTForAudioClassification",
-    "AutoModelForZeroShotImageClassification": "MoTForRetrieval",
-    "AutoModelForPreTraining": "MoTForPreTraining",
-    "AutoModelForMaskedLM": "MoTForMaskedLM",
-}
-
-__all__ = [
-    "MoTForAudioClassification",
-    "MoTForImageClassification",
-    "MoTForMaskedLM",
-    "MoTForPreTraining",
-    "MoTForRetrieval",
-    "MoTForSequenceClassification",
-    "MoTModel",
-    "MoTPreTrainedModel",
-]
+__all__ = ["MoTModel", "MoTPreTrainedModel"]

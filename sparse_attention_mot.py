@@ -3,8 +3,8 @@
 
 `block_pattern` says which blocks a row keeps. `block_sparse_mask` spells it out token by token for padded batches;
 `block_sparse_attention` and `block_sparse_flex_attention` compute only what is kept, for packed tokens on a CPU and
-on a GPU. Packed tokens are the real ones alone, row after row, each row modality after modality; their `segments` are
-the lengths of every row's modalities.
+on a GPU. Packed tokens are the real ones alone, row after row, each row modality after modality; their `rows` say how many
+tokens each row has of each modality.
 
 Blocks restart with each modality and count the real tokens of their row alone, so a row's pattern never depends on
 padding or on its neighbours. A block of queries keeps its own block, the first block of every modality of the row
@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-Segments = tuple[tuple[int, ...], ...]
+RowLengths = tuple[tuple[int, ...], ...]  # of each row, how many tokens of each modality
 
 WORD = 2**32 - 1  # what is hashed, and hashes, are integers from 0 to this
 TILE_SCORES = 2**18  # queries times keys per head that may be held at once: 1 MiB in float32
@@ -66,8 +66,9 @@ class BlockSparsity(NamedTuple):
 def hashed(total: torch.Tensor, seed: int, layer: int, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     """
     Integers below 2**32 that look random, distinct along `key`: a weighted sum, scattered by xorshifts and products.
-    All multipliers are odd and below 2**31, so no product leaves int64 and all devices and compilers agree. The sum has
-    one step to go through, not one per argument: compilers inline it, and each step doubles what they inline.
+    All multipliers are odd and below 2**31, so no product leaves int64 and all devices and compilers agree. All
+    arguments are added first and scattered once, since a compiler that inlines the function doubles its code with
+    every step that reads the word twice.
     """
     word = total * 0x3C6EF373 + query * 0x510E527F + key * 0x6A09E667
     word = (word + (seed * 0x5BE0CD19 & WORD) + layer * 0x1F83D9AB) & WORD
@@ -76,7 +77,7 @@ def hashed(total: torch.Tensor, seed: int, layer: int, query: torch.Tensor, key:
     return word ^ (word >> 15)
 
 
-def block_pattern(block_counts: torch.Tensor, num_blocks: int, options: BlockSparsity) -> torch.Tensor:
+def block_pattern(block_counts: torch.Tensor, num_blocks: int, sparsity: BlockSparsity) -> torch.Tensor:
     """
     Which blocks of keys each block of queries keeps: the required ones (its own, and the first of every modality),
     then others in an order hashed from (blocks of the row, seed, layer, block of queries, block of keys), until
@@ -98,11 +99,11 @@ def block_pattern(block_counts: torch.Tensor, num_blocks: int, options: BlockSpa
     is_first = ((block == starts) & (block_counts > 0).unsqueeze(-1)).any(1)  # (B, n)
     required = (is_first.unsqueeze(1) | (block == block.unsqueeze(1))) & exists.unsqueeze(1)  # (B, n, n)
 
-    allowed = (total.double() * (1 - options.sparsity)).round().long()  # (B, 1)
-    allowed = torch.where(total > options.min_blocks, allowed, total)
+    allowed = (total.double() * (1 - sparsity.sparsity)).round().long()  # (B, 1)
+    allowed = torch.where(total > sparsity.min_blocks, allowed, total)
     kept_count = torch.maximum(required.sum(-1), allowed)  # (B, n)
     query, key = block.unsqueeze(-1), block
-    rank = hashed(total.unsqueeze(-1), options.seed, options.layer, query, key)  # (B, n, n)
+    rank = hashed(total.unsqueeze(-1), sparsity.seed, sparsity.layer, query, key)  # (B, n, n)
     rank = rank.masked_fill(required, -1).masked_fill(~exists.unsqueeze(1), WORD + 1)
     last_kept = rank.sort(-1).values.gather(-1, (kept_count - 1).clamp(min=0).unsqueeze(-1))
     return (rank <= last_kept) & exists.unsqueeze(1) & exists.unsqueeze(2)
@@ -113,7 +114,7 @@ def blocks_of(tokens, block_size: int):
     return (tokens + block_size - 1) // block_size
 
 
-def block_sparse_mask(masks: Sequence[torch.Tensor], options: BlockSparsity) -> torch.Tensor:
+def block_sparse_mask(masks: Sequence[torch.Tensor], sparsity: BlockSparsity) -> torch.Tensor:
     """
     The pattern token by token, for padded rows: which keys a query may look at. A query that is not real may look at
     every real key (at every key, where the row has no real one): its output is used nowhere, but must not be NaN.
@@ -124,7 +125,7 @@ def block_sparse_mask(masks: Sequence[torch.Tensor], options: BlockSparsity) -> 
     Returns:
         (B, L, L) booleans, queries by keys, the modalities joined along both.
     """
-    block_size = options.block_size
+    block_size = sparsity.block_size
     counts = [blocks_of(mask.sum(-1), block_size) for mask in masks]  # M times (B,)
     starts = itertools.accumulate(counts[:-1], initial=torch.zeros_like(counts[0]))
     blocks = [
@@ -132,7 +133,7 @@ def block_sparse_mask(masks: Sequence[torch.Tensor], options: BlockSparsity) -> 
     ]
     num_blocks = sum(blocks_of(mask.shape[-1], block_size) for mask in masks)
     block = torch.cat(blocks, dim=-1)  # (B, L)
-    pattern = block_pattern(torch.stack(counts, dim=-1), num_blocks, options)
+    pattern = block_pattern(torch.stack(counts, dim=-1), num_blocks, sparsity)
     row = torch.arange(block.shape[0], device=block.device).view(-1, 1, 1)
     kept = pattern[row, block.unsqueeze(2), block.unsqueeze(1)]  # (B, L, L)
 
@@ -147,9 +148,9 @@ def block_sparse_mask(masks: Sequence[torch.Tensor], options: BlockSparsity) -> 
 
 
 @functools.lru_cache(maxsize=1024)
-def row_pattern(block_counts: tuple[int, ...], options: BlockSparsity) -> tuple[tuple[int, ...], ...]:
+def row_pattern(block_counts: tuple[int, ...], sparsity: BlockSparsity) -> tuple[tuple[int, ...], ...]:
     """`block_pattern` of one row as the numbers of the blocks that each block of queries keeps, in order."""
-    pattern = block_pattern(torch.tensor([block_counts]), sum(block_counts), options)
+    pattern = block_pattern(torch.tensor([block_counts]), sum(block_counts), sparsity)
     return tuple(tuple(itertools.compress(itertools.count(), kept)) for kept in pattern[0].tolist())
 
 
@@ -170,17 +171,17 @@ class Tile(NamedTuple):
     keys: list[tuple[int, int]]
 
 
-def attention_tiles(segments: Segments, options: BlockSparsity) -> list[Tile]:
+def attention_tiles(rows: RowLengths, sparsity: BlockSparsity) -> list[Tile]:
     """
     The patterns of all rows as tokens of the packed sequence, in order. Neighbouring blocks of queries that keep the
     same keys, as in rows too short to be sparse, share a tile as long as its scores fit into `TILE_SCORES`.
     """
-    tiles, row_start, block_size = [], 0, options.block_size
-    for lengths in segments:
+    tiles, row_start, block_size = [], 0, sparsity.block_size
+    for lengths in rows:
         sizes = [min(block_size, length - i) for length in lengths for i in range(0, length, block_size)]
         edges = list(itertools.accumulate(sizes, initial=row_start))
         counts = tuple(blocks_of(length, block_size) for length in lengths)
-        for block, kept in enumerate(row_pattern(counts, options)):
+        for block, kept in enumerate(row_pattern(counts, sparsity)):
             start, stop = edges[block : block + 2]
             keys = join_runs([(edges[i], edges[i + 1]) for i in kept])
             num_keys = sum(end - begin for begin, end in keys)
@@ -243,17 +244,17 @@ def block_sparse_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    segments: Segments,
-    options: BlockSparsity,
+    rows: RowLengths,
+    sparsity: BlockSparsity,
     scaling: float,
 ) -> torch.Tensor:
     """
     Attention of packed tokens on a CPU: q, k, v (1, H, N, D) -> (1, N, H, D).
 
     Args:
-        segments: per row the lengths of its modalities, 0 for one that it lacks; they sum to N.
+        rows: of each the lengths of its modalities, 0 for one that it lacks; they sum to N.
     """
-    tiles = attention_tiles(segments, options)
+    tiles = attention_tiles(rows, sparsity)
     # Squeezed, not indexed: the backward of an index fills a tensor of zeros first.
     tokens = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))
     return PackedBlockSparseAttention.apply(*tokens, tiles, scaling).unsqueeze(0)
@@ -264,7 +265,7 @@ def block_sparse_attention(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-class BlockLayout(NamedTuple):
+class BlockSlots(NamedTuple):
     """Packed tokens spread over rows of whole blocks: where each goes, and who attends to whom there."""
 
     slots: torch.Tensor | None  # (N,) in the flattened (B, n * block_size); None: all of it, in order
@@ -273,22 +274,22 @@ class BlockLayout(NamedTuple):
 
 @functools.lru_cache(maxsize=32)  # all layers of a few shapes: these are tensors on the device
 @torch.inference_mode(False)  # what is made in inference mode could not serve a backward pass later
-def block_layout(segments: Segments, options: BlockSparsity, device: torch.device) -> BlockLayout:
+def block_slots(rows: RowLengths, sparsity: BlockSparsity, device: torch.device) -> BlockSlots:
     """Every modality of every row begins at a block of its own. Nothing of size N x N is ever made."""
-    block_size = options.block_size
-    lengths = send(segments, torch.long, device)  # (B, M)
+    block_size = sparsity.block_size
+    lengths = send(rows, torch.long, device)  # (B, M)
     counts = blocks_of(lengths, block_size)
-    num_blocks = max(sum(blocks_of(length, block_size) for length in row) for row in segments)
-    row = torch.arange(len(segments), device=device).unsqueeze(-1)
+    num_blocks = max(sum(blocks_of(length, block_size) for length in row) for row in rows)
+    row = torch.arange(len(rows), device=device).unsqueeze(-1)
     first_slots = ((row * num_blocks + counts.cumsum(-1) - counts) * block_size).flatten()  # (B * M,)
     first_tokens = lengths.flatten().cumsum(0) - lengths.flatten()
-    num_tokens = sum(map(sum, segments))
+    num_tokens = sum(map(sum, rows))
     shifts = (first_slots - first_tokens).repeat_interleave(lengths.flatten(), output_size=num_tokens)
     slots = torch.arange(num_tokens, device=device) + shifts
-    real = torch.zeros(len(segments) * num_blocks * block_size, dtype=torch.bool, device=device)
-    real = real.index_fill(0, slots, True).view(len(segments), -1)  # (B, n * block_size)
+    real = torch.zeros(len(rows) * num_blocks * block_size, dtype=torch.bool, device=device)
+    real = real.index_fill(0, slots, True).view(len(rows), -1)  # (B, n * block_size)
 
-    pattern = block_pattern(counts, num_blocks, options)  # (B, n, n)
+    pattern = block_pattern(counts, num_blocks, sparsity)  # (B, n, n)
     whole = real.unflatten(-1, (num_blocks, block_size)).all(-1).unsqueeze(1)  # (B, 1, n)
 
     def look_at(row, head, query, key):
@@ -297,7 +298,7 @@ def block_layout(segments: Segments, options: BlockSparsity, device: torch.devic
     block_mask = BlockMask.from_kv_blocks(
         *ordered_blocks(pattern & ~whole), *ordered_blocks(pattern & whole), BLOCK_SIZE=block_size, mask_mod=look_at
     )
-    return BlockLayout(None if num_tokens == len(real.flatten()) else slots, block_mask)
+    return BlockSlots(None if num_tokens == len(real.flatten()) else slots, block_mask)
 
 
 def ordered_blocks(kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -349,24 +350,24 @@ def block_sparse_flex_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    segments: Segments,
-    options: BlockSparsity,
+    rows: RowLengths,
+    sparsity: BlockSparsity,
     scaling: float,
 ) -> torch.Tensor:
     """
     Attention of packed tokens on a GPU, by flex_attention: q, k, v (1, H, N, D) -> (1, N, H, D).
 
     Args:
-        segments: per row the lengths of its modalities, 0 for one that it lacks; they sum to N.
+        rows: of each the lengths of its modalities, 0 for one that it lacks; they sum to N.
     """
-    slots, block_mask = block_layout(segments, options, query.device)
-    rows, _, _, length = block_mask.shape
+    slots, block_mask = block_slots(rows, sparsity, query.device)
+    batch_size, _, _, length = block_mask.shape
 
     def spread(states: torch.Tensor) -> torch.Tensor:
         tokens = states.squeeze(0).transpose(0, 1)  # (N, H, D)
         if slots is not None:
-            tokens = tokens.new_zeros(rows * length, *tokens.shape[1:]).index_copy(0, slots, tokens)
-        return tokens.unflatten(0, (rows, length)).transpose(1, 2)  # (B, H, n * block_size, D)
+            tokens = tokens.new_zeros(batch_size * length, *tokens.shape[1:]).index_copy(0, slots, tokens)
+        return tokens.unflatten(0, (batch_size, length)).transpose(1, 2)  # (B, H, n * block_size, D)
 
     output = run_flex_attention(spread(query), spread(key), spread(value), block_mask, scaling)
     output = output.transpose(1, 2).flatten(0, 1)

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from mixture_of_transformers import MoTForRetrieval
-from mixture_of_transformers.loss_mot import Embeddings, contrastive_loss
+from mixture_of_transformers.contrastive_mot import Side, contrastive_loss
 from mixture_of_transformers.training.gradient_cache import cached_step
 
 from .measure import Row, Table, peak_memory, take_turns
@@ -54,7 +54,7 @@ def masked_info_nce(first: torch.Tensor, second: torch.Tensor, log_scale: torch.
 def chunked_info_nce(first: torch.Tensor, second: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
     """`contrastive_loss` of rows that all have both sides."""
     present = torch.ones(len(first), dtype=torch.bool, device=first.device)
-    return contrastive_loss(Embeddings(first, present), Embeddings(second, present), log_scale)
+    return contrastive_loss(Side(first, present), Side(second, present), log_scale)
 
 
 def make_inputs(number: int) -> Inputs:

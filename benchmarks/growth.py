@@ -18,7 +18,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from mixture_of_transformers.loss_mot import Embeddings, contrastive_loss  # noqa: E402
+from mixture_of_transformers.contrastive_mot import Side, contrastive_loss  # noqa: E402
 from mixture_of_transformers.sparse_attention_mot import BlockSparsity, block_sparse_attention, block_sparse_mask  # noqa: E402
 
 from .bare import bare_loop, inference, model_forward  # noqa: E402
@@ -171,7 +171,7 @@ def more_pairs() -> Iterator[tuple[int, Candidates]]:
         labels = torch.arange(number)
 
         def ours(sides=sides, present=present, log_scale=log_scale):
-            contrastive_loss(*(Embeddings(side, present) for side in sides), log_scale).backward()
+            contrastive_loss(*(Side(side, present) for side in sides), log_scale).backward()
 
         def naive(sides=sides, labels=labels, log_scale=log_scale):
             logits = log_scale.exp() * sides[0] @ sides[1].T

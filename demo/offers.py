@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from mixture_of_transformers.modeling_mot import MoTForRetrieval, MoTForSequenceClassification
+from mixture_of_transformers.head_classification_mot import MoTForSequenceClassification
+from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.search.folder import DESCRIPTION

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from mixture_of_transformers.attention_mot import PaddedTokens, WrittenOut
 from mixture_of_transformers.attribution_mot import Contributions, inference, model_inputs
 from mixture_of_transformers.configuration_mot import MoTConfig
+from mixture_of_transformers.layouts_mot import PaddedTokens, WrittenOut
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modality_audio_mot import SECONDS_PER_FRAME
 

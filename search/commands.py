@@ -20,8 +20,8 @@ from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.places import Places
 from mixture_of_transformers.data.preparation import find_columns, read_rows
 from mixture_of_transformers.data.sources import load_split
+from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.modalities_mot import MODALITIES
-from mixture_of_transformers.modeling_mot import MoTForRetrieval
 from mixture_of_transformers.processing_mot import frames_per_second, load_processor
 from mixture_of_transformers.search.folder import KINDS
 from mixture_of_transformers.search.index import Index, build_index

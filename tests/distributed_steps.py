@@ -21,7 +21,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, heads_mot
+from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, contrastive_mot
 from mixture_of_transformers.training.gradient_cache import cached_step
 
 WORLD_SIZE = 2
@@ -150,11 +150,11 @@ def compare(rank, engine, case):
 @contextmanager
 def alone():
     """Nothing is gathered: what a model computes where no process group was ever started."""
-    several, heads_mot.several_processes = heads_mot.several_processes, lambda: False
+    several, contrastive_mot.several_processes = contrastive_mot.several_processes, lambda: False
     try:
         yield
     finally:
-        heads_mot.several_processes = several
+        contrastive_mot.several_processes = several
 
 
 def free_port():

@@ -29,7 +29,7 @@ from mixture_of_transformers import (
     MoTModel,
     MoTProcessor,
     MoTTextConfig,
-    modeling_mot,
+    head_pretraining_mot,
 )
 from mixture_of_transformers.modeling_mot import MoTPreTrainedModel
 
@@ -260,7 +260,7 @@ class PretrainingTests:
 
     def setUp(self):
         super().setUp()
-        patcher = patch.object(modeling_mot, "draw_hidden", self.hide_every_other)
+        patcher = patch.object(head_pretraining_mot, "draw_hidden", self.hide_every_other)
         patcher.start()
         self.addCleanup(patcher.stop)
 

@@ -16,22 +16,19 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTModel, loss_mot
-from mixture_of_transformers.loss_mot import (
+from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTModel, contrastive_mot
+from mixture_of_transformers.contrastive_mot import (
     CHUNK_SIZE,
-    IGNORED_LABEL,
     MAX_LOG_SCALE,
-    Embeddings,
     InfoNCE,
     Pairs,
     PairwiseSigmoid,
+    Side,
     clamped,
     contrastive_loss,
-    normalize_patches,
-    reconstruction_loss,
     sigmoid_loss,
-    token_loss,
 )
+from mixture_of_transformers.loss_mot import IGNORED_LABEL, normalize_patches, reconstruction_loss, token_loss
 
 EXACT = 1e-12  # in float64
 SINGLE = 1e-5  # in float32
@@ -61,12 +58,12 @@ same_or_not = pytest.mark.parametrize("same", [False, True], ids=["two modalitie
 @pytest.fixture(autouse=True)
 def three_rows_at_a_time(monkeypatch):
     """Every test of a contrastive loss sees it go through chunks, the last of which is smaller."""
-    monkeypatch.setattr(loss_mot, "CHUNK_SIZE", 3 * NUM_ROWS)
+    monkeypatch.setattr(contrastive_mot, "CHUNK_SIZE", 3 * NUM_ROWS)
 
 
 def side(vectors, present=None):
     present = torch.ones(len(vectors), dtype=torch.bool) if present is None else torch.tensor(present)
-    return Embeddings(vectors, present)
+    return Side(vectors, present)
 
 
 def random_sides(missing="nothing", same=False, dtype=torch.float64):
@@ -199,7 +196,7 @@ def test_infonce_is_symmetric():
 def test_rows_in_another_order_give_the_same_loss(name, positives, same):
     first, second = random_sides("both", same)
     order = torch.randperm(NUM_ROWS)
-    shuffled = [Embeddings(part.vectors[order], part.present[order]) for part in (first, second)]
+    shuffled = [Side(part.vectors[order], part.present[order]) for part in (first, second)]
     rules = {"positives": positives, "same": same}
     loss = loss_of(name, first, second, labels=LABELS, **rules)
     assert max_difference(loss_of(name, *shuffled, labels=LABELS[order], **rules), loss) < SINGLE
@@ -271,7 +268,7 @@ def assert_equal(actual, expected, tolerance=1e-6):
 @every_loss
 def test_chunks_equal_the_whole_matrix(name, missing, labelling, positives, same, chunk_size, monkeypatch):
     """The loss and the gradients of both sides, the scale and the bias."""
-    monkeypatch.setattr(loss_mot, "CHUNK_SIZE", chunk_size)
+    monkeypatch.setattr(contrastive_mot, "CHUNK_SIZE", chunk_size)
     first, second = random_sides(missing, same)
     log_scale, bias = number(LOG_SCALE), number(BIAS)
     rules = {"labels": LABELLINGS[labelling], "positives": positives, "same": same}
@@ -300,7 +297,7 @@ def test_each_gradient_can_be_had_alone(name):
 
     def gradients_by(chosen):
         sources = [value.detach().requires_grad_(index in chosen) for index, value in enumerate(values)]
-        sides = [Embeddings(vectors, part.present) for vectors, part in zip(sources, (first, second))]
+        sides = [Side(vectors, part.present) for vectors, part in zip(sources, (first, second))]
         loss = loss_of(name, *sides, *sources[2:], labels=LABELS)
         return torch.autograd.grad(loss, [sources[index] for index in chosen])
 
@@ -324,7 +321,7 @@ class LargestTensor(TorchDispatchMode):
 @every_loss
 def test_no_tensor_is_as_large_as_the_matrix(name, positives, labelled, monkeypatch):
     num_rows, width = 257, 8  # the last chunk is a single row
-    monkeypatch.setattr(loss_mot, "CHUNK_SIZE", 16 * num_rows)
+    monkeypatch.setattr(contrastive_mot, "CHUNK_SIZE", 16 * num_rows)
     first, second = (side(F.normalize(torch.randn(num_rows, width), dim=1).requires_grad_()) for _ in range(2))
     labels = torch.arange(num_rows) // 2 if labelled else None
     with LargestTensor() as largest:
@@ -346,13 +343,13 @@ def test_autocast_changes_nothing(name):
 @every_loss
 def test_compiled_losses_equal_eager(name, monkeypatch):
     """In one graph, with two chunks."""
-    monkeypatch.setattr(loss_mot, "CHUNK_SIZE", 4 * NUM_ROWS)
+    monkeypatch.setattr(contrastive_mot, "CHUNK_SIZE", 4 * NUM_ROWS)
     torch.compiler.reset()
     first, second = random_sides("both")
     log_scale, bias = number(LOG_SCALE), number(BIAS)
 
     def loss(*vectors):
-        sides = [Embeddings(v, part.present) for v, part in zip(vectors, (first, second))]
+        sides = [Side(v, part.present) for v, part in zip(vectors, (first, second))]
         return loss_of(name, *sides, log_scale, bias, labels=LABELS, positives="label")
 
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
@@ -362,12 +359,12 @@ def test_compiled_losses_equal_eager(name, monkeypatch):
 
 
 def test_one_compilation_serves_every_batch_of_one_chunk(monkeypatch):
-    monkeypatch.setattr(loss_mot, "CHUNK_SIZE", CHUNK_SIZE)
+    monkeypatch.setattr(contrastive_mot, "CHUNK_SIZE", CHUNK_SIZE)
     torch.compiler.reset()
     counter = torch._dynamo.testing.CompileCounter()
 
     def loss(vectors, present, log_scale):
-        return contrastive_loss(Embeddings(vectors, present), Embeddings(vectors, present), log_scale)
+        return contrastive_loss(Side(vectors, present), Side(vectors, present), log_scale)
 
     compiled = torch.compile(loss, fullgraph=True, backend=counter, dynamic=True)
     for num_rows in (4, 5, 9):

@@ -12,8 +12,8 @@ from helpers import ARCHITECTURES, MODALITIES, build, make_inputs, tiny_config, 
 from torch.nn import functional as F
 
 from mixture_of_transformers import MoTForSequenceClassification, MoTModel
-from mixture_of_transformers.attention_mot import PackedTokens
-from mixture_of_transformers.loss_mot import Embeddings, contrastive_loss
+from mixture_of_transformers.contrastive_mot import Side, contrastive_loss
+from mixture_of_transformers.layouts_mot import PackedTokens
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -159,7 +159,7 @@ def test_the_chunked_contrastive_loss_equals_the_naive_one():
 
     def chunked(first, second, log_scale):
         present = torch.ones(len(first), dtype=torch.bool, device=first.device)
-        return contrastive_loss(Embeddings(first, present), Embeddings(second, present), log_scale)
+        return contrastive_loss(Side(first, present), Side(second, present), log_scale)
 
     reference = gradients(naive, *(tensor.double() for tensor in (*embeddings, scale)))
     found = gradients(chunked, *(tensor.cuda() for tensor in (*embeddings, scale)))

@@ -14,8 +14,13 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from mixture_of_transformers import MoTForSequenceClassification, MoTModel, arguments_mot, modality_text_mot
-from mixture_of_transformers.attention_mot import PackedTokens, PaddedTokens
+from mixture_of_transformers import (
+    MoTForSequenceClassification,
+    MoTModel,
+    arguments_mot,
+    modality_text_mot,
+)
+from mixture_of_transformers.layouts_mot import PackedTokens, PaddedTokens, rows_with_tokens
 
 TOLERANCE = 1e-5
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -234,7 +239,9 @@ def test_packing_waits_for_an_accelerator_once(architecture, monkeypatch):
 
 def test_stochastic_depth_drops_whole_rows_of_packed_tokens():
     mask = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 1]], dtype=torch.bool)
-    layout, rows = PackedTokens.of(mask, mask.sum(dim=1).tolist())
+    lengths = mask.sum(dim=1).tolist()
+    rows = rows_with_tokens(lengths, mask.device)
+    layout = PackedTokens.of(mask, lengths, rows)
     assert rows.tolist() == [0, 2]
     numbers = layout.rand(torch.zeros(1, 5, 8))
     assert numbers.shape == (1, 5, 1)
@@ -244,7 +251,7 @@ def test_stochastic_depth_drops_whole_rows_of_packed_tokens():
 def test_layouts_follow_their_layer_to_its_device():
     """As accelerate's hooks move the arguments of a layer under `device_map`; "meta" stands for another device."""
     mask = torch.tensor([[1, 1, 0], [1, 0, 0]], dtype=torch.bool)
-    part, _ = PackedTokens.of(mask, [2, 1])
+    part = PackedTokens.of(mask, [2, 1], None)
     joint = PackedTokens.joint([part, part], mask.device)
     moved = send_to_device({"layout": joint, "parts": {"text": part}}, "meta")
     for layout in (moved["layout"], moved["parts"]["text"], send_to_device(PaddedTokens(mask, mask), "meta")):

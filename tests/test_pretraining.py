@@ -37,8 +37,9 @@ from torch.nn import functional as F
 from transformers import BertTokenizer, DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
 from mixture_of_transformers import MoTForMaskedLM, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
-from mixture_of_transformers.heads_mot import draw_hidden
-from mixture_of_transformers.loss_mot import IGNORED_LABEL, Embeddings, contrastive_loss
+from mixture_of_transformers.contrastive_mot import Side, contrastive_loss
+from mixture_of_transformers.head_pretraining_mot import draw_hidden
+from mixture_of_transformers.loss_mot import IGNORED_LABEL
 
 TOLERANCE = 1e-5
 EXACT = 1e-6
@@ -333,10 +334,10 @@ def test_contrastive_terms_compare_the_modalities_as_they_were_seen():
     sides = {}
     for modality in MODALITIES:
         with torch.no_grad():
-            encoded = model.mot.encode(**inputs, hidden=tokens)
+            encoded = model.mot.encode(**inputs, covered=tokens)
             pooled = model.mot.join(encoded, (modality,)).pooler_output
             vectors = F.normalize(model.contrastive.projections[modality](pooled), dim=1)
-        sides[modality] = Embeddings(vectors, torch.tensor([modality in row for row in presence(MODALITIES)]))
+        sides[modality] = Side(vectors, torch.tensor([modality in row for row in presence(MODALITIES)]))
     assert [name for name in output.losses if "/" in name] == list(CONTRASTIVE)
     for index, name in enumerate(CONTRASTIVE):
         first, second = name.removeprefix("contrastive/").split("-")

@@ -36,8 +36,9 @@ from reference import layer_norm, reference_forward
 from torch.nn import functional as F
 
 from mixture_of_transformers import MoTForRetrieval, MoTModel
+from mixture_of_transformers.contrastive_mot import Side, contrastive_loss, sigmoid_loss
 from mixture_of_transformers.fusion_mot import FUSIONS
-from mixture_of_transformers.loss_mot import IGNORED_LABEL, Embeddings, contrastive_loss, sigmoid_loss
+from mixture_of_transformers.loss_mot import IGNORED_LABEL
 from mixture_of_transformers.training.metrics import retrieval_metrics
 
 TOLERANCE = 1e-5
@@ -362,7 +363,7 @@ def test_each_loss_compares_what_its_name_says(loss_name, positives):
             for absent in set(MODALITIES) - set(part.split("+")):
                 mixed = without(mixed, absent)
             vectors = fused(model, mixed)
-            sides.append(Embeddings(vectors, vectors.ne(0).any(dim=1)))
+            sides.append(Side(vectors, vectors.ne(0).any(dim=1)))
         settings = [model.contrastive.log_scale[index], model.contrastive.bias[index]]
         rules = {"labels": labels, "positives": positives, "same": len(set(name.split("-"))) == 1}
         if loss_name == "sigmoid":

@@ -55,12 +55,12 @@ HUB_NAME = "user/tiny-mot"
 AUTO_MAP = {
     "AutoConfig": "configuration_mot.MoTConfig",
     "AutoModel": "modeling_mot.MoTModel",
-    "AutoModelForSequenceClassification": "modeling_mot.MoTForSequenceClassification",
-    "AutoModelForImageClassification": "modeling_mot.MoTForImageClassification",
-    "AutoModelForAudioClassification": "modeling_mot.MoTForAudioClassification",
-    "AutoModelForZeroShotImageClassification": "modeling_mot.MoTForRetrieval",
-    "AutoModelForPreTraining": "modeling_mot.MoTForPreTraining",
-    "AutoModelForMaskedLM": "modeling_mot.MoTForMaskedLM",
+    "AutoModelForSequenceClassification": "head_classification_mot.MoTForSequenceClassification",
+    "AutoModelForImageClassification": "head_classification_mot.MoTForImageClassification",
+    "AutoModelForAudioClassification": "head_classification_mot.MoTForAudioClassification",
+    "AutoModelForZeroShotImageClassification": "head_retrieval_mot.MoTForRetrieval",
+    "AutoModelForPreTraining": "head_pretraining_mot.MoTForPreTraining",
+    "AutoModelForMaskedLM": "head_masked_lm_mot.MoTForMaskedLM",
 }
 CLASSES = {
     "AutoModel": MoTModel,
@@ -358,7 +358,7 @@ def test_auto_map_names_every_class_whichever_was_saved(saved_class, tmp_path):
     saved_class._from_config(tiny_config()).save_pretrained(tmp_path)
     auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
     is_retrieval = saved_class is MoTForRetrieval
-    auto_model = {"AutoModel": "modeling_mot.MoTForRetrieval"} if is_retrieval else {}
+    auto_model = {"AutoModel": "head_retrieval_mot.MoTForRetrieval"} if is_retrieval else {}
     assert auto_map.items() >= (AUTO_MAP | auto_model).items()
     for reference in auto_map.values():
         module, name = reference.split(".")
@@ -478,8 +478,10 @@ def test_two_folders_of_one_name_are_two_models(folder, model, processor, tmp_pa
     shutil.copytree(folder, tmp_path / "b" / "model")
     other = classifier(seed=1)
     other.save_pretrained(tmp_path / "b" / "model")
-    replace(tmp_path / "b/model/heads_mot.py", "def prediction_head", "MARK = 1\n\n\ndef prediction_head")
-    replace(tmp_path / "b/model/modeling_mot.py", "logits = self.classifier(", "logits = 10 + self.classifier(")
+    replace(tmp_path / "b/model/heads_mot.py", "def auto_map", "MARK = 1\n\n\ndef auto_map")
+    replace(
+        tmp_path / "b/model/head_classification_mot.py", "logits = self.classifier(", "logits = 10 + self.classifier("
+    )
     replace(tmp_path / "b/model/pipeline_mot.py", '"score": scores[i].item()', '"score": -scores[i].item()')
     run_step("twins", tmp_path, home=tmp_path / "home", HF_HUB_OFFLINE="1")
     found, inputs = json.loads((tmp_path / "found.json").read_text()), processor(text=SENTENCE)
@@ -573,7 +575,7 @@ def test_without_mot_other_heads_are_bit_equal(remote_heads, heads, saved, auto_
     (tensors, report), model, key = remote_heads, heads[1][saved], f"{saved} {auto_class}"
     loaded = CLASSES[auto_class] if auto_class != "AutoModel" else MoTForRetrieval
     assert report["modules"][key].startswith("transformers_modules.")
-    assert report["modules"][key].endswith(f".modeling_mot.{loaded.__name__}")
+    assert report["modules"][key].endswith(f".{loaded.__module__.rpartition('.')[2]}.{loaded.__name__}")
     assert report["missing"][key] == []
     expected = answers(model, head_inputs())
     if loaded is not type(model):  # words alone, by the head that pretraining trained

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.utils.checkpoint import get_device_states, set_device_states
 
-from mixture_of_transformers.heads_mot import MoTContrastive
-from mixture_of_transformers.loss_mot import Embeddings
+from mixture_of_transformers.contrastive_mot import MoTContrastive, Side
 
 
 class RandomState:
@@ -48,7 +47,7 @@ class Collected:
     def joined(self) -> dict:
         """The embeddings of all chunks as those of one batch, of which a loss can be differentiated."""
         return {
-            name: Embeddings(
+            name: Side(
                 torch.cat([chunk[name].vectors for chunk in self.chunks]).requires_grad_(),
                 torch.cat([chunk[name].present for chunk in self.chunks]),
             )
@@ -73,11 +72,11 @@ class Replayed:
 
 @contextmanager
 def in_place_of_losses(contrastive: MoTContrastive, function: Callable) -> Iterator[None]:
-    contrastive.stand_in = function
+    contrastive.losses_override = function
     try:
         yield
     finally:
-        contrastive.stand_in = None
+        contrastive.losses_override = None
 
 
 def loss_and_gradients(

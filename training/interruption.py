@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.utils import logging
 
-from mixture_of_transformers.modeling_mot import AUTO_CLASSES
+from mixture_of_transformers.heads_mot import AUTO_CLASSES
 from mixture_of_transformers.training.continuation import is_adapter, load_model, read_config
 from mixture_of_transformers.training.run_folder import (
     STATE,
@@ -181,7 +181,7 @@ def load_checkpoint(
             is no such checkpoint, or it has no safetensors.
     """
     if trust_remote_code:
-        auto_class = next((auto for auto, own in AUTO_CLASSES.items() if own == model_class.__name__), "AutoModel")
+        auto_class = next((auto for auto, own in AUTO_CLASSES.items() if own is model_class), "AutoModel")
         model, found = getattr(transformers, auto_class).from_pretrained(
             name, trust_remote_code=True, use_safetensors=True, output_loading_info=True, token=token
         )

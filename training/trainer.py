@@ -46,11 +46,11 @@ from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.secrets import hide
 from mixture_of_transformers.data.sources import fingerprint_of_files
 from mixture_of_transformers.data.streams import RowStream
+from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.loss_mot import IGNORED_LABEL, problem_type_of
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
-from mixture_of_transformers.modeling_mot import MoTForRetrieval
 from mixture_of_transformers.processing_mot import frames_per_second
 from mixture_of_transformers.training.gradient_cache import cached_step
 from mixture_of_transformers.training.interruption import (

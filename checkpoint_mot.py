@@ -1,0 +1,193 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What loading and saving do beyond the library: weights from safetensors alone, no weights that a damaged config makes
+up, no pipeline with a head that was never trained, a folder that names every class which can read it, and models whose
+towers begin as other models.
+"""
+
+import os
+import sys
+
+import torch
+from transformers.integrations import is_fsdp_enabled
+from transformers.utils import logging
+
+from .modalities_mot import MODALITIES
+from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
+
+logger = logging.get_logger(__name__)
+
+ASK_FOR_SAFETENSORS = (
+    "Weights are read from safetensors alone, since pickled ones (pytorch_model.bin) can run code: save the model anew, or "
+    "convert it (huggingface.co/spaces/safetensors/convert)."
+)
+# Of a damaged file of weights, or of the list of their shards; code that travels takes no names from safetensors.
+UNREADABLE = ("SafetensorError", "JSONDecodeError", "UnicodeDecodeError")
+# Weights that may begin anew beside those of a checkpoint, such as a head, which may also be as many as those; a damaged
+# config could ask for any number.
+MOST_NEW_WEIGHTS = 2**27
+
+
+def task_of_pipeline() -> str | None:
+    """The task of the library's `pipeline(...)`, if that is what loads a model now; it tells the model nothing of it."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "load_model" and frame.f_globals.get("__name__") == "transformers.pipelines.base":
+            return frame.f_locals["task"]
+        frame = frame.f_back
+    return None
+
+
+class CheckpointMixin:
+    """The loading and saving of `MoTPreTrainedModel`; what is not said here is the library's."""
+
+    auto_model = "MoTModel"  # what `AutoModel` means in a saved folder
+
+    @classmethod
+    def from_unimodal_pretrained(
+        cls,
+        text: str | os.PathLike | None = None,
+        image: str | os.PathLike | None = None,
+        audio: str | os.PathLike | None = None,
+        *,
+        text_backbone: str | os.PathLike | None = None,
+        image_backbone: str | os.PathLike | None = None,
+        audio_backbone: str | os.PathLike | None = None,
+        allow_pickle: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike | None = None,
+        local_files_only: bool = False,
+        dtype: torch.dtype | str | None = None,
+        attn_implementation: str | None = None,
+        **config,
+    ) -> "CheckpointMixin":
+        """
+        A model whose towers compute exactly what other models compute, from where training goes on.
+
+        Args:
+            text, image, audio: Hub ids (`user/model`, `user/model@revision`) or folders of the models that the towers
+                begin as: SigLIP or RoBERTa-PreLayerNorm for text; ViT, DeiT, DINOv2, CLIP or SigLIP for images; Whisper
+                for audio (see `docs/warm_starts.md`). A modality without one keeps a fresh tower, or has none with
+                `text_config=None` (and so on).
+            text_backbone, image_backbone, audio_backbone: likewise any models of transformers, to stand in front of
+                fresh towers that read what they give; frozen unless `text_config={"freeze_backbone": False}`.
+            allow_pickle: read checkpoints that have no safetensors, too.
+            token, cache_dir, local_files_only: as in `from_pretrained`.
+            dtype: of the model; by default torch's own.
+            attn_implementation: as in `from_pretrained`.
+            config: fields of [`MoTConfig`]. `hidden_size` is the common width of the towers if it is not given;
+                `text_config={...}` (and so on) stands above what a source says.
+
+        A named tower's modality embedding starts at zero, so that nothing is added to what its source computes. With
+        `zero_init_new_layers=True` the whole model gives what its towers give before it is trained.
+
+        Raises:
+            ValueError: a source cannot be a tower, with the reason and what to use instead; or it does not fit, is
+                damaged or has pickled weights alone; or the towers differ in width and no `hidden_size` is given.
+            OSError: a source does not exist or cannot be reached.
+        """
+        hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        dtype = dtype or torch.get_default_dtype()
+        towers = {m: name for m, name in zip(MODALITIES, (text, image, audio)) if name is not None}
+        backbones = zip(MODALITIES, (text_backbone, image_backbone, audio_backbone))
+        backbones = {m: name for m, name in backbones if name is not None}
+        if not towers and not backbones:
+            raise ValueError("Name at least one checkpoint, as `text=`, `image=` or `audio=`.")
+        if both := towers.keys() & backbones.keys():
+            raise ValueError(f"`{min(both)}=` and `{min(both)}_backbone=` exclude each other: give one of them.")
+        checkpoints = {m: Checkpoint(name, m, allow_pickle, **hub) for m, name in towers.items()}
+        backbones = {m: load_backbone(name, allow_pickle, dtype=dtype, **hub) for m, name in backbones.items()}
+        joint = joined_config(checkpoints, {m: backbone.config for m, backbone in backbones.items()}, config)
+        model = cls._from_config(joint, dtype=dtype, attn_implementation=attn_implementation)
+        for m, backbone in backbones.items():
+            getattr(model, "mot", model).embeddings[m].set_backbone(backbone)
+        for m, checkpoint in checkpoints.items():
+            logger.warning(fill_tower(model, m, checkpoint))
+        return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """
+        As in the library; but from safetensors alone unless `use_safetensors=False` is given, and a pipeline, which is
+        there to answer, gets no head that the checkpoint lacks.
+
+        Raises:
+            OSError: the checkpoint is not there, or its weights are not safetensors. ValueError: they are damaged; or a
+                pipeline's lacks its head, or the config promises more than `MOST_NEW_WEIGHTS` that the checkpoint does not hold.
+        """
+        kwargs.setdefault("use_safetensors", True)
+        task = task_of_pipeline()
+        if task is not None:
+            kwargs["output_loading_info"] = True
+        try:
+            found = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except OSError as error:
+            if not kwargs["use_safetensors"] or "model.safetensors" not in str(error):
+                raise
+            raise OSError(f"{error} {ASK_FOR_SAFETENSORS}") from error
+        except RuntimeError as error:
+            if task is None or "ignore_mismatched_sizes" not in str(error):
+                raise
+            raise ValueError(
+                f"Weights of {pretrained_model_name_or_path} have other shapes than its config says: it is damaged."
+            ) from error
+        except Exception as error:
+            if type(error).__name__ not in UNREADABLE:
+                raise
+            raise ValueError(
+                f"The weights of {pretrained_model_name_or_path} cannot be read ({error}): its model.safetensors is damaged, "
+                "or was not copied to its end. Copy or download it anew."
+            ) from error
+        if task is None:
+            return found
+        model, info = found
+        lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+        if not lacking and task == "zero-shot-audio-classification" and not hasattr(model, "get_audio_features"):
+            lacking = ["the embeddings of MoTForRetrieval"]
+        if lacking and not getattr(model, "_hf_peft_config_loaded", False):  # an adapter may bring the head
+            raise ValueError(
+                f"{pretrained_model_name_or_path} was saved as {', '.join(model.config.architectures)} and cannot answer "
+                f"{task!r}, for which it lacks {', '.join(lacking[:3])}: name a checkpoint that was trained for it."
+            )
+        return model
+
+    def _move_missing_keys_from_meta_to_device(self, missing_keys, *args, **kwargs):
+        """The library's step before memory is taken for the weights that a checkpoint lacks."""
+        lacking = sum(self.get_parameter_or_buffer(name).numel() for name in missing_keys)
+        held = self.num_parameters() - lacking
+        if lacking > max(MOST_NEW_WEIGHTS, held) and not is_fsdp_enabled():  # whose other processes load nothing
+            raise ValueError(
+                f"The config promises {lacking:,} weights that the checkpoint does not hold, such as {min(missing_keys)}: it is "
+                "damaged, or its config is that of another model."
+            )
+        return super()._move_missing_keys_from_meta_to_device(missing_keys, *args, **kwargs)
+
+    def check_can_be_saved(self, is_main_process=True, state_dict=None, **kwargs) -> None:
+        """Raise a ValueError for weights that no file can hold, such as those that torch packed into int8."""
+        if getattr(self, "hf_quantizer", None) is not None:  # which knows how to save what it quantised
+            return
+        for name, value in (self.state_dict() if state_dict is None else state_dict).items():
+            if not isinstance(value, torch.Tensor):
+                raise ValueError(
+                    f"{name!r} is no tensor but a {type(value).__name__}, which cannot be saved: nothing was written. Save "
+                    "the model before it is quantised (torch's `quantize_dynamic` is done anew after loading), or keep "
+                    "int8 in a file with `export_onnx` and `quantize_onnx`."
+                )
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """
+        Save the model with its code, and an `auto_map` and pipelines that name all which can read the folder.
+
+        Raises:
+            ValueError: weights are no tensors, as after torch's `quantize_dynamic`.
+        """
+        self.check_can_be_saved(*args, **kwargs)
+        # The library reads here, by text, that the code of all heads and of the pipeline goes with this file.
+        from .heads_mot import auto_map
+        from .pipeline_mot import CUSTOM_PIPELINES
+
+        self.config.auto_map = auto_map(self.auto_model)
+        self.config.custom_pipelines = CUSTOM_PIPELINES
+        try:
+            super().save_pretrained(save_directory, *args, **kwargs)
+        finally:
+            del self.config.custom_pipelines  # which is about the folder

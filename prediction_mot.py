@@ -1,0 +1,57 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What predicts a modality's tokens from their hidden states: the layers that pretraining and masked words share.
+
+Shapes: B rows, N tokens, d width.
+"""
+
+import torch
+from torch import nn
+from transformers.activations import ACT2FN
+
+from .configuration_mot import MoTConfig
+from .modeling_mot import MoTModelOutput
+
+
+class MoTTokenHead(nn.Module):
+    """Scores of every word of the vocabulary for each text token, as BERT's head (arXiv 1810.04805)."""
+
+    def __init__(self, config: MoTConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        # With weights of its own: the word embeddings start at the scale of the positions, too large for logits.
+        self.decoder = nn.Linear(config.hidden_size, config.text_config.vocab_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self.layernorm(self.activation(self.dense(hidden_states))))
+
+
+class MoTReconstructionHead(nn.Module):
+    """What a token stands for, from its hidden state: the pixels of a patch, mel frames, or a feature."""
+
+    def __init__(self, config: MoTConfig, target_size: int):
+        super().__init__()
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.decoder = nn.Linear(config.hidden_size, target_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self.layernorm(hidden_states))
+
+
+def prediction_head(config: MoTConfig, modality: str) -> nn.Module:
+    """The head that predicts a modality's tokens."""
+    tower = config.modality_config(modality)
+    if tower.feature_size is not None:
+        return MoTReconstructionHead(config, tower.feature_size)
+    if modality == "text":
+        return MoTTokenHead(config)
+    if modality == "image":
+        return MoTReconstructionHead(config, tower.num_channels * tower.patch_size**2)
+    return MoTReconstructionHead(config, tower.num_mel_bins * tower.stem_stride)
+
+
+def own_tokens(config: MoTConfig, output: MoTModelOutput, modality: str) -> torch.Tensor:
+    """The hidden states of a modality's own tokens, (B, N, d)."""
+    hidden_states = output[f"{modality}_hidden_state"]
+    return hidden_states[:, config.modality_config(modality).num_prefix_tokens :]
