@@ -44,8 +44,8 @@ from mixture_of_transformers.demo.visitors import (
     served_hosts,
 )
 from mixture_of_transformers.embeddings_mot import SECONDS_PER_FRAME
+from mixture_of_transformers.explain.attention import attention_maps
 from mixture_of_transformers.explain.pictures import (
-    attention_maps,
     plot_attention_over_time,
     plot_contributions,
     plot_modality_attention,
