@@ -17,8 +17,9 @@ from .modeling_mot import (
     MoTForSequenceClassification,
     MoTModel,
 )
-from .pipeline_mot import TASK, MultimodalClassificationPipeline, analyze_video_sentiment
+from .pipeline_mot import TASK, MultimodalClassificationPipeline
 from .processing_mot import MoTProcessor
+from .serving.video import analyze_video_sentiment
 
 transformers.AutoConfig.register("mot", MoTConfig, exist_ok=True)
 MoTConfig.register_for_auto_class()

@@ -53,15 +53,12 @@ from mixture_of_transformers.explain.pictures import (
     plot_token_attention,
 )
 from mixture_of_transformers.finetune.card import save_examples
-from mixture_of_transformers.pipeline_mot import (
-    WINDOW_SECONDS,
-    MultimodalClassificationPipeline,
-    analyze_video_sentiment,
-)
+from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.run_finetune import main as finetune
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.search.folder import KINDS
 from mixture_of_transformers.search.index import as_stored, build_index
+from mixture_of_transformers.serving.video import WINDOW_SECONDS, analyze_video_sentiment
 from mixture_of_transformers.training.command import run
 from mixture_of_transformers.training.trainer import all_subsets
 
