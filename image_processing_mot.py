@@ -13,7 +13,8 @@ from PIL import Image
 from transformers import ViTImageProcessorPil
 from transformers.feature_extraction_utils import BatchFeature
 
-from .decoding_mot import flatten_depth, to_numpy, to_rgb
+from .decoding_image_mot import flatten_depth, to_rgb
+from .decoding_mot import to_numpy
 
 MOST_PIXELS_OF_A_SIDE = 2**14  # to which pictures are resized
 # Of `image_mean`, `image_std` and `rescale_factor`: beyond, no float32 is left that means a colour.

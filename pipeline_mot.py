@@ -19,7 +19,11 @@ from transformers.utils import logging
 
 from .arguments_mot import is_one_of
 from .attribution_mot import Contributions, is_regression, modality_contributions
-from .decoding_mot import has_sound, load_audio, load_frames, load_image, read_once
+from .decoding_audio_mot import load_audio
+from .decoding_container_mot import has_sound
+from .decoding_image_mot import load_image
+from .decoding_mot import read_once
+from .decoding_video_mot import load_frames
 from .processing_mot import (
     SYNONYMS,
     encode_rows,

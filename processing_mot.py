@@ -32,16 +32,10 @@ from transformers.utils import logging
 from transformers.video_utils import VideoInput
 
 from .conversion_mot import split_revision
-from .decoding_mot import (
-    Limits,
-    is_array,
-    is_number_list,
-    is_rate_and_samples,
-    load_audio,
-    load_frames,
-    load_image,
-    to_numpy,
-)
+from .decoding_audio_mot import is_number_list, is_rate_and_samples, load_audio
+from .decoding_image_mot import load_image
+from .decoding_mot import DecodingLimits, is_array, to_numpy
+from .decoding_video_mot import load_frames
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
 
@@ -319,8 +313,8 @@ class MoTProcessor(ProcessorMixin):
             that the pictures and the sound of a file share. Videos given as frames then need
             `videos_kwargs={"fps": 25}`, their frames per second, and the feature extractor a `hop_length`.
 
-    What one file may cost is in the attribute `limits`, the `Limits` of `decoding_mot.py`. It is this process's own
-    choice and not saved: `processor.limits = Limits(max_audio_seconds=7200)`.
+    What one file may cost is in the attribute `limits`, the `DecodingLimits` of `decoding_mot.py`. It is this process's own
+    choice and not saved: `processor.limits = DecodingLimits(max_audio_seconds=7200)`.
     """
 
     text_kwargs = {"padding": True}
@@ -341,7 +335,7 @@ class MoTProcessor(ProcessorMixin):
             tokenizer = BertTokenizer(model_max_length=512, model_input_names=["input_ids", "attention_mask"])
         self.num_frames = num_frames
         self.return_times = return_times
-        self.limits = Limits()
+        self.limits = DecodingLimits()
         super().__init__(image_processor, feature_extractor, tokenizer)
 
     @classmethod

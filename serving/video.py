@@ -8,17 +8,10 @@ from typing import Any
 import numpy as np
 
 from mixture_of_transformers.attribution_mot import is_regression
-from mixture_of_transformers.decoding_mot import (
-    even_indices,
-    has_sound,
-    iterate_frames,
-    load_audio,
-    open_source,
-    read_once,
-    read_timestamps,
-    reason,
-    upright,
-)
+from mixture_of_transformers.decoding_audio_mot import load_audio
+from mixture_of_transformers.decoding_container_mot import has_sound
+from mixture_of_transformers.decoding_mot import open_source, read_once, reason
+from mixture_of_transformers.decoding_video_mot import even_indices, iterate_frames, read_timestamps, upright
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 
 WINDOW_SECONDS = 5.0
@@ -88,7 +81,7 @@ def analyze_video_sentiment(
                 heard.append(span)
                 yield row
 
-    # All labels are needed, whatever the pipeline gives otherwise, and in this process, where `filled` notes the windows.
+    # All labels are needed, whatever the pipeline gives otherwise. One process answers, as `filled` notes the windows.
     options = {"top_k": classifier.model.config.num_labels, "return_attribution": False, "num_workers": 0}
     options |= {"on_error": "raise"}
     timeline = []
