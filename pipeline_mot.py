@@ -24,15 +24,9 @@ from .decoding_container_mot import has_sound
 from .decoding_image_mot import load_image
 from .decoding_mot import read_once
 from .decoding_video_mot import load_frames
-from .processing_mot import (
-    SYNONYMS,
-    encode_rows,
-    frames_per_second,
-    is_blank,
-    resolve_synonyms,
-    unknown_name,
-    unnest_image,
-)
+from .processing_audio_mot import frames_per_second
+from .processing_mot import encode_rows
+from .rows_mot import SYNONYMS, is_blank, resolve_synonyms, unknown_name, unnest_image
 
 logger = logging.get_logger(__name__)
 

@@ -49,7 +49,7 @@ from mixture_of_transformers.data.sources import fingerprint_of_files
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.loss_mot import IGNORED_LABEL, problem_type_of
 from mixture_of_transformers.modeling_mot import MoTForRetrieval
-from mixture_of_transformers.processing_mot import frames_per_second
+from mixture_of_transformers.processing_audio_mot import frames_per_second
 from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
 from mixture_of_transformers.training.gradient_cache import cached_step
 from mixture_of_transformers.training.interruption import (
