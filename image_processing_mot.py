@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""From pictures to pixel values: transformers' `ViTImageProcessorPil`, in about half of its time.
+"""`MoTImageProcessor`: pictures become pixel values, as by transformers' `ViTImageProcessorPil`, in half of its time.
 
-PIL resizes each picture as it comes, and torch normalises all of them at once, where the library takes every picture to
-an array, back to a picture, and in float64 to its values. What is beyond that goes the way of the library.
+PIL resizes each picture as it comes, and torch normalises all of them at once, where the library takes every picture
+to an array, back to a picture, and in float64 to its values. What is beyond that goes the way of the library.
 """
 
 import numbers
@@ -66,8 +66,8 @@ def check_pictures(pictures: list) -> None:
         values = to_numpy(picture, "`images`") if has_values else np.asarray(None)
         if values.size == 0 or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
             raise ValueError(
-                f"`images` holds a {type(picture).__name__} of shape {values.shape} and type {values.dtype}: expected arrays "
-                "of finite numbers, (H, W, C) or (C, H, W)."
+                f"`images` holds a {type(picture).__name__} of shape {values.shape} and type {values.dtype}: "
+                "expected arrays of finite numbers, (H, W, C) or (C, H, W)."
             )
 
 
