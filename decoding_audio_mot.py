@@ -162,7 +162,7 @@ def is_rate_and_samples(value: Any) -> bool:
 
 
 def is_number_list(value: Sequence) -> bool:
-    """By its ends, since it may be long."""
+    """Whether a list is one of numbers. Its ends tell, since it may be long."""
     ends = (value[0], value[-1]) if len(value) else ()
     is_number = [isinstance(end, (int, float, np.number)) and not isinstance(end, bool) for end in ends]
     return len(ends) > 0 and all(is_number)

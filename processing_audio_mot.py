@@ -112,6 +112,7 @@ def frames_first(extractor, extracted: BatchFeature, options: dict) -> tuple[tor
 
 
 def is_channels_first(extractor, features: torch.Tensor, mask: torch.Tensor, options: dict) -> bool:
+    """Whether an extractor gives (N, mel, T), not (N, T, mel): the mask (N, T) says which axis is time."""
     if features.shape[1] == features.shape[2]:  # as many frames as bins: ask again with another length
         silence = np.zeros(2 * extractor.sampling_rate, dtype=np.float32)
         extracted = extractor([silence], **options)
@@ -125,7 +126,7 @@ def frame_mask(extracted: BatchFeature) -> torch.Tensor | None:
 
 
 def frames_per_second(extractor) -> float:
-    """Of what a feature extractor gives: mel frames, 100 unless it says otherwise, or the samples themselves."""
+    """How many frames a feature extractor gives for a second: mel frames, 100 unless it says otherwise, or samples."""
     if hop_length := getattr(extractor, "hop_length", None):
         return extractor.sampling_rate / hop_length
     gives_samples = getattr(extractor, "feature_size", 80) == 1 and not hasattr(extractor, "num_mel_bins")

@@ -39,7 +39,7 @@ except ImportError as error:
 
 @dataclass(frozen=True)
 class VisitorLimits:
-    """Of what visitors send and what is kept of it; each is an option of `mot demo`."""
+    """How much visitors may send, and how much of it is kept; each is an option of `mot demo`."""
 
     max_upload_megabytes: int = 50  # of one file
     max_uploads: int = 30  # of one visitor, kept at a time; the oldest go first

@@ -73,27 +73,35 @@ def analyze_video_sentiment(
     spans = slide(length, window, stride or window / 2)
     num_frames = classifier.processor.num_frames
     rows = window_rows(video, times, samples, sound_start, rate, transcript, spans, num_frames, access)
-    heard = []  # the windows that have anything
-
-    def filled() -> Iterator[dict]:
-        for span, row in zip(spans, rows):
-            if row:
-                heard.append(span)
-                yield row
-
-    # All labels are needed, whatever the pipeline gives otherwise. One process answers, as `filled` notes the windows.
-    options = {"top_k": classifier.model.config.num_labels, "return_attribution": False, "num_workers": 0}
-    options |= {"on_error": "raise"}
-    timeline = []
-    for number, labels in enumerate(classifier(filled(), batch_size=batch_size, truncation=True, **options)):
-        start, end = heard[number]
-        probabilities = {answer["label"]: answer["score"] for answer in labels}
-        timeline.append({"start": start, "end": end} | summarize(probabilities))
+    timeline = list(answer_windows(classifier, spans, rows, batch_size))
     if not timeline:
         raise ValueError(f"No window of {window} seconds has a frame or enough sound: give a longer one.")
     names = timeline[0]["probabilities"]
     means = {name: float(np.mean([part["probabilities"][name] for part in timeline])) for name in names}
     return summarize(means) | {"timeline": timeline}
+
+
+def answer_windows(
+    classifier: MultimodalClassificationPipeline,
+    spans: list[tuple[float, float]],
+    rows: Iterator[dict],
+    batch_size: int,
+) -> Iterator[dict]:
+    """Start, end, label and probabilities of each window that has something to see, hear or read."""
+    answered = []
+
+    def filled() -> Iterator[dict]:
+        for span, row in zip(spans, rows):
+            if row:
+                answered.append(span)
+                yield row
+
+    # All labels are needed, whatever the pipeline gives otherwise. One process answers, as `filled` notes the windows.
+    options = {"top_k": classifier.model.config.num_labels, "return_attribution": False, "num_workers": 0}
+    options |= {"on_error": "raise", "truncation": True, "batch_size": batch_size}
+    for number, labels in enumerate(classifier(filled(), **options)):
+        start, end = answered[number]
+        yield {"start": start, "end": end} | summarize({answer["label"]: answer["score"] for answer in labels})
 
 
 def summarize(probabilities: dict[str, float]) -> dict:
