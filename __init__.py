@@ -19,8 +19,9 @@ from .modality_audio_mot import MoTAudioConfig
 from .modality_image_mot import MoTImageConfig
 from .modality_text_mot import MoTTextConfig
 from .modeling_mot import MoTModel
-from .pipeline_mot import TASK, MultimodalClassificationPipeline, analyze_video_sentiment
+from .pipeline_mot import TASK, MultimodalClassificationPipeline
 from .processing_mot import MoTProcessor
+from .serving.video import analyze_video_sentiment
 
 transformers.AutoConfig.register("mot", MoTConfig, exist_ok=True)
 MoTConfig.register_for_auto_class()

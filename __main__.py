@@ -36,7 +36,7 @@ def hand_over(arguments: list[str]) -> None:
 
         predict_rows(arguments)
     elif command == "predict":
-        from .pipeline_mot import main as predict
+        from mixture_of_transformers.serving.predict import main as predict
 
         if {"-h", "--help"} & set(arguments):
             print("Of one row; for all rows of a dataset: mot predict --dataset_name NAME --help\n")

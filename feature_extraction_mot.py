@@ -1,7 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""From a waveform to log-mel frames with exact lengths: transformers' `Gemma4AudioFeatureExtractor`, several times as
-fast, called so that a clip's frames depend on nothing but the clip, and usable in pipelines, which pass one clip at a
-time. Frames are relative to the clip's loudest bin, so that neither level nor digital silence is anything new to a model.
+"""`MoTFeatureExtractor`: a waveform becomes log-mel frames with exact lengths.
+
+It is transformers' `Gemma4AudioFeatureExtractor`, several times as fast, called so that a clip's frames depend on
+nothing but the clip, and usable in pipelines, which pass one clip at a time. Frames are relative to the clip's loudest
+bin, so that a model hears no difference between levels of a recording, nor between its silence and digital silence.
 """
 
 import math
@@ -27,14 +29,15 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
     Args:
         feature_size: mel bins.
         sampling_rate: Hz.
-        mel_floor: what is added to a bin's magnitude before the logarithm: so low that only digital silence is near it.
+        mel_floor: what is added to a bin's magnitude before the logarithm. Only digital silence is near it.
         dynamic_range: dB below a clip's loudest bin at which hearing ends. What is quieter becomes 0, as digital
-            silence does, and the loudest bin is `dynamic_range` in nepers (1 neper = 8.7 dB), whatever the level of the
-            recording. None: logarithms of magnitudes as in the library, which is what folders mean that were saved
+            silence does, and the loudest bin is `dynamic_range` in nepers (1 neper = 8.7 dB), whatever the level of
+            the recording. None: logarithms of magnitudes as in the library, which is what folders mean that were saved
             before this setting.
 
     Raises:
-        ValueError: if a setting is no number that means something, `dynamic_range` is not above 0, or stands beside statistics of absolute magnitudes.
+        ValueError: if a setting is no number that means something, `dynamic_range` is not above 0, or stands beside
+            statistics of absolute magnitudes.
     """
 
     def __init__(
@@ -65,9 +68,8 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
         return super().from_dict({"dynamic_range": None} | feature_extractor_dict, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in super().to_dict().items() if name != "_bands"
-        }  # they follow from the rest
+        values = super().to_dict()
+        return {name: value for name, value in values.items() if name != "_bands"}  # they follow from the rest
 
     def __call__(
         self,
@@ -201,8 +203,8 @@ def as_waveforms(raw_speech) -> list[np.ndarray]:
         is_row = waveform.ndim == 1 and waveform.size > 0 and waveform.dtype.kind in "iuf"
         if not is_row or not np.isfinite(waveform).all():
             raise ValueError(
-                f"`raw_speech` holds a {type(row).__name__} of shape {waveform.shape} and type {waveform.dtype}: expected "
-                "waveforms, each a row of finite numbers (samples,)."
+                f"`raw_speech` holds a {type(row).__name__} of shape {waveform.shape} and type {waveform.dtype}: "
+                "expected waveforms, each a row of finite numbers (samples,)."
             )
         waveforms.append(waveform)
     if not waveforms:

@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""From pictures to pixel values: transformers' `ViTImageProcessorPil`, in about half of its time.
+"""`MoTImageProcessor`: pictures become pixel values, as by transformers' `ViTImageProcessorPil`, in half of its time.
 
-PIL resizes each picture as it comes, and torch normalises all of them at once, where the library takes every picture to
-an array, back to a picture, and in float64 to its values. What is beyond that goes the way of the library.
+PIL resizes each picture as it comes, and torch normalises all of them at once, where the library takes every picture
+to an array, back to a picture, and in float64 to its values. What is beyond that goes the way of the library.
 """
 
 import numbers
@@ -13,7 +13,8 @@ from PIL import Image
 from transformers import ViTImageProcessorPil
 from transformers.feature_extraction_utils import BatchFeature
 
-from .decoding_mot import flatten_depth, to_numpy, to_rgb
+from .decoding_image_mot import flatten_depth, to_rgb
+from .decoding_mot import to_numpy
 
 MOST_PIXELS_OF_A_SIDE = 2**14  # to which pictures are resized
 # Of `image_mean`, `image_std` and `rescale_factor`: beyond, no float32 is left that means a colour.
@@ -65,8 +66,8 @@ def check_pictures(pictures: list) -> None:
         values = to_numpy(picture, "`images`") if has_values else np.asarray(None)
         if values.size == 0 or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
             raise ValueError(
-                f"`images` holds a {type(picture).__name__} of shape {values.shape} and type {values.dtype}: expected arrays "
-                "of finite numbers, (H, W, C) or (C, H, W)."
+                f"`images` holds a {type(picture).__name__} of shape {values.shape} and type {values.dtype}: "
+                "expected arrays of finite numbers, (H, W, C) or (C, H, W)."
             )
 
 

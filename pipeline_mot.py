@@ -1,13 +1,10 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""From raw clips, pictures, sounds and sentences to labels: a pipeline for any mix of them, and the sentiment of videos.
+"""From raw clips, pictures, sounds and sentences to labels: a pipeline for any mix of them.
 
-`pipeline("multimodal-classification", model=...)` takes rows as dicts; they are decoded one by one and answered in batches,
-however their modalities differ. `analyze_video_sentiment` lets a window slide over a longer clip.
+`pipeline("multimodal-classification", model=...)` takes rows as dicts; they are decoded one by one and answered in
+batches, however their modalities differ.
 """
 
-import argparse
-import itertools
-import json
 import numbers
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -17,45 +14,28 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
-from transformers import Pipeline, pipeline
+from transformers import Pipeline
 from transformers.utils import logging
 
 from .arguments_mot import is_one_of
 from .attribution_mot import Contributions, is_regression, modality_contributions
-from .decoding_mot import (
-    even_indices,
-    has_sound,
-    iterate_frames,
-    load_audio,
-    load_frames,
-    load_image,
-    open_source,
-    read_once,
-    read_timestamps,
-    reason,
-    upright,
-)
-from .processing_mot import (
-    SYNONYMS,
-    encode_rows,
-    frames_per_second,
-    is_blank,
-    load_processor,
-    resolve_synonyms,
-    unknown_name,
-    unnest_image,
-)
+from .decoding_audio_mot import load_audio
+from .decoding_container_mot import has_sound
+from .decoding_image_mot import load_image
+from .decoding_mot import read_once
+from .decoding_video_mot import load_frames
+from .processing_audio_mot import frames_per_second
+from .processing_mot import encode_rows
+from .rows_mot import SYNONYMS, is_blank, resolve_synonyms, unknown_name, unnest_image
 
 logger = logging.get_logger(__name__)
 
-TASK, SPEECH_TASK = "multimodal-classification", "automatic-speech-recognition"
+TASK = "multimodal-classification"
 KEYS = ("text", "image", "audio", "video")
 OPTIONS = ("top_k", "num_frames", "sampling_rate", "truncation", "return_attribution", "batch_size", "num_workers")
 OPTIONS += ("on_error", "allow_urls")
 ROW_ERRORS = (ValueError, OSError, ImportError)  # what a row may be at fault for, and nothing else
 READ_ERRORS = (*ROW_ERRORS, RuntimeError)  # torchcodec's
-URL_PREFIXES = ("http://", "https://")
-WINDOW_SECONDS = 5.0
 # What the config of a checkpoint says of the pipeline whose code lies beside it.
 CUSTOM_PIPELINES = {
     TASK: {
@@ -97,7 +77,7 @@ class StreamedRows(IterableDataset):
 
 
 def decode_row(row: Any, number: int, decode: Callable) -> DecodedRow:
-    """The error comes back, not up: from another process it would arrive as a traceback, and others go on without it."""
+    """The error is returned, not raised: the other rows go on, and from another process it would be a traceback."""
     try:
         return number, decode(row, name=f"rows[{number}]: ")
     except READ_ERRORS as error:
@@ -140,9 +120,12 @@ class MultimodalClassificationPipeline(Pipeline):
         classify([{"image": "face.png"}, {"audio": "voice.wav", "text": "Hm."}], batch_size=2)
         classify((row for row in dataset), batch_size=8)  # an iterator
 
-    A row holds `text` (a string), `image`, `audio` and `video` (paths, bytes, open files, arrays, PIL, with `allow_urls`
-    URLs; see `MoTProcessor`); what it lacks is left out, None or blank. The sound track of a video is heard unless the
-    row has `audio`. What one file may cost is in `pipeline.processor.limits`, the `Limits` of `decoding_mot.py`. One row gives one answer, a list or tuple a list; anything else that has rows (generators, `datasets`, datasets of
+    A row holds `text` (a string), `image`, `audio` and `video` (paths, bytes, open files, arrays, PIL, with
+    `allow_urls` URLs; see `MoTProcessor`); what it lacks is left out, None or blank. The sound track of a video is
+    heard unless the row has `audio`. What one file may cost is in `pipeline.processor.limits`, the `Limits` of
+    `decoding_mot.py`.
+
+    One row gives one answer, a list or tuple a list. Anything else that has rows (generators, `datasets`, datasets of
     torch) gives an iterator, which answers each of them once and in their order.
 
     Args of a call, or of the constructor for all calls:
@@ -155,17 +138,19 @@ class MultimodalClassificationPipeline(Pipeline):
         return_attribution: also what each modality contributed to the first label, or to the first number.
         on_error: "raise", or "skip": a row that cannot be read or answered gives an error in the place of its answer,
             {"row": its number in the whole input, "error": "ValueError: ..."}, and the others are answered.
-        allow_urls: whether `image`, `audio` and `video` may be http(s) URLs, which they may not by default: the rows of a
-            pipeline that is served come from somebody else, who would have this machine open connections. "public"
-            follows URLs to public addresses alone.
+        allow_urls: whether `image`, `audio` and `video` may be http(s) URLs, which they may not by default: the rows
+            of a pipeline that is served come from somebody else, who would have this machine open connections.
+            "public" follows URLs to public addresses alone.
 
     Returns, for each row:
-        A list of {"label", "score"}, the likeliest first; or {"value"}, a number or a list of them, in regression. With
-        `return_attribution`, {"labels" or "value", "attribution": {"prior": ..., modality: ...}} (`attribution_mot.py`).
+        A list of {"label", "score"}, the likeliest first; or {"value"}, a number or a list of them, in regression.
+        With `return_attribution`, {"labels" or "value", "attribution": {"prior": ..., modality: ...}}, whose numbers
+        `attribution_mot.py` explains.
 
     Raises:
-        ValueError, OSError, ImportError: as `MoTProcessor`, naming what of which row cannot be read (`rows[5]: image ...`,
-            counted over the whole input); or an unknown option or part of a row, with the nearest.
+        ValueError, OSError, ImportError: as `MoTProcessor`, naming what of which row cannot be read
+            (`rows[5]: image ...`, counted over the whole input); or an unknown option or part of a row, with the
+            nearest.
     """
 
     _load_processor = True
@@ -179,8 +164,8 @@ class MultimodalClassificationPipeline(Pipeline):
             raise ValueError("The pipeline needs a `processor`, the `MoTProcessor` that belongs to the model.")
         if not hasattr(model, "classifier"):
             raise ValueError(
-                f"{type(model).__name__} has no classifier: expected a model that classifies or gives numbers, such as "
-                "MoTForSequenceClassification."
+                f"{type(model).__name__} has no classifier: expected a model that classifies or gives numbers, such "
+                "as MoTForSequenceClassification."
             )
 
     def save_pretrained(self, save_directory, **kwargs):
@@ -390,233 +375,4 @@ def is_file(video: Any) -> bool:
     return video is not None and not isinstance(video, (list, tuple, np.ndarray, torch.Tensor))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Sentiment of videos
-# ---------------------------------------------------------------------------------------------------------------------
-
-Segments = list[dict]  # {"start", "end", "text"} in seconds
-
-
-def analyze_video_sentiment(
-    video: Any,
-    audio: Any = None,
-    transcript: str | Segments | None = None,
-    *,
-    classifier: MultimodalClassificationPipeline,
-    speech_recognizer: Callable | None = None,
-    window: float = WINDOW_SECONDS,
-    stride: float | None = None,
-    batch_size: int = 8,
-    allow_urls: bool | str = False,
-) -> dict:
-    """
-    The sentiment of a clip, and how it goes over a longer one.
-
-    Args:
-        video: a path, bytes, an open file, or with `allow_urls` a URL. A file with sound alone, or without sound, is answered from what it has.
-        audio: another sound than that of the file.
-        transcript: what is said: a string, heard in every window, or segments {"start", "end", "text"} in seconds. Of a
-            window's text and sound, what is longer than the model takes is cut.
-        classifier: a pipeline whose model knows the labels, such as negative, neutral and positive.
-        speech_recognizer: makes the transcript where there is none: `pipeline("automatic-speech-recognition", ...)`.
-        window, stride: seconds; a clip longer than a window is answered window by window, half of one apart by default.
-        batch_size: windows at once.
-        allow_urls: as for the pipeline.
-
-    Returns:
-        {"label", "probabilities": {label: probability}, "timeline": [{"start", "end", "label", "probabilities"}, ...]};
-        the answer to a longer clip is the mean of its windows.
-
-    Raises:
-        ValueError, OSError: the file cannot be decoded, or has neither frames nor sound.
-    """
-    if window <= 0 or (stride is not None and stride <= 0):
-        raise ValueError(f"`window` and `stride` are seconds above 0, got {window} and {stride}.")
-    if is_regression(classifier.model):
-        raise ValueError(
-            "The sentiment of a video needs a model with labels, and this one gives numbers (regression)."
-        )
-    video, audio = read_once(video, "video"), read_once(audio, "audio")
-    rate = classifier.processor.feature_extractor.sampling_rate
-    access = {"allow_urls": allow_urls, "limits": classifier.processor.limits}
-    samples, sound_start = read_sound(video, audio, rate, access)
-    times = frame_times(video, access)
-    length = max(times[-1] if times else 0.0, sound_start + len(samples) / rate if samples is not None else 0.0)
-    if not times and samples is None:
-        raise ValueError("The video has neither frames nor sound that can be decoded.")
-    if transcript is None and speech_recognizer is not None and samples is not None:
-        transcript = recognize(speech_recognizer, samples, rate, sound_start)
-    spans = slide(length, window, stride or window / 2)
-    num_frames = classifier.processor.num_frames
-    rows = window_rows(video, times, samples, sound_start, rate, transcript, spans, num_frames, access)
-    heard = []  # or seen: the windows that have anything
-
-    def filled() -> Iterator[dict]:
-        for span, row in zip(spans, rows):
-            if row:
-                heard.append(span)
-                yield row
-
-    # All labels, whatever the pipeline gives otherwise; and in this process, where `filled` notes which windows it gave.
-    options = {"top_k": classifier.model.config.num_labels, "return_attribution": False, "num_workers": 0}
-    options |= {"on_error": "raise"}
-    timeline = []
-    for number, labels in enumerate(classifier(filled(), batch_size=batch_size, truncation=True, **options)):
-        start, end = heard[number]
-        probabilities = {answer["label"]: answer["score"] for answer in labels}
-        timeline.append({"start": start, "end": end} | summarize(probabilities))
-    if not timeline:
-        raise ValueError(f"No window of {window} seconds has a frame or enough sound: give a longer one.")
-    names = timeline[0]["probabilities"]
-    means = {name: float(np.mean([part["probabilities"][name] for part in timeline])) for name in names}
-    return summarize(means) | {"timeline": timeline}
-
-
-def summarize(probabilities: dict[str, float]) -> dict:
-    return {"label": max(probabilities, key=probabilities.get), "probabilities": dict(sorted(probabilities.items()))}
-
-
-def slide(length: float, window: float, stride: float) -> list[tuple[float, float]]:
-    """Windows over `length` seconds; one more ends with the clip where more than a bit would be left out."""
-    if length <= window:
-        return [(0.0, length)]
-    spans = [(start, start + window) for start in np.arange(0, length - window + 1e-6, stride).tolist()]
-    if length - spans[-1][1] > stride / 4:
-        spans.append((length - window, length))
-    return spans
-
-
-def read_sound(video: Any, audio: Any, rate: int, access: dict) -> tuple[np.ndarray | None, float]:
-    """Samples (N,) at `rate` and the second at which they start; None if there is no sound."""
-    if audio is None and not has_sound(video, "video", **access):
-        return None, 0.0
-    source, name = (video, "video") if audio is None else (audio, "audio")
-    return load_audio(source, name, rate, None, **access)
-
-
-def frame_times(video: Any, access: dict) -> list[float]:
-    """Seconds of each frame; none for a file with sound alone."""
-    with open_source(video, "video", **access) as file:
-        try:
-            times, rate = read_timestamps(file, "video", access["limits"])
-        except (OSError, ValueError) as error:  # of which PyAV's errors are kinds
-            raise ValueError(f"The video cannot be decoded: {reason(error)}") from error
-    return [float(i / rate) for i in range(len(times))] if None in times else times
-
-
-def recognize(speech_recognizer: Callable, samples: np.ndarray, rate: int, start: float) -> Segments:
-    """What is said, with the times that the recognizer has: of words (CTC) or of phrases (Whisper); else of the whole."""
-    kind = getattr(speech_recognizer, "type", "seq2seq_whisper")
-    options = {"return_timestamps": "word" if kind.startswith("ctc") else True} if kind != "seq2seq" else {}
-    found = speech_recognizer({"array": samples, "sampling_rate": rate}, **options)
-    whole = {"text": found.get("text"), "timestamp": (0.0, None)}
-    return [
-        {
-            "start": start + chunk["timestamp"][0],
-            "end": start + (chunk["timestamp"][1] or len(samples) / rate),
-            "text": chunk["text"],
-        }
-        for chunk in found.get("chunks", [whole])
-    ]
-
-
-def window_rows(
-    video: Any,
-    times: list[float],
-    samples: np.ndarray | None,
-    sound_start: float,
-    rate: int,
-    transcript: str | Segments | None,
-    spans: list[tuple[float, float]],
-    num_frames: int,
-    access: dict,
-) -> Iterator[dict]:
-    """The row of each window. The file is decoded once more, and a frame is held as long as a window needs it."""
-    wanted = []
-    for start, end in spans:
-        inside = [i for i, time in enumerate(times) if start <= time < end or (end == spans[-1][1] and time == end)]
-        wanted.append([inside[i] for i in even_indices(len(inside), num_frames)])
-    for (start, end), frames in zip(spans, take_in_order(video, wanted, access)):
-        row = {"video": frames} if frames else {}
-        if samples is not None:
-            first, last = (max(0, round((second - sound_start) * rate)) for second in (start, end))
-            heard = samples[first:last]
-            if len(heard) >= rate // 10:  # less is no sound that an extractor takes
-                row["audio"] = {"array": heard, "sampling_rate": rate}
-        words = words_between(transcript, start, end)
-        yield row | ({"text": words} if words else {})
-
-
-def take_in_order(video: Any, wanted: list[list[int]], access: dict) -> Iterator[list]:
-    """The frames of each list of indices; the lists begin and end in order."""
-    if not any(wanted):
-        yield from wanted
-        return
-    with open_source(video, "video", **access) as file:
-        frames, held, position = iterate_frames(file, "video", access["limits"]), {}, 0
-        needed = set(itertools.chain(*wanted))
-        for indices in wanted:
-            while indices and position <= indices[-1]:
-                frame = next(frames)
-                if position in needed:
-                    held[position] = upright(frame, access["limits"])
-                position += 1
-            yield [held[i] for i in indices]
-            first = indices[0] if indices else position
-            held = {i: frame for i, frame in held.items() if i >= first}
-
-
-def words_between(transcript: str | Segments | None, start: float, end: float) -> str:
-    if transcript is None or isinstance(transcript, str):
-        return (transcript or "").strip()
-    return " ".join(part["text"].strip() for part in transcript if part["start"] < end and part["end"] > start)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The command line
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """`mot predict`: prints as JSON what a checkpoint says of one row, or of a video window by window."""
-    parser = argparse.ArgumentParser(prog="mot predict", description=main.__doc__)
-    parser.add_argument("--model", required=True, help="a checkpoint on the Hub or in a folder")
-    parser.add_argument("--text", help="a sentence; what is said, beside a video")
-    parser.add_argument("--image", help="a file or URL")
-    parser.add_argument("--audio", help="a file or URL; beside a video in place of its sound track")
-    parser.add_argument("--video", help="a file or URL")
-    parser.add_argument("--top_k", type=int, help="so many labels; all by default")
-    parser.add_argument("--attribution", action="store_true", help="also what each modality contributed")
-    parser.add_argument(
-        "--speech_recognizer", help="a model of speech recognition, for the words of a video with --window"
-    )
-    parser.add_argument("--window", type=float, help="seconds: answer a video window by window, with a timeline")
-    options = parser.parse_args(arguments)
-    if options.window is not None and options.video is None:
-        parser.error("--window slides over a --video")
-    if options.speech_recognizer is not None and options.window is None:
-        parser.error("--speech_recognizer goes with --window")
-    ours = {"trust_remote_code": False}  # nothing that lies in a checkpoint is run, nor asked for
-    # What is asked is of the person who calls the command, URLs and all.
-    try:
-        classifier = pipeline(TASK, model=options.model, processor=load_processor(options.model), **ours)
-    except OSError as error:  # which may not say of what
-        raise OSError(f"Cannot load the model {options.model!r}: {error}") from error
-    if options.window is not None:
-        recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer, **ours)
-        found = analyze_video_sentiment(
-            options.video,
-            options.audio,
-            options.text,
-            classifier=classifier,
-            speech_recognizer=recognizer,
-            window=options.window,
-            allow_urls=True,
-        )
-    else:
-        row = {name: getattr(options, name) for name in KEYS}
-        found = classifier(row, top_k=options.top_k, return_attribution=options.attribution, allow_urls=True)
-    print(json.dumps(found, indent=1))
-
-
-__all__ = ["MultimodalClassificationPipeline", "analyze_video_sentiment"]
+__all__ = ["MultimodalClassificationPipeline"]

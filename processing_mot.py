@@ -1,69 +1,40 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What people have (strings, pictures, sounds, videos, ready features) becomes the tensors that the models take.
+"""`MoTProcessor`: what people have (strings, pictures, sounds, videos, ready features) becomes the tensors of a batch.
 
-`decoding_mot.py` opens and decodes; `MoTProcessor` lays each modality out as one row per example with a mask that says
-which parts are real.
+`rows_mot.py` says which cell belongs to which row, and the rooms named `processing_..._mot.py` lay the cells of one
+modality out as one row per example, with a mask that says which parts are real.
 """
 
 import copy
 import difflib
 import inspect
-import math
-import numbers
 import os
-import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor, AutoTokenizer, BertTokenizer
 from transformers.audio_utils import AudioInput
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.image_utils import (
-    IMAGENET_DEFAULT_MEAN,
-    IMAGENET_DEFAULT_STD,
-    ImageInput,
-)
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageInput
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.utils import logging
 from transformers.video_utils import VideoInput
 
-from .decoding_mot import (
-    Limits,
-    is_array,
-    is_number_list,
-    is_rate_and_samples,
-    load_audio,
-    load_frames,
-    load_image,
-    to_numpy,
-)
+from .decoding_mot import DecodingLimits
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
+from .processing_audio_mot import audio_options, collect_sound, frames_per_second
+from .processing_image_mot import collect_pictures, whole_pictures
+from .processing_text_mot import collect_text
+from .processing_vectors_mot import collect_features
+from .rows_mot import CALL_SYNONYMS, batch_rows, is_blank, resolve_synonyms, unknown_name
 from .warm_start_mot import split_revision
 
 logger = logging.get_logger(__name__)
 
-WINDOW_ATTRIBUTES = ("frame_length", "win_length", "n_fft")  # what mel extractors call their window, in samples
-RAW_OR_READY = (
-    ("text", "text_features"),
-    ("images", "image_features"),
-    ("videos", "image_features"),
-    ("audio", "audio_features"),
-)
-# name of the argument: name of the output, name of its mask
-READY_OUTPUTS = {
-    "text_features": ("text_features", "attention_mask"),
-    "image_features": ("image_features", "pixel_mask"),
-    "audio_features": ("input_features", "input_features_mask"),
-}
-# Flat `padding=`, `max_length=`, ... are about tokens; read as samples they would silently cut a sound short.
-TOKEN_LENGTH_OPTIONS = ("padding", "max_length", "truncation", "pad_to_multiple_of")
-# What options of text take: the least and the most.
-LENGTHS_OF_TEXT = {"max_length": (1, 2**24), "pad_to_multiple_of": (1, 2**24), "stride": (0, 2**24)}
 # Of the options of videos; what becomes of a frame is an option of pictures.
 VIDEO_OPTIONS = ("num_frames", "do_sample_frames", "fps", "return_tensors")
 # group of options: the part that takes them
@@ -73,90 +44,6 @@ OPTION_GROUPS = {
     "audio_kwargs": "feature_extractor",
     "videos_kwargs": "video_processor",  # there is none: frames are pictures
 }
-# What else people call an input, in the singular as a row has it; each of these can mean nothing else.
-SYNONYMS = {
-    **dict.fromkeys(("texts", "sentence", "sentences"), "text"),
-    **dict.fromkeys(("images", "picture", "pictures"), "image"),
-    **dict.fromkeys(("audios", "sound", "sounds"), "audio"),
-    "videos": "video",
-}
-ARGUMENTS = {"image": "images", "video": "videos"}  # the others are called alike in a row and in a call
-CALL_SYNONYMS = {name: ARGUMENTS.get(meant, meant) for name, meant in SYNONYMS.items()} | ARGUMENTS
-# A tokenizer keeps padding and truncation of the call that it is in, where a call on another thread would find them.
-TOKENIZING = threading.Lock()
-if hasattr(os, "register_at_fork"):  # a process that is forked meanwhile would find it taken, by nobody, for ever
-    os.register_at_fork(
-        before=TOKENIZING.acquire, after_in_parent=TOKENIZING.release, after_in_child=TOKENIZING.release
-    )
-
-
-@contextmanager
-def tokenizing(tokenizer) -> Iterator[None]:
-    """One call at a time, which leaves a fast tokenizer as it was, also if it is refused, and so what it would save."""
-    with TOKENIZING:
-        backend = getattr(tokenizer, "_tokenizer", None)
-        truncation, padding = (getattr(backend, name, None) for name in ("truncation", "padding"))
-        try:
-            yield
-        finally:
-            if hasattr(backend, "no_truncation"):
-                backend.enable_truncation(**truncation) if truncation else backend.no_truncation()
-                backend.enable_padding(**padding) if padding else backend.no_padding()
-
-
-# ------------------------------------------------------ names ------------------------------------------------------
-def unknown_name(name: str, known: Collection[str], what: str) -> ValueError:
-    """The error for a name that nobody knows, with the nearest that somebody does."""
-    nearest = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean `{nearest[0]}`?" if nearest else f"there are {', '.join(known)}."
-    return ValueError(f"Unknown {what} `{name}`: {hint}")
-
-
-def resolve_synonyms(given: dict[str, Any], names: dict[str, str], row: str = "") -> dict[str, Any]:
-    """`given` by the names that are meant; `names` leads from each synonym to its own. Errors begin with `row`."""
-    resolved = {}
-    for name, value in given.items():
-        meant = names.get(name, name)
-        if value is not None and resolved.get(meant) is not None:
-            other = next(other for other in given if names.get(other, other) == meant)
-            raise ValueError(f"{row}Got both `{other}` and `{name}`, which mean the same: give one of them.")
-        if value is not None or meant not in resolved:
-            resolved[meant] = value
-    return resolved
-
-
-# ------------------------------------------------- rows of a batch --------------------------------------------------
-def to_rows(name: str, value: Any) -> list | None:
-    """One entry per row: a batch is split, a single input becomes a batch of one."""
-    if value is None:
-        return None
-    if is_array(value):
-        row_ndim = {"text": 0, "images": 3, "videos": 4, "audio": 2}.get(name, 2)
-        return list(value) if value.ndim == row_ndim + 1 else [value]
-    if not isinstance(value, Sequence) or isinstance(value, (str, bytes, bytearray, memoryview)):
-        return [value]
-    if name == "audio" and is_rate_and_samples(value):
-        return [value]
-    rows = [value[i] for i in range(len(value))]  # lists, tuples and columns of `datasets`
-    if name == "audio" and is_number_list(rows):
-        return [np.asarray(rows)]
-    if name == "videos" and any(isinstance(row, Image.Image) or (is_array(row) and row.ndim < 4) for row in rows):
-        return [rows]  # a list of frames is one video
-    return [unnest_image(row, f"images[{i}]") for i, row in enumerate(rows)] if name == "images" else rows
-
-
-def is_blank(value: Any) -> bool:
-    """Whether an input is a string of white space alone, which counts as none, as an empty cell of a table does."""
-    return isinstance(value, str) and not value.strip()
-
-
-def unnest_image(row: Any, name: str) -> Any:
-    """transformers also writes a batch as [[image], [], [image]]."""
-    if not isinstance(row, (list, tuple)):
-        return row
-    if len(row) > 1:
-        raise ValueError(f"{name} is a list of {len(row)} pictures: a row takes one; pass several as `videos`.")
-    return row[0] if row else None
 
 
 def check_can_be_copied(name: str, value: Any) -> None:
@@ -167,113 +54,6 @@ def check_can_be_copied(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` is {value!r:.100}, expected a plain value: {error}.") from error
 
 
-def check_rows(rows: dict[str, list]) -> None:
-    """Every modality has the same number of rows, every row has something, and nothing is given twice."""
-    sizes = {name: len(values) for name, values in rows.items()}
-    if len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{name} has {size}" for name, size in sizes.items())
-        raise ValueError(f"Batch sizes differ: {listed}. A row that lacks a modality is None in its list.")
-    for i in range(max(sizes.values())):
-        present = {name for name, values in rows.items() if values[i] is not None}
-        if not present:
-            listed = f"{', '.join(rows)} are all" if len(rows) > 1 else f"{next(iter(rows))} is"
-            raise ValueError(f"Row {i} is empty: {listed} None or blank there.")
-        if {"images", "videos"} <= present:
-            raise ValueError(f"Row {i} has both images and videos: give at most one of them.")
-
-
-def check_raw_or_ready(rows: dict[str, list]) -> None:
-    for raw, ready in RAW_OR_READY:
-        if raw in rows and ready in rows:
-            raise ValueError(f"Got both {raw} and {ready}: a batch holds one of them.")
-
-
-def check_array(name: str, value: Any) -> None:
-    """Raise a ValueError for an array whose values cannot be had or are no numbers."""
-    if not is_array(value):
-        return
-    is_tensor = isinstance(value, torch.Tensor)
-    if is_tensor and (value.is_meta or value.is_nested or value.layout != torch.strided):
-        raise ValueError(
-            f"{name} is a tensor without values of its own ({value.device}, {value.layout}): expected a dense one."
-        )
-    if value.is_complex() if is_tensor else value.dtype.kind not in "biufOUS":
-        raise ValueError(f"{name} is an array of type {value.dtype}: expected real numbers.")
-
-
-def check_whole(options: dict[str, Any], bounds: dict[str, tuple[int, int]]) -> None:
-    """Raise a ValueError for an option that is given and no whole number within its bounds."""
-    for name, (least, most) in bounds.items():
-        value = options.get(name)
-        if value is not None and not (
-            isinstance(value, numbers.Integral) and least <= value <= most and value is not True
-        ):
-            raise ValueError(f"`{name}` is {value!r:.100}: expected a whole number from {least} to {most}, or None.")
-
-
-def present_rows(rows: list) -> list[int]:
-    return [i for i, row in enumerate(rows) if row is not None]
-
-
-def spread(values: torch.Tensor, indices: list[int], batch_size: int) -> torch.Tensor:
-    """(len(indices), ...) to (batch_size, ...): the given rows at their places, zeros elsewhere."""
-    spread_values = values.new_zeros(batch_size, *values.shape[1:])
-    spread_values[indices] = values
-    return spread_values
-
-
-def pad_features(name: str, rows: list) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows (L_i, F) or None to (B, L, F) float32 and its mask (B, L)."""
-    arrays = {i: to_vectors(f"{name}[{i}]", rows[i]) for i in present_rows(rows)}
-    widths = {i: array.shape[1] for i, array in arrays.items()}
-    if len(set(widths.values())) > 1:
-        raise ValueError(f"The rows of {name} differ in feature_size: {widths} (row: width).")
-    features = torch.zeros(len(rows), max(map(len, arrays.values())), next(iter(widths.values())))  # (B, L, F)
-    mask = torch.zeros(features.shape[:2], dtype=torch.long)
-    for i, array in arrays.items():
-        features[i, : len(array)] = torch.from_numpy(array)
-        mask[i, : len(array)] = 1
-    return features, mask
-
-
-def to_vectors(name: str, row: Any) -> np.ndarray:
-    """Ready features as (L, F) float32."""
-    array = to_numpy(row, name)
-    if array.ndim != 2 or len(array) == 0:
-        raise ValueError(f"{name} has shape {array.shape}: expected (length, feature_size), length >= 1.")
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"{name} holds values of type {array.dtype}: expected numbers.")
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds NaN, infinite values, or some beyond float32.")
-    return array
-
-
-def frames_per_second(extractor) -> float:
-    """Of what a feature extractor gives: mel frames, 100 unless it says otherwise, or the samples themselves."""
-    if hop_length := getattr(extractor, "hop_length", None):
-        return extractor.sampling_rate / hop_length
-    gives_samples = getattr(extractor, "feature_size", 80) == 1 and not hasattr(extractor, "num_mel_bins")
-    return extractor.sampling_rate if gives_samples else 100.0
-
-
-def frame_mask(extracted: BatchFeature) -> torch.Tensor | None:
-    return extracted.get("input_features_mask", extracted.get("attention_mask"))
-
-
-def whole_pictures(image_processor) -> MoTImageProcessor:
-    """Of a processor that cuts patches out of pictures of any shape (SigLIP 2), one that leaves squares whole."""
-    side = math.isqrt(image_processor.max_num_patches) * image_processor.patch_size
-    settings = ("resample", "image_mean", "image_std", "rescale_factor")
-    return MoTImageProcessor(
-        size={"height": side, "width": side},
-        do_convert_rgb=True,
-        **{name: getattr(image_processor, name) for name in settings},
-    )
-
-
-# ----------------------------------------------------- loading ------------------------------------------------------
 class UnreadableProcessor(ValueError):
     """A checkpoint's processor cannot be made of its files; the message names the checkpoint and the file."""
 
@@ -287,8 +67,8 @@ def reading(name: str | os.PathLike, files: str = "processor_config.json") -> It
         raise
     except Exception as error:
         raise UnreadableProcessor(
-            f"The processor of {name} cannot be made of its {files} ({type(error).__name__}: {error}). If it is damaged, copy "
-            "or download it anew."
+            f"The processor of {name} cannot be made of its {files} ({type(error).__name__}: {error}). If it is "
+            "damaged, copy or download it anew."
         ) from error
 
 
@@ -303,7 +83,6 @@ def load_processor(name: str | os.PathLike, trust_remote_code: bool = False, tok
         return AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code, token=token)
 
 
-# ---------------------------------------------------- processor -----------------------------------------------------
 class MoTProcessor(ProcessorMixin):
     """Tokenizer, image processor and mel extractor as one: raw text, pictures, videos and sound in, a batch out.
 
@@ -319,8 +98,9 @@ class MoTProcessor(ProcessorMixin):
             that the pictures and the sound of a file share. Videos given as frames then need
             `videos_kwargs={"fps": 25}`, their frames per second, and the feature extractor a `hop_length`.
 
-    What one file may cost is in the attribute `limits`, the `Limits` of `decoding_mot.py`. It is this process's own
-    choice and not saved: `processor.limits = Limits(max_audio_seconds=7200)`.
+    What one file may cost is in the attribute `limits`, the `DecodingLimits` of `decoding_mot.py`. It is this
+    process's own
+    choice and not saved: `processor.limits = DecodingLimits(max_audio_seconds=7200)`.
     """
 
     text_kwargs = {"padding": True}
@@ -341,7 +121,7 @@ class MoTProcessor(ProcessorMixin):
             tokenizer = BertTokenizer(model_max_length=512, model_input_names=["input_ids", "attention_mask"])
         self.num_frames = num_frames
         self.return_times = return_times
-        self.limits = Limits()
+        self.limits = DecodingLimits()
         super().__init__(image_processor, feature_extractor, tokenizer)
 
     @classmethod
@@ -420,8 +200,8 @@ class MoTProcessor(ProcessorMixin):
         max_audio_seconds: float | None = None,
         **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
-        """Turns one example or a batch of B examples into tensors; None in a list is a row without that modality, and so
-        is a string of white space alone.
+        """Turns one example or a batch of B examples into tensors; None in a list is a row without that modality, and
+        so is a string of white space alone.
 
         Args:
             images: PIL pictures, arrays (H, W), (H, W, C) or (C, H, W), paths, URLs, bytes, `{"bytes", "path"}`.
@@ -432,9 +212,9 @@ class MoTProcessor(ProcessorMixin):
                 `{"bytes", "path"}`, decoders of torchcodec. Bare arrays need `sampling_rate=` in Hz; every rate is
                 resampled to that of the feature extractor.
             text_features, image_features, audio_features: ready features, rows (L_i, feature_size) or (B, L, F).
-            allow_urls: whether URLs are followed, as they are if nothing is said. Rows of other people, which could have
-                them lead anywhere, take False, or "public" for URLs of public addresses alone. `data:` URLs hold what they
-                mean and are always read.
+            allow_urls: whether URLs are followed, as they are if nothing is said. Rows of other people, which could
+                have them lead anywhere, take False, or "public" for URLs of public addresses alone. `data:` URLs hold
+                what they mean and are always read.
             max_audio_seconds: where longer sound is cut. What lies beyond is not decoded.
             kwargs: options of the tokenizer and image processor, flat or in `text_kwargs`, `images_kwargs`,
                 `audio_kwargs`, `videos_kwargs`, `common_kwargs`. Flat `padding`, `max_length` and `truncation`
@@ -463,35 +243,24 @@ class MoTProcessor(ProcessorMixin):
         others = {name: kwargs.pop(name) for name in CALL_SYNONYMS.keys() & kwargs.keys()}
         given = {name: None if is_blank(value) else value for name, value in (given | others).items()}
         given = resolve_synonyms(given, CALL_SYNONYMS)
-        for name, value in given.items():
-            check_array(name, value)
         self._check_options(kwargs, given)
-        rows = {name: to_rows(name, value) for name, value in given.items() if value is not None}
-        if not any(rows.values()):
+        rows = batch_rows(given)
+        if not rows:
             raise ValueError(
                 f"{type(self).__name__} got nothing, or blank strings: give at least one of {', '.join(given)}."
             )
-        rows = {name: [None if is_blank(cell) else cell for cell in cells] for name, cells in rows.items()}
-        for name, cells in rows.items():
-            for i, cell in enumerate(cells):
-                check_array(f"{name}[{i}]", cell)
-        check_rows(rows)
-        rows = {name: values for name, values in rows.items() if present_rows(values)}
-        check_raw_or_ready(rows)
-
         options = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         return_tensors = options["text_kwargs"].pop("return_tensors", None)
         data = {}
         if "text" in rows:
-            data |= self._tokenize(rows["text"], options["text_kwargs"])
-        if "images" in rows or "videos" in rows:
-            data |= self._process_pictures(rows, options, allow_urls)
+            tokens = collect_text(rows["text"], self.tokenizer, options["text_kwargs"])
+            data |= {name: values for name, values in tokens.items() if name not in self.unused_input_names}
+        if pictures := {name: rows[name] for name in ("images", "videos") if name in rows}:
+            data |= collect_pictures(pictures, self, options, allow_urls)
         if "audio" in rows:
-            audio_options = self._audio_options(options, kwargs.get("audio_kwargs", {}))
-            data |= self._extract_mel(rows["audio"], audio_options, max_audio_seconds, allow_urls)
-        for name, (output, mask_name) in READY_OUTPUTS.items():
-            if name in rows:
-                data[output], data[mask_name] = pad_features(name, rows[name])
+            own_options = audio_options(options["audio_kwargs"], kwargs.get("audio_kwargs", {}))
+            data |= collect_sound(rows["audio"], self, own_options, max_audio_seconds, allow_urls)
+        data |= collect_features(rows)
         return BatchFeature(data, tensor_type=return_tensors)
 
     def _check_options(self, options: dict, inputs: Collection[str]) -> None:
@@ -531,184 +300,6 @@ class MoTProcessor(ProcessorMixin):
             return []
         call = part._encode_plus if hasattr(part, "_encode_plus") else part.__call__
         return [p.name for p in inspect.signature(call).parameters.values() if p.kind is not p.VAR_KEYWORD]
-
-    def _tokenize(self, rows: list, options: dict) -> dict[str, torch.Tensor]:
-        """Strings or None to `input_ids` and `attention_mask` (B, Lt)."""
-        indices = present_rows(rows)
-        for i in indices:
-            if not isinstance(rows[i], str):
-                raise ValueError(f"text[{i}] has type {type(rows[i]).__name__}: expected a string or None.")
-        check_whole(options, LENGTHS_OF_TEXT)
-        if options.get("padding") and getattr(self.tokenizer, "pad_token", "") is None:
-            raise ValueError(
-                "The tokenizer has no padding token, which texts of several lengths need: its tokenizer_config.json is missing "
-                "or names none. Set `processor.tokenizer.pad_token`."
-            )
-        options = {**options, "return_tensors": "pt", "return_attention_mask": True}
-        with tokenizing(self.tokenizer):
-            tokens = self.tokenizer([rows[i] for i in indices], **options)
-        if len(tokens["attention_mask"]) != len(indices):
-            raise ValueError(
-                f"{len(indices)} texts gave {len(tokens['attention_mask'])} rows, which would fit no other input: leave "
-                "out return_overflowing_tokens, or pass the parts as rows of their own."
-            )
-        for i, mask in zip(indices, tokens["attention_mask"], strict=True):
-            if not mask.any():
-                raise ValueError(f"text[{i}] is {rows[i]!r}, which gives no tokens; pass None for a row without text.")
-        return {
-            name: spread(values, indices, len(rows))
-            for name, values in tokens.items()
-            if name not in self.unused_input_names
-        }
-
-    def _process_pictures(
-        self, rows: dict[str, list], options: dict, allow_urls: bool | str
-    ) -> dict[str, torch.Tensor]:
-        """Pictures and videos to `pixel_values` (B, C, H, W), or (B, F, C, H, W) and their times (B, F) if videos."""
-        image_options = {**options["images_kwargs"], "return_tensors": "pt"}
-        convert_rgb = image_options.get("do_convert_rgb", getattr(self.image_processor, "do_convert_rgb", None))
-        clips, clip_times = self._load_clips(rows, options["videos_kwargs"], convert_rgb is not False, allow_urls)
-        frames = [frame for clip in clips for frame in clip]
-        pixels = self._call_image_processor(frames, image_options)  # (all frames, C, H, W)
-
-        mask = torch.zeros(len(clips), max(map(len, clips)), dtype=torch.long)  # (B, F)
-        for i, clip in enumerate(clips):
-            mask[i, : len(clip)] = 1
-        pixel_values = pixels.new_zeros(*mask.shape, *pixels.shape[1:])  # (B, F, C, H, W)
-        pixel_values[mask.bool()] = pixels
-        if "videos" not in rows:
-            return {"pixel_values": pixel_values[:, 0], "pixel_mask": mask[:, 0]}
-        outputs = {"pixel_values": pixel_values, "pixel_mask": mask}
-        if self.return_times:
-            outputs["pixel_times"] = torch.zeros(mask.shape)
-            outputs["pixel_times"][mask.bool()] = torch.tensor([time for times in clip_times for time in times])
-        return outputs
-
-    def _load_clips(
-        self, rows: dict[str, list], options: dict, convert_rgb: bool, allow_urls: bool | str
-    ) -> tuple[list[list[Image.Image]], list[list[float]]]:
-        """The frames of each row (those of its video, its one picture, or none) and, if asked for, their seconds."""
-        num_frames = self.num_frames if options.get("num_frames") is None else options["num_frames"]
-        if not isinstance(num_frames, numbers.Integral) or num_frames < 1:
-            raise ValueError(f"num_frames is {num_frames!r}: expected a whole number of at least 1.")
-        if options.get("do_sample_frames") is False:
-            num_frames = None
-        fps = options.get("fps") if self.return_times else None
-        if fps is not None and not (isinstance(fps, numbers.Real) and 0 < fps < math.inf):
-            raise ValueError(f"fps is {fps!r}: expected a positive number, the frames per second of the videos given.")
-        clips = [[] for _ in next(iter(rows.values()))]
-        clip_times = [[] for _ in clips]
-        for i, image in enumerate(rows.get("images", ())):
-            if image is not None:
-                clips[i] = [load_image(image, f"images[{i}]", convert_rgb, allow_urls, self.limits)]
-                clip_times[i] = [0.0]
-        for i, video in enumerate(rows.get("videos", ())):
-            if video is not None:
-                frames, clip_times[i] = load_frames(video, f"videos[{i}]", num_frames, fps, allow_urls, self.limits)
-                if self.return_times and clip_times[i] is None:
-                    raise ValueError(
-                        f"videos[{i}] does not say when its frames are, which return_times=True needs: pass "
-                        'videos_kwargs={"fps": ...}, the number of frames per second.'
-                    )
-                clips[i] = [
-                    load_image(frame, f"videos[{i}]", convert_rgb, allow_urls, self.limits) for frame in frames
-                ]
-        return clips, clip_times
-
-    def _call_image_processor(self, frames: list[Image.Image], options: dict) -> torch.Tensor:
-        try:
-            pixels = self.image_processor(frames, **options)["pixel_values"]
-        except ValueError as error:
-            sizes = sorted({image.size for image in frames})
-            modes = sorted({image.mode for image in frames})
-            raise ValueError(
-                f"The image processor failed on pictures of sizes (W, H) {sizes} and modes {modes}: it has to give "
-                f"every picture the same shape. {error}"
-            ) from error
-        if pixels.ndim != 4:
-            raise ValueError(
-                f"The image processor returned pixel_values of shape {tuple(pixels.shape)}: expected (N, C, H, W)."
-            )
-        return pixels
-
-    def _audio_options(self, options: dict, own: dict) -> dict:
-        flat = {key: value for key, value in options["audio_kwargs"].items() if key not in TOKEN_LENGTH_OPTIONS}
-        exact = {"padding": "longest", "pad_to_multiple_of": None, "truncation": False}
-        return {**flat, **exact, **own}
-
-    def _extract_mel(
-        self, rows: list, options: dict, max_seconds: float | None, allow_urls: bool | str
-    ) -> dict[str, torch.Tensor]:
-        """Clips or None to `input_features` (B, T, mel), `input_features_mask` (B, T) and, if asked for, the times."""
-        if max_seconds is not None and not (isinstance(max_seconds, numbers.Real) and 0 < max_seconds < math.inf):
-            raise ValueError(f"`max_audio_seconds` is {max_seconds!r}: expected seconds, a number above 0, or None.")
-        extractor, indices = self.feature_extractor, present_rows(rows)
-        rate, default_rate = extractor.sampling_rate, options.pop("sampling_rate", None)
-        window = next((getattr(extractor, name) for name in WINDOW_ATTRIBUTES if hasattr(extractor, name)), 1)
-        # The last frame that is kept sees half of a window beyond; some extractors ask for a sample more.
-        heard = None if max_seconds is None else max_seconds + (window + 1) / rate
-        cut_and_checked = {"max_seconds": heard, "allow_urls": allow_urls, "limits": self.limits}
-        loaded = [load_audio(rows[i], f"audio[{i}]", rate, default_rate, **cut_and_checked) for i in indices]
-        clips, starts = zip(*loaded, strict=True)
-        for i, clip in zip(indices, clips):
-            if len(clip) < window:
-                raise ValueError(
-                    f"audio[{i}] has {len(clip)} samples at {rate} Hz, shorter than one analysis window ({window})."
-                )
-        options |= {"sampling_rate": rate, "return_attention_mask": True, "return_tensors": "pt"}
-        features, mask = self._mel_frames_first(extractor(list(clips), **options), options)
-        if max_seconds is not None:
-            most = max(1, round(max_seconds * frames_per_second(extractor)))
-            features, mask = features[:, :most], mask[:, :most]
-        for i, row_mask in zip(indices, mask):
-            if not row_mask.any():
-                raise ValueError(f"audio[{i}] gives no frames: it is shorter than the extractor's analysis window.")
-        features = features * mask[..., None]  # padding is zero whatever the extractor leaves there
-        outputs = {"input_features": features, "input_features_mask": mask}
-        if self.return_times:
-            outputs["input_features_times"] = self._mel_times(mask, starts)
-        return {name: spread(values, indices, len(rows)) for name, values in outputs.items()}
-
-    def _mel_times(self, mask: torch.Tensor, starts: Sequence[float]) -> torch.Tensor:
-        """Seconds (N, T) of mel frames with mask (N, T), of clips that start at `starts` (N,) in their files.
-
-        Extractors pad the front by half of their window, so that frame i has its centre, not its left edge, on sample
-        i * hop_length, the first of the hop_length samples that it stands for.
-        """
-        hop_length = getattr(self.feature_extractor, "hop_length", None)
-        if hop_length is None:
-            raise ValueError(
-                f"{type(self.feature_extractor).__name__} has no `hop_length` (samples from one frame to the next), "
-                "which return_times=True needs."
-            )
-        indices = mask.cumsum(1) - 1  # padding, also on the left, takes no time
-        seconds = torch.tensor(starts)[:, None] + indices * (hop_length / self.feature_extractor.sampling_rate)
-        return seconds.float() * mask
-
-    def _mel_frames_first(self, extracted: BatchFeature, options: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        """Any extractor's output to mel frames (N, T, mel), or samples (N, T, 1), and a mask (N, T)."""
-        features = extracted.get("input_features", extracted.get("input_values"))
-        if features is not None and features.ndim == 2:
-            features = features[..., None]  # waveforms: frames of one sample
-        if features is None or features.ndim != 3:
-            shape = None if features is None else tuple(features.shape)
-            raise ValueError(
-                f"{type(self.feature_extractor).__name__} returned features of shape {shape}: expected "
-                "mel frames (N, T, mel) or (N, mel, T), or waveforms (N, samples)."
-            )
-        mask = frame_mask(extracted)
-        if mask is None:
-            mask = torch.ones(features.shape[:2])
-        elif self._is_channels_first(features, mask, options):
-            features = features.transpose(1, 2)
-        return features.contiguous(), (mask != 0).long()
-
-    def _is_channels_first(self, features: torch.Tensor, mask: torch.Tensor, options: dict) -> bool:
-        if features.shape[1] == features.shape[2]:  # as many frames as bins: ask again with another length
-            silence = np.zeros(2 * self.feature_extractor.sampling_rate, dtype=np.float32)
-            extracted = self.feature_extractor([silence], **options)
-            features, mask = extracted["input_features"], frame_mask(extracted)
-        return features.shape[2] == mask.shape[1]
 
 
 def encode_rows(

@@ -59,7 +59,7 @@ from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.data.splits import draw_rows
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.decoding_mot import load_image
+from mixture_of_transformers.decoding_image_mot import load_image
 from mixture_of_transformers.finetune.card import Run
 from mixture_of_transformers.finetune.limits import (
     MAX_AUDIO_SECONDS,

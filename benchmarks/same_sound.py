@@ -23,7 +23,8 @@ from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.digits import KEY_TONES, load_digits_dataset
 from mixture_of_transformers.data.preparation import prepare_splits
 from mixture_of_transformers.data.sources import load_splits
-from mixture_of_transformers.decoding_mot import load_audio, resample
+from mixture_of_transformers.decoding_audio_mot import load_audio
+from mixture_of_transformers.resampling_mot import resample
 
 RATES = (8_000, 16_000, 44_100, 48_000)
 PEAKS = (0.01, 0.1, 0.9)

@@ -14,15 +14,10 @@ from PIL import Image as PILImage
 from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.labels import shortened
 from mixture_of_transformers.data.secrets import printable, without_secrets
-from mixture_of_transformers.decoding_mot import (
-    LIMITS,
-    Limits,
-    iterate_frames,
-    load_image,
-    open_image,
-    open_source,
-    read_timed_audio,
-)
+from mixture_of_transformers.decoding_audio_mot import read_timed_audio
+from mixture_of_transformers.decoding_image_mot import load_image, open_image
+from mixture_of_transformers.decoding_mot import LIMITS, DecodingLimits, open_source
+from mixture_of_transformers.decoding_video_mot import iterate_frames
 from mixture_of_transformers.modalities_mot import MODALITIES
 
 _SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
@@ -40,7 +35,7 @@ class Reading:
         max_audio_seconds: of a sound, what is kept; what lies further beyond is never decoded. None: all of it.
     """
 
-    limits: Limits = LIMITS
+    limits: DecodingLimits = LIMITS
     allow_urls: bool | str = True
     max_audio_seconds: float | None = None
 

@@ -10,7 +10,7 @@ import soundfile
 from datasets import Audio, Features, Image, IterableDataset, Value, Video
 
 from mixture_of_transformers.data.bounds import BOUNDS
-from mixture_of_transformers.decoding_mot import has_sound
+from mixture_of_transformers.decoding_container_mot import has_sound
 
 MEDIA = {"image": Image, "audio": Audio, "video": Video}
 # How `datasets` stores a file of any medium.

@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What the demo page was started with: checkpoints and indexes, by the names that visitors choose from.
 
-All of it is loaded when the page starts, with the rights of whoever starts it. A visitor's word loads nothing, but on a
-page that was started for any checkpoint, and then with nobody's token.
+All of it is loaded when the page starts, with the rights of whoever starts it. A visitor's word loads nothing, but on
+a page that was started for any checkpoint, and then with nobody's token.
 """
 
 import textwrap
@@ -55,7 +55,7 @@ class Offered:
     def __call__(self, name: Any) -> Any:
         """
         Raises:
-            ValueError: the page does not have it, or it cannot be read, with the reason only where visitors name places.
+            ValueError: the page does not have it, or it cannot be read; the reason only where visitors name places.
         """
         place = self.place_of(name)
         version = self.version(place)
@@ -76,7 +76,7 @@ class Offered:
 
 
 def by_short_names(places: str | Iterable[str]) -> dict[str, str]:
-    """One or several: folders by their names, ids on the Hub by themselves; those that would be the same are numbered."""
+    """One or several: folders by their names, ids on the Hub by themselves, with numbers where names are the same."""
     found: dict[str, str] = {}
     for place in filter(None, dict.fromkeys([places] if isinstance(places, str) else places)):
         short = Path(place).resolve().name if Path(place).is_dir() else place
@@ -86,7 +86,7 @@ def by_short_names(places: str | Iterable[str]) -> dict[str, str]:
 
 
 def read_classifier(place: str, token: bool | None = None) -> MultimodalClassificationPipeline:
-    """A checkpoint on the Hub or in a folder. `token`: False for that of nobody, None for that of whoever runs the page."""
+    """A checkpoint on the Hub or in a folder. `token`: False for nobody's, None for that of whoever runs the page."""
     classes = read_config(place, token=token).architectures or ["no class that it names"]
     if not classes[0].endswith("Classification"):
         raise ValueError(f"{place} holds {classes[0]}; this page classifies with MoTForSequenceClassification.")

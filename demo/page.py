@@ -5,8 +5,8 @@
     mot demo --models user/model --indexes outputs/index    # checkpoints on the Hub or in folders, indexes in folders
     mot demo --space_dir outputs/space                      # writes a folder to be uploaded as a Space
 
-Visitors choose from what the page was started with, and their files are the only ones that are read (`demo/visitors.py`).
-Checkpoints are loaded as the classes of this package: the page runs no code that comes with one.
+Visitors choose from what the page was started with, and their files are the only ones that are read
+(`demo/visitors.py`). Checkpoints are loaded as the classes of this package: the page runs no code that comes with one.
 """
 
 import argparse
@@ -30,21 +30,22 @@ import torch
 
 from mixture_of_transformers.attribution_mot import modality_contributions
 from mixture_of_transformers.data.digits import load_digits_dataset
-from mixture_of_transformers.decoding_mot import load_image, read_audio, to_mono
+from mixture_of_transformers.decoding_audio_mot import read_audio, to_mono
+from mixture_of_transformers.decoding_image_mot import load_image
 from mixture_of_transformers.demo.offers import Offered, index_version, read_classifier, read_index
 from mixture_of_transformers.demo.space import write_space
 from mixture_of_transformers.demo.visitors import (
     DEFAULTS,
     LOCAL,
     Guard,
-    Limits,
     Uploads,
+    VisitorLimits,
     check_inputs,
     own_folder,
     served_hosts,
 )
+from mixture_of_transformers.explain.attention import attention_maps
 from mixture_of_transformers.explain.pictures import (
-    attention_maps,
     plot_attention_over_time,
     plot_contributions,
     plot_modality_attention,
@@ -53,15 +54,12 @@ from mixture_of_transformers.explain.pictures import (
 )
 from mixture_of_transformers.finetune.card import save_examples
 from mixture_of_transformers.modality_audio_mot import SECONDS_PER_FRAME
-from mixture_of_transformers.pipeline_mot import (
-    WINDOW_SECONDS,
-    MultimodalClassificationPipeline,
-    analyze_video_sentiment,
-)
+from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.run_finetune import main as finetune
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.search.folder import KINDS
 from mixture_of_transformers.search.index import as_stored, build_index
+from mixture_of_transformers.serving.video import WINDOW_SECONDS, analyze_video_sentiment
 from mixture_of_transformers.training.command import run
 from mixture_of_transformers.training.trainer import all_subsets
 
@@ -75,7 +73,10 @@ MOST_HITS = 24
 ANYTHING = "anything"  # of an item may be near to the query
 THUMBNAIL = 192  # pixels
 # Small pictures fill their place.
-STYLE = "#picture img, #query-picture img, .hit img {width: 100%; height: 100%; object-fit: contain} .hit {overflow-wrap: anywhere}"
+STYLE = (
+    "#picture img, #query-picture img, .hit img {width: 100%; height: 100%; object-fit: contain} "
+    ".hit {overflow-wrap: anywhere}"
+)
 PARTS = {"text": ("text",), "image": ("images", "videos"), "audio": ("audio",)}  # modality -> of a decoded row
 BESIDE = {"contributions": "What each modality contributed", "modalities": "Who looks at whom"}  # the answer
 BELOW = {"tokens": "Token by token", "rollout": "What it goes back to", "over_time": "Frames and sound over time"}
@@ -85,7 +86,7 @@ PICTURES = BESIDE | BELOW
 class Page(gr.Blocks):
     """Blocks that check what visitors send before a component or Gradio's cache sees it."""
 
-    def __init__(self, limits: Limits, **options):
+    def __init__(self, limits: VisitorLimits, **options):
         self.limits = limits
         super().__init__(**options)
 
@@ -147,7 +148,7 @@ def choose(offered: Offered, label: str, info: str) -> tuple[gr.Textbox | gr.Dro
 
 @contextmanager
 def messages() -> Iterator[None]:
-    """What is wrong with what the visitor gave is shown as text, not as the HTML that Gradio takes it for; not logged."""
+    """What is wrong with what the visitor gave is shown as text, which Gradio would take for HTML, and not logged."""
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
@@ -312,7 +313,7 @@ def empty_plot(kind: str) -> gr.Plot:
     return gr.Plot(label=PICTURES[kind], show_label=False, elem_id=kind, visible=False)
 
 
-def classify_tab(checkpoints: Offered, limits: Limits) -> tuple:
+def classify_tab(checkpoints: Offered, limits: VisitorLimits) -> tuple:
     """Returns what is to be done when the page is opened: a function, its inputs and its outputs."""
     name, chosen = choose(checkpoints, "Checkpoint", "An id on the Hub, or a folder; Enter loads it.")
     about = gr.HTML()
@@ -428,7 +429,7 @@ def stored_content(cell: Any, column: str) -> bytes:
         raise ValueError(f"{column} is not in the index, and not where the index says it is.") from None
 
 
-def search_tab(indexes: Offered, limits: Limits) -> tuple:
+def search_tab(indexes: Offered, limits: VisitorLimits) -> tuple:
     """Returns what is to be done when the page is opened, as `classify_tab`."""
     name, chosen = choose(indexes, "Index", "The folder that `mot index` wrote; Enter loads it.")
     about = gr.HTML()
@@ -462,7 +463,7 @@ def build_page(
     models: str | Iterable[str] = (),
     indexes: str | Iterable[str] = (),
     allow_any_checkpoint: bool = False,
-    limits: Limits = DEFAULTS,
+    limits: VisitorLimits = DEFAULTS,
 ) -> gr.Blocks:
     """
     The page, for `serve`. What it offers is loaded now.
@@ -496,7 +497,7 @@ def serve(
     port: int | None = None,
     allow_hosts: Iterable[str] = (),
     allow_any_checkpoint: bool = False,
-    limits: Limits = DEFAULTS,
+    limits: VisitorLimits = DEFAULTS,
 ) -> None:
     """Serve the page until the process is stopped; then nothing is left of what visitors sent."""
     host = host or "127.0.0.1"
@@ -517,7 +518,7 @@ def serve(
                 max_file_size=limits.max_upload_megabytes * 2**20,
                 state_session_capacity=limits.max_sessions,
                 footer_links=["api", "settings"],
-                _frontend=False,  # a busy machine fails Gradio's check that the page answers within 3 s, and it would stop
+                _frontend=False,  # Gradio's check that the page answers within 3 s stops it on a busy machine
                 app_kwargs={"middleware": [guard]},
                 theme=gr.themes.Default(**fonts),
                 css=STYLE,
@@ -564,9 +565,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--allow_any_checkpoint",
         action="store_true",
-        help="the page has a field for any checkpoint or index, of this machine or the Hub; for your own machine alone",
+        help="the page has a field for any checkpoint or index, of this machine or the Hub; "
+        "for your own machine alone",
     )
-    for limit in dataclasses.fields(Limits):
+    for limit in dataclasses.fields(VisitorLimits):
         parser.add_argument(f"--{limit.name}", type=int, default=limit.default, help=f"default: {limit.default}")
     parser.add_argument("--space_dir", type=Path, help="write a folder to be uploaded as a Space, and stop")
     options = parser.parse_args(arguments)
@@ -576,7 +578,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(
             "--allow_any_checkpoint reads any folder for whoever asks: it goes with a page of this machine alone"
         )
-    limits = Limits(**{limit.name: getattr(options, limit.name) for limit in dataclasses.fields(Limits)})
+    limits = VisitorLimits(**{limit.name: getattr(options, limit.name) for limit in dataclasses.fields(VisitorLimits)})
     if not (models or indexes):
         models, indexes = train_digits()
     if options.space_dir is not None:

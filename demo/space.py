@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""A folder that runs the demo page as a Space of the Hub: the package, and the checkpoints and indexes that are folders."""
+"""A folder that runs the demo page as a Space of the Hub: the package, and the checkpoints and indexes in folders."""
 
 import json
 import shutil

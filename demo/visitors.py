@@ -2,8 +2,8 @@
 """What those who reach the demo page may do: whom it answers, how much they may send, and what becomes of their files.
 
 A request passes `Guard` before Gradio sees it: its host, its origin, its address and its size. What it says passes
-`check_inputs` before a component sees it. Files lie in a folder of this page alone (`own_folder`), where `Uploads` keeps
-a bounded number of them for a bounded time. All numbers stand in `Limits`.
+`check_inputs` before a component sees it. Files lie in a folder of this page alone (`own_folder`), where `Uploads`
+keeps a bounded number of them for a bounded time. All numbers stand in `VisitorLimits`.
 """
 
 import asyncio
@@ -38,8 +38,8 @@ except ImportError as error:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Of what visitors send and what is kept of it; each is an option of `mot demo`."""
+class VisitorLimits:
+    """How much visitors may send, and how much of it is kept; each is an option of `mot demo`."""
 
     max_upload_megabytes: int = 50  # of one file
     max_uploads: int = 30  # of one visitor, kept at a time; the oldest go first
@@ -55,7 +55,7 @@ class Limits:
                 raise ValueError(f"--{name} is {value}: expected at least 1.")
 
 
-DEFAULTS = Limits()
+DEFAULTS = VisitorLimits()
 
 MEGABYTE, SWEEP_SECONDS, UPLOAD_SECONDS = 2**20, 60, 600
 MOST_OF_A_QUESTION, MOST_OF_AN_ADDRESS = MEGABYTE, 4096  # bytes
@@ -82,9 +82,9 @@ def served_hosts(bound_to: str | None, named: Iterable[str] = ()) -> Callable[[s
     """
     Which host names a page answers to: those of this machine, of the address that it is bound to, and those named.
 
-    A web page elsewhere may let its own name point to this machine ("DNS rebinding"), so that a visitor's browser takes
-    the two for one; but it cannot change the name. A number is no name, and is right wherever it is reached. A Space is
-    reached by the names that the Hub gives it, and has no visitor's machine to protect.
+    A web page elsewhere may let its own name point to this machine ("DNS rebinding"), so that a visitor's browser
+    takes the two for one; but it cannot change the name. A number is no name, and is right wherever it is reached. A
+    Space is reached by the names that the Hub gives it, and has no visitor's machine to protect.
     """
     known = LOCAL | {name.lower() for name in named}
     is_open = bound_to in EVERYWHERE
@@ -109,7 +109,7 @@ def host_name(netloc: str) -> str:
 
 
 class TooMuch(MultiPartException):
-    """A body that is longer than it may be, or takes too long. As the parser's own error, it removes what was written."""
+    """A body that is too long or takes too long. It is an error of the parser, which then removes what was written."""
 
 
 class Guard:
@@ -121,7 +121,7 @@ class Guard:
         limits, uploads: what may be sent, and where it is kept.
     """
 
-    def __init__(self, app, serves: Callable[[str], bool], limits: Limits, uploads: "Uploads"):
+    def __init__(self, app, serves: Callable[[str], bool], limits: VisitorLimits, uploads: "Uploads"):
         self.app, self.serves, self.limits, self.uploads = app, serves, limits, uploads
 
     async def __call__(self, scope, receive, send) -> None:
@@ -243,11 +243,11 @@ def bounded(receive, most: int):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def check_inputs(value: Any, limits: Limits) -> None:
+def check_inputs(value: Any, limits: VisitorLimits) -> None:
     """
     Raises:
-        ValueError: what a visitor's script or browser sent as the inputs of a function holds a text that is too long, a
-            number that is none, or names a file that is not an upload, at any depth.
+        ValueError: what a visitor's script or browser sent as the inputs of a function holds a text that is too long,
+            a number that is none, or names a file that is not an upload, at any depth.
     """
     waiting = [value]
     while waiting:
@@ -283,8 +283,8 @@ def is_upload(path: str) -> bool:
 @contextmanager
 def own_folder() -> Iterator[Path]:
     """
-    A folder for the files of this page's visitors, which Gradio takes as its own, and which goes with the page. Those of
-    pages that were killed go first: nobody holds their lock any more.
+    A folder for the files of this page's visitors, which Gradio takes as its own, and which goes with the page. Those
+    of pages that were killed go first: nobody holds their lock any more.
     """
     before = os.environ.get("GRADIO_TEMP_DIR")
     parent = Path(before or tempfile.gettempdir()).absolute()
@@ -321,7 +321,7 @@ class Uploads:
     are there at the beginning, such as the pictures of examples, stay.
     """
 
-    def __init__(self, folder: Path, limits: Limits):
+    def __init__(self, folder: Path, limits: VisitorLimits):
         self.folder, self.limits = folder, limits
         self.kept = set(self.files())
         self.of: dict[str, OrderedDict[str, None]] = {}  # visitor -> paths, the oldest first

@@ -35,7 +35,8 @@ from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.preparation import prepare_splits
 from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.decoding_mot import load_audio, load_image
+from mixture_of_transformers.decoding_audio_mot import load_audio
+from mixture_of_transformers.decoding_image_mot import load_image
 
 SIZE = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 256}
 WHISPER = {"d_model": 128, "encoder_layers": 3, "encoder_attention_heads": 4, "encoder_ffn_dim": 256}

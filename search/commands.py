@@ -22,7 +22,8 @@ from mixture_of_transformers.data.preparation import find_columns, read_rows
 from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.modalities_mot import MODALITIES
-from mixture_of_transformers.processing_mot import frames_per_second, load_processor
+from mixture_of_transformers.processing_audio_mot import frames_per_second
+from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.search.folder import KINDS
 from mixture_of_transformers.search.index import Index, build_index
 from mixture_of_transformers.training.continuation import read_config

@@ -11,7 +11,9 @@ from PIL import Image
 from transformers.image_transforms import convert_to_rgb
 
 from mixture_of_transformers import MoTConfig, MoTForSequenceClassification, MoTImageProcessor, MoTProcessor
-from mixture_of_transformers.decoding_mot import load_audio, load_frames, load_image
+from mixture_of_transformers.decoding_audio_mot import load_audio
+from mixture_of_transformers.decoding_image_mot import load_image
+from mixture_of_transformers.decoding_video_mot import load_frames
 
 RATE = 16_000
 

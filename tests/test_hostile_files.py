@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""A file is data: it starts no program, opens no connection, reads no other file and takes what `Limits` allows."""
+"""A file is data: it starts no program, opens no connection, reads no other file and takes what limits allow."""
 
 import dataclasses
 import http.server
@@ -23,20 +23,16 @@ import soundfile
 import torch
 from PIL import Image
 
-from mixture_of_transformers import MoTProcessor
-from mixture_of_transformers import decoding_mot as decoding
+from mixture_of_transformers import MoTProcessor, resampling_mot
 from mixture_of_transformers import fetching_mot as fetching
-from mixture_of_transformers.decoding_mot import (
-    Limits,
-    has_sound,
-    load_audio,
-    load_frames,
-    load_image,
-    resample,
-    resample_pieces,
-)
+from mixture_of_transformers.decoding_audio_mot import load_audio
+from mixture_of_transformers.decoding_container_mot import CONTAINER_FORMATS, has_sound
+from mixture_of_transformers.decoding_image_mot import PICTURE_FORMATS, check_image, load_image
+from mixture_of_transformers.decoding_mot import DecodingLimits
+from mixture_of_transformers.decoding_video_mot import load_frames
+from mixture_of_transformers.resampling_mot import resample, resample_pieces
 
-ROOT = Path(decoding.__file__).parent
+ROOT = Path(fetching.__file__).parent
 RATE = 16_000
 
 
@@ -169,10 +165,10 @@ def test_a_file_that_names_other_files_or_servers_is_not_followed(kind, suffix, 
 def test_every_container_and_picture_format_that_is_read_keeps_to_its_file():
     """Names that FFmpeg and PIL know, and none of those that open something else."""
     known = {part for name in av.formats_available for part in name.split(",")}
-    assert set(decoding.CONTAINER_FORMATS) <= known
+    assert set(CONTAINER_FORMATS) <= known
     opening = {"hls", "dash", "concat", "sdp", "rtsp", "rtp", "image2", "lavfi", "applehttp", "sap", "imf", "tee"}
-    assert not opening & set(decoding.CONTAINER_FORMATS)
-    assert not {"EPS", "WMF", "PDF", "GRIB", "HDF5", "IPTC", "MPEG"} & set(decoding.PICTURE_FORMATS)
+    assert not opening & set(CONTAINER_FORMATS)
+    assert not {"EPS", "WMF", "PDF", "GRIB", "HDF5", "IPTC", "MPEG"} & set(PICTURE_FORMATS)
 
 
 def test_a_picture_starts_no_program(tmp_path, monkeypatch):
@@ -214,10 +210,16 @@ def test_what_is_no_file_is_refused_and_not_waited_for(kind, tmp_path):
 
 
 def test_files_are_opened_and_fetched_in_one_place():
-    """Whatever another module needs decoded goes through `decoding_mot.py`, where the lists and the limits are."""
-    opening = re.compile(r"\b(?:PIL)?Image\.open\(|\bav\.open\(|\bsoundfile\.(?:read|SoundFile|blocks)\(|\burlopen\(")
-    found = {path.name for path in ROOT.glob("*.py") if opening.search(path.read_text(encoding="utf-8"))}
-    assert found == {"decoding_mot.py"}
+    """Whatever another module needs decoded goes through the rooms where the lists and the limits are."""
+    opening = {
+        "decoding_image_mot.py": r"\b(?:PIL)?Image\.open\(",
+        "decoding_container_mot.py": r"\bav\.open\(",
+        "decoding_audio_mot.py": r"\bsoundfile\.(?:read|SoundFile|blocks)\(",
+    }
+    texts = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("*.py")}
+    for room, pattern in opening.items():
+        assert {name for name, text in texts.items() if re.search(pattern, text)} == {room}
+    assert not any("urlopen(" in text for text in texts.values())
 
 
 # ------------------------------------------------------ pictures ------------------------------------------------------
@@ -231,15 +233,15 @@ def png_head(width, height):
 def test_a_picture_beyond_the_limit_is_refused_before_it_is_decoded():
     idat = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
     with pytest.raises(
-        ValueError, match=r"^photo has 20000 x 6000 pixels, more than the limit of 100,000,000.*Limits\("
+        ValueError, match=r"^photo has 20000 x 6000 pixels, more than the limit of 100,000,000.*DecodingLimits\("
     ):
         load_image(png_head(20000, 6000) + idat, "photo", convert_rgb=True)
     with pytest.raises(ValueError, match=r"^photo has too many pixels.*PIL.Image.MAX_IMAGE_PIXELS"):
         load_image(png_head(60000, 60000) + idat, "photo", convert_rgb=True)
     small = picture_bytes(Image.new("RGB", (20, 20)))
     with pytest.raises(ValueError, match="photo has 20 x 20 pixels, more than the limit of 399"):
-        load_image(small, "photo", True, limits=Limits(max_image_pixels=399))
-    assert load_image(small, "photo", True, limits=Limits(max_image_pixels=400)).size == (20, 20)
+        load_image(small, "photo", True, limits=DecodingLimits(max_image_pixels=399))
+    assert load_image(small, "photo", True, limits=DecodingLimits(max_image_pixels=400)).size == (20, 20)
 
 
 def test_a_tile_beyond_the_limit_is_refused_though_the_picture_is_small():
@@ -247,7 +249,7 @@ def test_a_tile_beyond_the_limit_is_refused_though_the_picture_is_small():
     image = Image.open(io.BytesIO(content))
     image.tag_v2[322], image.tag_v2[323] = 60000, 60000
     with pytest.raises(ValueError, match="photo has tiles of 60000 x 60000 pixels"):
-        decoding.check_image(image, "photo", Limits())
+        check_image(image, "photo", DecodingLimits())
 
 
 def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded():
@@ -286,7 +288,7 @@ def test_a_large_picture_is_the_same_picture_smaller(mode, kind, orientation):
     options = {} if kind == "BMP" else {"exif": exif}
     content = picture_bytes(gradient(mode), kind, **options)
     whole = load_image(content, "photo", convert_rgb=True)
-    kept = load_image(content, "photo", True, limits=Limits(max_kept_image_pixels=128 * 96 / 4))
+    kept = load_image(content, "photo", True, limits=DecodingLimits(max_kept_image_pixels=128 * 96 / 4))
     assert kept.size == (whole.width // 2, whole.height // 2)
     difference = np.asarray(kept).astype(float) - np.asarray(whole.reduce(2)).astype(float)
     assert np.abs(difference).mean() < (3 if kind == "JPEG" else 1.5)
@@ -294,7 +296,7 @@ def test_a_large_picture_is_the_same_picture_smaller(mode, kind, orientation):
 
 def test_a_picture_of_the_caller_is_left_as_it_is():
     image = Image.open(io.BytesIO(picture_bytes(gradient("RGB"), "JPEG")))
-    load_image(image, "photo", True, limits=Limits(max_kept_image_pixels=100))
+    load_image(image, "photo", True, limits=DecodingLimits(max_kept_image_pixels=100))
     assert image.size == (128, 96)
 
 
@@ -315,17 +317,17 @@ def test_a_broken_picture_of_any_format_is_an_error_that_names_it():
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        (Limits(max_frame_pixels=64 * 48 - 1), "frames of 64 x 48 pixels"),
-        (Limits(max_video_frames=9), "10 frames"),
-        (Limits(max_video_seconds=0.5), "1 seconds"),
-        (Limits(max_video_pixels=5 * 64 * 48), "18,432 pixels in its first 6 frames"),
-        (Limits(max_kept_video_pixels=3 * 64 * 48), "10 frames to keep, and 4 of them 12,288 pixels"),
+        (DecodingLimits(max_frame_pixels=64 * 48 - 1), "frames of 64 x 48 pixels"),
+        (DecodingLimits(max_video_frames=9), "10 frames"),
+        (DecodingLimits(max_video_seconds=0.5), "1 seconds"),
+        (DecodingLimits(max_video_pixels=5 * 64 * 48), "18,432 pixels in its first 6 frames"),
+        (DecodingLimits(max_kept_video_pixels=3 * 64 * 48), "10 frames to keep, and 4 of them 12,288 pixels"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_video_beyond_a_limit_is_refused(limits, message):
     content = video_bytes()
-    with pytest.raises(ValueError, match=rf"^clip has {message}, more than the limit of .*Limits\("):
+    with pytest.raises(ValueError, match=rf"^clip has {message}, more than the limit of .*DecodingLimits\("):
         load_frames(content, "clip", None, None, limits=limits)
     assert len(load_frames(content, "clip", None, None)[0]) == 10
 
@@ -333,7 +335,7 @@ def test_a_video_beyond_a_limit_is_refused(limits, message):
 def test_large_frames_are_shrunk_one_by_one():
     content = video_bytes(size=(128, 96), greys=[0, 100, 200])
     whole, times = load_frames(content, "clip", 3, None)
-    kept, kept_times = load_frames(content, "clip", 3, None, limits=Limits(max_kept_frame_pixels=64 * 48))
+    kept, kept_times = load_frames(content, "clip", 3, None, limits=DecodingLimits(max_kept_frame_pixels=64 * 48))
     assert [frame.size for frame in kept] == [(64, 48)] * 3 and kept_times == times
     for large, small in zip(whole, kept):
         assert abs(np.asarray(large, float).mean() - np.asarray(small, float).mean()) < 1
@@ -359,7 +361,7 @@ def test_longer_sound_than_the_limit_is_refused_unless_it_is_cut():
         for _ in range(700):
             file.write(np.zeros(10_000, np.int16))
     content = buffer.getvalue()
-    limits = Limits(max_audio_seconds=600)
+    limits = DecodingLimits(max_audio_seconds=600)
     with pytest.raises(
         ValueError, match=r"^clip has \d+ seconds of sound or more, more than the limit of 600.*max_audio"
     ):
@@ -403,7 +405,7 @@ def test_sound_of_any_rate_is_resampled_as_defined(rate, samples):
 def test_resampling_piece_by_piece_is_resampling_the_whole(rate, monkeypatch):
     waveform = np.random.default_rng(0).standard_normal(40_000).astype(np.float32)
     whole = resample(waveform, rate, RATE)
-    monkeypatch.setattr(decoding, "SAMPLES_AT_ONCE", 3000)
+    monkeypatch.setattr(resampling_mot, "SAMPLES_AT_ONCE", 3000)
     pieces = np.split(waveform, [1, 900, 907, 16_000, 30_000, 39_999])
     heard = list(resample_pieces(pieces, rate, RATE))
     assert len(heard) > 3
@@ -418,7 +420,7 @@ def test_a_long_sound_takes_bounded_memory(tmp_path):
             file.write(np.zeros(1_000_000, np.int16))
     code = """
 import resource
-from mixture_of_transformers.decoding_mot import load_audio
+from mixture_of_transformers.decoding_audio_mot import load_audio
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()
 try: load_audio("silence.flac", "clip", 16_000, None)
@@ -520,7 +522,7 @@ def test_a_redirect_leads_to_http_or_nowhere(target, server):
 @pytest.mark.parametrize("path", ["/slow", "/slow_head", "/endless"])
 def test_a_server_holds_nobody_longer_than_the_limits(path, server):
     start = time.time()
-    limits = Limits(max_url_bytes=10 * 2**20, max_url_seconds=1)
+    limits = DecodingLimits(max_url_bytes=10 * 2**20, max_url_seconds=1)
     with pytest.raises(OSError, match=r"^photo: cannot read the URL .* (longer than 1 seconds|more than 10,485,760)"):
         load_image(server.url + path, "photo", True, limits=limits)
     assert time.time() - start < 5
@@ -535,21 +537,21 @@ def test_a_password_in_a_url_is_not_shown():
 # ------------------------------------------------------- limits -------------------------------------------------------
 def test_every_limit_is_a_number_above_zero_and_stands_in_the_docs():
     docs = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    for field in dataclasses.fields(Limits):
+    for field in dataclasses.fields(DecodingLimits):
         assert f"`{field.name}`" in docs
-        assert getattr(Limits(**{field.name: math.inf}), field.name) == math.inf
+        assert getattr(DecodingLimits(**{field.name: math.inf}), field.name) == math.inf
         for bad in (0, -1, math.nan, True, "1", None):
             with pytest.raises(ValueError, match=rf"`{field.name}` is {bad!r}"):
-                Limits(**{field.name: bad})
+                DecodingLimits(**{field.name: bad})
 
 
 def test_limits_belong_to_the_process_and_not_to_a_checkpoint(tmp_path):
     processor = MoTProcessor()
-    processor.limits = Limits(max_image_pixels=10)
+    processor.limits = DecodingLimits(max_image_pixels=10)
     with pytest.raises(ValueError, match=r"images\[0\] has 8 x 8 pixels, more than the limit of 10"):
         processor(images=Image.new("RGB", (8, 8)))
     processor.save_pretrained(tmp_path)
-    assert MoTProcessor.from_pretrained(tmp_path).limits == Limits()
+    assert MoTProcessor.from_pretrained(tmp_path).limits == DecodingLimits()
 
 
 def test_sound_that_is_cut_gives_the_frames_of_its_beginning():

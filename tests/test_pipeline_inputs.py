@@ -33,9 +33,9 @@ from mixture_of_transformers import (
     analyze_video_sentiment,
 )
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.pipeline_mot import main as predict
 from mixture_of_transformers.pipeline_mot import read_row
 from mixture_of_transformers.processing_mot import encode_rows
+from mixture_of_transformers.serving.predict import main as predict
 
 RATE, WORDS = 16_000, [f"w{i}" for i in range(20)]
 CONTAINERS = {

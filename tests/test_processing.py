@@ -32,9 +32,10 @@ from transformers import (
 )
 from transformers.image_transforms import convert_to_rgb
 
-from mixture_of_transformers.decoding_mot import even_indices, resample
+from mixture_of_transformers.decoding_video_mot import even_indices
 from mixture_of_transformers.feature_extraction_mot import MoTFeatureExtractor
 from mixture_of_transformers.processing_mot import MoTProcessor
+from mixture_of_transformers.resampling_mot import resample
 
 av = pytest.importorskip("av")
 

@@ -51,7 +51,7 @@ from mixture_of_transformers.loss_mot import IGNORED_LABEL, problem_type_of
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
-from mixture_of_transformers.processing_mot import frames_per_second
+from mixture_of_transformers.processing_audio_mot import frames_per_second
 from mixture_of_transformers.training.gradient_cache import cached_step
 from mixture_of_transformers.training.interruption import (
     StopOnSignal,

@@ -31,7 +31,7 @@ from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_
 from mixture_of_transformers.data.sources import load_splits, with_features
 from mixture_of_transformers.data.splits import cut_validation, draw_rows
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.decoding_mot import read_audio
+from mixture_of_transformers.decoding_audio_mot import read_audio
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
 from mixture_of_transformers.run_finetune import DataArguments, load_data, main

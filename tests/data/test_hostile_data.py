@@ -40,7 +40,7 @@ from mixture_of_transformers.data.preparation import (
 )
 from mixture_of_transformers.data.sources import load_split, load_splits
 from mixture_of_transformers.data.streams import RowStream
-from mixture_of_transformers.decoding_mot import Limits
+from mixture_of_transformers.decoding_mot import DecodingLimits
 from mixture_of_transformers.finetune.card import Run
 from mixture_of_transformers.finetune.results import SETTINGS, Record
 from mixture_of_transformers.processing_mot import MoTProcessor
@@ -541,7 +541,7 @@ def as_stream(split: Dataset, kind: str) -> RowStream:
 def test_a_clip_beyond_the_limit_is_no_bad_row_where_it_is_cut_and_is_not_decoded_further():
     split = media("audio", {"bytes": wav(6, spoilt_from=3), "path": None})
     processor = MoTProcessor()
-    processor.limits = Limits(max_audio_seconds=4)
+    processor.limits = DecodingLimits(max_audio_seconds=4)
     whole, cut = EncodedDataset(split, processor), EncodedDataset(split, processor, max_audio_seconds=1)
     assert len(drop_bad_examples(split, reading=cut.reading)) == 1
     with pytest.raises(ValueError, match="No row is left: skipped 1 of 1 .* 1 corrupt audio clip .* limit of 4"):
@@ -564,7 +564,7 @@ def test_the_limits_of_a_processor_decide_also_which_rows_are_bad():
     split = media("image", {"bytes": png(), "path": None})
     processor = MoTProcessor()
     assert len(drop_bad_examples(split, reading=EncodedDataset(split, processor).reading)) == 1
-    processor.limits = Limits(max_image_pixels=9)
+    processor.limits = DecodingLimits(max_image_pixels=9)
     with pytest.raises(ValueError, match="No row is left.*8 x 8 pixels, more than the limit of 9"):
         drop_bad_examples(split, reading=EncodedDataset(split, processor).reading)
     with pytest.raises(ValueError, match="has no row that can be read"):

@@ -38,8 +38,8 @@ from mixture_of_transformers.demo.page import main  # noqa: E402
 from mixture_of_transformers.demo.visitors import (  # noqa: E402
     LOCK,
     MEGABYTE,
-    Limits,
     Uploads,
+    VisitorLimits,
     check_inputs,
     own_folder,
     served_hosts,
@@ -376,16 +376,16 @@ def test_texts_and_bodies_are_bounded(page):
 @pytest.mark.parametrize("value", [float("nan"), [{"a": float("-inf")}], "a" * 11, [["b", ("a" * 11,)]]])
 def test_inputs_are_checked_at_any_depth(value):
     with pytest.raises(ValueError, match="characters at most|not a number"):
-        check_inputs(value, Limits(max_characters=10))
+        check_inputs(value, VisitorLimits(max_characters=10))
     nested = "deep"
     for _ in range(10_000):
         nested = [nested]
-    check_inputs([nested, 1.5, None, {"a": "b"}], Limits(max_characters=10))
+    check_inputs([nested, 1.5, None, {"a": "b"}], VisitorLimits(max_characters=10))
 
 
 def test_a_limit_is_at_least_one():
     with pytest.raises(ValueError, match="--max_waiting is 0: expected at least 1"):
-        Limits(max_waiting=0)
+        VisitorLimits(max_waiting=0)
 
 
 def test_one_visitor_keeps_so_many_uploads_and_the_oldest_go_first(page):
@@ -399,7 +399,7 @@ def test_one_visitor_keeps_so_many_uploads_and_the_oldest_go_first(page):
 def test_what_is_too_old_or_too_much_is_removed(tmp_path):
     example = tmp_path / "example.png"
     example.write_bytes(bytes(MEGABYTE))
-    uploads = Uploads(tmp_path, Limits(max_kept_megabytes=3))
+    uploads = Uploads(tmp_path, VisitorLimits(max_kept_megabytes=3))
     paths = [tmp_path / str(number) / "file" for number in range(5)]
     for path in paths:
         path.parent.mkdir()
@@ -408,7 +408,7 @@ def test_what_is_too_old_or_too_much_is_removed(tmp_path):
     uploads.sweep()
     assert [path.exists() for path in paths] == [False, False, True, True, True] and example.exists()
     assert not paths[0].parent.exists()
-    uploads.limits = Limits(max_kept_minutes=1)
+    uploads.limits = VisitorLimits(max_kept_minutes=1)
     now = time.time()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "time", lambda: now + 61)
@@ -417,7 +417,7 @@ def test_what_is_too_old_or_too_much_is_removed(tmp_path):
 
 
 def test_what_two_have_sent_stays_until_both_have_sent_more(tmp_path):
-    uploads = Uploads(tmp_path, Limits(max_uploads=1))
+    uploads = Uploads(tmp_path, VisitorLimits(max_uploads=1))
     same, other = tmp_path / "same", tmp_path / "other"
     for path in (same, other):
         path.write_bytes(b"x")

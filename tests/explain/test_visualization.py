@@ -30,12 +30,14 @@ from mixture_of_transformers import (
 from mixture_of_transformers.attribution_mot import dataset_contributions, modality_contributions
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.explain import pictures
-from mixture_of_transformers.explain.pictures import (
+from mixture_of_transformers.explain import pictures, projection
+from mixture_of_transformers.explain.attention import (
     attention_maps,
     attention_rollout,
-    frame_attention,
     modality_attention,
+    token_relevance,
+)
+from mixture_of_transformers.explain.pictures import (
     new_figure,
     plot_attention_over_time,
     plot_contributions,
@@ -44,10 +46,9 @@ from mixture_of_transformers.explain.pictures import (
     plot_modality_attention,
     plot_rollout,
     plot_token_attention,
-    project_embeddings,
-    token_labels,
-    token_relevance,
 )
+from mixture_of_transformers.explain.projection import project_embeddings
+from mixture_of_transformers.explain.tokens import frame_attention, token_labels
 from mixture_of_transformers.fusion_mot import FUSIONS
 
 TOLERANCE = 1e-5
@@ -522,8 +523,9 @@ def test_the_map_of_embeddings_keeps_groups_together(method, tmp_path):
 
 
 def test_only_pictures_need_matplotlib(monkeypatch):
-    # Nor would the library ask for it where the module travels with a checkpoint.
-    assert not {"matplotlib", "sklearn"} & set(get_imports(pictures.__file__))
+    # They are imported where they are used, not with the module.
+    for module in (pictures, projection):
+        assert not {"matplotlib", "sklearn"} & set(get_imports(module.__file__))
     maps = attention_maps(classifier(), make_inputs(MODALITIES))
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed

@@ -19,8 +19,14 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 from transformers.trainer_utils import HPSearchBackend
 
-from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor
-from mixture_of_transformers import decoding_mot as decoding
+from mixture_of_transformers import (
+    MoTForPreTraining,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    MoTProcessor,
+    decoding_audio_mot,
+    decoding_image_mot,
+)
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_split
 from mixture_of_transformers.training.metrics import compute_metrics
@@ -546,10 +552,10 @@ def test_a_streamed_row_is_decoded_once(clips, monkeypatch):
     """And is the row that a whole split gives."""
     stream, whole = stream_of_clips(*clips)
     processor, counted = MoTProcessor(), []
-    for name in ("decode_image", "read_sound_file"):
-        decode = getattr(decoding, name)
+    for room, name in ((decoding_image_mot, "decode_image"), (decoding_audio_mot, "read_sound_file")):
+        decode = getattr(room, name)
         spy = lambda *arguments, decode=decode, name=name: (counted.append(name), decode(*arguments))[1]  # noqa: E731
-        monkeypatch.setattr(decoding, name, spy)
+        monkeypatch.setattr(room, name, spy)
     rows = list(islice(StreamedDataset(drop_bad_examples(stream), processor), 4))
     assert sorted(counted) == ["decode_image"] * 4 + ["read_sound_file"] * 4
     for row, expected in zip(rows, (EncodedDataset(whole, processor)[i] for i in range(4))):
