@@ -52,13 +52,13 @@ from mixture_of_transformers.explain.pictures import (
     plot_rollout,
     plot_token_attention,
 )
-from mixture_of_transformers.finetune.card import save_examples
+from mixture_of_transformers.finetune.commands import start_run as finetune
+from mixture_of_transformers.finetune.usage import save_examples
 from mixture_of_transformers.pipeline_mot import (
     WINDOW_SECONDS,
     MultimodalClassificationPipeline,
     analyze_video_sentiment,
 )
-from mixture_of_transformers.run_finetune import main as finetune
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.search.folder import KINDS
 from mixture_of_transformers.search.index import as_stored, build_index

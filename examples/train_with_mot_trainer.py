@@ -12,7 +12,7 @@ import digits
 from transformers import HfArgumentParser
 
 from mixture_of_transformers import MoTForSequenceClassification
-from mixture_of_transformers.finetune.card import print_table
+from mixture_of_transformers.finetune.table import print_table
 from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
 from mixture_of_transformers.training.metrics import compute_metrics
 from mixture_of_transformers.training.trainer import MoTCollator, MoTTrainer, MoTTrainingArguments

@@ -1,8 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """How long and how wide the rows may be that a model takes, and which rows of a dataset are not.
 
-Text and sound are cut to these limits (`encoding_limits`). Ready features are not, since a part of a sequence is not what
-its maker measured: those that do not fit are an error before the training (`check_splits`), and in a stream bad rows.
+Text and sound are cut to these limits (`encoding_limits`). Ready features are not, since a part of a sequence is not
+what its maker measured: those that do not fit are an error before the training (`check_splits`), and in a stream bad
+rows.
 """
 
 import json
@@ -24,7 +25,7 @@ from mixture_of_transformers.processing_mot import frames_per_second
 
 logger = logging.get_logger(__name__)
 
-# Of a new model.
+# The limits of a new model.
 MAX_TEXT_TOKENS, MAX_AUDIO_SECONDS = 128, 30.0
 MODALITY_OF_COLUMN = {"text": "text", "image": "image", "video": "image", "audio": "audio"}
 
@@ -68,14 +69,14 @@ def set_limits(data, config: MoTConfig | None = None, extractor=None) -> None:
 
 
 def extended(tower: MoTModalityConfig, field: str, asked: int | None, option: str) -> int:
-    """The length that was asked for, by default what the tower takes; the tower is extended to more where it can be."""
+    """The length that was asked for, or what the tower takes; the tower is extended to more where it can be."""
     limit = getattr(tower, field)
     if asked is None or asked <= limit:
         return limit if asked is None else asked
     if tower.position_embedding_type == "learned" or tower.backbone_config is not None:
         raise ValueError(
-            f"{option} asks for a `{field}` of {asked}, but the checkpoint was built for {limit} and cannot take more: "
-            f"give {option} at most that, or leave it out."
+            f"{option} asks for a `{field}` of {asked}, but the checkpoint was built for {limit} and cannot take "
+            f"more: give {option} at most that, or leave it out."
         )
     logger.warning(f"{option} extends the checkpoint's `{field}` from {limit} to {asked}.")
     setattr(tower, field, asked)
@@ -141,8 +142,8 @@ def check_kind(split_name: str, column: str, kind, config: MoTConfig) -> bool:
     if is_ready == tower.takes_raw_input:
         found, expected = ("ready features", f"raw {column}") if is_ready else (f"raw {column}", "ready features")
         raise ValueError(
-            f"The {column} column of split '{split_name}' holds {found}, but the model takes {expected}: name another with "
-            f"--{column}_column, or leave it out with 'none'."
+            f"The {column} column of split '{split_name}' holds {found}, but the model takes {expected}: name another "
+            f"with --{column}_column, or leave it out with 'none'."
         )
     return is_ready
 
@@ -162,8 +163,9 @@ def check_column(
         field = EMBEDDINGS[modality].length_field
         override = json.dumps({f"{modality}_config": {field: int(lengths.max())}})
         raise ValueError(
-            f"{place} has {lengths[row]} {column} features, but the model takes {longest} (`{modality}_config.{field}`): "
-            f"shorten the row, or build the model for more with --config_overrides '{override}'."
+            f"{place} has {lengths[row]} {column} features, but the model takes {longest} "
+            f"(`{modality}_config.{field}`): shorten the row, or build the model for more with --config_overrides "
+            f"'{override}'."
         )
 
 

@@ -18,42 +18,31 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import HfArgumentParser
 
-from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
+from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.labels import LabelSpec, has_no_labels
 from mixture_of_transformers.data.places import Places
 from mixture_of_transformers.data.preparation import check_labels_left, drop_bad_examples, find_columns, prepare_split
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.data.sources import load_split
-from mixture_of_transformers.finetune.card import Run
+from mixture_of_transformers.finetune.batches import build_collators, encode_split
 from mixture_of_transformers.finetune.limits import bad_rows, check_splits, fit_processor, set_limits
-from mixture_of_transformers.finetune.results import (
-    RESULTS,
-    SETTINGS,
-    Record,
-    build_metrics,
-    finish,
-    merge_adapter,
-    needs_labels,
-    predict,
-    print_usage,
-    write_predictions,
-)
-from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.run_finetune import (
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, OptionHelp, needs_labels
+from mixture_of_transformers.finetune.predictions import predict, write_predictions
+from mixture_of_transformers.finetune.recipe import MODEL_CLASSES, leave_out_columns
+from mixture_of_transformers.finetune.record import SETTINGS, Record, Run
+from mixture_of_transformers.finetune.results import RESULTS, build_metrics, finish
+from mixture_of_transformers.finetune.rows import (
     BOUNDS_OPTIONS,
-    MODEL_CLASSES,
-    DataArguments,
-    ModelArguments,
     bounds_of,
-    build_collators,
-    encode_split,
-    example_row,
-    leave_out_columns,
+    named_columns,
     places_of,
     read_splits,
     reading_of,
 )
+from mixture_of_transformers.finetune.saving import merge_adapter
+from mixture_of_transformers.finetune.usage import example_row, print_usage
+from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.training.command import peek
 from mixture_of_transformers.training.continuation import labels_of, load_model, read_config
 from mixture_of_transformers.training.trainer import MoTTrainer, MoTTrainingArguments
@@ -68,17 +57,23 @@ TASK_OF_CLASS = {"MoTForRetrieval": "retrieval", "MoTForPreTraining": "pretraini
 class ComputeArguments:
     """How to compute; what is not given is as in the run."""
 
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows at once."})
-    dataloader_num_workers: int = field(default=0, metadata={"help": "Processes that decode."})
-    seed: int = field(
-        default=0, metadata={"help": "Of what pretraining hides, and of a validation split that is cut."}
+    per_device_eval_batch_size: int = field(
+        default=64, metadata={"help": "The number of rows that a device computes at once."}
     )
-    bf16: bool = field(default=False, metadata={"help": "Mixed precision."})
-    fp16: bool = field(default=False, metadata={"help": "Likewise."})
-    bf16_full_eval: bool = field(default=False, metadata={"help": "The whole model in this precision."})
-    fp16_full_eval: bool = field(default=False, metadata={"help": "Likewise."})
+    dataloader_num_workers: int = field(
+        default=0, metadata={"help": "The number of processes that decode and encode rows; 0 for this process alone."}
+    )
+    seed: int = field(
+        default=0,
+        metadata={"help": "The seed of what pretraining hides, and of a validation split that is cut from the data."},
+    )
+    bf16: bool = field(default=False, metadata={"help": "Compute in mixed precision of bfloat16."})
+    fp16: bool = field(default=False, metadata={"help": "Compute in mixed precision of float16."})
+    bf16_full_eval: bool = field(default=False, metadata={"help": "Hold the whole model in bfloat16."})
+    fp16_full_eval: bool = field(default=False, metadata={"help": "Hold the whole model in float16."})
     trust_remote_code: bool = field(
-        default=False, metadata={"help": "Run the code of the checkpoint's processor; without it none is run."}
+        default=False,
+        metadata={"help": "Run the code that comes with the checkpoint's processor; none is run if not given."},
     )
 
 
@@ -86,24 +81,43 @@ class ComputeArguments:
 class EvaluateArguments(ComputeArguments):
     """What to evaluate."""
 
+    _argument_group_name = "the evaluation (what is not given is as in the run of the checkpoint)"
+
     split: str | None = field(
         default=None,
         metadata={
-            "help": "A split of the dataset by its own name, or 'train', 'validation' or 'test' as the run took them; that "
-            "of the run's own results, or 'test', if not given."
+            "help": "The split to evaluate: one of the dataset by its own name, or 'train', 'validation' or 'test' as "
+            "the run took them; that of the run's own results, or 'test', if not given."
         },
     )
-    output_dir: str | None = field(default=None, metadata={"help": "The checkpoint's own folder if not given."})
-    merge_lora: bool = field(default=False, metadata={"help": "First save the model with its adapter merged."})
+    output_dir: str | None = field(
+        default=None,
+        metadata={"help": "The folder for the results and the card; the checkpoint's own folder if not given."},
+    )
+    merge_lora: bool = field(
+        default=False, metadata={"help": "First save the model with its adapter merged, in place of the adapter."}
+    )
 
 
 @dataclass
 class PredictArguments(ComputeArguments):
     """What to answer."""
 
-    model: str | None = field(default=None, metadata={"help": "A checkpoint on the Hub or in a folder."})
-    split: str = field(default="test", metadata={"help": "As for `mot evaluate`."})
-    output: str = field(default="predictions.jsonl", metadata={"help": "The file to write: a line for each row."})
+    _argument_group_name = "the predictions (what is not given is as in the run of the checkpoint)"
+
+    model: str | None = field(
+        default=None, metadata={"help": "The checkpoint that answers, on the Hub or in a folder; it must be given."}
+    )
+    split: str = field(
+        default="test",
+        metadata={
+            "help": "The split to answer: one of the dataset by its own name, or 'train', 'validation' or 'test' as "
+            "the run took them."
+        },
+    )
+    output: str = field(
+        default="predictions.jsonl", metadata={"help": "The file to write, with a line for each row of the split."}
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -136,8 +150,8 @@ def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
     options, data, *_ = parser.parse_args_into_dataclasses(arguments)
     if record is None and data.dataset_name is None:
         raise ValueError(
-            f"{folder} has no run.json, which says what it was trained on: name the data with --dataset_name ('digits' for "
-            "the embedded ones)."
+            f"{folder} has no run.json, which says what it was trained on: name the data with --dataset_name "
+            "('digits' for the embedded ones)."
         )
     if data.dataset_name == EMBEDDED and not Path(EMBEDDED).exists():
         data.dataset_name = None
@@ -154,8 +168,8 @@ def check_data(data: DataArguments, record: Record | None) -> bool:
         and not Path(data.dataset_name).expanduser().exists()
     ):
         raise OSError(
-            f"The run was trained on {data.dataset_name}, which is not there: start this where the run was started, or say "
-            "where the data are with --dataset_name."
+            f"The run was trained on {data.dataset_name}, which is not there: start this where the run was started, "
+            "or say where the data are with --dataset_name."
         )
     return is_own
 
@@ -229,14 +243,14 @@ def read(
 def columns_of(
     data: DataArguments, split: Dataset, with_labels: bool, places: Places | None = None
 ) -> ModalityColumns:
-    names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
-    if not with_labels or data.task == "pretraining":
+    names = named_columns(data)
+    if not with_labels:
         names["label"] = "none"
     columns = find_columns(split, places, **names)
     if with_labels and needs_labels(data.task) and columns.label is None:
         raise ValueError(
-            f"No label column was found among {', '.join(split.column_names)}: name it with --label_column. (`mot predict` "
-            "answers rows without labels.)"
+            f"No label column was found among {', '.join(split.column_names)}: name it with --label_column. (`mot "
+            "predict` answers rows without labels.)"
         )
     return columns
 
@@ -270,8 +284,9 @@ def evaluate(arguments: list[str]) -> dict:
         prog="mot evaluate",
         usage="%(prog)s CHECKPOINT [OPTIONS]",
         description=__doc__,
+        formatter_class=OptionHelp,
     )
-    parser.add_argument("checkpoint", help="on the Hub or in a folder")
+    parser.add_argument("checkpoint", help="the checkpoint to evaluate, on the Hub or in a folder")
     name = peek(parser, arguments).checkpoint
     folder = local_folder(name)
     options, data, record = parse(parser, arguments, folder)
@@ -313,8 +328,8 @@ def evaluate(arguments: list[str]) -> dict:
 def check_labels(splits: Mapping[str, Dataset], data: DataArguments) -> None:
     if len(splits) == 1 and needs_labels(data.task) and "label" not in next(iter(splits.values())).column_names:
         raise ValueError(
-            f"No row of split '{data.evaluate_on}' has a label, so there is nothing to compare with: `mot predict` answers "
-            "its rows."
+            f"No row of split '{data.evaluate_on}' has a label, so there is nothing to compare with: `mot predict` "
+            "answers its rows."
         )
 
 
@@ -325,6 +340,7 @@ def predict_rows(arguments: list[str]) -> None:
         prog="mot predict",
         usage="%(prog)s --dataset_name NAME --model NAME [OPTIONS]",
         description=__doc__,
+        formatter_class=OptionHelp,
     )
     name = peek(parser, arguments).model
     if name is None:
