@@ -175,7 +175,7 @@ def plain(text: str) -> str:
     """Any text, such as the name of a class, as Markdown that shows it as it is on one line, whatever it holds."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     line = re.sub(r"([\\`*\[\]<>|$&~#])|(?<!\w)_|_(?!\w)", lambda found: "\\" + found[0], line)
-    return line.replace("://", "\\://").replace("www.", "www\\.")  # no link either
+    return line.replace("://", "\\://").replace("www.", "www\\.")  # else a reader makes links of these
 
 
 def code(text: str) -> str:

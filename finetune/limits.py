@@ -21,6 +21,7 @@ from mixture_of_transformers.configuration_mot import MoTConfig, MoTModalityConf
 from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.embeddings_mot import EMBEDDINGS
+from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.processing_mot import frames_per_second
 
 logger = logging.get_logger(__name__)
@@ -39,11 +40,11 @@ def length_limit(config: MoTConfig, modality: str) -> int | None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Text and sound, which are cut
+# Text and sound are cut
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def set_limits(data, config: MoTConfig | None = None, extractor=None) -> None:
+def set_limits(data: DataArguments, config: MoTConfig | None = None, extractor=None) -> None:
     """
     Fill in `data.max_text_tokens` and `data.max_audio_seconds` where they were not given: with what the checkpoint of
     `config` takes, or with the limits of a new model. A checkpoint whose positions are sinusoids is extended to what
@@ -83,7 +84,7 @@ def extended(tower: MoTModalityConfig, field: str, asked: int | None, option: st
     return asked
 
 
-def encoding_limits(config: MoTConfig, data, extractor) -> dict[str, float]:
+def encoding_limits(config: MoTConfig, data: DataArguments, extractor) -> dict[str, float]:
     """Where longer text and sound are cut: at what was asked for, and never beyond what the model takes."""
     text, audio = config.text_config, config.audio_config
     tokens, seconds = data.max_text_tokens, data.max_audio_seconds
@@ -103,7 +104,7 @@ def fit_processor(processor, config: MoTConfig) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Ready features, which are not
+# Ready features are compared
 # ---------------------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.finetune.limits import row_numbers
 from mixture_of_transformers.training.run_folder import write_whole
 from mixture_of_transformers.training.trainer import MoTTrainer
@@ -26,7 +27,7 @@ def predict(trainer: MoTTrainer, dataset) -> np.ndarray:
     return np.concatenate(logits)
 
 
-def answers(logits: np.ndarray, config) -> Iterator[dict]:
+def answers(logits: np.ndarray, config: MoTConfig) -> Iterator[dict]:
     """What logits (N, num_labels) say of each row: a label, labels or a score, and the probability of each class."""
     values = torch.from_numpy(logits).double()
     if config.problem_type == "regression":
@@ -42,7 +43,7 @@ def answers(logits: np.ndarray, config) -> Iterator[dict]:
             yield {"label": max(probabilities, key=probabilities.get), "probabilities": probabilities}
 
 
-def write_predictions(path: Path, logits: np.ndarray, config, bad: Mapping[int, str]) -> None:
+def write_predictions(path: Path, logits: np.ndarray, config: MoTConfig, bad: Mapping[int, str]) -> None:
     """
     A line of JSON for each row of the split, in its order: `row`, its number from 0, and the answer; or `error`, why
     the row could not be read.

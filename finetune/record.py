@@ -46,9 +46,9 @@ class Run:
     columns: list[str] = field(default_factory=list)  # "text", "image", "video", ...
     seed: int = 0
     command: str | None = None  # None where it is not known how the model was trained
-    seconds: float = 0.0  # of training
+    seconds: float = 0.0  # how long it was trained
     versions: str = f"torch {torch.__version__} and\ntransformers {transformers.__version__}"
-    weights: str = ""  # of which step
+    weights: str = ""  # which weights of its training it has, as in "the weights are those of ..."
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Record:
             return None
         fields = json.loads(found.read_text(encoding="utf-8"))
         run = Run(**fields["run"])
-        if found.parent != folder and (folder / STATE).is_file():  # the run speaks of its last weights
+        if found.parent != folder and (folder / STATE).is_file():  # the record is that of the last weights
             step = TrainerState.load_from_json(str(folder / STATE)).global_step
             run = replace(run, weights=f"of step {step}", seconds=0.0)
         return cls(fields["data"], fields["settings"], run)

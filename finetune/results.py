@@ -11,7 +11,7 @@ from transformers.utils import logging
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.finetune.card import write_card
 from mixture_of_transformers.finetune.limits import bad_rows
-from mixture_of_transformers.finetune.options import needs_labels
+from mixture_of_transformers.finetune.options import DataArguments, needs_labels
 from mixture_of_transformers.finetune.predictions import PREDICTIONS, predict, write_predictions
 from mixture_of_transformers.finetune.record import Record
 from mixture_of_transformers.finetune.table import print_table
@@ -25,7 +25,7 @@ logger = logging.get_logger(__name__)
 RESULTS = "results.json"
 
 
-def build_metrics(data, problem_type: str | None) -> Callable | None:
+def build_metrics(data: DataArguments, problem_type: str | None) -> Callable | None:
     """What the trainer computes from logits and labels; None where there is neither."""
     if not needs_labels(data.task):
         return None

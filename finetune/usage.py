@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.finetune.limits import length_limit
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.record import Record
@@ -27,18 +28,24 @@ def base_of(trainer: MoTTrainer) -> str | None:
     return None if trainer.head is trainer.model else trainer.head.name_or_path
 
 
-def usage_lines(task: str, folder: str, config, example: dict[str, str] | None = None, base: str | None = None) -> str:
+def usage_lines(
+    task: str, folder: str, config: MoTConfig, example: dict[str, str] | None = None, base: str | None = None
+) -> str:
     """
-    The lines of Python that load a checkpoint and use it. `example` has a text and the paths of files where there are
-    any, a `video` in place of an `image` where the model has learned from videos. `base` is the checkpoint under an
-    adapter, where the folder holds one.
+    The lines of Python that load a checkpoint and use it.
+
+    Args:
+        folder: of the checkpoint, or its id on the Hub.
+        example: a text and paths of files to use it with, as far as there are any; a `video` in place of an `image`
+            where the model has learned from videos.
+        base: the checkpoint under an adapter, where the folder holds one.
     """
     arguments = example_arguments(config, example or {})
     lines = usage_of_task(task, folder, config, arguments, base)
     return ("import numpy as np\n" if "np." in "".join(arguments.values()) else "") + lines
 
 
-def example_arguments(config, example: dict[str, str]) -> dict[str, str]:
+def example_arguments(config: MoTConfig, example: dict[str, str]) -> dict[str, str]:
     """modality -> a processor's argument with an example of it: a sentence, a file, or vectors of the right width."""
     arguments = {}
     for modality in config.modalities:
@@ -52,7 +59,7 @@ def example_arguments(config, example: dict[str, str]) -> dict[str, str]:
     return arguments
 
 
-def usage_of_task(task: str, folder: str, config, arguments: dict[str, str], base: str | None) -> str:
+def usage_of_task(task: str, folder: str, config: MoTConfig, arguments: dict[str, str], base: str | None) -> str:
     if task == "retrieval":
         return usage_of_retrieval(folder, arguments, base)
     if task == "pretraining":
@@ -83,7 +90,7 @@ print(similarity.item())
 """
 
 
-def usage_of_pretraining(folder: str, arguments: dict[str, str], config) -> str:
+def usage_of_pretraining(folder: str, arguments: dict[str, str], config: MoTConfig) -> str:
     is_text = "text" in arguments and config.text_config.takes_raw_input
     if is_text and config.modality_weights.get("text", 1):
         return f"""\

@@ -5,8 +5,8 @@
     mot evaluate outputs/clips --dataset_name user/others --split test
     mot predict --model outputs/clips --dataset_name user/others --split train --output predictions.jsonl
 
-The data are read as `run_finetune.py` reads them; what a run was given, its folder remembers, and every option stands
-above that. Labels are matched to the checkpoint's classes by their names.
+The data are read as `run_finetune.py` reads them. The folder of a run remembers what the run was given, its data among
+that; this holds wherever an option is not given. Labels are matched to the checkpoint's classes by their names.
 """
 
 from collections.abc import Mapping
@@ -48,14 +48,14 @@ from mixture_of_transformers.training.continuation import labels_of, load_model,
 from mixture_of_transformers.training.trainer import MoTTrainer, MoTTrainingArguments
 
 EMBEDDED, ROLES, BAD_ROWS = "digits", ("train", "validation", "test"), "bad_rows_evaluated.jsonl"
-# Of a run's data arguments, those that hold for other data, too.
+# The data arguments of a run that hold for other data as well.
 OF_THE_MODEL = ("task", "sentiment_metrics", "on_bad_example", "max_audio_seconds", "max_text_tokens")
 TASK_OF_CLASS = {"MoTForRetrieval": "retrieval", "MoTForPreTraining": "pretraining"}
 
 
 @dataclass
 class ComputeArguments:
-    """How to compute; what is not given is as in the run."""
+    """How to compute, for both commands."""
 
     per_device_eval_batch_size: int = field(
         default=64, metadata={"help": "The number of rows that a device computes at once."}
@@ -81,7 +81,7 @@ class ComputeArguments:
 class EvaluateArguments(ComputeArguments):
     """What to evaluate."""
 
-    _argument_group_name = "the evaluation (what is not given is as in the run of the checkpoint)"
+    _argument_group_name = "the evaluation"
 
     split: str | None = field(
         default=None,
@@ -103,7 +103,7 @@ class EvaluateArguments(ComputeArguments):
 class PredictArguments(ComputeArguments):
     """What to answer."""
 
-    _argument_group_name = "the predictions (what is not given is as in the run of the checkpoint)"
+    _argument_group_name = "the predictions"
 
     model: str | None = field(
         default=None, metadata={"help": "The checkpoint that answers, on the Hub or in a folder; it must be given."}
@@ -145,8 +145,9 @@ def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
         name = parser.parse_known_args(arguments)[0].dataset_name
         is_own = name in (None, record.data["dataset_name"])
         remembered = record.data if is_own else {option: record.data[option] for option in OF_THE_MODEL}
+        # A run.json may be anybody's, so that it does not decide what a dataset may do.
         remembered = {name: value for name, value in remembered.items() if name not in BOUNDS_OPTIONS}
-        parser.set_defaults(**remembered, **record.settings)  # what data may do, nobody else's run.json says
+        parser.set_defaults(**remembered, **record.settings)
     options, data, *_ = parser.parse_args_into_dataclasses(arguments)
     if record is None and data.dataset_name is None:
         raise ValueError(
@@ -306,7 +307,7 @@ def evaluate(arguments: list[str]) -> dict:
             raise ValueError(f"{name} is no adapter: leave out --merge_lora.")
         merge_adapter(trainer, record)
     splits = read(data, config, options.seed, options.split, is_own, out / BAD_ROWS, with_labels=True)
-    if len(splits) == 1:  # which stands for itself
+    if len(splits) == 1:  # the results have the name of this split, whichever was to be evaluated
         record.data["evaluate_on"] = data.evaluate_on = next(iter(splits))
     check_labels(splits, data)
     splits = check_splits(splits, config, out / BAD_ROWS)
@@ -316,13 +317,16 @@ def evaluate(arguments: list[str]) -> dict:
             split, splits[split], trainer.processing_class, config, data, options.dataloader_num_workers
         )
 
-    file = RESULTS
-    if is_other and (out / RESULTS).exists():  # which speaks of the run's own data
-        file = f"results-{place_name(dataset)}-{data.evaluate_on}.json"
-    row = example_row(data, splits)
-    found = finish(trainer, splits, encode, record, row, out / BAD_ROWS, file, None if is_own else place_name(dataset))
+    row, evaluated = example_row(data, splits), place_name(dataset)
+    file = results_file(out, evaluated, data.evaluate_on) if is_other else RESULTS
+    found = finish(trainer, splits, encode, record, row, out / BAD_ROWS, file, None if is_own else evaluated)
     print_usage(trainer, out.resolve(), record, row)
     return found
+
+
+def results_file(folder: Path, dataset: str, split: str) -> str:
+    """The file for the results on other data than the run's own, of which results.json speaks if it is there."""
+    return f"results-{dataset}-{split}.json" if (folder / RESULTS).exists() else RESULTS
 
 
 def check_labels(splits: Mapping[str, Dataset], data: DataArguments) -> None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Rows that are longer or wider than a model takes: text and sound are cut, ready features are an error before training."""
+"""Rows that are longer or wider than a model takes: text and sound are cut, ready features are an error."""
 
 import json
 
