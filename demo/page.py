@@ -52,10 +52,9 @@ from mixture_of_transformers.explain.pictures import (
     plot_rollout,
     plot_token_attention,
 )
-from mixture_of_transformers.finetune.card import save_examples
+from mixture_of_transformers.finetune.usage import save_examples
 from mixture_of_transformers.modality_audio_mot import SECONDS_PER_FRAME
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
-from mixture_of_transformers.run_finetune import main as finetune
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.search.folder import KINDS
 from mixture_of_transformers.search.index import as_stored, build_index
@@ -65,6 +64,7 @@ from mixture_of_transformers.training.trainer import all_subsets
 
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
 from starlette.middleware import Middleware  # isort: skip
+from mixture_of_transformers.finetune.commands import start_run as finetune
 
 DIGITS, DIGITS_RETRIEVAL, DIGITS_INDEX = "outputs/digits", "outputs/digits-retrieval", "outputs/digits-index"
 EXAMPLES = 5  # rows of the embedded digits to try

@@ -12,7 +12,7 @@ import digits
 from transformers import HfArgumentParser
 
 from mixture_of_transformers import MoTForSequenceClassification
-from mixture_of_transformers.finetune.card import print_table
+from mixture_of_transformers.finetune.table import print_table
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
 from mixture_of_transformers.training.metrics import compute_metrics

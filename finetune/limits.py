@@ -1,8 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """How long and how wide the rows may be that a model takes, and which rows of a dataset are not.
 
-Text and sound are cut to these limits (`encoding_limits`). Ready features are not, since a part of a sequence is not what
-its maker measured: those that do not fit are an error before the training (`check_splits`), and in a stream bad rows.
+Text and sound are cut to these limits (`encoding_limits`). Ready features are not, since a part of a sequence is not
+what its maker measured: those that do not fit are an error before the training (`check_splits`), and in a stream bad
+rows.
 """
 
 import json
@@ -19,13 +20,14 @@ from transformers.utils import logging
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.streams import RowStream
+from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modality_mot import MoTModalityConfig
 from mixture_of_transformers.processing_audio_mot import frames_per_second
 
 logger = logging.get_logger(__name__)
 
-# Of a new model.
+# The limits of a new model.
 MAX_TEXT_TOKENS, MAX_AUDIO_SECONDS = 128, 30.0
 MODALITY_OF_COLUMN = {"text": "text", "image": "image", "video": "image", "audio": "audio"}
 
@@ -37,11 +39,11 @@ def length_limit(config: MoTConfig, modality: str) -> int | None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Text and sound, which are cut
+# Text and sound are cut
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def set_limits(data, config: MoTConfig | None = None, extractor=None) -> None:
+def set_limits(data: DataArguments, config: MoTConfig | None = None, extractor=None) -> None:
     """
     Fill in `data.max_text_tokens` and `data.max_audio_seconds` where they were not given: with what the checkpoint of
     `config` takes, or with the limits of a new model. A checkpoint whose positions are sinusoids is extended to what
@@ -67,21 +69,21 @@ def set_limits(data, config: MoTConfig | None = None, extractor=None) -> None:
 
 
 def extended(tower: MoTModalityConfig, field: str, asked: int | None, option: str) -> int:
-    """The length that was asked for, by default what the tower takes; the tower is extended to more where it can be."""
+    """The length that was asked for, or what the tower takes; the tower is extended to more where it can be."""
     limit = getattr(tower, field)
     if asked is None or asked <= limit:
         return limit if asked is None else asked
     if tower.position_embedding_type == "learned" or tower.backbone_config is not None:
         raise ValueError(
-            f"{option} asks for a `{field}` of {asked}, but the checkpoint was built for {limit} and cannot take more: "
-            f"give {option} at most that, or leave it out."
+            f"{option} asks for a `{field}` of {asked}, but the checkpoint was built for {limit} and cannot take "
+            f"more: give {option} at most that, or leave it out."
         )
     logger.warning(f"{option} extends the checkpoint's `{field}` from {limit} to {asked}.")
     setattr(tower, field, asked)
     return asked
 
 
-def encoding_limits(config: MoTConfig, data, extractor) -> dict[str, float]:
+def encoding_limits(config: MoTConfig, data: DataArguments, extractor) -> dict[str, float]:
     """Where longer text and sound are cut: at what was asked for, and never beyond what the model takes."""
     text, audio = config.text_config, config.audio_config
     tokens, seconds = data.max_text_tokens, data.max_audio_seconds
@@ -101,7 +103,7 @@ def fit_processor(processor, config: MoTConfig) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Ready features, which are not
+# Ready features are compared
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -140,8 +142,8 @@ def check_kind(split_name: str, column: str, kind, config: MoTConfig) -> bool:
     if is_ready == tower.takes_raw_input:
         found, expected = ("ready features", f"raw {column}") if is_ready else (f"raw {column}", "ready features")
         raise ValueError(
-            f"The {column} column of split '{split_name}' holds {found}, but the model takes {expected}: name another with "
-            f"--{column}_column, or leave it out with 'none'."
+            f"The {column} column of split '{split_name}' holds {found}, but the model takes {expected}: name another "
+            f"with --{column}_column, or leave it out with 'none'."
         )
     return is_ready
 
@@ -161,8 +163,9 @@ def check_column(
         field = MODALITIES[modality].length_field
         override = json.dumps({f"{modality}_config": {field: int(lengths.max())}})
         raise ValueError(
-            f"{place} has {lengths[row]} {column} features, but the model takes {longest} (`{modality}_config.{field}`): "
-            f"shorten the row, or build the model for more with --config_overrides '{override}'."
+            f"{place} has {lengths[row]} {column} features, but the model takes {longest} "
+            f"(`{modality}_config.{field}`): shorten the row, or build the model for more with --config_overrides "
+            f"'{override}'."
         )
 
 

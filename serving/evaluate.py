@@ -5,8 +5,8 @@
     mot evaluate outputs/clips --dataset_name user/others --split test
     mot predict --model outputs/clips --dataset_name user/others --split train --output predictions.jsonl
 
-The data are read as `run_finetune.py` reads them; what a run was given, its folder remembers, and every option stands
-above that. Labels are matched to the checkpoint's classes by their names.
+The data are read as `run_finetune.py` reads them. The folder of a run remembers what the run was given, its data among
+that; this holds wherever an option is not given. Labels are matched to the checkpoint's classes by their names.
 """
 
 from collections.abc import Mapping
@@ -25,61 +25,55 @@ from mixture_of_transformers.data.places import Places
 from mixture_of_transformers.data.preparation import check_labels_left, drop_bad_examples, find_columns, prepare_split
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.data.sources import load_split
-from mixture_of_transformers.finetune.card import Run
+from mixture_of_transformers.finetune.batches import build_collators, encode_split
 from mixture_of_transformers.finetune.limits import bad_rows, check_splits, fit_processor, set_limits
-from mixture_of_transformers.finetune.results import (
-    RESULTS,
-    SETTINGS,
-    Record,
-    build_metrics,
-    finish,
-    merge_adapter,
-    needs_labels,
-    predict,
-    print_usage,
-    write_predictions,
-)
-from mixture_of_transformers.modalities_mot import MODALITIES
-from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.run_finetune import (
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, OptionHelp, needs_labels
+from mixture_of_transformers.finetune.predictions import predict, write_predictions
+from mixture_of_transformers.finetune.recipe import MODEL_CLASSES, leave_out_columns
+from mixture_of_transformers.finetune.record import SETTINGS, Record, Run
+from mixture_of_transformers.finetune.results import RESULTS, build_metrics, finish
+from mixture_of_transformers.finetune.rows import (
     BOUNDS_OPTIONS,
-    MODEL_CLASSES,
-    DataArguments,
-    ModelArguments,
     bounds_of,
-    build_collators,
-    encode_split,
-    example_row,
-    leave_out_columns,
+    named_columns,
     places_of,
     read_splits,
     reading_of,
 )
+from mixture_of_transformers.finetune.saving import merge_adapter
+from mixture_of_transformers.finetune.usage import example_row, print_usage
+from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.training.command import peek
 from mixture_of_transformers.training.continuation import labels_of, load_model, read_config
 from mixture_of_transformers.training.trainer import MoTTrainer, MoTTrainingArguments
 
 EMBEDDED, ROLES, BAD_ROWS = "digits", ("train", "validation", "test"), "bad_rows_evaluated.jsonl"
-# Of a run's data arguments, those that hold for other data, too.
+# The data arguments of a run that hold for other data as well.
 OF_THE_MODEL = ("task", "sentiment_metrics", "on_bad_example", "max_audio_seconds", "max_text_tokens")
 TASK_OF_CLASS = {"MoTForRetrieval": "retrieval", "MoTForPreTraining": "pretraining"}
 
 
 @dataclass
 class ComputeArguments:
-    """How to compute; what is not given is as in the run."""
+    """How to compute, for both commands."""
 
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows at once."})
-    dataloader_num_workers: int = field(default=0, metadata={"help": "Processes that decode."})
-    seed: int = field(
-        default=0, metadata={"help": "Of what pretraining hides, and of a validation split that is cut."}
+    per_device_eval_batch_size: int = field(
+        default=64, metadata={"help": "The number of rows that a device computes at once."}
     )
-    bf16: bool = field(default=False, metadata={"help": "Mixed precision."})
-    fp16: bool = field(default=False, metadata={"help": "Likewise."})
-    bf16_full_eval: bool = field(default=False, metadata={"help": "The whole model in this precision."})
-    fp16_full_eval: bool = field(default=False, metadata={"help": "Likewise."})
+    dataloader_num_workers: int = field(
+        default=0, metadata={"help": "The number of processes that decode and encode rows; 0 for this process alone."}
+    )
+    seed: int = field(
+        default=0,
+        metadata={"help": "The seed of what pretraining hides, and of a validation split that is cut from the data."},
+    )
+    bf16: bool = field(default=False, metadata={"help": "Compute in mixed precision of bfloat16."})
+    fp16: bool = field(default=False, metadata={"help": "Compute in mixed precision of float16."})
+    bf16_full_eval: bool = field(default=False, metadata={"help": "Hold the whole model in bfloat16."})
+    fp16_full_eval: bool = field(default=False, metadata={"help": "Hold the whole model in float16."})
     trust_remote_code: bool = field(
-        default=False, metadata={"help": "Run the code of the checkpoint's processor; without it none is run."}
+        default=False,
+        metadata={"help": "Run the code that comes with the checkpoint's processor; none is run if not given."},
     )
 
 
@@ -87,24 +81,43 @@ class ComputeArguments:
 class EvaluateArguments(ComputeArguments):
     """What to evaluate."""
 
+    _argument_group_name = "the evaluation"
+
     split: str | None = field(
         default=None,
         metadata={
-            "help": "A split of the dataset by its own name, or 'train', 'validation' or 'test' as the run took them; that "
-            "of the run's own results, or 'test', if not given."
+            "help": "The split to evaluate: one of the dataset by its own name, or 'train', 'validation' or 'test' as "
+            "the run took them; that of the run's own results, or 'test', if not given."
         },
     )
-    output_dir: str | None = field(default=None, metadata={"help": "The checkpoint's own folder if not given."})
-    merge_lora: bool = field(default=False, metadata={"help": "First save the model with its adapter merged."})
+    output_dir: str | None = field(
+        default=None,
+        metadata={"help": "The folder for the results and the card; the checkpoint's own folder if not given."},
+    )
+    merge_lora: bool = field(
+        default=False, metadata={"help": "First save the model with its adapter merged, in place of the adapter."}
+    )
 
 
 @dataclass
 class PredictArguments(ComputeArguments):
     """What to answer."""
 
-    model: str | None = field(default=None, metadata={"help": "A checkpoint on the Hub or in a folder."})
-    split: str = field(default="test", metadata={"help": "As for `mot evaluate`."})
-    output: str = field(default="predictions.jsonl", metadata={"help": "The file to write: a line for each row."})
+    _argument_group_name = "the predictions"
+
+    model: str | None = field(
+        default=None, metadata={"help": "The checkpoint that answers, on the Hub or in a folder; it must be given."}
+    )
+    split: str = field(
+        default="test",
+        metadata={
+            "help": "The split to answer: one of the dataset by its own name, or 'train', 'validation' or 'test' as "
+            "the run took them."
+        },
+    )
+    output: str = field(
+        default="predictions.jsonl", metadata={"help": "The file to write, with a line for each row of the split."}
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -132,13 +145,14 @@ def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
         name = parser.parse_known_args(arguments)[0].dataset_name
         is_own = name in (None, record.data["dataset_name"])
         remembered = record.data if is_own else {option: record.data[option] for option in OF_THE_MODEL}
+        # A run.json may be anybody's, so that it does not decide what a dataset may do.
         remembered = {name: value for name, value in remembered.items() if name not in BOUNDS_OPTIONS}
-        parser.set_defaults(**remembered, **record.settings)  # what data may do, nobody else's run.json says
+        parser.set_defaults(**remembered, **record.settings)
     options, data, *_ = parser.parse_args_into_dataclasses(arguments)
     if record is None and data.dataset_name is None:
         raise ValueError(
-            f"{folder} has no run.json, which says what it was trained on: name the data with --dataset_name ('digits' for "
-            "the embedded ones)."
+            f"{folder} has no run.json, which says what it was trained on: name the data with --dataset_name "
+            "('digits' for the embedded ones)."
         )
     if data.dataset_name == EMBEDDED and not Path(EMBEDDED).exists():
         data.dataset_name = None
@@ -155,8 +169,8 @@ def check_data(data: DataArguments, record: Record | None) -> bool:
         and not Path(data.dataset_name).expanduser().exists()
     ):
         raise OSError(
-            f"The run was trained on {data.dataset_name}, which is not there: start this where the run was started, or say "
-            "where the data are with --dataset_name."
+            f"The run was trained on {data.dataset_name}, which is not there: start this where the run was started, "
+            "or say where the data are with --dataset_name."
         )
     return is_own
 
@@ -230,14 +244,14 @@ def read(
 def columns_of(
     data: DataArguments, split: Dataset, with_labels: bool, places: Places | None = None
 ) -> ModalityColumns:
-    names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
-    if not with_labels or data.task == "pretraining":
+    names = named_columns(data)
+    if not with_labels:
         names["label"] = "none"
     columns = find_columns(split, places, **names)
     if with_labels and needs_labels(data.task) and columns.label is None:
         raise ValueError(
-            f"No label column was found among {', '.join(split.column_names)}: name it with --label_column. (`mot predict` "
-            "answers rows without labels.)"
+            f"No label column was found among {', '.join(split.column_names)}: name it with --label_column. (`mot "
+            "predict` answers rows without labels.)"
         )
     return columns
 
@@ -271,8 +285,9 @@ def evaluate(arguments: list[str]) -> dict:
         prog="mot evaluate",
         usage="%(prog)s CHECKPOINT [OPTIONS]",
         description=__doc__,
+        formatter_class=OptionHelp,
     )
-    parser.add_argument("checkpoint", help="on the Hub or in a folder")
+    parser.add_argument("checkpoint", help="the checkpoint to evaluate, on the Hub or in a folder")
     name = peek(parser, arguments).checkpoint
     folder = local_folder(name)
     options, data, record = parse(parser, arguments, folder)
@@ -292,7 +307,7 @@ def evaluate(arguments: list[str]) -> dict:
             raise ValueError(f"{name} is no adapter: leave out --merge_lora.")
         merge_adapter(trainer, record)
     splits = read(data, config, options.seed, options.split, is_own, out / BAD_ROWS, with_labels=True)
-    if len(splits) == 1:  # which stands for itself
+    if len(splits) == 1:  # the results have the name of this split, whichever was to be evaluated
         record.data["evaluate_on"] = data.evaluate_on = next(iter(splits))
     check_labels(splits, data)
     splits = check_splits(splits, config, out / BAD_ROWS)
@@ -302,20 +317,23 @@ def evaluate(arguments: list[str]) -> dict:
             split, splits[split], trainer.processing_class, config, data, options.dataloader_num_workers
         )
 
-    file = RESULTS
-    if is_other and (out / RESULTS).exists():  # which speaks of the run's own data
-        file = f"results-{place_name(dataset)}-{data.evaluate_on}.json"
-    row = example_row(data, splits)
-    found = finish(trainer, splits, encode, record, row, out / BAD_ROWS, file, None if is_own else place_name(dataset))
+    row, evaluated = example_row(data, splits), place_name(dataset)
+    file = results_file(out, evaluated, data.evaluate_on) if is_other else RESULTS
+    found = finish(trainer, splits, encode, record, row, out / BAD_ROWS, file, None if is_own else evaluated)
     print_usage(trainer, out.resolve(), record, row)
     return found
+
+
+def results_file(folder: Path, dataset: str, split: str) -> str:
+    """The file for the results on other data than the run's own, of which results.json speaks if it is there."""
+    return f"results-{dataset}-{split}.json" if (folder / RESULTS).exists() else RESULTS
 
 
 def check_labels(splits: Mapping[str, Dataset], data: DataArguments) -> None:
     if len(splits) == 1 and needs_labels(data.task) and "label" not in next(iter(splits.values())).column_names:
         raise ValueError(
-            f"No row of split '{data.evaluate_on}' has a label, so there is nothing to compare with: `mot predict` answers "
-            "its rows."
+            f"No row of split '{data.evaluate_on}' has a label, so there is nothing to compare with: `mot predict` "
+            "answers its rows."
         )
 
 
@@ -326,6 +344,7 @@ def predict_rows(arguments: list[str]) -> None:
         prog="mot predict",
         usage="%(prog)s --dataset_name NAME --model NAME [OPTIONS]",
         description=__doc__,
+        formatter_class=OptionHelp,
     )
     name = peek(parser, arguments).model
     if name is None:

@@ -252,15 +252,10 @@ def save_untrained(outputs, *tasks):
     from mixture_of_transformers.data.digits import DIGIT_NAMES, load_digits_dataset
     from mixture_of_transformers.data.labels import LabelSpec
     from mixture_of_transformers.data.preparation import prepare_splits
-    from mixture_of_transformers.finetune.card import save_examples
     from mixture_of_transformers.finetune.limits import set_limits
-    from mixture_of_transformers.run_finetune import (
-        DataArguments,
-        ModelArguments,
-        build_model,
-        build_processor,
-        config_fields,
-    )
+    from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
+    from mixture_of_transformers.finetune.recipe import build_model, build_processor, config_fields
+    from mixture_of_transformers.finetune.usage import save_examples
 
     splits = load_digits_dataset()
     splits, _ = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))

@@ -15,7 +15,7 @@ from forked import run_script
 from helpers import save_untrained
 from transformers import HfArgumentParser
 
-from mixture_of_transformers.run_finetune import DataArguments, ModelArguments, RunArguments
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
 from mixture_of_transformers.serving.evaluate import EvaluateArguments, PredictArguments
 
 REPOSITORY = Path(__file__).resolve().parents[1]

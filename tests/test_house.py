@@ -90,8 +90,7 @@ def test_a_wing_imports_what_travels_and_the_wings_below_it(path):
     allowed = {path.parts[0], *WINGS[path.parts[0]]}
     for name in own_modules(ROOT / path):
         first = name.partition(".")[0]
-        is_story = first == "run_finetune"  # whose parts are not all in `finetune/` yet
-        assert not name or first in allowed or first in TRAVELS or is_story, f"{path} imports {name}"
+        assert not name or first in allowed or first in TRAVELS, f"{path} imports {name}"
     assert not [node for node in imports(ROOT / path) if isinstance(node, ast.ImportFrom) and node.level], (
         "a wing names all that it imports in full"
     )

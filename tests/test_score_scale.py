@@ -16,9 +16,10 @@ from mixture_of_transformers.attribution_mot import modality_contributions
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.data.preparation import prepare_split
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
+from mixture_of_transformers.finetune.recipe import build_model, task_fields
 from mixture_of_transformers.loss_mot import classification_loss
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
-from mixture_of_transformers.run_finetune import DataArguments, ModelArguments, build_model, task_fields
 from mixture_of_transformers.training.optimization import add_lora
 from mixture_of_transformers.training.trainer import MoTCollator, MoTTrainer, MoTTrainingArguments
 

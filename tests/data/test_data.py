@@ -32,9 +32,11 @@ from mixture_of_transformers.data.sources import load_splits, with_features
 from mixture_of_transformers.data.splits import cut_validation, draw_rows
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_audio_mot import read_audio
+from mixture_of_transformers.finetune.options import DataArguments
+from mixture_of_transformers.finetune.rows import load_data
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
-from mixture_of_transformers.run_finetune import DataArguments, load_data, main
+from mixture_of_transformers.run_finetune import main
 from mixture_of_transformers.search.commands import index as index_command
 from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.serving.evaluate import read as read_held_out

@@ -41,10 +41,10 @@ from mixture_of_transformers.data.preparation import (
 from mixture_of_transformers.data.sources import load_split, load_splits
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.decoding_mot import DecodingLimits
-from mixture_of_transformers.finetune.card import Run
-from mixture_of_transformers.finetune.results import SETTINGS, Record
+from mixture_of_transformers.finetune.options import DataArguments
+from mixture_of_transformers.finetune.record import SETTINGS, Record, Run
+from mixture_of_transformers.finetune.rows import bounds_of, load_data, reading_of
 from mixture_of_transformers.processing_mot import MoTProcessor
-from mixture_of_transformers.run_finetune import DataArguments, bounds_of, load_data, reading_of
 from mixture_of_transformers.serving.evaluate import EvaluateArguments, parse
 from mixture_of_transformers.training.trainer import EncodedDataset, StreamedDataset
 

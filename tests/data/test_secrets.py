@@ -17,10 +17,13 @@ from huggingface_hub import ModelCard
 from killed_runs import run
 from markdown_it import MarkdownIt
 
-from mixture_of_transformers import MoTConfig, run_finetune
+from mixture_of_transformers import MoTConfig
 from mixture_of_transformers.data.secrets import hide, place_name, without_places, without_secrets
-from mixture_of_transformers.finetune.card import Run, usage_lines, write_card
-from mixture_of_transformers.finetune.results import Record
+from mixture_of_transformers.finetune.card import write_card
+from mixture_of_transformers.finetune.commands import command_line
+from mixture_of_transformers.finetune.options import DataArguments
+from mixture_of_transformers.finetune.record import Record, Run
+from mixture_of_transformers.finetune.usage import usage_lines
 from mixture_of_transformers.training.interruption import damages
 from mixture_of_transformers.training.trainer import MoTTrainingArguments
 
@@ -66,7 +69,7 @@ def test_the_name_of_a_place_is_its_last_part_without_what_a_url_asks_for():
 @pytest.mark.parametrize("option", [["--hub_token", TOKEN], [f"--hub-token={TOKEN}"], ["--hub_tok", TOKEN]])
 def test_the_command_of_a_run_has_no_token(option):
     url = "https://me:pw@host/x.csv?token=abc"
-    line = run_finetune.command_line(["python"], [*option, "--dataset_name", url, "--run_name", f"a {TOKEN}"])
+    line = command_line(["python"], [*option, "--dataset_name", url, "--run_name", f"a {TOKEN}"])
     assert shlex.split(line) == ["python", "--dataset_name", "https://host/x.csv?token=...", "--run_name", "a ..."]
 
 
@@ -78,7 +81,7 @@ def test_pickled_training_arguments_have_no_token_and_those_in_use_keep_it(tmp_p
 
 
 def test_a_record_of_data_at_a_signed_address_has_no_token(tmp_path):
-    data = run_finetune.DataArguments(dataset_name="https://host/x.csv?token=abc")
+    data = DataArguments(dataset_name="https://host/x.csv?token=abc")
     Record.of(data, MoTTrainingArguments(str(tmp_path), use_cpu=True), Run("name", "x.csv")).write(tmp_path)
     assert "abc" not in (tmp_path / "run.json").read_text()
 

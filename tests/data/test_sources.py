@@ -23,7 +23,8 @@ from mixture_of_transformers.data.column_types import undecoded_stream
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_splits
 from mixture_of_transformers.data.sources import fingerprint_of_files, load_split, load_splits
-from mixture_of_transformers.run_finetune import DataArguments, read_splits
+from mixture_of_transformers.finetune.options import DataArguments
+from mixture_of_transformers.finetune.rows import read_splits
 from mixture_of_transformers.training.trainer import EncodedDataset, cache_features
 
 

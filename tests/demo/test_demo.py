@@ -20,7 +20,7 @@ from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
 from mixture_of_transformers.data.digits import load_digits_dataset
-from mixture_of_transformers.finetune.card import save_examples
+from mixture_of_transformers.finetune.usage import save_examples
 from mixture_of_transformers.search.index import as_stored, build_index
 
 av = pytest.importorskip("av")

@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Rows that are longer or wider than a model takes: text and sound are cut, ready features are an error before training."""
+"""Rows that are longer or wider than a model takes: text and sound are cut, ready features are an error."""
 
 import json
 
@@ -14,9 +14,10 @@ from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_split
 from mixture_of_transformers.data.tokenizers import train_tokenizer
+from mixture_of_transformers.finetune.batches import encode_split
 from mixture_of_transformers.finetune.limits import check_splits, fit_processor
+from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.processing_audio_mot import frames_per_second
-from mixture_of_transformers.run_finetune import DataArguments, encode_split
 from mixture_of_transformers.training.trainer import EncodedDataset, StreamedDataset
 
 READY = MoTConfig.of_size(

@@ -23,8 +23,10 @@ from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTProcessor, run_finetune
 from mixture_of_transformers.__main__ import main as mot
-from mixture_of_transformers.finetune.card import print_table, usage_lines, written
-from mixture_of_transformers.finetune.results import answers
+from mixture_of_transformers.finetune.commands import command_line
+from mixture_of_transformers.finetune.predictions import answers
+from mixture_of_transformers.finetune.table import print_table, written
+from mixture_of_transformers.finetune.usage import usage_lines
 from mixture_of_transformers.training.pushing import push_command
 from mixture_of_transformers.training.trainer import EncodedDataset, MoTTrainer
 
@@ -322,9 +324,7 @@ def test_data_that_have_moved_are_an_error_that_names_them(copy_of):
 
 
 def test_no_file_of_a_run_holds_its_token(tmp_path):
-    line = run_finetune.command_line(
-        ["python"], ["--hub-token=hf_secret", "--hub_model_id", "a", "--hub_token", "b c"]
-    )
+    line = command_line(["python"], ["--hub-token=hf_secret", "--hub_model_id", "a", "--hub_token", "b c"])
     assert line == "python --hub_model_id a"
     data, out = write_clips(tmp_path / "data"), tmp_path / "out"
     train("--hub_token", "hf_secret", "--max_steps", 1, data=data, out=out)
@@ -543,5 +543,5 @@ def test_tables_line_up_whatever_the_numbers(capsys):
 def test_printed_commands_keep_paths_with_spaces_whole():
     line = push_command(Path("/tmp/my runs/it's"), "user/model")  # noqa: S108 (nothing is written there)
     assert shlex.split(line)[:5] == ["hf", "upload", "user/model", "/tmp/my runs/it's", "."]  # noqa: S108 (nothing is written there)
-    line = run_finetune.command_line(["python", "a b/run_finetune.py"], ["--output_dir", "my runs"])
+    line = command_line(["python", "a b/run_finetune.py"], ["--output_dir", "my runs"])
     assert shlex.split(line) == ["python", "a b/run_finetune.py", "--output_dir", "my runs"]

@@ -4,8 +4,9 @@
 import pytest
 import torch
 
-import run_finetune
 from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
+from mixture_of_transformers.finetune.batches import build_collators
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 
 FLOOR = -3.0
@@ -77,8 +78,8 @@ def test_where_the_floor_is_not_known_no_silence_is_made(settings):
 def test_a_run_adds_the_silence_of_its_feature_extractor(dynamic_range):
     """None: a checkpoint from before, which was trained without."""
     extractor = MoTFeatureExtractor(dynamic_range=dynamic_range)
-    arguments = (run_finetune.DataArguments(task="classification"), run_finetune.ModelArguments(), 0)
-    collators = run_finetune.build_collators(MoTProcessor(feature_extractor=extractor), MoTConfig(), *arguments)
+    arguments = (DataArguments(task="classification"), ModelArguments(), 0)
+    collators = build_collators(MoTProcessor(feature_extractor=extractor), MoTConfig(), *arguments)
     augmentation = collators["train_collator"].audio_augmentation
     assert augmentation.silence_value == extractor.silence_value
     assert (augmentation.silence_value is None) == (dynamic_range is None)

@@ -12,10 +12,12 @@ from transformers import BertConfig, TrainerState
 
 from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForSequenceClassification, run_finetune
 from mixture_of_transformers.data.labels import LabelSpec
-from mixture_of_transformers.finetune.card import Run
+from mixture_of_transformers.finetune.checks import check_lora
+from mixture_of_transformers.finetune.commands import arguments_that_held
 from mixture_of_transformers.finetune.limits import set_limits
-from mixture_of_transformers.finetune.results import Record, check_same_run
-from mixture_of_transformers.run_finetune import DataArguments, ModelArguments, build_model, checkpoint_config
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
+from mixture_of_transformers.finetune.recipe import build_model, checkpoint_config
+from mixture_of_transformers.finetune.record import Record, Run, check_same_run
 from mixture_of_transformers.training.continuation import load_model, read_config
 from mixture_of_transformers.training.optimization import add_lora
 
@@ -265,15 +267,15 @@ def test_columns_that_the_checkpoint_cannot_take_are_left_out_and_an_error_where
 
 def test_a_rank_without_adapters_is_refused_and_the_default_is_8():
     with pytest.raises(ValueError, match="--lora_rank 4 is of the adapters that --lora trains"):
-        run_finetune.check_lora(ModelArguments(lora_rank=4), "classification")
+        check_lora(ModelArguments(lora_rank=4), "classification")
     assert ModelArguments().lora_rank is None and run_finetune.LORA_RANK == 8
 
 
 def test_the_command_of_a_resumed_run_is_recorded_with_the_rate_that_held(tmp_path):
-    args = run_finetune.RunArguments(str(tmp_path), learning_rate=0.001, use_cpu=True)
+    args = RunArguments(str(tmp_path), learning_rate=0.001, use_cpu=True)
     for given, held in ((["--learning_rate", "0.5"], ["--learning_rate", "0.001"]), (["--seed", "3"],) * 2):
-        assert run_finetune.arguments_that_held(given, args) == held
-    assert run_finetune.arguments_that_held(["--learning-rate=0.5"], args) == ["--learning-rate=0.001"]
+        assert arguments_that_held(given, args) == held
+    assert arguments_that_held(["--learning-rate=0.5"], args) == ["--learning-rate=0.001"]
 
 
 def test_a_run_goes_on_with_its_own_data_task_seed_and_classes_alone(tmp_path):

@@ -30,9 +30,10 @@ from mixture_of_transformers import (
 )
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.sources import load_splits
+from mixture_of_transformers.finetune.batches import encode_split
+from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
-from mixture_of_transformers.run_finetune import DataArguments, encode_split
 from mixture_of_transformers.run_finetune import main as finetune_main
 from mixture_of_transformers.training.metrics import compute_metrics, retrieval_metrics
 from mixture_of_transformers.training.trainer import (

@@ -1,0 +1,304 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""The processor and the model of a run: built to fit its data, or gone on with from a checkpoint."""
+
+import json
+
+import datasets
+import numpy as np
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from mixture_of_transformers.configuration_mot import SIZES, MoTConfig
+from mixture_of_transformers.data.column_types import is_ready_features
+from mixture_of_transformers.data.labels import LabelSpec
+from mixture_of_transformers.data.tokenizers import train_tokenizer
+from mixture_of_transformers.decoding_image_mot import load_image
+from mixture_of_transformers.feature_extraction_mot import MoTFeatureExtractor
+from mixture_of_transformers.finetune.checks import check_lora, check_towers
+from mixture_of_transformers.finetune.limits import MAX_AUDIO_SECONDS, MAX_TEXT_TOKENS, fit_processor
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
+from mixture_of_transformers.finetune.rows import reading_of
+from mixture_of_transformers.head_classification_mot import MoTForSequenceClassification
+from mixture_of_transformers.head_pretraining_mot import MoTForPreTraining
+from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
+from mixture_of_transformers.image_processing_mot import MoTImageProcessor
+from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.processing_audio_mot import frames_per_second
+from mixture_of_transformers.processing_mot import MoTProcessor, load_processor
+from mixture_of_transformers.training.continuation import fit_classifier, is_adapter, load_model, read_config
+
+logger = logging.get_logger(__name__)
+
+MODEL_CLASSES = {
+    "classification": MoTForSequenceClassification,
+    "regression": MoTForSequenceClassification,
+    "retrieval": MoTForRetrieval,
+    "pretraining": MoTForPreTraining,
+}
+MEL_BINS = 80
+SMALL_IMAGE = 64  # pictures up to this side keep their size and get small patches
+
+
+def read_checkpoint(model: ModelArguments, data: DataArguments) -> tuple[MoTConfig | None, MoTProcessor | None]:
+    """The config and the processor of the checkpoint to go on from; None and None for a new model."""
+    if model.model_name_or_path is None:
+        return None, None
+    return checkpoint_config(model, data), load_processor(model.model_name_or_path)
+
+
+def build(
+    train: datasets.Dataset,
+    labels: LabelSpec | None,
+    data: DataArguments,
+    model: ModelArguments,
+    config: MoTConfig | None,
+    processor: MoTProcessor | None,
+) -> tuple[PreTrainedModel, MoTProcessor]:
+    """
+    The model and the processor of a run.
+
+    Args:
+        train: rows of the training split.
+        config, processor: those of the checkpoint to go on from; None for a new model.
+    """
+    check_lora(model, data.task)
+    check_towers(model, train.column_names)
+    processor = processor or build_processor(train, model, data)
+    fields = config_fields(train, labels, processor, data, model) if config is None else None
+    built = build_model(fields, data, labels, model, len(processor.tokenizer), config)
+    fit_processor(processor, built.config)
+    return built, processor
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A new model is built for the training split
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def build_processor(train: datasets.Dataset, model: ModelArguments, data: DataArguments) -> MoTProcessor:
+    """The processor of a new model; what the sources of its towers have themselves is taken from these."""
+    tokenizer = new_tokenizer(train, model, data)
+    size, _ = image_geometry(train, model, data)
+    half = [0.5, 0.5, 0.5]
+    image_processor = MoTImageProcessor(
+        size={"height": size, "width": size}, image_mean=half, image_std=half, do_convert_rgb=True
+    )
+    processor = MoTProcessor.from_unimodal_pretrained(
+        **model.towers,
+        tokenizer=tokenizer,
+        feature_extractor=MoTFeatureExtractor(feature_size=MEL_BINS),
+        image_processor=image_processor,
+        return_times=overrides_of(model).get("time_positions", False),
+    )
+    if model.image_model and model.image_size:
+        processor.image_processor.size = type(processor.image_processor.size)(
+            height=model.image_size, width=model.image_size
+        )
+    return processor
+
+
+def image_geometry(train: datasets.Dataset, model: ModelArguments, data: DataArguments) -> tuple[int, int]:
+    """Image and patch size: small pictures keep their size, rounded up to whole patches, others become 224."""
+    size, patch = model.image_size, model.patch_size
+    if size is None:
+        has_pictures = "image" in train.column_names and not is_ready_features(train.features["image"])
+        column = train.select(range(min(len(train), 200)))["image"] if has_pictures else []
+        access = reading_of(data).access
+        pictures = (load_image(image, "image", convert_rgb=True, **access) for image in column if image is not None)
+        sides = [max(picture.size) for picture in pictures]
+        side = int(np.median(sides)) if sides else 224
+        size = side if side <= SMALL_IMAGE else 224
+    patch = patch or (4 if size <= SMALL_IMAGE else 16)
+    return -(-size // patch) * patch, patch
+
+
+def new_tokenizer(
+    train: datasets.Dataset, model: ModelArguments, data: DataArguments
+) -> PreTrainedTokenizerBase | None:
+    """The tokenizer that was named, or one that learns the training texts; None where these need none of the run's."""
+    if model.tokenizer_name:
+        return load_tokenizer(model.tokenizer_name)
+    if model.text_model or "text" not in train.column_names or is_ready_features(train.features["text"]):
+        return None
+    return train_tokenizer(train["text"], model_max_length=data.max_text_tokens)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise OSError(f"--tokenizer_name {name!r}: there is no tokenizer that could be loaded ({error})") from error
+
+
+def config_fields(
+    train: datasets.Dataset,
+    labels: LabelSpec | None,
+    processor: MoTProcessor,
+    data: DataArguments,
+    model: ModelArguments,
+) -> dict:
+    """The fields of a new model's config, beyond its size, for the modalities that the training split has."""
+    raw, overrides = raw_towers(train, processor, data, model), overrides_of(model)
+    fields = {"drop_path_rate": 0.1} | task_fields(data.task, labels) | overrides
+    for modality in MODALITIES:
+        name = f"{modality}_config"
+        column = "video" if modality == "image" and "video" in train.column_names else modality
+        if column not in train.column_names:
+            fields[name] = None
+            continue
+        is_ready = is_ready_features(train.features[column])
+        tower = {"feature_size": feature_size(train[column])} if is_ready else raw[modality]
+        fields[name] = tower | (overrides.get(name) or {})
+    return fields
+
+
+def raw_towers(
+    train: datasets.Dataset, processor: MoTProcessor, data: DataArguments, model: ModelArguments
+) -> dict[str, dict]:
+    """modality -> the fields of its config where its data are raw; of a tower that begins as another model, its source
+    says what they are."""
+    size, patch_size = image_geometry(train, model, data)
+    seconds = data.max_audio_seconds or MAX_AUDIO_SECONDS
+    towers = {
+        "text": {
+            "vocab_size": len(processor.tokenizer),
+            "pad_token_id": processor.tokenizer.pad_token_id,
+            "max_position_embeddings": data.max_text_tokens or MAX_TEXT_TOKENS,
+        },
+        "image": {"image_size": size, "patch_size": patch_size},
+        "audio": {
+            "num_mel_bins": MEL_BINS,
+            "max_frames": round(seconds * frames_per_second(processor.feature_extractor)),
+            "stem_stride": 4,
+            "mean_normalization": model.audio_kind != "sound",
+            "silence_value": getattr(processor.feature_extractor, "silence_value", None),
+        },
+    }
+    for modality in model.towers:
+        towers[modality] = {"image_size": size} if modality == "image" and model.image_size else {}
+    return towers
+
+
+def task_fields(task: str, labels: LabelSpec | None) -> dict:
+    """The fields of a config that the task decides."""
+    if task == "retrieval":
+        return {"contrastive_positives": positives_of(labels)}
+    if labels is None:
+        return {}
+    fields = {"problem_type": labels.problem_type, "num_labels": labels.num_labels}
+    if task == "regression":
+        fields |= {"regression_mean": labels.mean, "regression_std": labels.std}
+    if labels.names:
+        fields |= {"id2label": labels.id2label, "label2id": labels.label2id}
+    return fields
+
+
+def positives_of(labels: LabelSpec | None) -> str:
+    """What matches in retrieval: rows with the same label, or where there are no labels each row with itself."""
+    return "row" if labels is None else "label"
+
+
+def feature_size(column) -> int:
+    """The width of ready features."""
+    return len(next(cell for cell in column if cell is not None)[0])
+
+
+def overrides_of(model: ModelArguments) -> dict:
+    """The fields of --config_overrides."""
+    return json.loads(model.config_overrides or "{}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A checkpoint to go on from fixes what it was built for
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def checkpoint_config(model: ModelArguments, data: DataArguments) -> MoTConfig:
+    """
+    The config of the checkpoint to go on from, changed as --config_overrides asks. What it fixes is taken from it: the
+    modalities, of which the data's others are left out, and the kind of audio.
+
+    Raises:
+        ValueError: an option asks for something else.
+    """
+    name = model.model_name_or_path
+    if given := [o for o in ("size", "tokenizer_name", "image_size", "patch_size") if getattr(model, o) is not None]:
+        raise ValueError(f"--{given[0]} is for a new model; --model_name_or_path goes on with what {name} has.")
+    config = read_config(name, overrides_of(model))
+    leave_out_columns(data, config, name)
+    if config.audio_config:
+        kind = "speech" if config.audio_config.mean_normalization else "sound"
+        if model.audio_kind not in (None, kind):
+            raise ValueError(
+                f"--audio_kind is {model.audio_kind}, but {name} is one for {kind} (its "
+                f"`audio_config.mean_normalization` is {config.audio_config.mean_normalization}): leave it out."
+            )
+        model.audio_kind = kind
+    return config
+
+
+def leave_out_columns(data: DataArguments, config: MoTConfig, name: str) -> None:
+    """Take no columns of modalities that the checkpoint `name` lacks; a ValueError where one was given."""
+    for column in (*MODALITIES, "video"):
+        if ("image" if column == "video" else column) in config.modalities:
+            continue
+        if getattr(data, f"{column}_column") not in (None, "none"):
+            raise ValueError(f"--{column}_column is given, but {name} takes {', '.join(config.modalities)} alone.")
+        setattr(data, f"{column}_column", "none")
+    if len(config.modalities) < len(MODALITIES):
+        logger.warning(f"{name} takes {', '.join(config.modalities)}: columns of other kinds are left out.")
+
+
+def go_on(
+    data: DataArguments, labels: LabelSpec | None, model: ModelArguments, config: MoTConfig | None = None
+) -> PreTrainedModel:
+    """The model of a checkpoint of any task, with a head for this task: its own, as far as it has one."""
+    name, model_class = model.model_name_or_path, MODEL_CLASSES[data.task]
+    config = config or read_config(name, overrides_of(model))
+    if data.task == "retrieval":
+        config.contrastive_positives = positives_of(labels)
+    found, fresh = load_model(model_class, name, config)
+    if is_adapter(name):
+        found = found.merge_and_unload()
+    if labels is not None and model_class is MoTForSequenceClassification:
+        fit_classifier(found, labels, is_new=bool(fresh))
+    elif fresh:
+        parts = sorted({weight.partition(".")[0] for weight in fresh})
+        logger.warning(f"What {name} lacks for this task begins anew: {', '.join(parts)}.")
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The model, new or not
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def build_model(
+    fields: dict | None,
+    data: DataArguments,
+    labels: LabelSpec | None,
+    model: ModelArguments,
+    number_of_words: int = 0,
+    config: MoTConfig | None = None,
+) -> PreTrainedModel:
+    """A new model, one whose towers begin as others, or one that goes on from a checkpoint (of `config`)."""
+    model_class, size = MODEL_CLASSES[data.task], model.size or "tiny"
+    if model.model_name_or_path:
+        return go_on(data, labels, model, config)
+    if not model.towers:
+        return model_class(MoTConfig.of_size(size, **fields))
+    new_layers = {"num_hidden_layers": SIZES[size]["num_encoder_layers"]}
+    for name in {f"{m}_config" for m in MODALITIES if m not in model.towers}:
+        fields[name] = None if fields[name] is None else new_layers | fields[name]
+    built = model_class.from_unimodal_pretrained(**model.towers, **fields)
+    if model.text_model:
+        check_vocabulary(model.text_model, built.config.text_config.vocab_size, number_of_words)
+    return built
+
+
+def check_vocabulary(text_model: str, known: int, number_of_words: int) -> None:
+    if number_of_words > known:
+        raise ValueError(
+            f"The tokenizer has {number_of_words} tokens, {text_model} knows {known}: leave --tokenizer_name out, or "
+            f'add new words with --config_overrides \'{{"text_config": {{"vocab_size": {number_of_words}}}}}\'.'
+        )

@@ -1,0 +1,137 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Reading the data of a run: from its options to splits whose rows have one form, can be decoded and fit the task."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import datasets
+
+from mixture_of_transformers.data.bounds import Bounds
+from mixture_of_transformers.data.checks import Reading
+from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.labels import LabelSpec
+from mixture_of_transformers.data.places import Places
+from mixture_of_transformers.data.preparation import (
+    check_classes_left,
+    check_labels_left,
+    drop_bad_examples,
+    find_columns,
+    prepare_splits,
+)
+from mixture_of_transformers.data.sources import load_splits
+from mixture_of_transformers.data.splits import draw_rows
+from mixture_of_transformers.data.streams import RowStream
+from mixture_of_transformers.finetune.options import DataArguments, RunArguments, needs_labels
+from mixture_of_transformers.modalities_mot import MODALITIES
+
+BOUNDS_OPTIONS = tuple(option.name for option in fields(Bounds))
+
+
+def load_data(
+    data: DataArguments, seed: int, report: Path | None = None
+) -> tuple[dict[str, datasets.Dataset | RowStream], LabelSpec | None]:
+    """
+    The splits (no `test` under --test_split none) with columns `text`, `image`, `audio`, `video`, `label`, without
+    rows that cannot be read, which `report` names; and what the labels mean. A test split without labels has no
+    `label`. Sets `data.task` where it was not given, and says of every column what becomes of it.
+
+    Args:
+        report: the bad_rows.jsonl to write, on one process of several; None on the others, which say nothing.
+    """
+    splits, places = read_splits(data, seed), places_of(data)
+    columns = find_columns(splits["train"], places, **named_columns(data))
+    lines = columns.lines(splits["train"].features)
+    if report is not None:
+        report.unlink(missing_ok=True)
+        print("\n".join(lines))
+        print("Name another with --text_column, --image_column, ...; 'none' leaves one out.")
+    if columns.label is None and data.task not in ("retrieval", "pretraining"):
+        raise ValueError("\n".join(["No label column was found: name it with --label_column.", *lines]))
+    splits, labels = prepare_splits(splits, columns, data.task if needs_labels(data.task) else None, places)
+    check_task(data, columns, labels)
+    if data.max_train_samples is not None:
+        splits["train"] = draw_rows(splits["train"], data.max_train_samples, seed)
+    reading = reading_of(data)
+    splits = {
+        name: drop_bad_examples(split, data.on_bad_example, name, report, reading) for name, split in splits.items()
+    }
+    if labels is not None and data.task != "retrieval":
+        check_labels_left(splits)
+        check_classes_left(splits["train"], labels)
+    if data.streaming:
+        splits["train"] = splits["train"].shuffle(seed, data.shuffle_buffer)
+    return splits, labels
+
+
+def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | datasets.IterableDataset]:
+    """The splits with the columns of the dataset."""
+    if data.dataset_name is None:
+        splits = load_digits_dataset(seed)
+        if data.task == "regression":  # the digit is the number
+            splits = splits.cast_column("label", datasets.Value("int64"))
+        return splits
+    return load_splits(
+        data.dataset_name,
+        data.dataset_config,
+        seed,
+        data.label_column,
+        revision=data.dataset_revision,
+        split_names={name: getattr(data, f"{name}_split") for name in ("train", "validation", "test")},
+        streaming=data.streaming,
+        max_eval_rows=data.max_eval_samples,
+        split_column=data.split_column,
+        bounds=bounds_of(data),
+    )
+
+
+def named_columns(data: DataArguments) -> dict[str, str | None]:
+    """role -> the column that was named for it, "none" for one that is left out, None for one that is to be found."""
+    names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
+    if data.task == "pretraining":
+        names["label"] = "none"
+    return names
+
+
+def bounds_of(data: DataArguments) -> Bounds:
+    return Bounds(**{name: getattr(data, name) for name in BOUNDS_OPTIONS})
+
+
+def places_of(data: DataArguments) -> Places | None:
+    """Where the files of the rows may lie; None of the embedded digits, which have none."""
+    return None if data.dataset_name is None else Places.of(data.dataset_name, bounds_of(data))
+
+
+def reading_of(data: DataArguments) -> Reading:
+    """How the rows are decoded, alike before the training and in it."""
+    places = places_of(data)
+    return Reading(allow_urls=places is None or places.follow_urls, max_audio_seconds=data.max_audio_seconds)
+
+
+def prepare_to_stream(data: DataArguments, training: RunArguments) -> None:
+    """Refuses what a stream cannot do, and has each process take its part of the rows."""
+    if data.dataset_name is None:
+        raise ValueError("--streaming is for a dataset that is named with --dataset_name; the digits fit into memory.")
+    if training.max_steps <= 0:
+        raise ValueError(
+            "--streaming needs --max_steps, since the length of a stream is not known: rows x epochs / "
+            "(--per_device_train_batch_size x --gradient_accumulation_steps x number of processes), rounded up."
+        )
+    # Batches made by one process for all would have to hold the same modalities.
+    training.accelerator_config.dispatch_batches = False
+
+
+def check_task(data: DataArguments, columns: ModalityColumns, labels: LabelSpec | None) -> None:
+    """Whether the labels are what the task needs; where it was not given, they decide."""
+    kind = None if labels is None else labels.problem_type
+    if data.task is None:
+        data.task = "regression" if kind == "regression" else "classification"
+    if data.sentiment_metrics and data.task != "regression":
+        raise ValueError(f"--sentiment_metrics are for --task regression, not {data.task}.")
+    if data.task == "retrieval" and kind not in (None, "single_label_classification"):
+        raise ValueError(
+            f"Retrieval matches rows with the same label, but column '{columns.label}' is for {kind}: name one with a "
+            "class or an id for each row, or train on the rows alone with --label_column none."
+        )
+    if data.task == "retrieval" and len(columns.modalities) < 2:
+        raise ValueError(f"Retrieval needs two modalities or more; found {', '.join(columns.modalities)}.")

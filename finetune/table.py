@@ -1,0 +1,48 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""The numbers of results.json as a table.
+
+`results` holds `task`, `split`, `seed`, `seconds`, and one section of rows, each a name with its numbers: `subsets` of
+modalities, `pairs` of a search, or `terms` of a loss.
+"""
+
+import math
+
+SECTIONS = {"subsets": "modalities", "pairs": "search", "terms": "loss term"}
+COUNTS = ("rows", "batches")
+
+
+def section_of(results: dict) -> str:
+    """The name of the section that holds the numbers."""
+    return next(name for name in SECTIONS if name in results)
+
+
+def table_of(results: dict) -> tuple[str, list[str], list[list[str]]]:
+    """The heading of the first column, the other headings, and the cells of each row, its name first."""
+    section = section_of(results)
+    rows = results[section]
+    counts = [name for name in COUNTS if any(name in numbers for numbers in rows.values())]
+    metrics = [name for name in dict.fromkeys(n for numbers in rows.values() for n in numbers) if name not in counts]
+    cells = [
+        [name]
+        + [written(numbers.get(metric, math.nan)) for metric in metrics]
+        + [str(numbers.get(count, 0)) for count in counts]
+        for name, numbers in rows.items()
+    ]
+    return SECTIONS[section], [*metrics, *counts], cells
+
+
+def written(number: float) -> str:
+    """To four decimals, or with an exponent where these would show nothing or run on."""
+    is_plain = number == 0 or not math.isfinite(number) or 5e-5 <= abs(number) < 1e7
+    return f"{number:.4f}" if is_plain else f"{number:.4e}"
+
+
+def print_table(results: dict) -> None:
+    """The numbers of every row of the results, one line each."""
+    first, headings, rows = table_of(results)
+    print(f"\n{results['split']} split, one checkpoint:")
+    lines = [[first, *headings], *rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines)]
+    for name, *cells in lines:
+        padded = [f"{cell:>{max(width, 8)}}" for cell, width in zip(cells, widths[1:])]
+        print("  ".join([f"{name:<{widths[0]}}", *padded]))
