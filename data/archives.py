@@ -23,33 +23,33 @@ from mixture_of_transformers.data.bounds import BOUNDS, Bounds, read_member, rea
 from mixture_of_transformers.data.folders import is_litter, medium_of
 from mixture_of_transformers.data.tables import decode_text, named, open_bytes, parse_json
 
-_TEXTS = ("txt", "text", "transcript")
-_CLASSES = ("cls", "cls2", "index", "inx", "id")
-_JSON = ("json", "jsn")
-_DECODED = (*_TEXTS, *_CLASSES, *_JSON)
-_FILES_FOR_TYPES = 400
-_MAX_TEXT_BYTES = 64 << 20  # of a text, a class or a JSON object, which are read as a whole
+TEXT_EXTENSIONS = ("txt", "text", "transcript")
+CLASS_EXTENSIONS = ("cls", "cls2", "index", "inx", "id")
+JSON_EXTENSIONS = ("json", "jsn")
+DECODED_EXTENSIONS = (*TEXT_EXTENSIONS, *CLASS_EXTENSIONS, *JSON_EXTENSIONS)
+FILES_FOR_TYPES = 400
+MAX_TEXT_BYTES = 64 << 20  # of a text, a class or a JSON object, which are read as a whole
 
 
-def _kind(field: str) -> str:
+def extension_of(field: str) -> str:
     return field.rpartition(".")[2].lower()
 
 
-def _decoded(field: str, read: Callable[[], bytes | None], name: str):
+def decoded_cell(field: str, read: Callable[[], bytes | None], name: str):
     """A file of an archive as its cell; a blank one is None, and one that is too large is empty, so a bad row."""
-    content, kind = read(), _kind(field)
-    if kind not in _DECODED:
+    content, kind = read(), extension_of(field)
+    if kind not in DECODED_EXTENSIONS:
         return content or b""
-    if content is None or len(content) > _MAX_TEXT_BYTES:
+    if content is None or len(content) > MAX_TEXT_BYTES:
         raise ValueError(
-            f"'{name}' has more than {_MAX_TEXT_BYTES >> 20} MiB: expected a text, a class or a JSON object."
+            f"'{name}' has more than {MAX_TEXT_BYTES >> 20} MiB: expected a text, a class or a JSON object."
         )
     text = decode_text(content, name)
     if not text.strip():
         return None
-    if kind in _TEXTS:
+    if kind in TEXT_EXTENSIONS:
         return text
-    return text.strip() if kind in _CLASSES else parse_json(text, f"'{name}'")
+    return text.strip() if kind in CLASS_EXTENSIONS else parse_json(text, f"'{name}'")
 
 
 @dataclass
@@ -66,7 +66,7 @@ class ArchiveBuilder(WebDataset):
     def _get_pipeline_from_tar(self, tar_path: str, tar_iterator) -> Iterator[dict]:
         """The rows of an archive, which is opened here, so that it stays within bounds."""
         example = {}
-        for key, field, content in _files(tar_path, self.config.bounds):
+        for key, field, content in files_of_rows(tar_path, self.config.bounds):
             if example and example["__key__"] != key:
                 yield example
                 example = {}
@@ -76,44 +76,44 @@ class ArchiveBuilder(WebDataset):
 
     def _add(self, example: dict, key: str, field: str, content: Callable[[], bytes | None], shard: str) -> None:
         name, columns = f"{shard}: {key}", self.info.features
-        column = field if field in columns else _column_of(field, columns) or field
+        column = field if field in columns else column_of(field, columns) or field
         if column in example:
-            _refuse_second(column, field, name)
+            refuse_second(column, field, name)
         example |= {"__key__": key, "__url__": shard}
-        example[column] = _decoded(field, content, f"{name}.{field}")
+        example[column] = decoded_cell(field, content, f"{name}.{field}")
 
 
-def _files(shard: str, bounds: Bounds) -> Iterator[tuple[str, str, Callable[[], bytes | None]]]:
+def files_of_rows(shard: str, bounds: Bounds) -> Iterator[tuple[str, str, Callable[[], bytes | None]]]:
     """The row, the column and the content of each file of an archive, which is read when it is called for."""
     with named(shard), open_bytes(shard, "", bounds) as file:
         for name, content in read_tar(file, shard, bounds):
             key, field = base_plus_ext(name)
             if key is not None and not is_litter(name):
-                yield key, field, partial(_read, content, field, f"{shard}: {name}", bounds)
+                yield key, field, partial(read_content, content, field, f"{shard}: {name}", bounds)
 
 
-def _read(content: BinaryIO | None, field: str, name: str, bounds: Bounds) -> bytes | None:
-    return content and read_member(content, _kind(field), name, bounds)
+def read_content(content: BinaryIO | None, field: str, name: str, bounds: Bounds) -> bytes | None:
+    return content and read_member(content, extension_of(field), name, bounds)
 
 
-def _slot(field: str) -> tuple[str, str | None]:
+def slot_of(field: str) -> tuple[str, str | None]:
     """What fields of one column share: the name before the extension, and the medium."""
-    return field.rpartition(".")[0], medium_of([f"_.{_kind(field)}"])
+    return field.rpartition(".")[0], medium_of([f"_.{extension_of(field)}"])
 
 
-def _column_of(field: str, columns: Iterable[str]) -> str | None:
+def column_of(field: str, columns: Iterable[str]) -> str | None:
     """The one column of the medium of a field that has none of its own."""
-    slot = _slot(field)
-    found = [column for column in columns if _slot(column) == slot] if slot[1] else []
+    slot = slot_of(field)
+    found = [column for column in columns if slot_of(column) == slot] if slot[1] else []
     return found[0] if len(found) == 1 else None
 
 
-def _refuse_second(column: str, field: str, name: str) -> None:
+def refuse_second(column: str, field: str, name: str) -> None:
     if column == field:
         raise ValueError(f"'{name}' has two files .{field}: leave one out.")
     raise ValueError(
         f"'{name}' has the files .{column} and .{field}, which the first files of the archive show to be one column: "
-        f"give one of them a name of its own, such as .second.{_kind(field)}."
+        f"give one of them a name of its own, such as .second.{extension_of(field)}."
     )
 
 
@@ -124,21 +124,23 @@ def webdataset_features(shard: str, bounds: Bounds = BOUNDS) -> Features:
         ValueError: the shard is not a tar archive, or a file in it is broken; it is named.
     """
     cells = defaultdict(dict)  # field: the cell of each row that has it
-    for key, field, read in islice(_files(shard, bounds), _FILES_FOR_TYPES):
-        cells[field][key] = _decoded(field, read, f"{shard}: {key}.{field}") if _kind(field) in _DECODED else b""
+    for key, field, read in islice(files_of_rows(shard, bounds), FILES_FOR_TYPES):
+        cells[field][key] = (
+            decoded_cell(field, read, f"{shard}: {key}.{field}") if extension_of(field) in DECODED_EXTENSIONS else b""
+        )
     if not cells:
         raise ValueError(f"'{shard}' holds no files of rows (0000.png, 0000.txt, ...): it is empty, or no WebDataset.")
-    fields = _without_alternatives(cells)
+    fields = without_alternatives(cells)
     return Features(
-        {name: kind for field in fields for name, kind in _feature(field, list(cells[field].values())).items()}
+        {name: kind for field in fields for name, kind in feature_of(field, list(cells[field].values())).items()}
     )
 
 
-def _without_alternatives(cells: Mapping[str, Mapping]) -> list[str]:
+def without_alternatives(cells: Mapping[str, Mapping]) -> list[str]:
     """The fields that are columns: one for each medium, the first, where no row has two of its extensions."""
     slots = defaultdict(list)
     for field in cells:
-        slots[_slot(field) if _slot(field)[1] else field].append(field)
+        slots[slot_of(field) if slot_of(field)[1] else field].append(field)
     columns = []
     for fields in slots.values():
         rows = [row for field in fields for row in cells[field]]
@@ -146,13 +148,13 @@ def _without_alternatives(cells: Mapping[str, Mapping]) -> list[str]:
     return columns
 
 
-def _feature(field: str, values: list) -> Features:
-    kind = _kind(field)
+def feature_of(field: str, values: list) -> Features:
+    kind = extension_of(field)
     if kind in WebDataset.VIDEO_EXTENSIONS:
         return Features({field: Video()})
     if kind in WebDataset.IMAGE_EXTENSIONS:
         return Features({field: Image()})
-    if kind in _CLASSES:
+    if kind in CLASS_EXTENSIONS:
         is_number = all(value is None or value.isdecimal() for value in values)
         return Features({field: Value("int64" if is_number else "string")})
     return Features.from_arrow_schema(pa.schema({field: pa.array(values).type}))

@@ -20,8 +20,8 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-_MAGIC = {"gzip": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
-_ALWAYS_BYTES = 256 << 20  # that any compressed file may unpack to
+MAGIC_BYTES = {"gzip": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
+ALWAYS_ALLOWED_BYTES = 256 << 20  # that any compressed file may unpack to
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Bounds:
 
     def unpacked_bytes(self, packed: int) -> float:
         """How much a compressed file of so many bytes may hold."""
-        return max(_ALWAYS_BYTES, packed * self.max_unpacked_ratio)
+        return max(ALWAYS_ALLOWED_BYTES, packed * self.max_unpacked_ratio)
 
 
 BOUNDS = Bounds()
 
 
-class _Unpacking(io.RawIOBase):
+class UnpackedStream(io.RawIOBase):
     """What a compressed stream unpacks to, as long as that is in proportion to what was read of it."""
 
     def __init__(self, stream: BinaryIO, packed: BinaryIO, name: str, bounds: Bounds):
@@ -84,7 +84,7 @@ class _Unpacking(io.RawIOBase):
 
 def unpacked(packed: BinaryIO, kind: str, name: str, bounds: Bounds) -> BinaryIO:
     """The content of a file that is compressed as `kind` ("gzip", "bz2", "xz", "zstd"), read as it is asked for."""
-    return io.BufferedReader(_Unpacking(compr[kind](packed, mode="rb"), packed, name, bounds), 1 << 16)
+    return io.BufferedReader(UnpackedStream(compr[kind](packed, mode="rb"), packed, name, bounds), 1 << 16)
 
 
 # ---- tar --------------------------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def read_tar(file: BinaryIO, name: str, bounds: Bounds) -> Iterator[tuple[str, B
     Raises:
         ValueError: it unpacks to too much, or holds too many files or one with holes.
     """
-    with tarfile.open(fileobj=_plain(file, name, bounds), mode="r|") as archive:
+    with tarfile.open(fileobj=decompressed(file, name, bounds), mode="r|") as archive:
         for count, member in enumerate(archive, 1):
             archive.members = []  # which would be kept for ever
             if count > bounds.max_members:
@@ -110,10 +110,13 @@ def read_tar(file: BinaryIO, name: str, bounds: Bounds) -> Iterator[tuple[str, B
                 continue
             if member.issparse():
                 raise ValueError(f"'{name}': {member.name[:200]!r} has holes: pack it without --sparse.")
-            yield member.name, _content(archive.extractfile(member), member.size, f"{name}: {member.name}", bounds)
+            yield (
+                member.name,
+                unless_too_large(archive.extractfile(member), member.size, f"{name}: {member.name}", bounds),
+            )
 
 
-def _content(file: BinaryIO, size: int, name: str, bounds: Bounds) -> BinaryIO | None:
+def unless_too_large(file: BinaryIO, size: int, name: str, bounds: Bounds) -> BinaryIO | None:
     if size <= bounds.max_member_bytes:
         return file
     logger.warning(
@@ -123,10 +126,10 @@ def _content(file: BinaryIO, size: int, name: str, bounds: Bounds) -> BinaryIO |
     return None
 
 
-def _plain(file: BinaryIO, name: str, bounds: Bounds) -> BinaryIO:
+def decompressed(file: BinaryIO, name: str, bounds: Bounds) -> BinaryIO:
     first = file.read(6)
     file.seek(0)
-    kind = next((kind for kind, magic in _MAGIC.items() if first.startswith(magic)), None)
+    kind = next((kind for kind, magic in MAGIC_BYTES.items() if first.startswith(magic)), None)
     return file if kind is None else unpacked(file, kind, name, bounds)
 
 
@@ -137,11 +140,11 @@ def read_member(file: BinaryIO, suffix: str, name: str, bounds: Bounds) -> bytes
         return file.read()
     packed = io.BytesIO(file.read())
     with unpacked(packed, kind, name, bounds) as content:
-        found = b"".join(_pieces(content, bounds.max_member_bytes))
-    return None if _content(packed, len(found), name, bounds) is None else found
+        found = b"".join(pieces(content, bounds.max_member_bytes))
+    return None if unless_too_large(packed, len(found), name, bounds) is None else found
 
 
-def _pieces(file: BinaryIO, limit: int) -> Iterator[bytes]:
+def pieces(file: BinaryIO, limit: int) -> Iterator[bytes]:
     """What a file holds, and no more than a little beyond the limit."""
     size = 0
     while size <= limit and (piece := file.read(1 << 20)):
@@ -153,7 +156,7 @@ def _pieces(file: BinaryIO, limit: int) -> Iterator[bytes]:
 
 
 @contextmanager
-def _opened_zip(path: str):
+def opened_zip(path: str):
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -168,7 +171,7 @@ def check_zip(path: str, bounds: Bounds) -> None:
     Raises:
         ValueError: it is none; it holds a link, a path that leads out of it, too many files, or too much.
     """
-    with _opened_zip(path) as archive, open(path, "rb") as file:
+    with opened_zip(path) as archive, open(path, "rb") as file:
         members, packed = archive.infolist(), file.seek(0, io.SEEK_END)
     if len(members) > bounds.max_members:
         raise ValueError(f"'{path}' holds {len(members)} files, more than --max_members {bounds.max_members}.")
@@ -180,7 +183,7 @@ def check_zip(path: str, bounds: Bounds) -> None:
             )
         parts = PurePosixPath(member.filename.replace("\\", "/"))
         mode = member.external_attr >> 16
-        if parts.is_absolute() or ".." in parts.parts or (stat.S_IFMT(mode) and not _is_plain(mode)):
+        if parts.is_absolute() or ".." in parts.parts or (stat.S_IFMT(mode) and not is_plain_mode(mode)):
             raise ValueError(f"'{path}': {member.filename[:200]!r} leads out of the archive: leave it out.")
     if sum(member.file_size for member in members) > bounds.unpacked_bytes(packed):
         raise ValueError(
@@ -189,5 +192,5 @@ def check_zip(path: str, bounds: Bounds) -> None:
         )
 
 
-def _is_plain(mode: int) -> bool:
+def is_plain_mode(mode: int) -> bool:
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)

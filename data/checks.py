@@ -25,8 +25,8 @@ from mixture_of_transformers.decoding_mot import (
     read_timed_audio,
 )
 
-_SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
-_EDGE_SECONDS = 1.0  # of sound beyond what is kept, more than the window of any extractor sees of it
+SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
+EDGE_SECONDS = 1.0  # of sound beyond what is kept, more than the window of any extractor sees of it
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,9 @@ class ExampleCheck:
         decoded = {}
         for name in present:
             if name in self.ready:
-                _check_features(example[name], name, self.feature_sizes, self.max_lengths.get(name, math.inf))
-            elif name in _CHECKS and name not in put_off:
-                decoded[name] = _check_file(example[name], name, self.reading)
+                check_features(example[name], name, self.feature_sizes, self.max_lengths.get(name, math.inf))
+            elif name in CHECKS and name not in put_off:
+                decoded[name] = check_file(example[name], name, self.reading)
         return decoded
 
 
@@ -144,7 +144,7 @@ def is_absent(cell) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def _check_features(cell: list, name: str, feature_sizes: dict[str, int], max_length: float) -> None:
+def check_features(cell: list, name: str, feature_sizes: dict[str, int], max_length: float) -> None:
     try:
         vectors = np.asarray(cell, dtype=np.float32)  # (length, feature_size)
     except (TypeError, ValueError) as error:  # vectors of several widths, or None among the numbers
@@ -164,10 +164,10 @@ def _check_features(cell: list, name: str, feature_sizes: dict[str, int], max_le
         raise BadExample(f"non-finite {name} feature sequence", "it holds NaN or infinite values.")
 
 
-def _check_file(cell: dict, name: str, reading: Reading):
+def check_file(cell: dict, name: str, reading: Reading):
     noun = "audio clip" if name == "audio" else name
     try:
-        return _CHECKS[name](cell, name, reading)
+        return CHECKS[name](cell, name, reading)
     except (BadExample, ImportError):
         raise
     except FileNotFoundError as error:
@@ -176,40 +176,40 @@ def _check_file(cell: dict, name: str, reading: Reading):
         raise BadExample(f"corrupt {noun}", error) from error
 
 
-def _check_image(cell: dict, name: str, reading: Reading) -> PILImage.Image:
+def check_image(cell: dict, name: str, reading: Reading) -> PILImage.Image:
     with open_source(cell, name, **reading.access) as file, open_image(file, name, reading.limits) as image:
         image.verify()  # checksums, which decoding does not look at
     return load_image(cell, name, convert_rgb=False, **reading.access)  # its colours are the processor's choice
 
 
 @dataclass
-class _Sound:
+class DecodedSound:
     """Decoded sound as torchcodec's decoders give it, which the processor takes."""
 
     data: np.ndarray
     sample_rate: int
     pts_seconds: float
 
-    def get_all_samples(self) -> "_Sound":
+    def get_all_samples(self) -> "DecodedSound":
         return self
 
 
-def _check_audio(cell: dict, name: str, reading: Reading) -> _Sound:
-    seconds = None if reading.max_audio_seconds is None else reading.max_audio_seconds + _EDGE_SECONDS
+def check_audio(cell: dict, name: str, reading: Reading) -> DecodedSound:
+    seconds = None if reading.max_audio_seconds is None else reading.max_audio_seconds + EDGE_SECONDS
     samples, rate, start = read_timed_audio(cell, name, seconds, **reading.access)
     if len(samples) == 0:
         raise BadExample("empty audio clip", "it has no samples.")
-    if len(samples) < _SHORTEST_AUDIO_SECONDS * rate:
+    if len(samples) < SHORTEST_AUDIO_SECONDS * rate:
         raise BadExample("too short audio clip", f"it lasts {1000 * len(samples) / rate:.1f} ms, a window is 25 ms.")
     if not np.isfinite(samples).all():
         raise BadExample("non-finite audio clip", "it holds NaN or infinite samples.")
-    return _Sound(samples, rate, start)
+    return DecodedSound(samples, rate, start)
 
 
-def _check_video(cell: dict, name: str, reading: Reading) -> None:
+def check_video(cell: dict, name: str, reading: Reading) -> None:
     with open_source(cell, name, **reading.access) as file:
         if not sum(1 for _ in iterate_frames(file, name, reading.limits)):
             raise BadExample("empty video", "it has no frames.")
 
 
-_CHECKS = {"image": _check_image, "audio": _check_audio, "video": _check_video}
+CHECKS = {"image": check_image, "audio": check_audio, "video": check_video}

@@ -110,22 +110,22 @@ def stored_file(cell: dict | bytes | str | None) -> dict | None:
     if cell is None or isinstance(cell, bytes):
         return cell and {"bytes": cell, "path": None}
     if "array" in cell:
-        return _stored_samples(cell["array"], cell["sampling_rate"])
-    if cell["bytes"] is None and _is_in_archive_or_hub(cell["path"] or ""):
+        return stored_samples(cell["array"], cell["sampling_rate"])
+    if cell["bytes"] is None and is_in_archive_or_hub(cell["path"] or ""):
         with fsspec.open(cell["path"]) as file:
             content = file.read(BOUNDS.max_member_bytes + 1)
         return {"bytes": content if len(content) <= BOUNDS.max_member_bytes else b"", "path": cell["path"]}
     return cell
 
 
-def _is_in_archive_or_hub(path: str) -> bool:
+def is_in_archive_or_hub(path: str) -> bool:
     """Whether a path is `hf://...`, or `zip://file::` of an archive there or here; no other address is opened."""
     *inner, outer = path.split("::")
     is_address = "://" in outer
     return all(hop.startswith("zip://") for hop in inner) and (outer.startswith("hf://") or (inner and not is_address))
 
 
-def _stored_samples(samples: list | None, rate: int | None) -> dict | None:
+def stored_samples(samples: list | None, rate: int | None) -> dict | None:
     """Samples (time,) or (channels, time) as the bytes of a WAV file of floats, which keeps their every bit."""
     if samples is None:
         return None

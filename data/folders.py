@@ -34,22 +34,23 @@ SPLIT_WORDS = {
     "validation": ("validation", "valid", "val", "dev", "devel", "development", "eval", "publictest", "public_test"),
     "test": ("test", "testing", "holdout", "held_out", "privatetest", "private_test"),
 }
-_SPLIT_OF_WORD = {word: split for split, words in SPLIT_WORDS.items() for word in words}
-_SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\.[^/]*$")
+SPLIT_OF_WORD = {word: split for split, words in SPLIT_WORDS.items() for word in words}
+SHARD_NAME = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\.[^/]*$")
 
-_VIDEOS = {*WebDataset.VIDEO_EXTENSIONS, "mpg", "webm", "m4v", "wmv", "flv"}
+VIDEO_EXTENSIONS = {*WebDataset.VIDEO_EXTENSIONS, "mpg", "webm", "m4v", "wmv", "flv"}
 MEDIA_SUFFIXES = {
-    "image": {f".{kind}" for kind in WebDataset.IMAGE_EXTENSIONS} - {f".{kind}" for kind in (*_VIDEOS, "h5", "hdf")},
+    "image": {f".{kind}" for kind in WebDataset.IMAGE_EXTENSIONS}
+    - {f".{kind}" for kind in (*VIDEO_EXTENSIONS, "h5", "hdf")},
     "audio": {f".{kind}" for kind in (*WebDataset.AUDIO_EXTENSIONS, "m4a", "aac", "wma", "aif")} - {".raw"},
-    "video": {f".{kind}" for kind in _VIDEOS},
+    "video": {f".{kind}" for kind in VIDEO_EXTENSIONS},
 }
 # Where several forms of a table stand side by side, the first of these is read.
 TABLES = (".parquet", *SUFFIXES)
-_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
+DESCRIPTION_FILES = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
 # What the card's `configs:` may say; how a table is written is found out from the table.
-_MAX_FOLDERS = 200_000
-_NO_ADDRESS = "is an address: download the file, and list it by its path in the folder"
-_CONFIG_FIELDS = {"data_files", "data_dir", "default", "description", "version", "sep", "delimiter", "encoding"}
+MAX_FOLDERS = 200_000
+NO_ADDRESS = "is an address: download the file, and list it by its path in the folder"
+CONFIG_FIELDS = {"data_files", "data_dir", "default", "description", "version", "sep", "delimiter", "encoding"}
 
 
 class Folder(NamedTuple):
@@ -84,14 +85,14 @@ def look_into(
         ValueError: its card has no such configuration, asks for what is not supported, or lists files that `bounds` do
             not allow.
     """
-    configured = None if "://" in root else _configured_files(root, dataset_config, bounds)
+    configured = None if "://" in root else configured_files(root, dataset_config, bounds)
     if configured is None and dataset_config is not None:
         raise ValueError(f"'{root}' has no configuration '{dataset_config}': its README.md lists none.")
     names = list_files(root) if configured is None else sorted(name for part in configured.values() for name in part)
 
     def chosen(kind: str | None, data: list[str]) -> Folder:
         if configured is None:
-            return Folder(kind, _by_split(root, data))
+            return Folder(kind, by_split(root, data))
         return Folder(
             kind, {split: [name for name in part if name in set(data)] for split, part in configured.items()}
         )
@@ -101,10 +102,10 @@ def look_into(
     media = [name for name in names if medium_of([name])]
     zipped = any(name.lower().endswith(".zip") for name in names)  # which only `datasets` looks into
     if metadata and (media or zipped):
-        return _of_one_form(chosen("metadata", metadata), media) if media else Folder(None, {})
-    tables = _tables(root, names, beside_media=bool(media)) if with_tables else []
-    if tables and (not archives or _are_data_beside_archives(tables, archives)):
-        return _of_one_form(chosen("tables", tables), media)
+        return of_one_form(chosen("metadata", metadata), media) if media else Folder(None, {})
+    tables = data_tables(root, names, beside_media=bool(media)) if with_tables else []
+    if tables and (not archives or are_data_beside_archives(tables, archives)):
+        return of_one_form(chosen("tables", tables), media)
     if archives:
         return chosen("archives", archives)
     if media and not zipped:
@@ -121,16 +122,16 @@ def list_files(root: str) -> list[str]:
         system, path = fsspec.url_to_fs(root)
         found = [root + name.removeprefix(path) for name in system.find(path)]
     else:
-        found = list(_walk(root))
-    return sorted(name for name in found if not is_litter(_within(root, name)))
+        found = list(walk_files(root))
+    return sorted(name for name in found if not is_litter(path_within(root, name)))
 
 
-def _walk(root: str) -> Iterator[str]:
+def walk_files(root: str) -> Iterator[str]:
     """The files of a folder; links are followed, but none back to a folder that it lies in."""
     above = {root: (os.path.realpath(root),)}  # of each folder, itself and those it was reached through
     for number, (folder, folders, names) in enumerate(os.walk(root, followlinks=True)):
-        if number > _MAX_FOLDERS:
-            raise ValueError(f"'{root}' holds more than {_MAX_FOLDERS:,} folders, counting those that links lead to.")
+        if number > MAX_FOLDERS:
+            raise ValueError(f"'{root}' holds more than {MAX_FOLDERS:,} folders, counting those that links lead to.")
         way, whole = above.pop(folder), {name: os.path.join(folder, name) for name in folders}
         real = {name: os.path.realpath(path) for name, path in whole.items()}
         folders[:] = [name for name in folders if real[name] not in way]
@@ -138,28 +139,28 @@ def _walk(root: str) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in names)
 
 
-def _within(root: str, name: str) -> str:
+def path_within(root: str, name: str) -> str:
     return name.removeprefix(root).replace(os.sep, "/").lstrip("/")
 
 
-def _tables(root: str, names: list[str], beside_media: bool) -> list[str]:
-    tables = [name for name in names if table_suffix(name) in TABLES and PurePath(name).name not in _DESCRIPTIONS]
+def data_tables(root: str, names: list[str], beside_media: bool) -> list[str]:
+    tables = [name for name in names if table_suffix(name) in TABLES and PurePath(name).name not in DESCRIPTION_FILES]
     if not beside_media:
         return tables
     # The media may have tables of their own, such as the words of each sound; and a file of settings is no table.
-    outer = [name for name in tables if _within(root, name).removeprefix("data/").count("/") == 0]
+    outer = [name for name in tables if path_within(root, name).removeprefix("data/").count("/") == 0]
     others = [name for name in outer or tables if table_suffix(name) != ".json"]
     return others or [name for name in outer or tables if "://" not in name and is_table_of_rows(name)]
 
 
-def _are_data_beside_archives(tables: list[str], archives: list[str]) -> bool:
+def are_data_beside_archives(tables: list[str], archives: list[str]) -> bool:
     """Whether tables name a split, while not each of them describes an archive (`train-0000.tar`, `train-0000.json`)."""
     stems = tuple(PurePath(name).stem for name in archives)
     own = [PurePath(name).name for name in tables if not PurePath(name).name.startswith(stems)]
-    return any(_split_of_name(name) for name in own if table_suffix(name) != ".json")
+    return any(split_of_name(name) for name in own if table_suffix(name) != ".json")
 
 
-def _of_one_form(folder: Folder, media: list[str]) -> Folder:
+def of_one_form(folder: Folder, media: list[str]) -> Folder:
     """One form of table for each split, where the same may be there in several."""
     files = {}
     for split, names in folder.files.items():
@@ -181,10 +182,10 @@ def say_left_out(names: Iterable[str], reason: str) -> None:
 
 def split_of_word(word: str) -> str | None:
     """The split that a word means: "validation" for "Dev"."""
-    return _SPLIT_OF_WORD.get(word.strip().lower())
+    return SPLIT_OF_WORD.get(word.strip().lower())
 
 
-def _split_of_name(name: str) -> str | None:
+def split_of_name(name: str) -> str | None:
     words = (PurePath(name).stem, *re.split(r"[-._ 0-9]+", name))
     return next(filter(None, map(split_of_word, words)), None)
 
@@ -192,16 +193,16 @@ def _split_of_name(name: str) -> str | None:
 def split_of_path(path: str) -> str | None:
     """The split that a folder of a relative path says, or else the file's own name."""
     *folders, name = PurePath(path).parts
-    return next(filter(None, map(_split_of_name, folders)), None) or _split_of_name(name)
+    return next(filter(None, map(split_of_name, folders)), None) or split_of_name(name)
 
 
-def _by_split(root: str, names: list[str]) -> Files:
+def by_split(root: str, names: list[str]) -> Files:
     """By shards called `data/SPLIT-00000-of-00001`, by folders, or by names; all are `train` where nothing says."""
-    within = {name: _within(root, name) for name in names}
+    within = {name: path_within(root, name) for name in names}
     rules = (
-        lambda path: (found := _SHARD.match(path)) and found[1],
-        lambda path: next(filter(None, map(_split_of_name, PurePath(path).parts[:-1])), None),
-        lambda path: _split_of_name(PurePath(path).name),
+        lambda path: (found := SHARD_NAME.match(path)) and found[1],
+        lambda path: next(filter(None, map(split_of_name, PurePath(path).parts[:-1])), None),
+        lambda path: split_of_name(PurePath(path).name),
     )
     for rule in rules:
         files = defaultdict(list)
@@ -209,16 +210,16 @@ def _by_split(root: str, names: list[str]) -> Files:
             files[rule(path) or ""].append(name)
         if set(files) != {""} and files:
             say_left_out(files.pop("", []), "other files name the split that they belong to")
-            return {split: files[split] for split in sorted(files, key=_place_of_split)}
+            return {split: files[split] for split in sorted(files, key=order_of_split)}
     return {"train": names}
 
 
-def _place_of_split(split: str) -> tuple:
+def order_of_split(split: str) -> tuple:
     order = list(SPLIT_WORDS)
     return (order.index(split) if split in order else len(order), split)
 
 
-def _configured_files(root: str, dataset_config: str | None, bounds: Bounds) -> Files | None:
+def configured_files(root: str, dataset_config: str | None, bounds: Bounds) -> Files | None:
     """What the `configs:` of a README.md list for each split."""
     card = os.path.join(root, "README.md")
     configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data) if os.path.isfile(card) else {}
@@ -228,29 +229,29 @@ def _configured_files(root: str, dataset_config: str | None, bounds: Bounds) -> 
     if name not in configs:
         asked = f"no configuration '{name}'" if name else "several configurations"
         raise ValueError(f"'{root}' has {asked}: name one of {sorted(configs)} with --dataset_config.")
-    if unknown := set(configs[name]) - _CONFIG_FIELDS:
+    if unknown := set(configs[name]) - CONFIG_FIELDS:
         raise ValueError(
             f"README.md of '{root}' sets {sorted(unknown)} for '{name}', which is not supported for a local folder: take it "
             "out, and let the first row of each table name its columns."
         )
     base = os.path.join(root, configs[name].get("data_dir") or "")
-    _check_listed([base], root, bounds)
+    check_listed([base], root, bounds)
     if "data_files" not in configs[name]:
-        return _by_split(base, list_files(base))
+        return by_split(base, list_files(base))
     patterns = sanitize_patterns(configs[name]["data_files"])
-    _check_listed((os.path.join(base, pattern) for several in patterns.values() for pattern in several), root, bounds)
+    check_listed((os.path.join(base, pattern) for several in patterns.values() for pattern in several), root, bounds)
     files = {
         split: sorted({file for pattern in several for file in resolve_pattern(pattern, glob.escape(base))})
         for split, several in patterns.items()
     }
-    _check_listed((file for part in files.values() for file in part), root, bounds)
+    check_listed((file for part in files.values() for file in part), root, bounds)
     return files
 
 
-def _check_listed(files: Iterable[str], root: str, bounds: Bounds) -> None:
+def check_listed(files: Iterable[str], root: str, bounds: Bounds) -> None:
     """Whether what a README.md lists lies in its folder: it may have come with the data from anywhere."""
     places = Places.of(root, bounds)
     for file in files:
-        objection = _NO_ADDRESS if "://" in file else places.objection(file)
+        objection = NO_ADDRESS if "://" in file else places.objection(file)
         if objection:
             raise ValueError(f"README.md of '{root}' lists {file!r} among its data, which {objection}.")

@@ -22,10 +22,10 @@ from mixture_of_transformers.data.secrets import printable
 
 logger = logging.get_logger(__name__)
 
-_ROWS_FOR_THE_SCALE = 200  # of a stream of scores
-_LARGEST = float(np.finfo(np.float32).max)  # of a score, which the model computes in float32
-_INVISIBLE_ENDS = re.compile(r"^[\s\u200b-\u200f\u2060\ufeff]+|[\s\u200b-\u200f\u2060\ufeff]+$")
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
+ROWS_FOR_THE_SCALE = 200  # of a stream of scores
+LARGEST_SCORE = float(np.finfo(np.float32).max)  # of a score, which the model computes in float32
+INVISIBLE_ENDS = re.compile(r"^[\s\u200b-\u200f\u2060\ufeff]+|[\s\u200b-\u200f\u2060\ufeff]+$")
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 
 TRAINING_SPLIT = "the training split"
 
@@ -70,7 +70,7 @@ class LabelSpec:
         """What to do about a class that is not among these."""
         if self.source != TRAINING_SPLIT:
             return "It answers with these alone: take such rows out, or write their labels as its classes."
-        return _HARDLY_REPEATS + _ADVICE if self.hardly_repeats else _ADVICE
+        return HARDLY_REPEATS + ADVICE if self.hardly_repeats else ADVICE
 
     @property
     def feature(self):
@@ -121,7 +121,7 @@ class LabelColumn:
                 f"{len(missing)} of {len(cells)} rows of '{self.split_name}' have no label and do not count "
                 f"(rows {shortened(missing)})."
             )
-        if infinite := [row for row in missing if isinstance(cells[row], float) and abs(cells[row]) > _LARGEST]:
+        if infinite := [row for row in missing if isinstance(cells[row], float) and abs(cells[row]) > LARGEST_SCORE]:
             logger.warning(
                 f"{len(infinite)} of these are infinite or beyond float32, such as {cells[infinite[0]]} in row {infinite[0]}."
             )
@@ -148,13 +148,13 @@ class LabelColumn:
         return float(value)
 
     def _id(self, row: int, value, labels: LabelSpec) -> int:
-        class_id = labels.label2id.get(_class_of(value))
+        class_id = labels.label2id.get(class_name_of(value))
         if class_id is None:  # a checkpoint may know a name as it was written
-            class_id = labels.plain_label2id.get(_class_of(value))
+            class_id = labels.plain_label2id.get(class_name_of(value))
         if class_id is None:
             raise self.error(
                 row,
-                _class_of(value),
+                class_name_of(value),
                 f"is not among the {labels.num_labels} classes of {labels.source}: {shortened(labels.names)}. {labels.advice}",
             )
         return class_id
@@ -182,11 +182,11 @@ class LabelColumn:
         )
 
 
-_ADVICE = (
+ADVICE = (
     "A model cannot learn a class that no training row shows: add such rows to the training split, take these out, or "
     "name other splits (--test_split none leaves the test split out)."
 )
-_HARDLY_REPEATS = (
+HARDLY_REPEATS = (
     "Most training rows have a label that no other has, so they hardly are classes: name another column with "
     "--label_column, or match the rows without labels (--task retrieval --label_column none). Otherwise: "
 )
@@ -195,10 +195,10 @@ _HARDLY_REPEATS = (
 def plain_name(name: str) -> str:
     """The name of a class without what cannot be seen: white space and zero-width characters around it, the kind and
     number of spaces in it, and whether its accents are characters of their own (NFC)."""
-    return unicodedata.normalize("NFC", " ".join(_INVISIBLE_ENDS.sub("", name).split()))
+    return unicodedata.normalize("NFC", " ".join(INVISIBLE_ENDS.sub("", name).split()))
 
 
-def _class_of(value) -> str:
+def class_name_of(value) -> str:
     """The name of a class; a whole number is one, be it 2 or 2.0."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
@@ -212,7 +212,7 @@ def shortened(values: Sequence, most: int = 10) -> str:
 
 
 def is_missing(label, element) -> bool:
-    if label is None or (isinstance(label, float) and not abs(label) <= _LARGEST):
+    if label is None or (isinstance(label, float) and not abs(label) <= LARGEST_SCORE):
         return True
     if isinstance(label, str):
         return not plain_name(label)
@@ -253,52 +253,52 @@ def learn_labels(splits: Mapping[str, Dataset | IterableDataset], column: str, t
     if task not in (None, "classification", "regression"):
         raise ValueError(f"`problem_type` may be None, 'classification' or 'regression', got '{task}'.")
     if isinstance(kind, Json):
-        raise _mixed_kinds(labels, train)
+        raise mixed_kinds(labels, train)
     if isinstance(element, ClassLabel) and task != "regression":
         several = is_list(kind) and getattr(kind, "length", -1) != 1
-        return _classes(list(dict.fromkeys(map(plain_name, element.names))), several, labels)
-    rows = list(_read_rows(labels, train, task))
+        return spec_of_classes(list(dict.fromkeys(map(plain_name, element.names))), several, labels)
+    rows = list(read_labels(labels, train, task))
     values = [(row, value) for row, value in rows if value is not None]
     if not values and task != "regression":
         raise labels.no_labels()
-    is_flat = not is_list(kind) or _has_one_each(kind, values)
+    is_flat = not is_list(kind) or has_one_each(kind, values)
     if is_flat and is_list(kind):
         values = [(row, value[0]) for row, value in values]
     has_gap = len(values) < len(rows) or any(
-        _has_gap(split, column) for name, split in splits.items() if name != split_name
+        misses_labels(split, column) for name, split in splits.items() if name != split_name
     )
     if is_flat and is_string(element) and task != "classification":
-        _check_numbers(labels, values)
-    if _are_scores(labels, is_flat, values, task, has_gap):
-        return _scores([number for _, number in values])
-    if not is_flat and not is_string(element) and (names := _names_of_vectors(labels, values)):
+        check_numbers(labels, values)
+    if is_regression(labels, is_flat, values, task, has_gap):
+        return spec_of_scores([number for _, number in values])
+    if not is_flat and not is_string(element) and (names := names_of_vectors(labels, values)):
         return LabelSpec("multi_label_classification", names, multi_hot=True)
-    _warn_of_written_lists(labels, values)
+    warn_of_written_lists(labels, values)
     number = Counter(member for _, value in values for member in ([value] if is_flat else value))
     # Sorted before they become strings, so that class 10 comes after class 9.
-    names = list(dict.fromkeys(_class_of(member) for member in sorted(number)))
-    _check_spelling(names, labels)
+    names = list(dict.fromkeys(class_name_of(member) for member in sorted(number)))
+    check_spelling(names, labels)
     hardly_repeats = is_flat and 2 * list(number.values()).count(1) > len(values)
-    return replace(_classes(names, not is_flat, labels), hardly_repeats=hardly_repeats)
+    return replace(spec_of_classes(names, not is_flat, labels), hardly_repeats=hardly_repeats)
 
 
-def _scores(numbers: list[float]) -> LabelSpec:
+def spec_of_scores(numbers: list[float]) -> LabelSpec:
     if not numbers or np.ptp(numbers) == 0:  # nothing to scale by
         return LabelSpec("regression")
     return LabelSpec("regression", mean=float(np.mean(numbers)), std=float(np.std(numbers)))
 
 
-def _classes(names: list[str], several: bool, labels: LabelColumn) -> LabelSpec:
+def spec_of_classes(names: list[str], several: bool, labels: LabelColumn) -> LabelSpec:
     if len(names) < 2 and not several:
         raise ValueError(
             f"A classification needs two classes or more, but the labels of split '{labels.split_name}', column "
             f"'{labels.name}', are all of {list(names)}."
         )
-    _warn_of_case(names, labels)
+    warn_of_case(names, labels)
     return LabelSpec("multi_label_classification" if several else "single_label_classification", tuple(names))
 
 
-def _read_rows(labels: LabelColumn, train: Dataset | IterableDataset, task: str | None) -> Iterable[tuple]:
+def read_labels(labels: LabelColumn, train: Dataset | IterableDataset, task: str | None) -> Iterable[tuple]:
     """(row, label) of as many rows as tell what the labels mean: of a stream of scores those up to the first fraction,
     and so many that they tell the scale."""
     is_stream = isinstance(train, IterableDataset)
@@ -309,18 +309,18 @@ def _read_rows(labels: LabelColumn, train: Dataset | IterableDataset, task: str 
         value = labels.read(row, cell)
         yield row, value
         are_scores |= isinstance(value, float) and not value.is_integer()
-        if is_stream and are_scores and row + 1 >= _ROWS_FOR_THE_SCALE:
+        if is_stream and are_scores and row + 1 >= ROWS_FOR_THE_SCALE:
             return
 
 
-def _has_one_each(kind, values: list[tuple]) -> bool:
+def has_one_each(kind, values: list[tuple]) -> bool:
     """Whether lists are the rows of an array (N, 1). Lists of strings that happen to hold one are several classes."""
     return getattr(kind, "length", -1) == 1 or (
         not is_string(element_of(kind)) and all(len(value) == 1 for _, value in values)
     )
 
 
-def _are_scores(labels: LabelColumn, is_flat: bool, values: list[tuple], task: str | None, has_gap: bool) -> bool:
+def is_regression(labels: LabelColumn, is_flat: bool, values: list[tuple], task: str | None, has_gap: bool) -> bool:
     """Whether labels are numbers to be predicted rather than classes."""
     element, is_float = labels.element, is_value(labels.element, "float")
     if task == "regression":
@@ -349,14 +349,14 @@ def _are_scores(labels: LabelColumn, is_flat: bool, values: list[tuple], task: s
     return not has_gap
 
 
-def _has_gap(split: Dataset, column: str) -> bool:
+def misses_labels(split: Dataset, column: str) -> bool:
     if column not in split.features:
         return False
     cells = split.with_format(None)[column][:]
     return any(is_missing(cell[0] if isinstance(cell, list) and cell else cell, None) for cell in cells)
 
 
-def _names_of_vectors(labels: LabelColumn, values: list[tuple]) -> tuple[str, ...] | None:
+def names_of_vectors(labels: LabelColumn, values: list[tuple]) -> tuple[str, ...] | None:
     """The names "0", "1", ... where every row is a vector of zeros and ones; None where rows are lists of classes."""
     lengths = {len(value) for _, value in values}
     is_whole = len(lengths) == 1
@@ -373,7 +373,7 @@ def _names_of_vectors(labels: LabelColumn, values: list[tuple]) -> tuple[str, ..
     return None
 
 
-def _check_spelling(names: list[str], labels: LabelColumn) -> None:
+def check_spelling(names: list[str], labels: LabelColumn) -> None:
     """Refuses '1' beside '1.0', which some rows of a table with numbers and words can hold."""
     for name in names:
         whole = re.fullmatch(r"([+-]?\d+)\.0+", name)
@@ -384,7 +384,7 @@ def _check_spelling(names: list[str], labels: LabelColumn) -> None:
             )
 
 
-def _warn_of_case(names: list[str], labels: LabelColumn) -> None:
+def warn_of_case(names: list[str], labels: LabelColumn) -> None:
     alike = {}
     for name in names:
         alike.setdefault(name.casefold(), []).append(name)
@@ -395,10 +395,10 @@ def _warn_of_case(names: list[str], labels: LabelColumn) -> None:
         )
 
 
-def _check_numbers(labels: LabelColumn, values: list[tuple]) -> None:
+def check_numbers(labels: LabelColumn, values: list[tuple]) -> None:
     """Refuses a few words among numbers with fractions, which would make a class of each number."""
-    odd = [(row, value) for row, value in values if not _NUMBER.fullmatch(str(value))]
-    numbers = [float(value) for _, value in values if _NUMBER.fullmatch(str(value))]
+    odd = [(row, value) for row, value in values if not NUMBER.fullmatch(str(value))]
+    numbers = [float(value) for _, value in values if NUMBER.fullmatch(str(value))]
     if odd and 10 * len(odd) <= len(values) and any(not number.is_integer() for number in numbers):
         raise labels.error(
             *odd[0],
@@ -407,7 +407,7 @@ def _check_numbers(labels: LabelColumn, values: list[tuple]) -> None:
         )
 
 
-def _warn_of_written_lists(labels: LabelColumn, values: list[tuple]) -> None:
+def warn_of_written_lists(labels: LabelColumn, values: list[tuple]) -> None:
     for row, value in values:
         if isinstance(value, str) and re.fullmatch(r"\[.*\]", value, re.DOTALL):
             logger.warning(
@@ -417,7 +417,7 @@ def _warn_of_written_lists(labels: LabelColumn, values: list[tuple]) -> None:
             return
 
 
-def _mixed_kinds(labels: LabelColumn, train: Dataset | IterableDataset) -> ValueError:
+def mixed_kinds(labels: LabelColumn, train: Dataset | IterableDataset) -> ValueError:
     kinds = {}
     for row, cells in enumerate(train.select_columns(labels.name)):
         kinds.setdefault(type(cells[labels.name]).__name__, (row, cells[labels.name]))

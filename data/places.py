@@ -19,10 +19,10 @@ from huggingface_hub import constants
 
 from mixture_of_transformers.data.bounds import BOUNDS, Bounds
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_URL = re.compile(r"(https?|hf)://", re.IGNORECASE)
-_NO_URLS = "is an address, which a dataset of somebody else may not name: pass --allow_urls where you trust it"
-_NO_ADDRESS = "is an address of a kind that is not read: download the file, and name it by its path below the dataset"
+ANY_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+WEB_ADDRESS = re.compile(r"(https?|hf)://", re.IGNORECASE)
+NO_URLS = "is an address, which a dataset of somebody else may not name: pass --allow_urls where you trust it"
+NO_ADDRESS = "is an address of a kind that is not read: download the file, and name it by its path below the dataset"
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Places:
             return None
         if self.address and re.match(re.escape(self.address) + r"[@/]", path) and ".." not in path.split("/"):
             return None
-        if _URL.match(path):
-            return None if self.allow_urls else _NO_URLS
-        if _ADDRESS.match(path):
-            return _NO_ADDRESS
-        if self.allow_outside_paths or any(_is_inside(path, root) for root in self.roots):
+        if WEB_ADDRESS.match(path):
+            return None if self.allow_urls else NO_URLS
+        if ANY_ADDRESS.match(path):
+            return NO_ADDRESS
+        if self.allow_outside_paths or any(is_inside(path, root) for root in self.roots):
             return None
         if not os.path.isabs(path) and not os.path.lexists(path):  # a file that is missing: a bad row
             return None
@@ -93,15 +93,15 @@ class Places:
                 self.check_cell(path, row, column, split_name)
 
 
-def _is_inside(path: str, root: str) -> bool:
+def is_inside(path: str, root: str) -> bool:
     if "\0" in path:
         return True  # which no file is called: a bad row
-    if ".." not in PurePath(path).parts and _lies_in(os.path.abspath(path), os.path.abspath(root)):
+    if ".." not in PurePath(path).parts and lies_in(os.path.abspath(path), os.path.abspath(root)):
         return True
-    return _lies_in(os.path.realpath(path), os.path.realpath(root))
+    return lies_in(os.path.realpath(path), os.path.realpath(root))
 
 
-def _lies_in(path: str, folder: str) -> bool:
+def lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(os.path.join(folder, ""))
 
 

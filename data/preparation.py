@@ -71,10 +71,10 @@ def read_rows(
     good = good_rows(prepared, on_bad_example, name, reading=reading)
     rows = rows if len(good) == len(rows) else rows.select(good)
     media = [column for kind, column in of_kind.items() if kind in MEDIA]
-    return _with_downloads(rows, media, reading or Reading()), of_kind
+    return with_downloads(rows, media, reading or Reading()), of_kind
 
 
-def _with_downloads(rows: Dataset, names: list[str], reading: Reading) -> Dataset:
+def with_downloads(rows: Dataset, names: list[str], reading: Reading) -> Dataset:
     """What is behind the URLs of these columns in their place: an index holds it, and nobody fetches it by other rules."""
 
     def downloaded(name: str, cell: dict | None) -> dict:
@@ -115,20 +115,20 @@ def prepare_splits(
             of_split = replace(columns, label=None)
         prepared[name], _ = prepare_split(split, of_split, labels, name, places=places)
     if labels is not None:
-        _check_classes(prepared, labels, columns.label)
+        check_classes(prepared, labels, columns.label)
     return prepared, labels
 
 
-def _check_classes(prepared: DatasetDict, labels: LabelSpec, column: str) -> None:
+def check_classes(prepared: DatasetDict, labels: LabelSpec, column: str) -> None:
     """Whether each class of a held-out split stands in a training row, for those that only a type declares, too."""
     train, *others = prepared
     if labels.problem_type == "regression" or isinstance(prepared[train], RowStream):
         return
-    known = _classes_shown(prepared[train]["label"][:], labels).keys()
+    known = classes_shown(prepared[train]["label"][:], labels).keys()
     for name in others:
         if "label" not in prepared[name].features:
             continue
-        for index, row in _classes_shown(prepared[name]["label"][:], labels).items():
+        for index, row in classes_shown(prepared[name]["label"][:], labels).items():
             if index not in known:
                 raise ValueError(
                     f"Label '{labels.names[index]}' of row {row} of split '{name}', column '{column}', is not among the "
@@ -160,7 +160,7 @@ def check_classes_left(train: Dataset | RowStream, labels: LabelSpec) -> None:
     """
     if labels.problem_type == "regression" or isinstance(train, RowStream):
         return
-    shown = _classes_shown(train["label"][:], labels)
+    shown = classes_shown(train["label"][:], labels)
     lost = shortened([name for index, name in enumerate(labels.names) if index not in shown])
     if len(shown) < 2 and labels.problem_type == "single_label_classification":
         raise ValueError(
@@ -174,7 +174,7 @@ def check_classes_left(train: Dataset | RowStream, labels: LabelSpec) -> None:
         )
 
 
-def _classes_shown(encoded: list, labels: LabelSpec) -> dict[int, int]:
+def classes_shown(encoded: list, labels: LabelSpec) -> dict[int, int]:
     """Class id -> the first row that has it."""
     rows = {}
     several = labels.problem_type == "multi_label_classification"
@@ -236,7 +236,7 @@ def prepare_split(
         if role in chosen:
             reduced = with_stored_cells(reduced, role, role)
     if columns.has_video_sound:
-        reduced = _with_sound_tracks(reduced, places is None or places.follow_urls)
+        reduced = with_sound_tracks(reduced, places is None or places.follow_urls)
     if columns.label is None:
         return reduced, None
     column = LabelColumn(columns.label, reduced.features["label"], split_name)
@@ -265,7 +265,7 @@ def with_stored_cells(split: Dataset, role: str, name: str) -> Dataset:
     return split if split.features[name] == stored else split.cast_column(name, stored)
 
 
-def _with_sound_tracks(split: Dataset, allow_urls: bool | str) -> Dataset:
+def with_sound_tracks(split: Dataset, allow_urls: bool | str) -> Dataset:
     """The videos again as `audio`, None where a video is silent."""
     untyped = Image(decode=False)  # stored alike, while Audio asks for torchcodec
     return split.map(

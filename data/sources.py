@@ -57,14 +57,14 @@ from mixture_of_transformers.data.tables import TableBuilder, cast_cells, named,
 
 logger = logging.get_logger(__name__)
 
-_PICKLES = (".pkl", ".pickle")
+PICKLE_SUFFIXES = (".pkl", ".pickle")
 # What `datasets` may read where the files are of none of our formats. Others of its readers, such as that of HDF5, follow
 # links to other files or start other packages.
-_OTHER_BUILDERS = ("Text", "Xml", "Arrow", "Csv", "Json", "Parquet", "ImageFolder", "AudioFolder", "VideoFolder")
-_VALIDATION_NAMES = SPLIT_WORDS["validation"]
-_ROWS_FOR_TYPES = 1000  # of a stream that does not say what its columns are, and to find the folder of its paths
-_MEDIA = {"image": Image, "audio": Audio, "video": Video}
-_SPLIT_COLUMN = re.compile(r"(data_?)?(split|subset|set|mode|partition|fold|phase|usage)", re.IGNORECASE)
+OTHER_BUILDERS = ("Text", "Xml", "Arrow", "Csv", "Json", "Parquet", "ImageFolder", "AudioFolder", "VideoFolder")
+VALIDATION_NAMES = SPLIT_WORDS["validation"]
+ROWS_FOR_TYPES = 1000  # of a stream that does not say what its columns are, and to find the folder of its paths
+MEDIA = {"image": Image, "audio": Audio, "video": Video}
+SPLIT_COLUMN = re.compile(r"(data_?)?(split|subset|set|mode|partition|fold|phase|usage)", re.IGNORECASE)
 
 
 def load_splits(
@@ -108,11 +108,11 @@ def load_splits(
     """
     train_name = (split_names or {}).get("train")
     path = os.path.expanduser(dataset_name)
-    splits = _read_splits(path, dataset_config, revision, streaming, train_name, split_column, bounds)
-    splits = _with_usual_names(splits, split_names or {}, dataset_name)
+    splits = read_named_splits(path, dataset_config, revision, streaming, train_name, split_column, bounds)
+    splits = with_usual_names(splits, split_names or {}, dataset_name)
     is_tested = (split_names or {}).get("test") != LEFT_OUT
     if streaming:
-        return _stream_splits(splits, dataset_name, max_eval_rows, is_tested)
+        return stream_splits(splits, dataset_name, max_eval_rows, is_tested)
     train, validation, test = (splits.get(name) for name in ("train", "validation", "test"))
     if validation is None:
         column = label_column or next(iter(label_candidates(train.features)), None)
@@ -137,15 +137,15 @@ def load_split(
     Raises:
         ValueError: there is no such split.
     """
-    splits = _read_splits(os.path.expanduser(dataset_name), dataset_config, revision, bounds=bounds)
+    splits = read_named_splits(os.path.expanduser(dataset_name), dataset_config, revision, bounds=bounds)
     if split not in splits:
         raise ValueError(f"Dataset '{dataset_name}' has no split '{split}'; it has {', '.join(sorted(splits))}.")
     return splits[split]
 
 
-def _with_usual_names(splits: Mapping, names: Mapping[str, str | None], dataset_name: str) -> dict:
+def with_usual_names(splits: Mapping, names: Mapping[str, str | None], dataset_name: str) -> dict:
     """The splits that are called, or are said to be called, train, validation and test."""
-    usual = {"train": ("train",), "validation": _VALIDATION_NAMES, "test": SPLIT_WORDS["test"]}
+    usual = {"train": ("train",), "validation": VALIDATION_NAMES, "test": SPLIT_WORDS["test"]}
     renamed = {}
     for role, candidates in usual.items():
         wanted = names.get(role)
@@ -164,7 +164,7 @@ def _with_usual_names(splits: Mapping, names: Mapping[str, str | None], dataset_
     return renamed
 
 
-def _stream_splits(
+def stream_splits(
     splits: dict, dataset_name: str, max_eval_rows: int, is_tested: bool
 ) -> dict[str, Dataset | IterableDataset]:
     if "validation" not in splits:
@@ -173,27 +173,27 @@ def _stream_splits(
             f"a split to validate on with --validation_split (there is {sorted(splits)}), or read it without --streaming."
         )
     splits["train"] = with_features(splits["train"])
-    held_out = {name: _first_rows(splits[name], max_eval_rows, name) for name in splits if name != "train"}
-    held_out = {name: _with_types(splits["train"].features, split, name) for name, split in held_out.items()}
+    held_out = {name: held_out_rows(splits[name], max_eval_rows, name) for name in splits if name != "train"}
+    held_out = {name: with_types(splits["train"].features, split, name) for name, split in held_out.items()}
     if "test" not in held_out and is_tested:
         held_out["test"] = held_out["validation"]
         logger.warning(f"Dataset '{dataset_name}' has no 'test' split: its validation split stands for it.")
     return {"train": splits["train"], **held_out}
 
 
-def _first_rows(stream: IterableDataset, limit: int, name: str) -> Dataset:
+def held_out_rows(stream: IterableDataset, limit: int, name: str) -> Dataset:
     stream = with_features(stream)
     undecoded = undecoded_stream(stream)
     rows = list(islice(undecoded, limit + 1))
     if len(rows) > limit:
         logger.warning(f"Split '{name}' has more rows: the first {limit} of its stream stand for it.")
-    features = Features({column: _stored_kind(kind, column, rows) for column, kind in stream.features.items()})
-    media = [column for column, kind in features.items() if isinstance(kind, tuple(_MEDIA.values()))]
+    features = Features({column: stored_kind(kind, column, rows) for column, kind in stream.features.items()})
+    media = [column for column, kind in features.items() if isinstance(kind, tuple(MEDIA.values()))]
     rows = [row | {column: stored_file(row[column]) for column in media} for row in rows[:limit]]
-    return _without_blank_cells(Dataset(pa.Table.from_pylist(rows, schema=features.arrow_schema)))
+    return without_blank_cells(Dataset(pa.Table.from_pylist(rows, schema=features.arrow_schema)))
 
 
-def _stored_kind(kind, column: str, rows: list[dict]):
+def stored_kind(kind, column: str, rows: list[dict]):
     """The type of a column that is kept: files, where it names files of the Hub."""
     names_files = any(isinstance(row[column], str) and row[column].startswith("hf://") for row in rows)
     return Image() if names_files else kind
@@ -203,14 +203,14 @@ def with_features(stream: IterableDataset) -> IterableDataset:
     """A stream that knows the types of its columns, from its first rows if nothing else says them."""
     if stream.features is not None:
         return stream
-    first = pa.Table.from_pylist(list(stream.take(_ROWS_FOR_TYPES)))
+    first = pa.Table.from_pylist(list(stream.take(ROWS_FOR_TYPES)))
     return stream.cast(Features.from_arrow_schema(first.schema))
 
 
 # ---- which format ------------------------------------------------------------------------------------------------
 
 
-def _read_splits(
+def read_named_splits(
     path: str,
     dataset_config: str | None = None,
     revision: str | None = None,
@@ -220,15 +220,15 @@ def _read_splits(
     bounds: Bounds = BOUNDS,
 ) -> dict[str, Dataset | IterableDataset]:
     """The splits by their own names, with the types that the training split has."""
-    with _saying_what_failed(path):
-        splits = dict(_read(path, dataset_config, revision, streaming, train or "train", bounds))
-    _check_names(splits, path)
-    splits = {name: split if streaming else _without_blank_cells(split) for name, split in splits.items()}
-    splits = _split_by_column(splits, split_column, path)
-    return _with_types_of(train or "train", splits)
+    with saying_what_failed(path):
+        splits = dict(read_source(path, dataset_config, revision, streaming, train or "train", bounds))
+    check_names(splits, path)
+    splits = {name: split if streaming else without_blank_cells(split) for name, split in splits.items()}
+    splits = split_by_column(splits, split_column, path)
+    return with_types_of_training(train or "train", splits)
 
 
-def _check_names(splits: Mapping[str, Dataset | IterableDataset], path: str) -> None:
+def check_names(splits: Mapping[str, Dataset | IterableDataset], path: str) -> None:
     """Whether the names of splits and columns can be shown: control characters would command the terminal."""
     columns = [column for split in splits.values() for column in split.features or {}]
     for name in (*splits, *columns):
@@ -237,7 +237,7 @@ def _check_names(splits: Mapping[str, Dataset | IterableDataset], path: str) -> 
 
 
 @contextmanager
-def _saying_what_failed(path: str) -> Iterator[None]:
+def saying_what_failed(path: str) -> Iterator[None]:
     """An error of a reader, whichever library it comes from, as one that names what was read."""
     try:
         yield
@@ -252,63 +252,63 @@ def _saying_what_failed(path: str) -> Iterator[None]:
         raise ValueError(words if is_named else f"Cannot read '{path}': {words}") from error
 
 
-def _read(
+def read_source(
     path: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str, bounds: Bounds
 ) -> Mapping:
     if os.path.isdir(path):
-        return _read_folder(path, dataset_config, streaming, train, bounds)
+        return read_folder(path, dataset_config, streaming, train, bounds)
     if os.path.isfile(path):
-        return _read_file(path, streaming, bounds)
-    if PurePath(path).suffix.lower() in (*TABLES, *_PICKLES, ".tar") or path.startswith((".", os.sep)):
+        return read_file(path, streaming, bounds)
+    if PurePath(path).suffix.lower() in (*TABLES, *PICKLE_SUFFIXES, ".tar") or path.startswith((".", os.sep)):
         raise FileNotFoundError(f"There is no file or folder '{path}'.")
-    return _read_from_hub(path, dataset_config, revision, streaming, train, bounds)
+    return read_from_hub(path, dataset_config, revision, streaming, train, bounds)
 
 
-def _read_file(path: str, streaming: bool, bounds: Bounds) -> Mapping:
+def read_file(path: str, streaming: bool, bounds: Bounds) -> Mapping:
     suffix, files = table_suffix(path), {"train": [path]}
-    if suffix in _PICKLES:
-        return _streamed(read_mmsa(path)) if streaming else read_mmsa(path)
+    if suffix in PICKLE_SUFFIXES:
+        return as_streams(read_mmsa(path)) if streaming else read_mmsa(path)
     if suffix in TABLES:
-        return _read_tables(files, os.path.dirname(path), streaming, "train", bounds)
+        return read_tables(files, os.path.dirname(path), streaming, "train", bounds)
     if suffix == ".tar":
-        return _read_archives(files, streaming, bounds)
-    known = sorted((*TABLES, *_PICKLES, ".tar"))
+        return read_archives(files, streaming, bounds)
+    known = sorted((*TABLES, *PICKLE_SUFFIXES, ".tar"))
     raise ValueError(f"Cannot load '{path}': a file must end in one of {known}.")
 
 
-def _read_folder(path: str, dataset_config: str | None, streaming: bool, train: str, bounds: Bounds) -> Mapping:
+def read_folder(path: str, dataset_config: str | None, streaming: bool, train: str, bounds: Bounds) -> Mapping:
     """A folder here, or at an address that begins with `hf://`."""
     if any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
         saved = datasets.load_from_disk(path)
         saved = saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
-        return _streamed(saved) if streaming else saved
+        return as_streams(saved) if streaming else saved
     kind, files, media = look_into(path, dataset_config, bounds=bounds)
     if kind == "tables":
-        splits = _read_tables(files, path, streaming, train, bounds)
-        if media and (classes := _classes_instead(splits, path, dataset_config, bounds)):
+        splits = read_tables(files, path, streaming, train, bounds)
+        if media and (classes := classes_instead(splits, path, dataset_config, bounds)):
             say_left_out(
                 chain.from_iterable(files.values()), "no column is an input or a label, while folders are classes"
             )
-            return _streamed(classes) if streaming else classes
-        _say_unnamed(media, splits)
+            return as_streams(classes) if streaming else classes
+        say_unnamed(media, splits)
         return splits
     if kind == "archives":
-        return _read_archives(files, streaming, bounds)
+        return read_archives(files, streaming, bounds)
     if kind is None:  # text files, zipped pictures and others that `datasets` reads
-        return _read_other_folder(path, dataset_config, streaming, bounds)
-    splits = _read_media(files) if kind == "media" else _read_metadata(files, path, train, bounds)
-    _say_unnamed(media, splits)
-    return _streamed(splits) if streaming else splits
+        return read_other_folder(path, dataset_config, streaming, bounds)
+    splits = read_media(files) if kind == "media" else read_metadata(files, path, train, bounds)
+    say_unnamed(media, splits)
+    return as_streams(splits) if streaming else splits
 
 
-def _read_other_folder(path: str, dataset_config: str | None, streaming: bool, bounds: Bounds) -> Mapping:
+def read_other_folder(path: str, dataset_config: str | None, streaming: bool, bounds: Bounds) -> Mapping:
     for name in list_files(path):
         if name.lower().endswith(".zip"):
             check_zip(name, bounds)
     try:
-        builder = datasets.load_dataset_builder(path, dataset_config, cache_dir=_cache_of_folder(path))
-        _check_data_files(builder, path, bounds)
-        if type(builder).__name__ not in _OTHER_BUILDERS:
+        builder = datasets.load_dataset_builder(path, dataset_config, cache_dir=cache_of_folder(path))
+        check_data_files(builder, path, bounds)
+        if type(builder).__name__ not in OTHER_BUILDERS:
             raise EmptyDatasetError(f"{type(builder).__name__} is not read")
         if streaming:
             return builder.as_streaming_dataset()
@@ -323,7 +323,7 @@ def _read_other_folder(path: str, dataset_config: str | None, streaming: bool, b
         ) from error
 
 
-def _check_data_files(builder: datasets.DatasetBuilder, dataset_name: str, bounds: Bounds) -> None:
+def check_data_files(builder: datasets.DatasetBuilder, dataset_name: str, bounds: Bounds) -> None:
     """Whether the files that a dataset's card lists are its own."""
     places = Places.of(dataset_name, bounds)
     for file in dict.fromkeys(file for part in (builder.config.data_files or {}).values() for file in part):
@@ -331,39 +331,39 @@ def _check_data_files(builder: datasets.DatasetBuilder, dataset_name: str, bound
             raise ValueError(f"README.md of '{dataset_name}' lists {file!r} among its data, which {objection}.")
 
 
-def _streamed(splits: Mapping[str, Dataset]) -> dict[str, IterableDataset]:
+def as_streams(splits: Mapping[str, Dataset]) -> dict[str, IterableDataset]:
     return {name: split.to_iterable_dataset() for name, split in splits.items()}
 
 
-def _read_from_hub(
+def read_from_hub(
     name: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str, bounds: Bounds
 ) -> Mapping:
-    if is_offline_mode() and (folder := _downloaded(name, revision)):
-        return _read_folder(folder, dataset_config, streaming, train, bounds)
+    if is_offline_mode() and (folder := downloaded_folder(name, revision)):
+        return read_folder(folder, dataset_config, streaming, train, bounds)
     builder = datasets.load_dataset_builder(name, dataset_config, revision=revision)
-    _check_data_files(builder, name, bounds)
+    check_data_files(builder, name, bounds)
     files = builder.config.data_files
     if isinstance(builder, FolderBasedBuilder):
         # `datasets` would type, and download, all files as the medium that most of them are.
         if streaming:
             address = f"hf://datasets/{name}" + (f"@{revision}" if revision else "")
-            return _read_folder(address, dataset_config, streaming, train, bounds)
+            return read_folder(address, dataset_config, streaming, train, bounds)
         folder = snapshot_download(name, repo_type="dataset", revision=revision)
-        return _read_folder(folder, dataset_config, False, train, bounds)
-    if isinstance(builder, (Csv, Json)) and _is_plain(builder.config):
+        return read_folder(folder, dataset_config, False, train, bounds)
+    if isinstance(builder, (Csv, Json)) and is_plain_config(builder.config):
         if streaming:
-            return _read_tables(files, None, streaming, train, bounds)
+            return read_tables(files, None, streaming, train, bounds)
         names = {file: file.partition("@")[2].partition("/")[2] for part in files.values() for file in part}
         folder = snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=list(names.values()))
         files = {split: [os.path.join(folder, names[file]) for file in part] for split, part in files.items()}
-        return _read_tables(files, None, streaming, train, bounds)
+        return read_tables(files, None, streaming, train, bounds)
     if isinstance(builder, WebDataset):
-        return _read_archives(files, streaming, bounds)
+        return read_archives(files, streaming, bounds)
     options = {"keep_default_na": False, "na_values": [""]} if isinstance(builder, Csv) else {}
     return datasets.load_dataset(name, dataset_config, revision=revision, streaming=streaming, **options)
 
 
-def _downloaded(name: str, revision: str | None) -> str | None:
+def downloaded_folder(name: str, revision: str | None) -> str | None:
     """The folder of a dataset of the Hub that an earlier run downloaded."""
     try:
         folder = snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=True)
@@ -372,7 +372,7 @@ def _downloaded(name: str, revision: str | None) -> str | None:
     return folder if any(os.path.basename(file) != "README.md" for file in list_files(folder)) else None
 
 
-def _is_plain(config: datasets.BuilderConfig) -> bool:
+def is_plain_config(config: datasets.BuilderConfig) -> bool:
     """Whether a dataset's card says nothing of how its tables are written that they do not say themselves."""
     usual = type(config)()
     said = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter", "encoding"}
@@ -380,7 +380,7 @@ def _is_plain(config: datasets.BuilderConfig) -> bool:
     return all(getattr(config, field) == getattr(usual, field) for field in fields)
 
 
-def _cache_of_folder(path: str) -> str | None:
+def cache_of_folder(path: str) -> str | None:
     """A cache for this state of a local folder, where datasets would not notice a change of its files.
 
     A README.md with a `configs:` list makes `load_dataset` key its cache by the patterns in that list and not by the
@@ -390,14 +390,14 @@ def _cache_of_folder(path: str) -> str | None:
         return None
     state = hashlib.sha256(os.path.abspath(path).encode())
     for file in list_files(path):
-        state.update(f"{file}|{_state_of_file(file)}\n".encode())
+        state.update(f"{file}|{state_of_file(file)}\n".encode())
     return os.path.join(datasets.config.HF_DATASETS_CACHE, "folders", state.hexdigest()[:16])
 
 
 # ---- tables ------------------------------------------------------------------------------------------------------
 
 
-def _read_tables(
+def read_tables(
     files: Files, root: str | None, streaming: bool, train: str, bounds: Bounds
 ) -> dict[str, Dataset | IterableDataset]:
     """Tables of any form, each split of one; the training split is read first and decides the types of the others.
@@ -408,26 +408,24 @@ def _read_tables(
     for split in sorted(files, key=lambda name: name != train):
         is_parquet = table_suffix(files[split][0]) == ".parquet"
         if is_parquet:
-            builder = _builder(Parquet, split, files[split], features=_parquet_features(files[split]))
+            builder = builder_of(Parquet, split, files[split], features=parquet_features(files[split]))
         else:
-            builder = _builder(TableBuilder, split, files[split], features=features, bounds=bounds)
-        found = _built(builder, split, streaming)
+            builder = builder_of(TableBuilder, split, files[split], features=features, bounds=bounds)
+        found = built_split(builder, split, streaming)
         if features is None and not is_parquet:
             features = found.features
-        splits[split] = (
-            found if root is None else _with_whole_paths(found, _folders_of_paths(files[split], root), root)
-        )
+        splits[split] = found if root is None else with_whole_paths(found, folders_of_paths(files[split], root), root)
     return splits
 
 
-def _builder(kind: type, split: str, files: list[str], **options) -> datasets.DatasetBuilder:
+def builder_of(kind: type, split: str, files: list[str], **options) -> datasets.DatasetBuilder:
     """A builder of one split. Paths are plain, not patterns, and a file that changed is another one."""
     if not isinstance(files, DataFilesList):  # which `datasets` made, with the commits of the Hub
-        files = DataFilesList(files, [(_state_of_file(name),) for name in files])
+        files = DataFilesList(files, [(state_of_file(name),) for name in files])
     return kind(data_files=DataFilesDict({split: files}), hash=getattr(kind, "CODE", None), **options)
 
 
-def _built(builder: datasets.DatasetBuilder, split: str, streaming: bool) -> Dataset | IterableDataset:
+def built_split(builder: datasets.DatasetBuilder, split: str, streaming: bool) -> Dataset | IterableDataset:
     if streaming:
         return builder.as_streaming_dataset(split)
     builder.download_and_prepare()
@@ -436,7 +434,7 @@ def _built(builder: datasets.DatasetBuilder, split: str, streaming: bool) -> Dat
     return builder.as_dataset(split)
 
 
-def _parquet_features(files: list[str]) -> Features | None:
+def parquet_features(files: list[str]) -> Features | None:
     """The types that the cells of all files fit, where they differ; None leaves it to the first file.
 
     Raises:
@@ -448,7 +446,7 @@ def _parquet_features(files: list[str]) -> Features | None:
     for name in files:
         with named(name):
             schemas.append(pq.read_schema(name))
-    _check_class_names(files, list(map(Features.from_arrow_schema, schemas)))
+    check_class_names(files, list(map(Features.from_arrow_schema, schemas)))
     first = schemas[0]
     if all(schema.equals(first) for schema in schemas):
         return None
@@ -465,88 +463,88 @@ def _parquet_features(files: list[str]) -> Features | None:
     )
 
 
-def _check_class_names(files: list[str], features: list[Features]) -> None:
+def check_class_names(files: list[str], features: list[Features]) -> None:
     """Whether a class id means one name in all files, which the types that Arrow compares do not say."""
     first: dict[str, tuple[str, list]] = {}  # column: the first file that names its classes, and their names
     for file, kinds in zip(files, features):
         for column, kind in kinds.items():
-            if not (names := _class_names(kind)):
+            if not (names := class_names(kind)):
                 continue
             other, expected = first.setdefault(column, (file, names))
             if names != expected:
                 raise ValueError(
-                    f"Column '{column}' has the classes {_shown(expected)} in '{other}', and {_shown(names)} in '{file}': "
+                    f"Column '{column}' has the classes {shown_names(expected)} in '{other}', and {shown_names(names)} in '{file}': "
                     "one id would mean two classes. Write the files with one list of names, or the labels as names."
                 )
 
 
-def _class_names(kind) -> list[list[str]]:
+def class_names(kind) -> list[list[str]]:
     """The names of a ClassLabel, and of those within lists and dictionaries."""
     if isinstance(kind, ClassLabel):
         return [kind.names]
     parts = kind.values() if isinstance(kind, dict) else [kind.feature] if hasattr(kind, "feature") else []
-    return [names for part in parts for names in _class_names(part)]
+    return [names for part in parts for names in class_names(part)]
 
 
-def _shown(several: list[list[str]]) -> str:
+def shown_names(several: list[list[str]]) -> str:
     return " and ".join(f"{names[:20]}{', ...' if len(names) > 20 else ''}" for names in several)
 
 
-def _folders_of_paths(files: list[str], root: str) -> list[str]:
+def folders_of_paths(files: list[str], root: str) -> list[str]:
     """Where the paths in a table may begin: beside it, at the top of the dataset, or in its `data`."""
     beside = [os.path.dirname(name) for name in files]
     return list(dict.fromkeys(folder or "." for folder in (*beside, root, os.path.join(root, "data"))))
 
 
-def _with_whole_paths(split: Dataset | IterableDataset, folders: list[str], root: str):
+def with_whole_paths(split: Dataset | IterableDataset, folders: list[str], root: str):
     """Paths that a table gives relative to a folder, whole. The folder is the one that most of the files are in."""
     strings = [name for name, kind in split.features.items() if kind in (Value("string"), Value("large_string"))]
     if not strings:
         return split
     whole = split.select_columns(strings)
-    rows = whole.with_format("arrow")[:] if isinstance(split, Dataset) else _rows(whole, _ROWS_FOR_TYPES)
+    rows = whole.with_format("arrow")[:] if isinstance(split, Dataset) else rows_for_types(whole, ROWS_FOR_TYPES)
     exists = set(list_files(root)).__contains__ if "://" in root else os.path.isfile
-    found = {name: _folder_of_paths(rows[name], folders, exists) for name in strings}
+    found = {name: folder_of_paths(rows[name], folders, exists) for name in strings}
     found = {name: folder for name, folder in found.items() if folder is not None}
     if not found:
         return split
     if isinstance(split, IterableDataset):
         names = list(found)
         return split.map(
-            lambda *paths: {name: _whole_path(path, found[name]) for name, path in zip(names, paths)},
+            lambda *paths: {name: whole_path(path, found[name]) for name, path in zip(names, paths)},
             input_columns=names,
             features=split.features,
         )
-    return _with_columns(
+    return with_columns(
         split,
         {
-            n: pa.array([_whole_path(path, folder) for path in rows[n].to_pylist()], rows[n].type)
+            n: pa.array([whole_path(path, folder) for path in rows[n].to_pylist()], rows[n].type)
             for n, folder in found.items()
         },
     )
 
 
-def _rows(stream: IterableDataset, limit: int) -> pa.Table:
+def rows_for_types(stream: IterableDataset, limit: int) -> pa.Table:
     return pa.Table.from_pylist(list(stream.take(limit)), schema=stream.features.arrow_schema)
 
 
-def _is_relative(path: str | None) -> bool:
+def is_relative(path: str | None) -> bool:
     return bool(path) and not os.path.isabs(path) and "://" not in path and not path.startswith("data:")
 
 
-def _whole_path(path: str | None, folder: str) -> str | None:
-    if not _is_relative(path):
+def whole_path(path: str | None, folder: str) -> str | None:
+    if not is_relative(path):
         return path
     whole = os.path.join(folder, path)
     return whole if "://" in folder else os.path.normpath(whole)
 
 
-def _folder_of_paths(cells: pa.ChunkedArray, folders: list[str], exists: Callable[[str], bool]) -> str | None:
+def folder_of_paths(cells: pa.ChunkedArray, folders: list[str], exists: Callable[[str], bool]) -> str | None:
     """The folder that most cells are files of; beside the table, where none is there but all are called like media."""
-    paths = [path for path in pc.unique(cells).to_pylist() if _is_relative(path) and len(path) < 1000]
+    paths = [path for path in pc.unique(cells).to_pylist() if is_relative(path) and len(path) < 1000]
     suffixes = Counter(os.path.splitext(path)[1].lower() for path in paths)
     are_media = sum(suffixes[kind] for kinds in MEDIA_SUFFIXES.values() for kind in kinds) > len(paths) / 2
-    few = paths[:: max(1, len(paths) // _ROWS_FOR_TYPES)]
+    few = paths[:: max(1, len(paths) // ROWS_FOR_TYPES)]
     for sample in (few, paths if are_media else []):
         counts = {folder: sum(exists(os.path.join(folder, path)) for path in sample) for folder in folders}
         if any(counts.values()):
@@ -560,49 +558,49 @@ def _folder_of_paths(cells: pa.ChunkedArray, folders: list[str], exists: Callabl
 # ---- folders of media --------------------------------------------------------------------------------------------
 
 
-def _read_metadata(files: Files, root: str, train: str, bounds: Bounds) -> dict[str, Dataset]:
+def read_metadata(files: Files, root: str, train: str, bounds: Bounds) -> dict[str, Dataset]:
     """Tables called `metadata`, whose `file_name` or `image_file_name`, ... are relative to the table's own folder."""
     splits = {}
     for split in sorted(files, key=lambda name: name != train):
         parts = []
         for name in files[split]:
-            part = _read_tables({split: [name]}, os.path.dirname(name), False, split, bounds)[split]
-            parts.append(_with_files_beside(part, os.path.dirname(name)))
+            part = read_tables({split: [name]}, os.path.dirname(name), False, split, bounds)[split]
+            parts.append(with_files_beside(part, os.path.dirname(name)))
         first, *others = parts
         splits[split] = datasets.concatenate_datasets(
-            [first, *(_with_types(first.features, part, split) for part in others)]
+            [first, *(with_types(first.features, part, split) for part in others)]
         )
-    splits = {name: _with_named_media(split) for name, split in splits.items()}
-    return _split_by_folder(splits, root)
+    splits = {name: with_named_media(split) for name, split in splits.items()}
+    return split_by_folder(splits, root)
 
 
-def _file_columns(split: Dataset) -> list[str]:
+def file_columns(split: Dataset) -> list[str]:
     return [name for name in split.column_names if re.search(r"(^|_)file_name$", name)]
 
 
-def _with_files_beside(split: Dataset, folder: str) -> Dataset:
-    if not _file_columns(split):
+def with_files_beside(split: Dataset, folder: str) -> Dataset:
+    if not file_columns(split):
         return split
-    table = split.select_columns(_file_columns(split)).with_format("arrow")[:]
+    table = split.select_columns(file_columns(split)).with_format("arrow")[:]
     folder = folder if "://" in folder else os.path.abspath(folder)
-    whole = {name: [_whole_path(path, folder) for path in table[name].to_pylist()] for name in table.column_names}
-    return _with_columns(split, {name: pa.array(paths, pa.string()) for name, paths in whole.items()})
+    whole = {name: [whole_path(path, folder) for path in table[name].to_pylist()] for name in table.column_names}
+    return with_columns(split, {name: pa.array(paths, pa.string()) for name, paths in whole.items()})
 
 
-def _with_named_media(split: Dataset) -> Dataset:
+def with_named_media(split: Dataset) -> Dataset:
     """The columns of files typed as the medium that most of them are, and `file_name` called so."""
-    for name in _file_columns(split):
+    for name in file_columns(split):
         medium = medium_of(filter(None, split[name][:])) or "image"
         wanted = name.removesuffix("file_name").removesuffix("_") or medium
         wanted = name if wanted in split.column_names else wanted
-        split = split.rename_column(name, wanted).cast_column(wanted, _MEDIA[medium]())
+        split = split.rename_column(name, wanted).cast_column(wanted, MEDIA[medium]())
     return split
 
 
-def _split_by_folder(splits: dict[str, Dataset], root: str) -> dict[str, Dataset]:
+def split_by_folder(splits: dict[str, Dataset], root: str) -> dict[str, Dataset]:
     """One table at the top of folders called train, test, ...: its rows belong where their files lie."""
     split = splits.get("train")
-    if list(splits) != ["train"] or not (media := _media_columns(split)):
+    if list(splits) != ["train"] or not (media := media_columns(split)):
         return splits
     cells = split.select_columns(media).with_format("arrow")[:]
     paths = [next((cell["path"] for cell in row.values() if cell is not None), "") for row in cells.to_pylist()]
@@ -611,10 +609,10 @@ def _split_by_folder(splits: dict[str, Dataset], root: str) -> dict[str, Dataset
         split_of_path(os.path.join(os.path.dirname(path.removeprefix(prefix).lstrip("/")), "_")) for path in paths
     ]
     has_others = "train" in found and len(set(found) - {None}) > 1
-    return _select_by(split, found, "the folder of their files") if has_others else splits
+    return select_by(split, found, "the folder of their files") if has_others else splits
 
 
-def _classes_instead(
+def classes_instead(
     splits: Mapping, path: str, dataset_config: str | None, bounds: Bounds
 ) -> dict[str, Dataset] | None:
     """Media in a folder for each class, beside tables that say nothing of rows, such as the names of the classes."""
@@ -625,31 +623,31 @@ def _classes_instead(
         ModalityColumns.guess(split.features, rows=split)
     except ValueError:
         kind, files, _ = look_into(path, dataset_config, with_tables=False, bounds=bounds)
-        classes = _read_media(files) if kind == "media" else {}
+        classes = read_media(files) if kind == "media" else {}
         return classes if all("label" in part.features for part in classes.values()) else None
     return None
 
 
-def _say_unnamed(media: Iterable[str], splits: Mapping[str, Dataset | IterableDataset]) -> None:
+def say_unnamed(media: Iterable[str], splits: Mapping[str, Dataset | IterableDataset]) -> None:
     """Which media on this machine, beside tables, are in no row. The rows of a stream are not known."""
     is_here = not any("://" in name for name in media)
     if media and is_here and all(isinstance(split, Dataset) for split in splits.values()):
         cells = [column for split in splits.values() for column in split.data.columns]
-        is_named = {os.path.normpath(path) for column in cells for path in _paths(column)}
+        is_named = {os.path.normpath(path) for column in cells for path in paths_in(column)}
         say_left_out([name for name in media if os.path.abspath(name) not in is_named], "no table names them")
 
 
-def _media_columns(split: Dataset) -> list[str]:
-    return [name for name, kind in split.features.items() if isinstance(kind, tuple(_MEDIA.values()))]
+def media_columns(split: Dataset) -> list[str]:
+    return [name for name, kind in split.features.items() if isinstance(kind, tuple(MEDIA.values()))]
 
 
-def _read_media(files: Files) -> dict[str, Dataset]:
+def read_media(files: Files) -> dict[str, Dataset]:
     """Files alone; where they lie in several folders at one depth, these are their classes."""
     names = list(chain.from_iterable(files.values()))
     medium = medium_of(names)
     classes = sorted({os.path.basename(os.path.dirname(name)) for name in names})
     depths = {name.count("/") for name in names}
-    features = Features({medium: _MEDIA[medium]()})
+    features = Features({medium: MEDIA[medium]()})
     if len(classes) > 1 and len(depths) == 1:
         features["label"] = ClassLabel(names=classes)
     elif len(classes) > 1:
@@ -669,16 +667,16 @@ def _read_media(files: Files) -> dict[str, Dataset]:
 # ---- archives ----------------------------------------------------------------------------------------------------
 
 
-def _read_archives(files: Files, streaming: bool, bounds: Bounds) -> dict[str, Dataset | IterableDataset]:
+def read_archives(files: Files, streaming: bool, bounds: Bounds) -> dict[str, Dataset | IterableDataset]:
     features = webdataset_features(str(next(iter(files.values()))[0]), bounds)
     splits = {}
     for split, names in files.items():
-        builder = _builder(ArchiveBuilder, split, names, features=features, bounds=bounds)
-        splits[split] = _with_json_fields(_built(builder, split, streaming))
+        builder = builder_of(ArchiveBuilder, split, names, features=features, bounds=bounds)
+        splits[split] = with_json_fields(built_split(builder, split, streaming))
     return splits
 
 
-def _with_json_fields(split: Dataset | IterableDataset):
+def with_json_fields(split: Dataset | IterableDataset):
     """Columns `json.caption`, `json.label`, ... in place of one column of dictionaries."""
     if not isinstance(split.features.get("json"), dict):
         return split
@@ -699,7 +697,7 @@ def _with_json_fields(split: Dataset | IterableDataset):
 # ---- the same data in every form ---------------------------------------------------------------------------------
 
 
-def _with_columns(
+def with_columns(
     split: Dataset, columns: Mapping[str, pa.Array | pa.ChunkedArray], features: Features | None = None
 ) -> Dataset:
     """The split with these columns in place of its own of the same names, or beside them."""
@@ -715,7 +713,7 @@ def _with_columns(
     return datasets.concatenate_datasets([kept, new], split=split.split, axis=1).select_columns(order)
 
 
-def _without_blank_cells(split: Dataset) -> Dataset:
+def without_blank_cells(split: Dataset) -> Dataset:
     """Strings of white space alone are empty cells, wherever they come from."""
     changed = {}
     for name, kind in split.features.items():
@@ -723,18 +721,18 @@ def _without_blank_cells(split: Dataset) -> Dataset:
             cells = split.select_columns(name).with_format("arrow")[:][name]
             if (cleaned := without_blanks(cells)) is not cells:
                 changed[name] = cleaned
-    return _with_columns(split, changed) if changed else split
+    return with_columns(split, changed) if changed else split
 
 
-def _with_types_of(train: str, splits: dict[str, Dataset | IterableDataset]) -> dict:
+def with_types_of_training(train: str, splits: dict[str, Dataset | IterableDataset]) -> dict:
     """All splits with the columns and types of the training split."""
     if not isinstance(splits.get(train), Dataset):
         return splits
     features = splits[train].features
-    return {name: split if name == train else _with_types(features, split, name) for name, split in splits.items()}
+    return {name: split if name == train else with_types(features, split, name) for name, split in splits.items()}
 
 
-def _with_types(features: Features, split: Dataset, name: str) -> Dataset:
+def with_types(features: Features, split: Dataset, name: str) -> Dataset:
     """A split with the columns of the training split, each of its type there.
 
     Class labels and media keep theirs: what they mean does not lie in how they are stored.
@@ -752,31 +750,31 @@ def _with_types(features: Features, split: Dataset, name: str) -> Dataset:
             logger.warning(f"Split '{name}' has no column '{column}': it is empty there.")
         if found is None or found == Value("null"):
             columns[column] = pa.nulls(len(split), stored)
-        elif _is_plain_type(kind) and _is_plain_type(found):
+        elif is_plain_type(kind) and is_plain_type(found):
             try:
                 columns[column] = cast_cells(split.select_columns(column).with_format("arrow")[:][column], stored)
             except pa.ArrowException as error:
                 raise ValueError(
-                    f"Column '{column}' of split '{name}' holds {_name_of_type(found)} that cannot become "
-                    f"{_name_of_type(kind)}, its type in the training split: {error}. Write it alike in both."
+                    f"Column '{column}' of split '{name}' holds {name_of_type(found)} that cannot become "
+                    f"{name_of_type(kind)}, its type in the training split: {error}. Write it alike in both."
                 ) from error
-    return _with_columns(split, columns, features) if columns else split
+    return with_columns(split, columns, features) if columns else split
 
 
-def _is_plain_type(kind) -> bool:
+def is_plain_type(kind) -> bool:
     if isinstance(kind, datasets.List | datasets.LargeList):
-        return _is_plain_type(kind.feature)
+        return is_plain_type(kind.feature)
     return isinstance(kind, Value)
 
 
-def _name_of_type(kind) -> str:
-    return kind.dtype if isinstance(kind, Value) else f"lists of {_name_of_type(kind.feature)}"
+def name_of_type(kind) -> str:
+    return kind.dtype if isinstance(kind, Value) else f"lists of {name_of_type(kind.feature)}"
 
 
 # ---- a column that says the split --------------------------------------------------------------------------------
 
 
-def _split_by_column(splits: dict, column: str | None, path: str) -> dict:
+def split_by_column(splits: dict, column: str | None, path: str) -> dict:
     """One table, cut by what its column `split`, `mode`, ... says of each row; others stay as they are.
 
     Raises:
@@ -792,38 +790,38 @@ def _split_by_column(splits: dict, column: str | None, path: str) -> dict:
     if column is not None:
         if column not in split.features:
             raise ValueError(f"There is no column '{column}' to split by; there are {', '.join(split.features)}.")
-        values = [_split_named(value) for value in _values(split, column)]
-        return _select_by(split, values, f"column '{column}'", column)
-    for name in filter(_SPLIT_COLUMN.fullmatch, split.features):
-        values = [_split_named(value) for value in _values(split, name)]
+        values = [split_named(value) for value in values_of(split, column)]
+        return select_by(split, values, f"column '{column}'", column)
+    for name in filter(SPLIT_COLUMN.fullmatch, split.features):
+        values = [split_named(value) for value in values_of(split, name)]
         known = set(values) & set(SPLIT_WORDS)
         if "train" not in known or len(known) == 1:
             continue
         if unknown := set(values) - known - {None}:
             raise ValueError(
-                f"Column '{name}' of '{path}' says {_listed(known)} of some rows, and {_listed(unknown)} of others, which "
+                f"Column '{name}' of '{path}' says {listed_words(known)} of some rows, and {listed_words(unknown)} of others, which "
                 f"name no split. Rename these, or empty the cells to leave their rows out; --split_column {name} takes "
                 "each word for a split of its own, and --split_column none keeps all rows together."
             )
-        return _select_by(split, values, f"column '{name}'", name)
+        return select_by(split, values, f"column '{name}'", name)
     return splits
 
 
-def _listed(words: set[str]) -> str:
+def listed_words(words: set[str]) -> str:
     return ", ".join(map(repr, sorted(words)[:10])) + (", ..." if len(words) > 10 else "")
 
 
-def _values(split: Dataset | IterableDataset, column: str) -> list:
+def values_of(split: Dataset | IterableDataset, column: str) -> list:
     kind, rows = split.features[column], split.select_columns(column)
     values = rows[column][:] if isinstance(rows, Dataset) else [row[column] for row in rows]
     return [kind.int2str(value) if isinstance(kind, ClassLabel) and value is not None else value for value in values]
 
 
-def _split_named(value) -> str | None:
+def split_named(value) -> str | None:
     return None if value is None or not str(value).strip() else split_of_word(str(value)) or str(value).strip()
 
 
-def _select_by(
+def select_by(
     split: Dataset | IterableDataset, names: list[str | None], reason: str, column: str | None = None
 ) -> dict[str, Dataset | IterableDataset]:
     """The rows of each name, without the column that said so, and a word on how many there are."""
@@ -832,15 +830,15 @@ def _select_by(
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     hint = " (--split_column none keeps them together)" if column else ""
     logger.warning(f"The rows are split by {reason}: {told}{lost}{hint}.")
-    return {name: _rows_of(split, names, name, column) for name in counts}
+    return {name: rows_of(split, names, name, column) for name in counts}
 
 
-def _rows_of(split: Dataset | IterableDataset, names: list[str | None], name: str, column: str | None):
+def rows_of(split: Dataset | IterableDataset, names: list[str | None], name: str, column: str | None):
     if isinstance(split, Dataset):
         chosen = split.select([row for row, found in enumerate(names) if found == name])
         return chosen.remove_columns(column) if column else chosen
     kept = {k: kind for k, kind in split.features.items() if k != column}
-    chosen = undecoded_stream(split).filter(lambda value: _split_named(value) == name, input_columns=column)
+    chosen = undecoded_stream(split).filter(lambda value: split_named(value) == name, input_columns=column)
     return chosen.remove_columns(column).cast(Features(kept))
 
 
@@ -852,21 +850,21 @@ def fingerprint_of_files(dataset: Dataset) -> str:
     hasher = Hasher()
     hasher.update(dataset._fingerprint)
     for cells in dataset.data.columns:
-        for path in dict.fromkeys(_paths(cells)):
-            hasher.update(f"{path}|{_state_of_file(path)}")
+        for path in dict.fromkeys(paths_in(cells)):
+            hasher.update(f"{path}|{state_of_file(path)}")
     return hasher.hexdigest()
 
 
-def _paths(cells: pa.ChunkedArray) -> Iterator[str]:
+def paths_in(cells: pa.ChunkedArray) -> Iterator[str]:
     """The files on this machine that cells name: strings that are whole paths, media without their bytes, lists of these."""
     for chunk in cells.chunks:
-        yield from _paths_of(chunk)
+        yield from paths_in_chunk(chunk)
 
 
-def _paths_of(cells: pa.Array) -> Iterator[str]:
+def paths_in_chunk(cells: pa.Array) -> Iterator[str]:
     kind = cells.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        yield from _paths_of(cells.flatten())
+        yield from paths_in_chunk(cells.flatten())
     elif pa.types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}:
         paths = cells.field("path").filter(pc.is_null(cells.field("bytes")))
         yield from (path for path in paths.to_pylist() if path and "://" not in path)
@@ -874,7 +872,7 @@ def _paths_of(cells: pa.Array) -> Iterator[str]:
         yield from cells.filter(pc.match_substring_regex(cells, r"^(/|[A-Za-z]:[\\/]).*\S$")).to_pylist()
 
 
-def _state_of_file(path: str) -> str:
+def state_of_file(path: str) -> str:
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -196,7 +196,7 @@ def packed(path: Path, size: int, compress=gzip.compress) -> Path:
 def test_a_compressed_archive_that_grows_out_of_proportion_is_an_error_with_the_option(
     compress, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("mixture_of_transformers.data.bounds._ALWAYS_BYTES", 1 << 20)
+    monkeypatch.setattr("mixture_of_transformers.data.bounds.ALWAYS_ALLOWED_BYTES", 1 << 20)
     bomb = packed(tmp_path / "bomb.tar", 1 << 23, compress)
     with pytest.raises(ValueError, match=r"bomb.tar' unpacks to more than 200 times .* raise --max_unpacked_ratio"):
         load_split(str(bomb))
@@ -205,7 +205,7 @@ def test_a_compressed_archive_that_grows_out_of_proportion_is_an_error_with_the_
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "json"])
 def test_a_compressed_table_that_grows_out_of_proportion_is_an_error_with_the_option(suffix, tmp_path, monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.data.bounds._ALWAYS_BYTES", 1 << 20)
+    monkeypatch.setattr("mixture_of_transformers.data.bounds.ALWAYS_ALLOWED_BYTES", 1 << 20)
     (tmp_path / f"bomb.{suffix}.gz").write_bytes(gzip.compress(b"text,label\n" + b" " * (1 << 23)))
     with pytest.raises(ValueError, match=r"bomb.*' unpacks to more than 200 times .* raise --max_unpacked_ratio"):
         load_split(str(tmp_path / f"bomb.{suffix}.gz"))
@@ -282,7 +282,7 @@ def test_a_zip_that_harms_is_an_error_before_it_is_unpacked(name, tmp_path):
 
 
 def test_a_zip_that_grows_out_of_proportion_is_an_error_with_the_option(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.data.bounds._ALWAYS_BYTES", 1 << 20)
+    monkeypatch.setattr("mixture_of_transformers.data.bounds.ALWAYS_ALLOWED_BYTES", 1 << 20)
     bomb = write_zip(tmp_path / "bomb.zip", *((f"{i}.png", bytes(1 << 20)) for i in range(3)))
     with pytest.raises(ValueError, match=r"bomb.zip' unpacks to more than 200 times .* --max_unpacked_ratio"):
         check_zip(bomb, Bounds())
@@ -509,7 +509,7 @@ def test_links_that_lead_back_are_followed_no_further(tmp_path):
 
 
 def test_links_that_multiply_without_end_are_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.data.folders._MAX_FOLDERS", 200)
+    monkeypatch.setattr("mixture_of_transformers.data.folders.MAX_FOLDERS", 200)
     for level in range(12):
         (tmp_path / f"level{level}").mkdir()
         for i in range(4):

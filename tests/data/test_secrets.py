@@ -43,7 +43,7 @@ TOKEN = "hf_" + "aB3" * 11
 )
 def test_no_token_is_left_in_a_text_whatever_its_form(text, expected, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "s3cr3t")
-    monkeypatch.setattr("mixture_of_transformers.data.secrets._given", set())
+    monkeypatch.setattr("mixture_of_transformers.data.secrets.given_secrets", set())
     hide("given")
     hide(None)
     assert without_secrets(text) == expected
