@@ -40,13 +40,13 @@ from mixture_of_transformers import (
     MoTProcessor,
 )
 from mixture_of_transformers.configuration_mot import MODALITIES, SIZES
-from mixture_of_transformers.data.bounds import BOUNDS, Bounds
+from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.labels import LabelSpec
-from mixture_of_transformers.data.places import Places
 from mixture_of_transformers.data.preparation import (
     check_classes_left,
     check_labels_left,
@@ -108,7 +108,7 @@ from mixture_of_transformers.training.trainer import (
 
 logger = logging.get_logger(__name__)
 
-BOUNDS_OPTIONS = tuple(option.name for option in fields(Bounds))
+BOUNDS_OPTIONS = tuple(option.name for option in fields(DatasetLimits))
 MEL_BINS, LORA_RANK = 80, 8
 MODEL_CLASSES = {
     "classification": MoTForSequenceClassification,
@@ -208,11 +208,12 @@ class DataArguments:
         default=False, metadata={"help": "Follow the URLs in a dataset of the Hub; those of tables here are followed."}
     )
     max_member_megabytes: float = field(
-        default=BOUNDS.max_member_megabytes, metadata={"help": "Of one file in an archive; a larger one is a bad row."}
+        default=DEFAULT_LIMITS.max_member_megabytes,
+        metadata={"help": "Of one file in an archive; a larger one is a bad row."},
     )
-    max_members: int = field(default=BOUNDS.max_members, metadata={"help": "Files of one archive."})
+    max_members: int = field(default=DEFAULT_LIMITS.max_members, metadata={"help": "Files of one archive."})
     max_unpacked_ratio: float = field(
-        default=BOUNDS.max_unpacked_ratio,
+        default=DEFAULT_LIMITS.max_unpacked_ratio,
         metadata={"help": "How many times its own size a compressed file may unpack to; 256 MiB are always allowed."},
     )
     cache_gigabytes: float = field(
@@ -370,9 +371,9 @@ def load_data(
     return splits, labels
 
 
-def places_of(data: DataArguments) -> Places | None:
+def places_of(data: DataArguments) -> AllowedPaths | None:
     """Where the files of the rows may lie; None of the embedded digits, which have none."""
-    return None if data.dataset_name is None else Places.of(data.dataset_name, bounds_of(data))
+    return None if data.dataset_name is None else AllowedPaths.of(data.dataset_name, bounds_of(data))
 
 
 def reading_of(data: DataArguments) -> Reading:
@@ -398,12 +399,12 @@ def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | 
         streaming=data.streaming,
         max_eval_rows=data.max_eval_samples,
         split_column=data.split_column,
-        bounds=bounds_of(data),
+        limits=bounds_of(data),
     )
 
 
-def bounds_of(data: DataArguments) -> Bounds:
-    return Bounds(**{name: getattr(data, name) for name in BOUNDS_OPTIONS})
+def bounds_of(data: DataArguments) -> DatasetLimits:
+    return DatasetLimits(**{name: getattr(data, name) for name in BOUNDS_OPTIONS})
 
 
 def prepare_to_stream(data: DataArguments, training: RunArguments) -> None:

@@ -19,9 +19,10 @@ import pyarrow as pa
 from datasets import BuilderConfig, Features, Image, Value, Video
 from datasets.packaged_modules.webdataset.webdataset import WebDataset, base_plus_ext
 
-from mixture_of_transformers.data.bounds import BOUNDS, Bounds, read_member, read_tar
+from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
 from mixture_of_transformers.data.folders import is_litter, medium_of
 from mixture_of_transformers.data.tables import decode_text, named, open_bytes, parse_json
+from mixture_of_transformers.data.unpacking import read_member, read_tar
 
 TEXT_EXTENSIONS = ("txt", "text", "transcript")
 CLASS_EXTENSIONS = ("cls", "cls2", "index", "inx", "id")
@@ -54,9 +55,9 @@ def decoded_cell(field: str, read: Callable[[], bytes | None], name: str):
 
 @dataclass
 class ArchiveConfig(BuilderConfig):
-    """`bounds`: see `Bounds`."""
+    """`limits`: see `DatasetLimits`."""
 
-    bounds: Bounds = BOUNDS
+    limits: DatasetLimits = DEFAULT_LIMITS
 
 
 class ArchiveBuilder(WebDataset):
@@ -64,9 +65,9 @@ class ArchiveBuilder(WebDataset):
     CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]  # what another reader cached is not read
 
     def _get_pipeline_from_tar(self, tar_path: str, tar_iterator) -> Iterator[dict]:
-        """The rows of an archive, which is opened here, so that it stays within bounds."""
+        """The rows of an archive, which is opened here, so that it keeps to the limits."""
         example = {}
-        for key, field, content in files_of_rows(tar_path, self.config.bounds):
+        for key, field, content in files_of_rows(tar_path, self.config.limits):
             if example and example["__key__"] != key:
                 yield example
                 example = {}
@@ -83,17 +84,17 @@ class ArchiveBuilder(WebDataset):
         example[column] = decoded_cell(field, content, f"{name}.{field}")
 
 
-def files_of_rows(shard: str, bounds: Bounds) -> Iterator[tuple[str, str, Callable[[], bytes | None]]]:
+def files_of_rows(shard: str, limits: DatasetLimits) -> Iterator[tuple[str, str, Callable[[], bytes | None]]]:
     """The row, the column and the content of each file of an archive, which is read when it is called for."""
-    with named(shard), open_bytes(shard, "", bounds) as file:
-        for name, content in read_tar(file, shard, bounds):
+    with named(shard), open_bytes(shard, "", limits) as file:
+        for name, content in read_tar(file, shard, limits):
             key, field = base_plus_ext(name)
             if key is not None and not is_litter(name):
-                yield key, field, partial(read_content, content, field, f"{shard}: {name}", bounds)
+                yield key, field, partial(read_content, content, field, f"{shard}: {name}", limits)
 
 
-def read_content(content: BinaryIO | None, field: str, name: str, bounds: Bounds) -> bytes | None:
-    return content and read_member(content, extension_of(field), name, bounds)
+def read_content(content: BinaryIO | None, field: str, name: str, limits: DatasetLimits) -> bytes | None:
+    return content and read_member(content, extension_of(field), name, limits)
 
 
 def slot_of(field: str) -> tuple[str, str | None]:
@@ -117,14 +118,14 @@ def refuse_second(column: str, field: str, name: str) -> None:
     )
 
 
-def webdataset_features(shard: str, bounds: Bounds = BOUNDS) -> Features:
+def webdataset_features(shard: str, limits: DatasetLimits = DEFAULT_LIMITS) -> Features:
     """The types of the columns, from the first 400 files of a shard.
 
     Raises:
         ValueError: the shard is not a tar archive, or a file in it is broken; it is named.
     """
     cells = defaultdict(dict)  # field: the cell of each row that has it
-    for key, field, read in islice(files_of_rows(shard, bounds), FILES_FOR_TYPES):
+    for key, field, read in islice(files_of_rows(shard, limits), FILES_FOR_TYPES):
         cells[field][key] = (
             decoded_cell(field, read, f"{shard}: {key}.{field}") if extension_of(field) in DECODED_EXTENSIONS else b""
         )

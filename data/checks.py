@@ -36,7 +36,7 @@ class Reading:
 
     Args:
         limits: of one file; those of the processor that encodes the rows.
-        allow_urls: as of the processor; `Places.follow_urls` says it of a dataset.
+        allow_urls: as of the processor; `AllowedPaths.follow_urls` says it of a dataset.
         max_audio_seconds: of a sound, what is kept; what lies further beyond is never decoded. None: all of it.
     """
 

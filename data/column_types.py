@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from datasets import Audio, Features, Image, IterableDataset, Value, Video
 
-from mixture_of_transformers.data.bounds import BOUNDS
+from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS
 from mixture_of_transformers.decoding_mot import has_sound
 
 MEDIA = {"image": Image, "audio": Audio, "video": Video}
@@ -113,8 +113,8 @@ def stored_file(cell: dict | bytes | str | None) -> dict | None:
         return stored_samples(cell["array"], cell["sampling_rate"])
     if cell["bytes"] is None and is_in_archive_or_hub(cell["path"] or ""):
         with fsspec.open(cell["path"]) as file:
-            content = file.read(BOUNDS.max_member_bytes + 1)
-        return {"bytes": content if len(content) <= BOUNDS.max_member_bytes else b"", "path": cell["path"]}
+            content = file.read(DEFAULT_LIMITS.max_member_bytes + 1)
+        return {"bytes": content if len(content) <= DEFAULT_LIMITS.max_member_bytes else b"", "path": cell["path"]}
     return cell
 
 

@@ -17,6 +17,7 @@ from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from transformers.utils import logging
 
 from mixture_of_transformers.configuration_mot import MODALITIES
+from mixture_of_transformers.data.allowed_paths import AllowedPaths, path_of_cell
 from mixture_of_transformers.data.column_types import (
     MEDIA,
     cell_has_sound,
@@ -31,7 +32,6 @@ from mixture_of_transformers.data.column_types import (
     kind_name,
     undecoded_stream,
 )
-from mixture_of_transformers.data.places import Places, path_of_cell
 from mixture_of_transformers.data.secrets import printable
 
 logger = logging.get_logger(__name__)
@@ -180,12 +180,14 @@ class ModalityColumns:
     def has_video_sound(self) -> bool:
         return self.video is not None and self.audio == self.video
 
-    def with_video_sound(self, split: Dataset | IterableDataset, places: Places | None = None) -> "ModalityColumns":
+    def with_video_sound(
+        self, split: Dataset | IterableDataset, allowed_paths: AllowedPaths | None = None
+    ) -> "ModalityColumns":
         """The same, with the sound of the videos as audio if no column holds sound and the first videos have a track.
 
         Raises:
             ImportError: PyAV is not installed.
-            ValueError: one of these videos lies nowhere in `places`.
+            ValueError: one of these videos lies nowhere in `allowed_paths`.
         """
         if self.audio is not None or self.video is None or is_ready_features(split.features[self.video]):
             return self
@@ -196,9 +198,9 @@ class ModalityColumns:
             column = column.cast_column(self.video, Video(decode=False))
         first = (row[self.video] for row in islice(column, VIDEOS_LISTENED_TO))
         for row, cell in enumerate(first):
-            if places is not None and (path := path_of_cell(cell)):
-                places.check_cell(path, row, self.video, str(split.split or "train"))
-            if cell_has_sound(cell, places is None or places.follow_urls):
+            if allowed_paths is not None and (path := path_of_cell(cell)):
+                allowed_paths.check_cell(path, row, self.video, str(split.split or "train"))
+            if cell_has_sound(cell, allowed_paths is None or allowed_paths.follow_urls):
                 return replace(self, audio=self.video)
         return self
 

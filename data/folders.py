@@ -21,8 +21,8 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 from transformers.utils import logging
 
-from mixture_of_transformers.data.bounds import BOUNDS, Bounds
-from mixture_of_transformers.data.places import Places
+from mixture_of_transformers.data.allowed_paths import AllowedPaths
+from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
 from mixture_of_transformers.data.tables import SUFFIXES, is_table_of_rows, table_suffix
 
 logger = logging.get_logger(__name__)
@@ -77,15 +77,15 @@ def medium_of(names: Iterable[str]) -> str | None:
 
 
 def look_into(
-    root: str, dataset_config: str | None = None, with_tables: bool = True, bounds: Bounds = BOUNDS
+    root: str, dataset_config: str | None = None, with_tables: bool = True, limits: DatasetLimits = DEFAULT_LIMITS
 ) -> Folder:
     """What a folder holds, here or at an address such as `hf://datasets/user/name`; without its tables, its media.
 
     Raises:
-        ValueError: its card has no such configuration, asks for what is not supported, or lists files that `bounds` do
-            not allow.
+        ValueError: its card has no such configuration, asks for what is not supported, or lists files that `limits`
+            do not allow.
     """
-    configured = None if "://" in root else configured_files(root, dataset_config, bounds)
+    configured = None if "://" in root else configured_files(root, dataset_config, limits)
     if configured is None and dataset_config is not None:
         raise ValueError(f"'{root}' has no configuration '{dataset_config}': its README.md lists none.")
     names = list_files(root) if configured is None else sorted(name for part in configured.values() for name in part)
@@ -219,7 +219,7 @@ def order_of_split(split: str) -> tuple:
     return (order.index(split) if split in order else len(order), split)
 
 
-def configured_files(root: str, dataset_config: str | None, bounds: Bounds) -> Files | None:
+def configured_files(root: str, dataset_config: str | None, limits: DatasetLimits) -> Files | None:
     """What the `configs:` of a README.md list for each split."""
     card = os.path.join(root, "README.md")
     configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data) if os.path.isfile(card) else {}
@@ -235,23 +235,23 @@ def configured_files(root: str, dataset_config: str | None, bounds: Bounds) -> F
             "out, and let the first row of each table name its columns."
         )
     base = os.path.join(root, configs[name].get("data_dir") or "")
-    check_listed([base], root, bounds)
+    check_listed([base], root, limits)
     if "data_files" not in configs[name]:
         return by_split(base, list_files(base))
     patterns = sanitize_patterns(configs[name]["data_files"])
-    check_listed((os.path.join(base, pattern) for several in patterns.values() for pattern in several), root, bounds)
+    check_listed((os.path.join(base, pattern) for several in patterns.values() for pattern in several), root, limits)
     files = {
         split: sorted({file for pattern in several for file in resolve_pattern(pattern, glob.escape(base))})
         for split, several in patterns.items()
     }
-    check_listed((file for part in files.values() for file in part), root, bounds)
+    check_listed((file for part in files.values() for file in part), root, limits)
     return files
 
 
-def check_listed(files: Iterable[str], root: str, bounds: Bounds) -> None:
+def check_listed(files: Iterable[str], root: str, limits: DatasetLimits) -> None:
     """Whether what a README.md lists lies in its folder: it may have come with the data from anywhere."""
-    places = Places.of(root, bounds)
+    allowed_paths = AllowedPaths.of(root, limits)
     for file in files:
-        objection = NO_ADDRESS if "://" in file else places.objection(file)
+        objection = NO_ADDRESS if "://" in file else allowed_paths.objection(file)
         if objection:
             raise ValueError(f"README.md of '{root}' lists {file!r} among its data, which {objection}.")

@@ -16,6 +16,7 @@ from datasets import Audio, Dataset, DatasetDict, Features, Image, IterableDatas
 from datasets.utils import tqdm
 from transformers.utils import logging
 
+from mixture_of_transformers.data.allowed_paths import AllowedPaths, paths_of
 from mixture_of_transformers.data.checks import BadRows, ExampleCheck, Reading, count_by_kind
 from mixture_of_transformers.data.column_types import (
     MEDIA,
@@ -32,7 +33,6 @@ from mixture_of_transformers.data.column_types import (
 from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns, check_named, label_candidates
 from mixture_of_transformers.data.digits import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
 from mixture_of_transformers.data.labels import LabelColumn, LabelSpec, has_no_labels, learn_labels, shortened
-from mixture_of_transformers.data.places import Places, paths_of
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_mot import open_source
@@ -42,12 +42,12 @@ logger = logging.get_logger(__name__)
 
 
 def find_columns(
-    split: Dataset | IterableDataset, places: Places | None = None, **named: str | None
+    split: Dataset | IterableDataset, allowed_paths: AllowedPaths | None = None, **named: str | None
 ) -> ModalityColumns:
     """Which column of a training split is what (`ModalityColumns.guess`), the sound of its videos among them unless the
-    `audio` is named or "none". `places` says where these videos may lie."""
+    `audio` is named or "none". `allowed_paths` says where these videos may lie."""
     columns = ModalityColumns.guess(split.features, **named, rows=split)
-    return columns if named.get("audio") else columns.with_video_sound(split, places)
+    return columns if named.get("audio") else columns.with_video_sound(split, allowed_paths)
 
 
 def read_rows(
@@ -55,13 +55,13 @@ def read_rows(
     columns: ModalityColumns,
     on_bad_example: str = "skip",
     split_name: str | None = None,
-    places: Places | None = None,
+    allowed_paths: AllowedPaths | None = None,
     reading: Reading | None = None,
 ) -> tuple[Dataset, dict[str, str]]:
     """The good rows of a split with all their columns, those of media stored as files, as an index keeps them; and the
     column of each kind ("text", "image", "audio", "video")."""
     name = split_name or str(split.split or "unnamed")
-    prepared, _ = prepare_split(split, replace(columns, label=None), split_name=name, places=places)
+    prepared, _ = prepare_split(split, replace(columns, label=None), split_name=name, allowed_paths=allowed_paths)
     rows, of_kind = split.with_format(None), {kind: getattr(columns, kind) for kind in columns.modalities}
     for kind, column in of_kind.items():
         if not (kind == "audio" and columns.has_video_sound):
@@ -93,7 +93,10 @@ def with_downloads(rows: Dataset, names: list[str], reading: Reading) -> Dataset
 
 
 def prepare_splits(
-    splits: DatasetDict, columns: ModalityColumns, problem_type: str | None = None, places: Places | None = None
+    splits: DatasetDict,
+    columns: ModalityColumns,
+    problem_type: str | None = None,
+    allowed_paths: AllowedPaths | None = None,
 ) -> tuple[DatasetDict, LabelSpec | None]:
     """`prepare_split` for every split, with the labels learned from `train`; a streamed `train` is a `RowStream`.
 
@@ -113,7 +116,7 @@ def prepare_splits(
         if name == "test" and labels is not None and has_no_labels(split, columns.label, labels):
             logger.warning(f"Split '{name}' has no labels in column '{columns.label}': it can only be predicted.")
             of_split = replace(columns, label=None)
-        prepared[name], _ = prepare_split(split, of_split, labels, name, places=places)
+        prepared[name], _ = prepare_split(split, of_split, labels, name, allowed_paths=allowed_paths)
     if labels is not None:
         check_classes(prepared, labels, columns.label)
     return prepared, labels
@@ -191,7 +194,7 @@ def prepare_split(
     labels: LabelSpec | None = None,
     split_name: str = "train",
     problem_type: str | None = None,
-    places: Places | None = None,
+    allowed_paths: AllowedPaths | None = None,
 ) -> "tuple[Dataset | RowStream, LabelSpec | None]":
     """Reduce a split to `text`, `image`, `audio`, `video` (those in `columns`) and `label`.
 
@@ -208,14 +211,14 @@ def prepare_split(
         split_name: what error messages call the split.
         problem_type: "regression" takes whole numbers, e.g. ratings, as numbers; "classification" takes whole floats as
             classes; `data.labels.learn_labels` says what holds by default.
-        places: where the files may lie that the rows name, `Places.of(dataset_name)`; by default anywhere.
+        allowed_paths: where the files may lie that the rows name, `AllowedPaths.of(dataset_name)`; by default anywhere.
 
     Returns:
         The reduced split, and the labels (None without a label column).
 
     Raises:
         ValueError: a column is missing, all labels are, a label is not among the classes of the training split, or a row
-            names a file that lies nowhere in `places`.
+            names a file that lies nowhere in `allowed_paths`.
     """
     chosen = {role: getattr(columns, role) for role in (*columns.modalities, "label")}
     chosen = {role: name for role, name in chosen.items() if name is not None}
@@ -225,9 +228,9 @@ def prepare_split(
     elif labels is None:
         labels = learn_labels({split_name: split}, columns.label, problem_type)
     if isinstance(split, IterableDataset):
-        return RowStream(split, chosen, labels, split_name, places), labels
-    if places is not None:
-        places.check(split, [chosen[role] for role in MEDIA if role in chosen], split_name)
+        return RowStream(split, chosen, labels, split_name, allowed_paths), labels
+    if allowed_paths is not None:
+        allowed_paths.check(split, [chosen[role] for role in MEDIA if role in chosen], split_name)
     if columns.has_video_sound:
         del chosen["audio"]
     reduced = split.with_format(None).select_columns(list(chosen.values()))
@@ -236,7 +239,7 @@ def prepare_split(
         if role in chosen:
             reduced = with_stored_cells(reduced, role, role)
     if columns.has_video_sound:
-        reduced = with_sound_tracks(reduced, places is None or places.follow_urls)
+        reduced = with_sound_tracks(reduced, allowed_paths is None or allowed_paths.follow_urls)
     if columns.label is None:
         return reduced, None
     column = LabelColumn(columns.label, reduced.features["label"], split_name)

@@ -34,10 +34,11 @@ from huggingface_hub import is_offline_mode, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.utils import logging
 
+from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.archives import ArchiveBuilder, webdataset_features
-from mixture_of_transformers.data.bounds import BOUNDS, Bounds, check_zip
 from mixture_of_transformers.data.column_types import stored_file, undecoded_stream
 from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns, label_candidates
+from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
 from mixture_of_transformers.data.folders import (
     MEDIA_SUFFIXES,
     SPLIT_WORDS,
@@ -51,9 +52,9 @@ from mixture_of_transformers.data.folders import (
     split_of_word,
 )
 from mixture_of_transformers.data.mmsa import read_mmsa
-from mixture_of_transformers.data.places import Places
 from mixture_of_transformers.data.splits import cut_validation
 from mixture_of_transformers.data.tables import TableBuilder, cast_cells, named, table_suffix, without_blanks
+from mixture_of_transformers.data.unpacking import check_zip
 
 logger = logging.get_logger(__name__)
 
@@ -77,7 +78,7 @@ def load_splits(
     streaming: bool = False,
     max_eval_rows: int = 2000,
     split_column: str | None = None,
-    bounds: Bounds = BOUNDS,
+    limits: DatasetLimits = DEFAULT_LIMITS,
 ) -> DatasetDict | dict[str, Dataset | IterableDataset]:
     """Load a dataset as exactly three splits: `train`, `validation` and `test`, or without `test` where it is left out.
 
@@ -99,8 +100,8 @@ def load_splits(
         max_eval_rows: of a stream, validation and test are read into memory up to so many rows, the first ones.
         split_column: the column of a single table that says which split a row belongs to; by default one that is
             called `split`, `mode` or the like and holds such words; "none" keeps the rows together.
-        bounds: what the dataset may do. Paths in its rows are looked at where they are read: `prepare_splits(...,
-            places=Places.of(dataset_name, bounds))`.
+        limits: what the dataset may do. Paths in its rows are looked at where they are read: `prepare_splits(...,
+            allowed_paths=AllowedPaths.of(dataset_name, limits))`.
 
     Raises:
         ValueError: there is no `train` split, or none of the name given; a file cannot be read; a column of another
@@ -108,7 +109,7 @@ def load_splits(
     """
     train_name = (split_names or {}).get("train")
     path = os.path.expanduser(dataset_name)
-    splits = read_named_splits(path, dataset_config, revision, streaming, train_name, split_column, bounds)
+    splits = read_named_splits(path, dataset_config, revision, streaming, train_name, split_column, limits)
     splits = with_usual_names(splits, split_names or {}, dataset_name)
     is_tested = (split_names or {}).get("test") != LEFT_OUT
     if streaming:
@@ -130,14 +131,14 @@ def load_split(
     split: str = "train",
     dataset_config: str | None = None,
     revision: str | None = None,
-    bounds: Bounds = BOUNDS,
+    limits: DatasetLimits = DEFAULT_LIMITS,
 ) -> Dataset:
     """One split of a dataset, with all its rows in their order.
 
     Raises:
         ValueError: there is no such split.
     """
-    splits = read_named_splits(os.path.expanduser(dataset_name), dataset_config, revision, bounds=bounds)
+    splits = read_named_splits(os.path.expanduser(dataset_name), dataset_config, revision, limits=limits)
     if split not in splits:
         raise ValueError(f"Dataset '{dataset_name}' has no split '{split}'; it has {', '.join(sorted(splits))}.")
     return splits[split]
@@ -217,11 +218,11 @@ def read_named_splits(
     streaming: bool = False,
     train: str | None = None,
     split_column: str | None = None,
-    bounds: Bounds = BOUNDS,
+    limits: DatasetLimits = DEFAULT_LIMITS,
 ) -> dict[str, Dataset | IterableDataset]:
     """The splits by their own names, with the types that the training split has."""
     with saying_what_failed(path):
-        splits = dict(read_source(path, dataset_config, revision, streaming, train or "train", bounds))
+        splits = dict(read_source(path, dataset_config, revision, streaming, train or "train", limits))
     check_names(splits, path)
     splits = {name: split if streaming else without_blank_cells(split) for name, split in splits.items()}
     splits = split_by_column(splits, split_column, path)
@@ -253,39 +254,39 @@ def saying_what_failed(path: str) -> Iterator[None]:
 
 
 def read_source(
-    path: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str, bounds: Bounds
+    path: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str, limits: DatasetLimits
 ) -> Mapping:
     if os.path.isdir(path):
-        return read_folder(path, dataset_config, streaming, train, bounds)
+        return read_folder(path, dataset_config, streaming, train, limits)
     if os.path.isfile(path):
-        return read_file(path, streaming, bounds)
+        return read_file(path, streaming, limits)
     if PurePath(path).suffix.lower() in (*TABLES, *PICKLE_SUFFIXES, ".tar") or path.startswith((".", os.sep)):
         raise FileNotFoundError(f"There is no file or folder '{path}'.")
-    return read_from_hub(path, dataset_config, revision, streaming, train, bounds)
+    return read_from_hub(path, dataset_config, revision, streaming, train, limits)
 
 
-def read_file(path: str, streaming: bool, bounds: Bounds) -> Mapping:
+def read_file(path: str, streaming: bool, limits: DatasetLimits) -> Mapping:
     suffix, files = table_suffix(path), {"train": [path]}
     if suffix in PICKLE_SUFFIXES:
         return as_streams(read_mmsa(path)) if streaming else read_mmsa(path)
     if suffix in TABLES:
-        return read_tables(files, os.path.dirname(path), streaming, "train", bounds)
+        return read_tables(files, os.path.dirname(path), streaming, "train", limits)
     if suffix == ".tar":
-        return read_archives(files, streaming, bounds)
+        return read_archives(files, streaming, limits)
     known = sorted((*TABLES, *PICKLE_SUFFIXES, ".tar"))
     raise ValueError(f"Cannot load '{path}': a file must end in one of {known}.")
 
 
-def read_folder(path: str, dataset_config: str | None, streaming: bool, train: str, bounds: Bounds) -> Mapping:
+def read_folder(path: str, dataset_config: str | None, streaming: bool, train: str, limits: DatasetLimits) -> Mapping:
     """A folder here, or at an address that begins with `hf://`."""
     if any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
         saved = datasets.load_from_disk(path)
         saved = saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
         return as_streams(saved) if streaming else saved
-    kind, files, media = look_into(path, dataset_config, bounds=bounds)
+    kind, files, media = look_into(path, dataset_config, limits=limits)
     if kind == "tables":
-        splits = read_tables(files, path, streaming, train, bounds)
-        if media and (classes := classes_instead(splits, path, dataset_config, bounds)):
+        splits = read_tables(files, path, streaming, train, limits)
+        if media and (classes := classes_instead(splits, path, dataset_config, limits)):
             say_left_out(
                 chain.from_iterable(files.values()), "no column is an input or a label, while folders are classes"
             )
@@ -293,21 +294,21 @@ def read_folder(path: str, dataset_config: str | None, streaming: bool, train: s
         say_unnamed(media, splits)
         return splits
     if kind == "archives":
-        return read_archives(files, streaming, bounds)
+        return read_archives(files, streaming, limits)
     if kind is None:  # text files, zipped pictures and others that `datasets` reads
-        return read_other_folder(path, dataset_config, streaming, bounds)
-    splits = read_media(files) if kind == "media" else read_metadata(files, path, train, bounds)
+        return read_other_folder(path, dataset_config, streaming, limits)
+    splits = read_media(files) if kind == "media" else read_metadata(files, path, train, limits)
     say_unnamed(media, splits)
     return as_streams(splits) if streaming else splits
 
 
-def read_other_folder(path: str, dataset_config: str | None, streaming: bool, bounds: Bounds) -> Mapping:
+def read_other_folder(path: str, dataset_config: str | None, streaming: bool, limits: DatasetLimits) -> Mapping:
     for name in list_files(path):
         if name.lower().endswith(".zip"):
-            check_zip(name, bounds)
+            check_zip(name, limits)
     try:
         builder = datasets.load_dataset_builder(path, dataset_config, cache_dir=cache_of_folder(path))
-        check_data_files(builder, path, bounds)
+        check_data_files(builder, path, limits)
         if type(builder).__name__ not in OTHER_BUILDERS:
             raise EmptyDatasetError(f"{type(builder).__name__} is not read")
         if streaming:
@@ -323,11 +324,11 @@ def read_other_folder(path: str, dataset_config: str | None, streaming: bool, bo
         ) from error
 
 
-def check_data_files(builder: datasets.DatasetBuilder, dataset_name: str, bounds: Bounds) -> None:
+def check_data_files(builder: datasets.DatasetBuilder, dataset_name: str, limits: DatasetLimits) -> None:
     """Whether the files that a dataset's card lists are its own."""
-    places = Places.of(dataset_name, bounds)
+    allowed_paths = AllowedPaths.of(dataset_name, limits)
     for file in dict.fromkeys(file for part in (builder.config.data_files or {}).values() for file in part):
-        if objection := places.objection(file):
+        if objection := allowed_paths.objection(file):
             raise ValueError(f"README.md of '{dataset_name}' lists {file!r} among its data, which {objection}.")
 
 
@@ -336,29 +337,29 @@ def as_streams(splits: Mapping[str, Dataset]) -> dict[str, IterableDataset]:
 
 
 def read_from_hub(
-    name: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str, bounds: Bounds
+    name: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str, limits: DatasetLimits
 ) -> Mapping:
     if is_offline_mode() and (folder := downloaded_folder(name, revision)):
-        return read_folder(folder, dataset_config, streaming, train, bounds)
+        return read_folder(folder, dataset_config, streaming, train, limits)
     builder = datasets.load_dataset_builder(name, dataset_config, revision=revision)
-    check_data_files(builder, name, bounds)
+    check_data_files(builder, name, limits)
     files = builder.config.data_files
     if isinstance(builder, FolderBasedBuilder):
         # `datasets` would type, and download, all files as the medium that most of them are.
         if streaming:
             address = f"hf://datasets/{name}" + (f"@{revision}" if revision else "")
-            return read_folder(address, dataset_config, streaming, train, bounds)
+            return read_folder(address, dataset_config, streaming, train, limits)
         folder = snapshot_download(name, repo_type="dataset", revision=revision)
-        return read_folder(folder, dataset_config, False, train, bounds)
+        return read_folder(folder, dataset_config, False, train, limits)
     if isinstance(builder, (Csv, Json)) and is_plain_config(builder.config):
         if streaming:
-            return read_tables(files, None, streaming, train, bounds)
+            return read_tables(files, None, streaming, train, limits)
         names = {file: file.partition("@")[2].partition("/")[2] for part in files.values() for file in part}
         folder = snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=list(names.values()))
         files = {split: [os.path.join(folder, names[file]) for file in part] for split, part in files.items()}
-        return read_tables(files, None, streaming, train, bounds)
+        return read_tables(files, None, streaming, train, limits)
     if isinstance(builder, WebDataset):
-        return read_archives(files, streaming, bounds)
+        return read_archives(files, streaming, limits)
     options = {"keep_default_na": False, "na_values": [""]} if isinstance(builder, Csv) else {}
     return datasets.load_dataset(name, dataset_config, revision=revision, streaming=streaming, **options)
 
@@ -398,7 +399,7 @@ def cache_of_folder(path: str) -> str | None:
 
 
 def read_tables(
-    files: Files, root: str | None, streaming: bool, train: str, bounds: Bounds
+    files: Files, root: str | None, streaming: bool, train: str, limits: DatasetLimits
 ) -> dict[str, Dataset | IterableDataset]:
     """Tables of any form, each split of one; the training split is read first and decides the types of the others.
 
@@ -410,7 +411,7 @@ def read_tables(
         if is_parquet:
             builder = builder_of(Parquet, split, files[split], features=parquet_features(files[split]))
         else:
-            builder = builder_of(TableBuilder, split, files[split], features=features, bounds=bounds)
+            builder = builder_of(TableBuilder, split, files[split], features=features, limits=limits)
         found = built_split(builder, split, streaming)
         if features is None and not is_parquet:
             features = found.features
@@ -558,13 +559,13 @@ def folder_of_paths(cells: pa.ChunkedArray, folders: list[str], exists: Callable
 # ---- folders of media --------------------------------------------------------------------------------------------
 
 
-def read_metadata(files: Files, root: str, train: str, bounds: Bounds) -> dict[str, Dataset]:
+def read_metadata(files: Files, root: str, train: str, limits: DatasetLimits) -> dict[str, Dataset]:
     """Tables called `metadata`, whose `file_name` or `image_file_name`, ... are relative to the table's own folder."""
     splits = {}
     for split in sorted(files, key=lambda name: name != train):
         parts = []
         for name in files[split]:
-            part = read_tables({split: [name]}, os.path.dirname(name), False, split, bounds)[split]
+            part = read_tables({split: [name]}, os.path.dirname(name), False, split, limits)[split]
             parts.append(with_files_beside(part, os.path.dirname(name)))
         first, *others = parts
         splits[split] = datasets.concatenate_datasets(
@@ -613,7 +614,7 @@ def split_by_folder(splits: dict[str, Dataset], root: str) -> dict[str, Dataset]
 
 
 def classes_instead(
-    splits: Mapping, path: str, dataset_config: str | None, bounds: Bounds
+    splits: Mapping, path: str, dataset_config: str | None, limits: DatasetLimits
 ) -> dict[str, Dataset] | None:
     """Media in a folder for each class, beside tables that say nothing of rows, such as the names of the classes."""
     split = next(iter(splits.values()))
@@ -622,7 +623,7 @@ def classes_instead(
     try:
         ModalityColumns.guess(split.features, rows=split)
     except ValueError:
-        kind, files, _ = look_into(path, dataset_config, with_tables=False, bounds=bounds)
+        kind, files, _ = look_into(path, dataset_config, with_tables=False, limits=limits)
         classes = read_media(files) if kind == "media" else {}
         return classes if all("label" in part.features for part in classes.values()) else None
     return None
@@ -667,11 +668,11 @@ def read_media(files: Files) -> dict[str, Dataset]:
 # ---- archives ----------------------------------------------------------------------------------------------------
 
 
-def read_archives(files: Files, streaming: bool, bounds: Bounds) -> dict[str, Dataset | IterableDataset]:
-    features = webdataset_features(str(next(iter(files.values()))[0]), bounds)
+def read_archives(files: Files, streaming: bool, limits: DatasetLimits) -> dict[str, Dataset | IterableDataset]:
+    features = webdataset_features(str(next(iter(files.values()))[0]), limits)
     splits = {}
     for split, names in files.items():
-        builder = builder_of(ArchiveBuilder, split, names, features=features, bounds=bounds)
+        builder = builder_of(ArchiveBuilder, split, names, features=features, limits=limits)
         splits[split] = with_json_fields(built_split(builder, split, streaming))
     return splits
 

@@ -34,7 +34,8 @@ from datasets.builder import Key
 from datasets.download.streaming_download_manager import StreamingDownloadManager
 from transformers.utils import logging
 
-from mixture_of_transformers.data.bounds import BOUNDS, Bounds, unpacked
+from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
+from mixture_of_transformers.data.unpacking import unpacked
 
 logger = logging.get_logger(__name__)
 
@@ -87,20 +88,20 @@ def named(file: str):
 
 
 @contextmanager
-def open_bytes(file: str, name: str, bounds: Bounds = BOUNDS):
+def open_bytes(file: str, name: str, limits: DatasetLimits = DEFAULT_LIMITS):
     """A file here or at an address, unpacked as the name says; no character of a path is a pattern."""
     with fsspec.open(file, "rb") if "://" in file else open(file, "rb") as raw:
         kind = COMPRESSIONS.get(Path(name.lower()).suffix)
-        yield raw if kind is None else unpacked(raw, kind, name, bounds)
+        yield raw if kind is None else unpacked(raw, kind, name, limits)
 
 
-def find_encoding(file: str, name: str, bounds: Bounds = BOUNDS) -> str:
+def find_encoding(file: str, name: str, limits: DatasetLimits = DEFAULT_LIMITS) -> str:
     """UTF-8, UTF-16 with a mark, or, with a warning, cp1252, which Excel writes in Western Europe.
 
     Raises:
         ValueError: it is none of these.
     """
-    with open_bytes(file, name, bounds) as raw:
+    with open_bytes(file, name, limits) as raw:
         decoder, first = codecs.getincrementaldecoder("utf-8")(), raw.read(1 << 20)
         if is_utf16(first):
             return "utf-16"
@@ -112,7 +113,7 @@ def find_encoding(file: str, name: str, bounds: Bounds = BOUNDS) -> str:
             pass
         else:
             return "utf-8"
-    with open_bytes(file, name, bounds) as raw:
+    with open_bytes(file, name, limits) as raw:
         decode_text(raw.read(MAX_LINE_CHARACTERS), name)
     return "cp1252"
 
@@ -160,15 +161,15 @@ def decode_text(content: bytes, name: str) -> str:
 
 
 @contextmanager
-def open_text(file: str, name: str, encoding: str, bounds: Bounds, newline: str | None = None):
-    with open_bytes(file, name, bounds) as raw:
+def open_text(file: str, name: str, encoding: str, limits: DatasetLimits, newline: str | None = None):
+    with open_bytes(file, name, limits) as raw:
         yield io.TextIOWrapper(raw, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline=newline)
 
 
 # ---- text to tables ---------------------------------------------------------------------------------------------
 
 
-def read_tables(file: str, name: str, bounds: Bounds = BOUNDS) -> Iterator[pa.Table]:
+def read_tables(file: str, name: str, limits: DatasetLimits = DEFAULT_LIMITS) -> Iterator[pa.Table]:
     """A file in parts, the cells of CSV as strings, those of JSON of JSON's types; blank ones are null.
 
     Args:
@@ -180,7 +181,7 @@ def read_tables(file: str, name: str, bounds: Bounds = BOUNDS) -> Iterator[pa.Ta
     """
     with named(name):
         tables = csv_tables if table_suffix(name) in CSV_SUFFIXES else json_tables
-        for table in tables(file, name, bounds):
+        for table in tables(file, name, limits):
             yield pa.table({column: without_blanks(table[column]) for column in table.column_names})
 
 
@@ -194,12 +195,12 @@ def without_blanks(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(is_blank, pa.scalar(None, cells.type), cells)
 
 
-def csv_tables(file: str, name: str, bounds: Bounds) -> Iterator[pa.Table]:
-    encoding = find_encoding(file, name, bounds)
-    with open_text(file, name, encoding, bounds, newline="") as text:
+def csv_tables(file: str, name: str, limits: DatasetLimits) -> Iterator[pa.Table]:
+    encoding = find_encoding(file, name, limits)
+    with open_text(file, name, encoding, limits, newline="") as text:
         delimiter, header, skipped = find_dialect(text.read(SAMPLE_CHARACTERS), name)
     columns = column_names(header, name)
-    with open_bytes(file, name, bounds) as raw:
+    with open_bytes(file, name, limits) as raw:
         batches = arrow_csv.open_csv(
             raw,
             arrow_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, encoding=encoding, skip_rows=skipped),
@@ -258,10 +259,10 @@ def check_columns(names: Sized, name: str) -> None:
         raise ValueError(f"'{name}' has more than {MAX_COLUMNS} columns: keep those that a model is to read.")
 
 
-def json_tables(file: str, name: str, bounds: Bounds = BOUNDS) -> Iterator[pa.Table]:
-    encoding, warned = find_encoding(file, name, bounds), set()
-    with open_text(file, name, encoding, bounds) as text:
-        rows = json_lines(text, name) if is_lines(file, name, encoding, bounds) else json_document(text, name)
+def json_tables(file: str, name: str, limits: DatasetLimits = DEFAULT_LIMITS) -> Iterator[pa.Table]:
+    encoding, warned = find_encoding(file, name, limits), set()
+    with open_text(file, name, encoding, limits) as text:
+        rows = json_lines(text, name) if is_lines(file, name, encoding, limits) else json_document(text, name)
         chunk, columns, size = [], set(), 0
         for row, characters in rows:
             chunk.append(row)
@@ -275,11 +276,11 @@ def json_tables(file: str, name: str, bounds: Bounds = BOUNDS) -> Iterator[pa.Ta
             yield json_table(chunk, name, warned)
 
 
-def is_lines(file: str, name: str, encoding: str, bounds: Bounds) -> bool:
+def is_lines(file: str, name: str, encoding: str, limits: DatasetLimits) -> bool:
     """Whether each line is a row; a file `.json` may also be one list, or one object."""
     if table_suffix(name) in JSON_LINES_SUFFIXES:
         return True
-    with open_text(file, name, encoding, bounds) as text:
+    with open_text(file, name, encoding, limits) as text:
         first = next(filter(str.strip, lines_of(text)), "")
         has_second = len(first) <= MAX_LINE_CHARACTERS and any(map(str.strip, lines_of(text)))
     try:
@@ -401,7 +402,9 @@ def warn_of_mixture(column: str, cells: list, name: str, warned: set[str]) -> No
 # ---- types ------------------------------------------------------------------------------------------------------
 
 
-def learn_types(files: list[tuple[str, str]], tables_of_each: int | None = None, bounds: Bounds = BOUNDS) -> Features:
+def learn_types(
+    files: list[tuple[str, str]], tables_of_each: int | None = None, limits: DatasetLimits = DEFAULT_LIMITS
+) -> Features:
     """The types of the columns: what every cell of these files fits, whichever of them it stands in.
 
     Args:
@@ -410,7 +413,7 @@ def learn_types(files: list[tuple[str, str]], tables_of_each: int | None = None,
     """
     kinds: dict[str, dict] = {}  # column: its kinds, in the order in which they are met
     for file, name in files:
-        for table in islice(read_tables(file, name, bounds), tables_of_each):
+        for table in islice(read_tables(file, name, limits), tables_of_each):
             for column in table.column_names:
                 kind = csv_kind(table[column]) if table_suffix(name) in CSV_SUFFIXES else table[column].type
                 kinds.setdefault(column, {})[kind] = name
@@ -496,10 +499,10 @@ def cast_csv(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 @dataclass
 class TableConfig(datasets.BuilderConfig):
-    """`features`: the types of the columns, by default what the files themselves say. `bounds`: see `Bounds`."""
+    """`features`: the types of the columns, by default what the files themselves say. `limits`: see `DatasetLimits`."""
 
     features: Features | None = None
-    bounds: Bounds = BOUNDS
+    limits: DatasetLimits = DEFAULT_LIMITS
 
 
 class TableBuilder(datasets.ArrowBasedBuilder):
@@ -519,7 +522,7 @@ class TableBuilder(datasets.ArrowBasedBuilder):
             if self.info.features is None:
                 is_stream = isinstance(dl_manager, StreamingDownloadManager)
                 files, parts = (files[:FIRST_FILES], 1) if is_stream else (files, None)
-                self.info.features = learn_types(files, parts, self.config.bounds)
+                self.info.features = learn_types(files, parts, self.config.limits)
         return generators
 
     def _generate_shards(self, files: list[tuple[str, str]]) -> Iterator[str]:
@@ -527,7 +530,7 @@ class TableBuilder(datasets.ArrowBasedBuilder):
 
     def _generate_tables(self, files: list[tuple[str, str]]) -> Iterator[tuple[Key, pa.Table]]:
         for number, (file, name) in enumerate(files):
-            for part, table in enumerate(read_tables(file, name, self.config.bounds)):
+            for part, table in enumerate(read_tables(file, name, self.config.limits)):
                 yield Key(number, part), self._typed(table, name)
 
     def _typed(self, table: pa.Table, name: str) -> pa.Table:

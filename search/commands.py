@@ -14,11 +14,11 @@ from dataclasses import fields
 from datasets import Dataset
 
 from mixture_of_transformers.configuration_mot import MODALITIES
-from mixture_of_transformers.data.bounds import Bounds
+from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns
+from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.data.digits import load_digits_dataset
-from mixture_of_transformers.data.places import Places
 from mixture_of_transformers.data.preparation import find_columns, read_rows
 from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.modeling_mot import MoTForRetrieval
@@ -57,46 +57,46 @@ def index(arguments: list[str]) -> None:
     parser.add_argument("--on_bad_example", choices=("skip", "raise"), default="skip", help="rows that cannot be read")
     for kind in (*MODALITIES, "video"):
         parser.add_argument(f"--{kind}_column", help="found as in training if not given; 'none' leaves it out")
-    for option in fields(Bounds):
+    for option in fields(DatasetLimits):
         kind = {"action": "store_true"} if option.type is bool else {"type": option.type, "default": option.default}
         parser.add_argument(f"--{option.name}", **kind, help="as in training: docs/data.md, What a dataset may do")
     parser.add_argument("--trust_remote_code", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
     if options.batch_size < 1:
         parser.error(f"--batch_size is {options.batch_size}: expected at least 1")
-    bounds = Bounds(**{option.name: getattr(options, option.name) for option in fields(Bounds)})
+    limits = DatasetLimits(**{option.name: getattr(options, option.name) for option in fields(DatasetLimits)})
     model, processor = load(options.model, options.trust_remote_code)
     if options.dataset == "digits":
-        split, places = load_digits_dataset()[options.split], None
+        split, allowed_paths = load_digits_dataset()[options.split], None
     else:
-        split = load_split(options.dataset, options.split, options.dataset_config, options.dataset_revision, bounds)
-        places = Places.of(options.dataset, bounds)
-    columns = columns_to_embed(split, options, model.config.modalities, places)
+        split = load_split(options.dataset, options.split, options.dataset_config, options.dataset_revision, limits)
+        allowed_paths = AllowedPaths.of(options.dataset, limits)
+    columns = columns_to_embed(split, options, model.config.modalities, allowed_paths)
     print("\n".join(columns.lines(split.features)))
-    reading = reading_of(model, processor, places)
-    rows, of_kind = read_rows(split, columns, options.on_bad_example, options.split, places, reading)
+    reading = reading_of(model, processor, allowed_paths)
+    rows, of_kind = read_rows(split, columns, options.on_bad_example, options.split, allowed_paths, reading)
     found = build_index(rows, model, processor, options.output_dir, of_kind, options.batch_size)
     folder = shlex.quote(options.output_dir)
     print(f"{len(found):,} rows in {options.output_dir}; search them with: mot search {folder} --text ...")
 
 
-def reading_of(model, processor, places: Places | None) -> Reading:
+def reading_of(model, processor, allowed_paths: AllowedPaths | None) -> Reading:
     """How the rows are decoded: as the processor does it, with as much of their sound as the model takes."""
     tower, seconds = model.config.audio_config, None
     if tower is not None and tower.feature_size is None:
         seconds = tower.max_frames / frames_per_second(processor.feature_extractor)
-    return Reading(processor.limits, places is None or places.follow_urls, seconds)
+    return Reading(processor.limits, allowed_paths is None or allowed_paths.follow_urls, seconds)
 
 
 def columns_to_embed(
-    split: Dataset, options: argparse.Namespace, modalities: Sequence[str], places: Places | None = None
+    split: Dataset, options: argparse.Namespace, modalities: Sequence[str], allowed_paths: AllowedPaths | None = None
 ) -> ModalityColumns:
     """The columns that a training run would take, of the modalities that the model has."""
     named = {kind: getattr(options, f"{kind}_column") for kind in (*MODALITIES, "video")}
     for kind in named:
         if named[kind] is None and ("image" if kind == "video" else kind) not in modalities:
             named[kind] = LEFT_OUT
-    return find_columns(split, places, **named)
+    return find_columns(split, allowed_paths, **named)
 
 
 def search(arguments: list[str]) -> None:

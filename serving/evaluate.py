@@ -19,9 +19,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import HfArgumentParser
 
 from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
+from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.labels import LabelSpec, has_no_labels
-from mixture_of_transformers.data.places import Places
 from mixture_of_transformers.data.preparation import check_labels_left, drop_bad_examples, find_columns, prepare_split
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.data.sources import load_split
@@ -227,7 +227,7 @@ def read(
 
 
 def columns_of(
-    data: DataArguments, split: Dataset, with_labels: bool, places: Places | None = None
+    data: DataArguments, split: Dataset, with_labels: bool, places: AllowedPaths | None = None
 ) -> ModalityColumns:
     names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
     if not with_labels or data.task == "pretraining":
@@ -251,11 +251,11 @@ def held_out(
 
 
 def prepare(
-    split: Dataset, columns: ModalityColumns, labels: LabelSpec | None, name: str, places: Places | None = None
+    split: Dataset, columns: ModalityColumns, labels: LabelSpec | None, name: str, places: AllowedPaths | None = None
 ) -> Dataset:
     if labels is not None and columns.label is not None and has_no_labels(split, columns.label, labels):
         columns = replace(columns, label=None)
-    return prepare_split(split, columns, labels, name, places=places)[0]
+    return prepare_split(split, columns, labels, name, allowed_paths=places)[0]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

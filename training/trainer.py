@@ -155,7 +155,7 @@ class EncodedDataset(EpochDataset):
         processor: a `MoTProcessor`.
         cache_bytes: the memory for encoded rows, by default 4 GiB.
         max_audio_seconds, max_text_tokens: longer inputs are cut.
-        allow_urls: as of the processor; `Places.follow_urls` says it of a dataset.
+        allow_urls: as of the processor; `AllowedPaths.follow_urls` says it of a dataset.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Where the files lie that a dataset names: below its own folder, unless a person allows more.
 
-A table may be anybody's, and a path in it may lead anywhere. `Places.of` knows the folder of a dataset from its name, and
-`Places.check` looks at every path of the columns that are read as media before the first of these is opened.
+A table may be anybody's, and a path in it may lead anywhere. `AllowedPaths.of` knows the folder of a dataset from its name, and
+`AllowedPaths.check` looks at every path of the columns that are read as media before the first of these is opened.
 """
 
 import os
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from huggingface_hub import constants
 
-from mixture_of_transformers.data.bounds import BOUNDS, Bounds
+from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
 
 ANY_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 WEB_ADDRESS = re.compile(r"(https?|hf)://", re.IGNORECASE)
@@ -26,7 +26,7 @@ NO_ADDRESS = "is an address of a kind that is not read: download the file, and n
 
 
 @dataclass(frozen=True)
-class Places:
+class AllowedPaths:
     """The folders that the files of a dataset may lie in, the address of one of the Hub, and what is allowed besides.
 
     Symbolic links in a folder are followed: whoever made the folder made them.
@@ -38,15 +38,15 @@ class Places:
     allow_urls: bool = True
 
     @classmethod
-    def of(cls, dataset_name: str, bounds: Bounds = BOUNDS) -> "Places":
+    def of(cls, dataset_name: str, limits: DatasetLimits = DEFAULT_LIMITS) -> "AllowedPaths":
         """Those of a folder, a file or a dataset of the Hub."""
         path = os.path.expanduser(dataset_name)
         unpacked = datasets.config.HF_DATASETS_CACHE
         if not os.path.exists(path):
             roots, address = (constants.HF_HUB_CACHE, unpacked), f"hf://datasets/{dataset_name}"
-            return cls(tuple(map(str, roots)), address, bounds.allow_outside_paths, bounds.allow_urls)
+            return cls(tuple(map(str, roots)), address, limits.allow_outside_paths, limits.allow_urls)
         folder = path if os.path.isdir(path) else os.path.dirname(path)
-        return cls((os.path.abspath(folder), str(unpacked)), "", bounds.allow_outside_paths)
+        return cls((os.path.abspath(folder), str(unpacked)), "", limits.allow_outside_paths)
 
     @property
     def follow_urls(self) -> bool | str:
