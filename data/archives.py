@@ -6,22 +6,24 @@ stays bytes (the Audio type asks for torchcodec to store it), and a class is a n
 extensions are one column, and so are sounds and videos, where no row has two of them.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-from datasets import BuilderConfig, Features, Image, Value, Video
+from datasets import BuilderConfig, Dataset, Features, Image, IterableDataset, Value, Video
 from datasets.packaged_modules.webdataset.webdataset import WebDataset, base_plus_ext
 
+from mixture_of_transformers.data.builders import builder_of, built_split
+from mixture_of_transformers.data.column_types import undecoded_stream
 from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
-from mixture_of_transformers.data.folders import is_litter, medium_of
-from mixture_of_transformers.data.tables import decode_text, named, open_bytes, parse_json
+from mixture_of_transformers.data.fingerprints import fingerprint_of_code
+from mixture_of_transformers.data.folders import Files, is_litter, medium_of
+from mixture_of_transformers.data.tables import parse_json
+from mixture_of_transformers.data.text_files import decode_text, named, open_bytes
 from mixture_of_transformers.data.unpacking import read_member, read_tar
 
 TEXT_EXTENSIONS = ("txt", "text", "transcript")
@@ -30,6 +32,33 @@ JSON_EXTENSIONS = ("json", "jsn")
 DECODED_EXTENSIONS = (*TEXT_EXTENSIONS, *CLASS_EXTENSIONS, *JSON_EXTENSIONS)
 FILES_FOR_TYPES = 400
 MAX_TEXT_BYTES = 64 << 20  # of a text, a class or a JSON object, which are read as a whole
+
+
+def read_archive_splits(files: Files, streaming: bool, limits: DatasetLimits) -> dict[str, Dataset | IterableDataset]:
+    features = webdataset_features(str(next(iter(files.values()))[0]), limits)
+    splits = {}
+    for split, names in files.items():
+        builder = builder_of(ArchiveBuilder, split, names, features=features, limits=limits)
+        splits[split] = with_json_fields(built_split(builder, split, streaming))
+    return splits
+
+
+def with_json_fields(split: Dataset | IterableDataset):
+    """Columns `json.caption`, `json.label`, ... in place of one column of dictionaries."""
+    if not isinstance(split.features.get("json"), dict):
+        return split
+    if isinstance(split, Dataset):
+        return split.flatten()
+    split = undecoded_stream(split)
+    fields = {f"json.{name}": kind for name, kind in split.features["json"].items()}
+    features = Features({name: kind for name, kind in split.features.items() if name != "json"} | fields)
+    missing = dict.fromkeys(fields)
+    return split.map(
+        lambda row: missing | {f"json.{name}": value for name, value in (row or {}).items()},
+        input_columns="json",
+        remove_columns="json",
+        features=features,
+    )
 
 
 def extension_of(field: str) -> str:
@@ -62,7 +91,7 @@ class ArchiveConfig(BuilderConfig):
 
 class ArchiveBuilder(WebDataset):
     BUILDER_CONFIG_CLASS = ArchiveConfig
-    CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]  # what another reader cached is not read
+    CODE = fingerprint_of_code("archives", "folders", "tables", "text_files", "unpacking")
 
     def _get_pipeline_from_tar(self, tar_path: str, tar_iterator) -> Iterator[dict]:
         """The rows of an archive, which is opened here, so that it keeps to the limits."""

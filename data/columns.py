@@ -5,29 +5,35 @@ A column is known by its name, else by its type, else by what its cells hold. Wh
 person names it, and of every column that is left out the reason is kept.
 """
 
-import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from urllib.parse import urlsplit
 
-from datasets import ClassLabel, Dataset, Features, IterableDataset, Json, Video
-from datasets.packaged_modules.webdataset.webdataset import WebDataset
+from datasets import Dataset, Features, IterableDataset, Video
 from transformers.utils import logging
 
 from mixture_of_transformers.configuration_mot import MODALITIES
 from mixture_of_transformers.data.allowed_paths import AllowedPaths, path_of_cell
+from mixture_of_transformers.data.column_contents import CellContents, what_strings_hold
+from mixture_of_transformers.data.column_names import (
+    KNOWN_NAMES,
+    is_label,
+    is_label_name,
+    is_named_features,
+    is_typed_as,
+    label_candidates,
+    serves,
+    what_name_says,
+    with_known_names,
+    words_of,
+)
 from mixture_of_transformers.data.column_types import (
     MEDIA,
     cell_has_sound,
-    element_of,
     is_file,
     is_list,
     is_ready_features,
-    is_samples,
     is_string,
-    is_value,
     is_vector,
     kind_name,
     undecoded_stream,
@@ -36,58 +42,10 @@ from mixture_of_transformers.data.secrets import printable
 
 logger = logging.get_logger(__name__)
 
+
 ROLES = ("label", "image", "audio", "video", "text")
-KNOWN_NAMES = {
-    "text": ("text", "text_features", "sentence", "caption", "transcription", "transcript", "utterance", "txt"),
-    "image": ("image", "image_features", "img", "vision", "png", "jpg", "jpeg", "webp"),
-    "audio": ("audio", "audio_features", "wav", "flac", "mp3", "ogg", "opus", "m4a"),
-    "video": ("video", "mp4", "mov", "avi", "mkv", "webm"),
-    "label": (
-        "label",
-        "labels",
-        "target",
-        "targets",
-        "class",
-        "category",
-        "sentiment",
-        "emotion",
-        "score",
-        "cls",
-        "regression_labels",
-    ),
-}
-FEATURE_WORDS = re.compile("features|embeddings?|vectors?")  # clip_image_embedding
-# A column with one of these words in its name tells what the row is: an answer, never an input.
-LABEL_WORDS = re.compile(
-    "labels?|targets?|class(es)?|cls|categor(y|ies)|emotions?|sentiments?|scores?|ratings?|stars|intents?|polarity|valence"
-    "|arousal|genres?|annotations?|gold"
-)
-# One that ends in one of these keeps books of the rows.
-RECORD_WORDS = re.compile(
-    "ids?|idx|index|key|uuid|guid|md|sha|hash|paths?|files?|filename|names?|urls?|uri|speaker|author|user|gender|sex|age"
-    "|accent|language|lang|locale|license|date|time|timestamp"
-)
-SPLIT_NAME_WORDS = re.compile("splits?|folds?|mode|set|subset|partition")
-MEDIA_EXTENSIONS = {
-    "image": set(WebDataset.IMAGE_EXTENSIONS),
-    "audio": set(WebDataset.AUDIO_EXTENSIONS),
-    "video": set(WebDataset.VIDEO_EXTENSIONS),
-}
 LEFT_OUT = "none"
 VIDEOS_LISTENED_TO = 20
-ROWS_READ, ROWS_OF_A_STREAM_READ = 10_000, 200  # to see what columns hold
-NEARLY, FEW_ROWS = 0.95, 5  # of the cells; fewer rows tell nothing
-NUMBER_OR_DATE = re.compile(
-    r"(?=\D*\d)([\d\s.,;:/()\[\]+-]|e[+-]?\d|T(?=\d)|Z$|am|pm|utc|gmt"
-    r"|(mon|tues?|wed(nes)?|thu(rs)?|fri|sat(ur)?|sun)(day)?"
-    r"|jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|dec(ember)?)+",
-    re.IGNORECASE,
-)  # and dates
-SINGLE_WORD = re.compile(
-    r"[\x21-\x7e\xa1-\u024f]+"
-)  # a single word; a sentence in other scripts may have no space either
-# Names of classes have few words and stand in many rows: of so many words, at least in so many rows each.
-ROWS_OF_A_CLASS = {2: 2, 5: 5}
 
 
 @dataclass(frozen=True)
@@ -234,22 +192,11 @@ def check_named(chosen: dict[str, str | None], features: Features, split_name: s
         taken[name] = role
 
 
-# ---- by name and type --------------------------------------------------------------------------------------------
-
-
 def find_label(features: Features) -> str | None:
     candidates = label_candidates(features)
     if candidates and with_known_names("label", candidates):
         return candidates[0]
     return only_one("label", candidates)
-
-
-def label_candidates(features: Features) -> list[str]:
-    """The columns with a well-known name, or else the class labels of any name."""
-    labels = {name: kind for name, kind in features.items() if is_label(kind)}
-    return with_known_names("label", labels) or [
-        name for name, kind in labels.items() if isinstance(element_of(kind), ClassLabel)
-    ]
 
 
 def find_modality(modality: str, features: Features, held: "dict[str, CellContents]") -> str | None:
@@ -269,41 +216,8 @@ def find_modality(modality: str, features: Features, held: "dict[str, CellConten
     return only_one(modality, [name for name in paths if set(words_of(name)) & set(KNOWN_NAMES[modality])] or paths)
 
 
-def with_known_names(role: str, columns: Iterable[str]) -> list[str]:
-    """The columns that have a well-known name in any case, or end in one (`json.caption`), the best known first."""
-    columns = {name: name.lower() for name in columns}
-    return [name for k in KNOWN_NAMES[role] for name, low in columns.items() if k in (low, low.rpartition(".")[2])]
-
-
-def words_of(name: str) -> list[str]:
-    """imagePath, image_path and image-path1 are made of `image` and `path`."""
-    parts = re.split(r"[\W\d_]+|(?<=[a-z])(?=[A-Z])", name)
-    return [part.lower() for part in parts if part]
-
-
-def is_named_features(modality: str, name: str) -> bool:
-    *first, last = words_of(name) or [""]
-    return bool(FEATURE_WORDS.fullmatch(last)) and any(word in KNOWN_NAMES[modality] for word in first)
-
-
-def is_label_name(name: str) -> bool:
-    return any(LABEL_WORDS.fullmatch(word) for word in words_of(name))
-
-
 def is_prose(name: str, held: "CellContents | None") -> bool:
     return not what_name_says(name) and not (held and held.reason)
-
-
-def what_name_says(name: str) -> str | None:
-    """What a column keeps that is no input, told by its name."""
-    words = words_of(name) or [""]
-    if is_label_name(name):
-        return "named like a label"
-    if SPLIT_NAME_WORDS.fullmatch(words[-1]):
-        return "named like a split"
-    if RECORD_WORDS.fullmatch(words[-1]) or words[0] == "id":
-        return "named like an id, a path or another record of the row"
-    return None
 
 
 def only_one(role: str, candidates: list[str]) -> str | None:
@@ -312,121 +226,6 @@ def only_one(role: str, candidates: list[str]) -> str | None:
             f"Several columns could be the {role}: {candidates}. Name the one to take, or 'none' to leave it out."
         )
     return candidates[0] if candidates else None
-
-
-def serves(modality: str, kind) -> bool:
-    if is_ready_features(kind) or is_string(kind):
-        return True
-    if modality != "video" and is_vector(kind):
-        return True
-    # Image, Audio and Video are stored alike (bytes and path), so one that is typed wrongly is cast at no cost.
-    return modality != "text" and is_file(kind) or modality == "audio" and is_samples(kind)
-
-
-def is_typed_as(modality: str, kind) -> bool:
-    return isinstance(kind, MEDIA[modality]) or modality == "audio" and is_samples(kind)
-
-
-def is_label(kind) -> bool:
-    kind = element_of(kind)
-    # Json is what `datasets` makes of mixed kinds of values, of which `learn_labels` says more.
-    return isinstance(kind, ClassLabel | Json) or is_string(kind) or is_value(kind, "int", "uint", "bool", "float")
-
-
-# ---- by what the cells hold --------------------------------------------------------------------------------------
-
-
-@dataclass
-class CellContents:
-    """What the cells of a string column hold: paths of a medium, one value for each class of another column, or what
-    else makes them no text."""
-
-    medium: str | None = None
-    of_label: str | None = None
-    reason: str | None = None
-
-
-def what_strings_hold(rows: Dataset | IterableDataset, label: str | None) -> dict[str, CellContents]:
-    """Of each string column, from rows that lie evenly in a split, or the first of a stream."""
-    strings = [name for name, kind in rows.features.items() if is_string(kind)]
-    labels = sorted({label, *label_candidates(rows.features)} - {None})
-    columns = sampled_cells(rows, sorted({*strings, *labels})) if strings else {}
-    for label in labels if strings else ():
-        if isinstance(kind := rows.features[label], ClassLabel):
-            columns[label] = [kind.names[i] if i is not None and i >= 0 else None for i in columns[label]]
-    return {
-        name: what_cells_hold(name, columns[name], {n: columns[n] for n in labels if n != name}) for name in strings
-    }
-
-
-def sampled_cells(rows: Dataset | IterableDataset, columns: list[str]) -> dict[str, list]:
-    if isinstance(rows, IterableDataset):
-        first = list(islice(undecoded_stream(rows.select_columns(columns)), ROWS_OF_A_STREAM_READ))
-        return {name: [row[name] for row in first] for name in columns}
-    step = -(-len(rows) // ROWS_READ) or 1
-    return rows.with_format(None).select_columns(columns).select(range(0, len(rows), step))[:]
-
-
-def what_cells_hold(name: str, cells: list[str | None], labels: dict[str, list]) -> CellContents:
-    held = what_repeats(cells, labels)
-    if held.reason:
-        return held
-    says = what_nearly_all_are(cells) or next(
-        (says for n in labels if (says := names_class(n, cells, labels[n]))), None
-    )
-    return replace(held, reason=says and f"{says}: --text_column {name} would take it")
-
-
-def what_nearly_all_are(cells: list[str | None]) -> str | None:
-    present = [cell.strip() for cell in cells if cell is not None and cell.strip()]
-    for pattern, says in (
-        (NUMBER_OR_DATE, "numbers or dates"),
-        (SINGLE_WORD, "single words, as codes, names and addresses are"),
-    ):
-        if len(present) >= FEW_ROWS and sum(map(bool, map(pattern.fullmatch, present))) >= NEARLY * len(present):
-            return says
-    return None
-
-
-def names_class(label: str, cells: list[str | None], classes: list) -> str | None:
-    """Whether nearly every cell names the class of its row, and hardly one another."""
-    rows = [(cell, name) for cell, name in zip(cells, classes) if cell and isinstance(name, str) and name.strip()]
-    names = sorted({name for _, name in rows})
-    if len(names) < 2 or len(rows) < FEW_ROWS:
-        return None
-    patterns = {name: re.compile(rf"(?<![^\W_]){re.escape(name.strip())}(?![^\W_])", re.IGNORECASE) for name in names}
-    another = dict(zip(names, [*names[1:], names[0]]))
-    own = sum(bool(patterns[name].search(cell)) for cell, name in rows)
-    others = sum(bool(patterns[another[name]].search(cell)) for cell, name in rows)
-    if own >= NEARLY * len(rows) and others <= (1 - NEARLY) * len(rows):
-        return f"names the class of '{label}' in nearly every row"
-    return None
-
-
-def what_repeats(cells: list[str | None], labels: dict[str, list]) -> CellContents:
-    present = [i for i, cell in enumerate(cells) if cell is not None and cell.strip()]
-    values = Counter(cells[i] for i in present)
-    media = Counter(medium_of_path(cells[i]) for i in present)
-    for medium in MEDIA:
-        if 2 * media[medium] > len(present):
-            return CellContents(medium, reason=f"paths of files of {medium}")
-    if len(present) < 2 * len(values) or not values:  # hardly a value stands twice
-        return CellContents()
-    if len(values) == 1:
-        return CellContents(reason="the same in every row")
-    for label, classes in labels.items():
-        pairs = {(repr(classes[i]), cells[i]) for i in present}
-        if len(pairs) == len({repr(classes[i]) for i in present}) and len(present) >= 2 * len(pairs):
-            return CellContents(of_label=label, reason=f"one value for each class of '{label}'")
-    words = max(len(value.split()) for value in values)
-    if any(words <= most and len(present) >= rows * len(values) for most, rows in ROWS_OF_A_CLASS.items()):
-        return CellContents(reason=f"{len(values)} values in {len(present)} rows, as classes have")
-    return CellContents()
-
-
-def medium_of_path(path: str) -> str | None:
-    suffix = urlsplit(path.strip()).path.rpartition(".")[2].lower()
-    return next((medium for medium, suffixes in MEDIA_EXTENSIONS.items() if suffix in suffixes), None)
 
 
 def why_left_out(name: str, kind, chosen: dict[str, str | None], held: CellContents | None) -> str:

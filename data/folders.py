@@ -23,7 +23,8 @@ from transformers.utils import logging
 
 from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
-from mixture_of_transformers.data.tables import SUFFIXES, is_table_of_rows, table_suffix
+from mixture_of_transformers.data.tables import SUFFIXES, is_table_of_rows
+from mixture_of_transformers.data.text_files import table_suffix
 
 logger = logging.get_logger(__name__)
 

@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from mixture_of_transformers.data.allowed_paths import AllowedPaths, paths_of
 from mixture_of_transformers.data.checks import BadRows, ExampleCheck, Reading, count_by_kind
+from mixture_of_transformers.data.column_names import label_candidates
 from mixture_of_transformers.data.column_types import (
     MEDIA,
     cell_has_sound,
@@ -30,9 +31,10 @@ from mixture_of_transformers.data.column_types import (
     stored_type,
     undecoded_stream,
 )
-from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns, check_named, label_candidates
+from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns, check_named
 from mixture_of_transformers.data.digits import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
-from mixture_of_transformers.data.labels import LabelColumn, LabelSpec, has_no_labels, learn_labels, shortened
+from mixture_of_transformers.data.label_learning import learn_labels
+from mixture_of_transformers.data.labels import LabelColumn, LabelSpec, has_no_labels, shortened
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_mot import open_source

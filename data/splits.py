@@ -11,8 +11,9 @@ from collections import Counter
 import numpy as np
 from datasets import ClassLabel, Dataset, Json
 
+from mixture_of_transformers.data.column_names import is_label
 from mixture_of_transformers.data.column_types import element_of, is_list, is_value
-from mixture_of_transformers.data.columns import in_any_case, is_label
+from mixture_of_transformers.data.columns import in_any_case
 from mixture_of_transformers.data.labels import is_missing, is_multi_hot
 from mixture_of_transformers.data.streams import RowStream
 

@@ -1,48 +1,38 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""CSV, TSV, JSON lines and JSON files as typed tables that mean the same, whichever of these forms they come in.
+"""CSV, TSV, JSON lines and JSON files as tables of strings, or of JSON's own types.
 
-`TableBuilder` gives them to `datasets`, whole or as a stream. A file goes from bytes to text, from text to tables (of
-strings, or of JSON's own types), and each column to the type that the training files decide, for all splits. An empty or
-blank cell is the only missing one; a word such as None or NA is that word, save among numbers.
+An empty or blank cell is the only missing one; a word such as None or NA is that word.
 """
 
-import codecs
 import csv
-import functools
-import gzip
-import hashlib
 import io
 import json
-import lzma
 import re
-import tarfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sized
-from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
-import datasets
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
-from datasets import Features
-from datasets.builder import Key
-from datasets.download.streaming_download_manager import StreamingDownloadManager
 from transformers.utils import logging
 
 from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
-from mixture_of_transformers.data.unpacking import unpacked
+from mixture_of_transformers.data.text_files import (
+    MAX_LINE_CHARACTERS,
+    find_encoding,
+    named,
+    open_bytes,
+    open_text,
+    table_suffix,
+)
 
 logger = logging.get_logger(__name__)
 
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
+
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
-SUFFIXES = (*JSON_LINES_SUFFIXES, ".csv", ".tsv", ".json")
 CSV_SUFFIXES = (".csv", ".tsv")
+SUFFIXES = (*JSON_LINES_SUFFIXES, ".csv", ".tsv", ".json")
 DELIMITERS = ",;\t|"
 SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?\r?\n')  # by which Excel says the delimiter in the first line
 SAMPLE_CHARACTERS, SAMPLE_ROWS = 1 << 16, 50  # that a delimiter is found by
@@ -50,123 +40,7 @@ BLOCK_BYTES = 16 << 20  # of a CSV file; no row may be longer
 CHUNK_CHARACTERS = 8 << 20  # of JSON that become a table at once
 CHUNK_CELLS = 4 << 20  # likewise; rows may all have columns of their own
 MAX_COLUMNS = 2_000
-MAX_LINE_CHARACTERS = 128 << 20  # of JSON lines; a longer row is no row
 MAX_DOCUMENT_CHARACTERS = 1 << 30  # of a .json file, which is read as a whole
-FIRST_FILES = 10  # of a stream, whose first parts say what its columns are
-
-READ_ERRORS = (pa.ArrowException, UnicodeError, csv.Error, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
-READ_ERRORS += (tarfile.TarError,)
-
-# What programs write for a missing number.
-NOT_A_NUMBER = pa.array(
-    ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"]
-    + ["NULL", "NaN", "None", "n/a", "nan", "null"]
-)
-# Leading zeros and more digits than an integer holds are codes, which as numbers would be others.
-INTEGER_PATTERN = r"^[+-]?(0|[1-9]\d{0,17})$"
-NUMBER_PATTERN = r"^[+-]?((0|[1-9]\d{0,17})(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^(?i:[+-]?inf(inity)?)$"
-BOOLEAN_PATTERN = r"^(?i:true|false)$"
-ONLY_WORDS = "words"  # the kind of a column of nothing but `NOT_A_NUMBER`
-
-
-# ---- files to text ----------------------------------------------------------------------------------------------
-
-
-def table_suffix(name: str) -> str:
-    """The extension that says what a file holds: `.csv` of `rows.CSV.gz`."""
-    path = Path(name.lower())
-    return Path(path.stem).suffix if path.suffix in COMPRESSIONS else path.suffix
-
-
-@contextmanager
-def named(file: str):
-    """Errors of the libraries that read files, with the file's name."""
-    try:
-        yield
-    except (*READ_ERRORS, RecursionError) as error:
-        raise ValueError(f"Cannot read '{file}': {error}. Repair the file, or leave it out.") from error
-
-
-@contextmanager
-def open_bytes(file: str, name: str, limits: DatasetLimits = DEFAULT_LIMITS):
-    """A file here or at an address, unpacked as the name says; no character of a path is a pattern."""
-    with fsspec.open(file, "rb") if "://" in file else open(file, "rb") as raw:
-        kind = COMPRESSIONS.get(Path(name.lower()).suffix)
-        yield raw if kind is None else unpacked(raw, kind, name, limits)
-
-
-def find_encoding(file: str, name: str, limits: DatasetLimits = DEFAULT_LIMITS) -> str:
-    """UTF-8, UTF-16 with a mark, or, with a warning, cp1252, which Excel writes in Western Europe.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    with open_bytes(file, name, limits) as raw:
-        decoder, first = codecs.getincrementaldecoder("utf-8")(), raw.read(1 << 20)
-        if is_utf16(first):
-            return "utf-16"
-        try:
-            decoder.decode(without_nul(first, name))
-            for chunk in iter(lambda: raw.read(1 << 20), b"") if "://" not in file else ():
-                decoder.decode(without_nul(chunk, name))
-        except UnicodeDecodeError:
-            pass
-        else:
-            return "utf-8"
-    with open_bytes(file, name, limits) as raw:
-        decode_text(raw.read(MAX_LINE_CHARACTERS), name)
-    return "cp1252"
-
-
-def is_utf16(content: bytes) -> bool:
-    # The mark of UTF-32 begins like one of UTF-16.
-    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return content.startswith(marks) and not content.startswith(codecs.BOM_UTF32_LE)
-
-
-def without_nul(content: bytes, name: str) -> bytes:
-    """The bytes, of which none is NUL: every second one is in UTF-16, which is valid UTF-8 for plain letters."""
-    if b"\0" in content:
-        raise ValueError(
-            f"'{name}' holds NUL bytes, as UTF-32 and UTF-16 without a mark do: save the file as UTF-8 "
-            "(`iconv -f UTF-16LE -t UTF-8`)."
-        )
-    return content
-
-
-def decode_text(content: bytes, name: str) -> str:
-    """UTF-8, UTF-16 with a mark, or else cp1252 with a warning that shows the line.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    if is_utf16(content):
-        return content.decode("utf-16")
-    try:
-        return without_nul(content, name).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-    shown = content.split(b"\n")[line - 1]
-    try:
-        text, shown = content.decode("cp1252"), shown.decode("cp1252").strip()[:100]
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"'{name}', line {line}, is not UTF-8: save the file as UTF-8 (`iconv -f ENCODING -t UTF-8`)."
-        ) from None
-    logger.warning_once(
-        f"'{name}' is not UTF-8 and is read as cp1252 (Western European), by which line {line} is {shown!r}. If that is "
-        "wrong, save the file as UTF-8."
-    )
-    return text
-
-
-@contextmanager
-def open_text(file: str, name: str, encoding: str, limits: DatasetLimits, newline: str | None = None):
-    with open_bytes(file, name, limits) as raw:
-        yield io.TextIOWrapper(raw, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline=newline)
-
-
-# ---- text to tables ---------------------------------------------------------------------------------------------
 
 
 def read_tables(file: str, name: str, limits: DatasetLimits = DEFAULT_LIMITS) -> Iterator[pa.Table]:
@@ -397,159 +271,3 @@ def warn_of_mixture(column: str, cells: list, name: str, warned: set[str]) -> No
             f"Column '{column}' of '{name}' mixes {' and '.join(examples.values())}: all are read as text."
         )
         warned.add(column)
-
-
-# ---- types ------------------------------------------------------------------------------------------------------
-
-
-def learn_types(
-    files: list[tuple[str, str]], tables_of_each: int | None = None, limits: DatasetLimits = DEFAULT_LIMITS
-) -> Features:
-    """The types of the columns: what every cell of these files fits, whichever of them it stands in.
-
-    Args:
-        files: pairs of where a file is and what it is called.
-        tables_of_each: look no further than so many parts of a file.
-    """
-    kinds: dict[str, dict] = {}  # column: its kinds, in the order in which they are met
-    for file, name in files:
-        for table in islice(read_tables(file, name, limits), tables_of_each):
-            for column in table.column_names:
-                kind = csv_kind(table[column]) if table_suffix(name) in CSV_SUFFIXES else table[column].type
-                kinds.setdefault(column, {})[kind] = name
-    return Features.from_arrow_schema(
-        pa.schema({column: common_kind(column, found) for column, found in kinds.items()})
-    )
-
-
-def csv_kind(cells: pa.ChunkedArray):
-    """int64, float64, bool, string; null where all are empty, and `ONLY_WORDS`."""
-    present = pc.utf8_trim_whitespace(cells.drop_null())
-    if len(present) == 0:
-        return pa.null()
-    numbers = present.filter(pc.invert(pc.is_in(present, NOT_A_NUMBER)))
-    if len(numbers) == 0:
-        return ONLY_WORDS
-    for kind, pattern in ((pa.int64(), INTEGER_PATTERN), (pa.float64(), NUMBER_PATTERN)):
-        if pc.all(pc.match_substring_regex(numbers, pattern)).as_py():
-            return kind
-    return pa.bool_() if pc.all(pc.match_substring_regex(present, BOOLEAN_PATTERN)).as_py() else pa.string()
-
-
-def common_kind(column: str, kinds: dict) -> pa.DataType:
-    """The type that holds them all, and text where there is none."""
-    types = [kind for kind in kinds if kind != ONLY_WORDS]
-    if all(kind == pa.null() for kind in types):
-        return pa.string() if ONLY_WORDS in kinds else pa.null()
-    is_number = all(kind in (pa.null(), pa.int64(), pa.float64()) for kind in types)
-    if ONLY_WORDS in kinds and not is_number:
-        return pa.string()
-    try:
-        return functools.reduce(unified_type, types)
-    except pa.ArrowException:
-        names = [name for name in kinds.values() if table_suffix(name) not in CSV_SUFFIXES]
-        if names:
-            mixed = " and ".join(map(str, types))
-            logger.warning_once(f"Column '{column}' of '{names[-1]}' mixes {mixed}: all are read as text.")
-        return pa.string()
-
-
-def unified_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
-    schemas = [pa.schema({"cell": kind}) for kind in (first, second)]
-    return pa.unify_schemas(schemas, promote_options="permissive").field("cell").type
-
-
-def cast_cells(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """Cells as another type, where that loses nothing: 1 as 1.0 and "1", "1" and 1.0 as 1; NaN is a missing integer.
-
-    Raises:
-        pa.ArrowException: a cell cannot become one of this type.
-    """
-    if cells.type == kind:
-        return cells
-    if cells.null_count == len(cells):
-        return pa.chunked_array([pa.nulls(len(cells), kind)])
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if pa.types.is_floating(cells.type) and (is_text or pa.types.is_integer(kind)):
-        cells = pc.if_else(pc.is_finite(cells), cells, pa.scalar(None, cells.type))
-        if pc.all(pc.equal(pc.floor(cells), cells)).as_py() is not False:
-            cells = cells.cast(pa.int64())
-    if is_text and pa.types.is_boolean(cells.type):
-        return pc.if_else(cells, "True", "False").cast(kind)
-    if is_text and (pa.types.is_nested(cells.type)):
-        return pa.chunked_array([[as_text(cell) for cell in cells.to_pylist()]], kind)
-    if pa.types.is_string(cells.type) and not is_text:
-        cells = pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), r"^\+", "")
-    return cells.cast(kind)
-
-
-def cast_csv(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """Strings of a CSV file as the type of their column."""
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        trimmed = pc.utf8_trim_whitespace(cells)
-        is_missing = pc.is_in(trimmed, NOT_A_NUMBER)
-        cells = pc.if_else(is_missing, pa.scalar(None, cells.type), trimmed)
-        if pa.types.is_integer(kind):  # "2.0" where the training rows have 2
-            cells = pc.replace_substring_regex(cells, r"^([+-]?\d+)\.0*$", r"\1")
-    return cast_cells(cells, kind)
-
-
-# ---- tables to `datasets` ---------------------------------------------------------------------------------------
-
-
-@dataclass
-class TableConfig(datasets.BuilderConfig):
-    """`features`: the types of the columns, by default what the files themselves say. `limits`: see `DatasetLimits`."""
-
-    features: Features | None = None
-    limits: DatasetLimits = DEFAULT_LIMITS
-
-
-class TableBuilder(datasets.ArrowBasedBuilder):
-    """One split of CSV, TSV, JSON lines and JSON files, for `datasets` to keep in its cache or to stream."""
-
-    BUILDER_CONFIG_CLASS = TableConfig
-    CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]  # what another reader cached is not read
-
-    def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(features=self.config.features)
-
-    def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
-        generators = []
-        for split, names in self.config.data_files.items():
-            files = list(zip(dl_manager.download(list(names)), names))
-            generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"files": files}))
-            if self.info.features is None:
-                is_stream = isinstance(dl_manager, StreamingDownloadManager)
-                files, parts = (files[:FIRST_FILES], 1) if is_stream else (files, None)
-                self.info.features = learn_types(files, parts, self.config.limits)
-        return generators
-
-    def _generate_shards(self, files: list[tuple[str, str]]) -> Iterator[str]:
-        yield from (name for _, name in files)
-
-    def _generate_tables(self, files: list[tuple[str, str]]) -> Iterator[tuple[Key, pa.Table]]:
-        for number, (file, name) in enumerate(files):
-            for part, table in enumerate(read_tables(file, name, self.config.limits)):
-                yield Key(number, part), self._typed(table, name)
-
-    def _typed(self, table: pa.Table, name: str) -> pa.Table:
-        schema = self.info.features.arrow_schema
-        columns = {}
-        for field in schema:
-            is_unknown = (
-                pa.types.is_null(field.type) and self.config.features is not None
-            )  # empty in the training rows
-            if is_unknown or field.name not in table.column_names:
-                columns[field.name] = pa.nulls(len(table), field.type)
-                continue
-            cells = table[field.name]
-            try:
-                cast = cast_csv if table_suffix(name) in CSV_SUFFIXES else cast_cells
-                columns[field.name] = cast(cells, field.type)
-            except pa.ArrowException as error:
-                raise ValueError(
-                    f"Column '{field.name}' of split '{next(iter(self.config.data_files))}' ('{name}') holds {cells.type} that "
-                    f"cannot become {field.type}, its type in the training rows: {error}. Write it alike in every file."
-                ) from error
-        return pa.table(columns, schema=schema)

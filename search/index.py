@@ -29,7 +29,7 @@ from transformers.utils import logging
 
 from mixture_of_transformers.arguments_mot import is_one_of
 from mixture_of_transformers.attribution_mot import inference
-from mixture_of_transformers.data.sources import fingerprint_of_files
+from mixture_of_transformers.data.fingerprints import fingerprint_of_files
 from mixture_of_transformers.decoding_mot import is_rate_and_samples
 from mixture_of_transformers.processing_mot import encode_rows, is_blank, unknown_name
 from mixture_of_transformers.search.folder import (

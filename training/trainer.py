@@ -44,8 +44,8 @@ from transformers.utils import logging
 from mixture_of_transformers.configuration_mot import MODALITIES
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.column_types import is_ready_features
+from mixture_of_transformers.data.fingerprints import fingerprint_of_files
 from mixture_of_transformers.data.secrets import hide
-from mixture_of_transformers.data.sources import fingerprint_of_files
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.loss_mot import IGNORED_LABEL, problem_type_of
 from mixture_of_transformers.modeling_mot import MoTForRetrieval

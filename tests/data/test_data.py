@@ -28,7 +28,8 @@ from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.digits import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
 from mixture_of_transformers.data.labels import LabelColumn, LabelSpec
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_split, prepare_splits
-from mixture_of_transformers.data.sources import load_splits, with_features
+from mixture_of_transformers.data.sources import load_splits
+from mixture_of_transformers.data.split_types import with_features
 from mixture_of_transformers.data.splits import cut_validation, draw_rows
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_mot import read_audio

@@ -21,8 +21,9 @@ from PIL import Image
 from mixture_of_transformers import MoTImageProcessor, MoTProcessor
 from mixture_of_transformers.data.column_types import undecoded_stream
 from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.fingerprints import fingerprint_of_files
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_splits
-from mixture_of_transformers.data.sources import fingerprint_of_files, load_split, load_splits
+from mixture_of_transformers.data.sources import load_split, load_splits
 from mixture_of_transformers.run_finetune import DataArguments, read_splits
 from mixture_of_transformers.training.trainer import EncodedDataset, cache_features
 
