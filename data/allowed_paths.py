@@ -1,8 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Where the files lie that a dataset names: below its own folder, unless a person allows more.
 
-A table may be anybody's, and a path in it may lead anywhere. `AllowedPaths.of` knows the folder of a dataset from its name, and
-`AllowedPaths.check` looks at every path of the columns that are read as media before the first of these is opened.
+A table may be anybody's, and a path in it may lead anywhere. `AllowedPaths.of` knows the folder of a dataset from its
+name, and `AllowedPaths.check` looks at every path of the columns that are read as media before the first of these is
+opened.
 """
 
 import os
@@ -57,7 +58,7 @@ class AllowedPaths:
 
     def objection(self, path: str) -> str | None:
         """Why a path may not be read; None where it may."""
-        if path.startswith("zip://"):  # of a file in an archive, the archive
+        if path.startswith("zip://"):  # The path of a file in an archive is judged by that of the archive.
             path = path.rpartition("::")[2]
         if path[:5].lower() == "data:":
             return None
@@ -69,9 +70,12 @@ class AllowedPaths:
             return NO_ADDRESS
         if self.allow_outside_paths or any(is_inside(path, root) for root in self.roots):
             return None
-        if not os.path.isabs(path) and not os.path.lexists(path):  # a file that is missing: a bad row
+        if not os.path.isabs(path) and not os.path.lexists(path):  # A missing file is a bad row, no error.
             return None
-        return f"does not lie in {self.roots[0]}: move the file there, or pass --allow_outside_paths where you trust the table"
+        return (
+            f"does not lie in {self.roots[0]}: move the file there, or pass --allow_outside_paths where you trust the "
+            "table"
+        )
 
     def check_cell(self, path: str, row: int, column: str, split_name: str) -> None:
         """
@@ -95,7 +99,7 @@ class AllowedPaths:
 
 def is_inside(path: str, root: str) -> bool:
     if "\0" in path:
-        return True  # which no file is called: a bad row
+        return True  # No file has such a name, so its row is a bad one.
     if ".." not in PurePath(path).parts and lies_in(os.path.abspath(path), os.path.abspath(root)):
         return True
     return lies_in(os.path.realpath(path), os.path.realpath(root))

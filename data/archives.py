@@ -1,9 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Tar archives of WebDataset: files of one name are a row, each extension a column.
 
-`ArchiveBuilder` is the builder of `datasets` with types that `webdataset_features` finds out: rows may lack files, sound
-stays bytes (the Audio type asks for torchcodec to store it), and a class is a number or a name. Pictures of several
-extensions are one column, and so are sounds and videos, where no row has two of them.
+`ArchiveBuilder` is the builder of `datasets` with types that `webdataset_features` finds out: rows may lack files,
+sound stays bytes (the Audio type asks for torchcodec to store it), and a class is a number or a name. Pictures of
+several extensions are one column, and so are sounds and videos, where no row has two of them.
 """
 
 from collections import defaultdict
@@ -31,10 +31,11 @@ CLASS_EXTENSIONS = ("cls", "cls2", "index", "inx", "id")
 JSON_EXTENSIONS = ("json", "jsn")
 DECODED_EXTENSIONS = (*TEXT_EXTENSIONS, *CLASS_EXTENSIONS, *JSON_EXTENSIONS)
 FILES_FOR_TYPES = 400
-MAX_TEXT_BYTES = 64 << 20  # of a text, a class or a JSON object, which are read as a whole
+MAX_TEXT_BYTES = 64 << 20  # A text, a class or a JSON object is read as a whole.
 
 
 def read_archive_splits(files: Files, streaming: bool, limits: DatasetLimits) -> dict[str, Dataset | IterableDataset]:
+    """The archives of each split, with the types that the first archive shows."""
     features = webdataset_features(str(next(iter(files.values()))[0]), limits)
     splits = {}
     for split, names in files.items():
@@ -84,7 +85,10 @@ def decoded_cell(field: str, read: Callable[[], bytes | None], name: str):
 
 @dataclass
 class ArchiveConfig(BuilderConfig):
-    """`limits`: see `DatasetLimits`."""
+    """
+    Args:
+        limits: what the archives may unpack to.
+    """
 
     limits: DatasetLimits = DEFAULT_LIMITS
 
@@ -153,7 +157,7 @@ def webdataset_features(shard: str, limits: DatasetLimits = DEFAULT_LIMITS) -> F
     Raises:
         ValueError: the shard is not a tar archive, or a file in it is broken; it is named.
     """
-    cells = defaultdict(dict)  # field: the cell of each row that has it
+    cells = defaultdict(dict)  # field -> row -> cell
     for key, field, read in islice(files_of_rows(shard, limits), FILES_FOR_TYPES):
         cells[field][key] = (
             decoded_cell(field, read, f"{shard}: {key}.{field}") if extension_of(field) in DECODED_EXTENSIONS else b""

@@ -13,7 +13,7 @@ def builder_of(kind: type, split: str, files: list[str], **options) -> datasets.
     A builder of one split. Paths are plain, not patterns. A file that changed is read anew, and so is every file by a
     builder whose code (`CODE`) changed.
     """
-    if not isinstance(files, DataFilesList):  # `datasets` makes such lists, with the commits of the Hub
+    if not isinstance(files, DataFilesList):  # A list that `datasets` made knows the commits of the Hub.
         files = DataFilesList(files, [(state_of_file(name),) for name in files])
     return kind(data_files=DataFilesDict({split: files}), hash=getattr(kind, "CODE", None), **options)
 

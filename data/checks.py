@@ -26,7 +26,7 @@ from mixture_of_transformers.decoding_mot import (
 )
 
 SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
-EDGE_SECONDS = 1.0  # of sound beyond what is kept, more than the window of any extractor sees of it
+EDGE_SECONDS = 1.0  # Sound is decoded so far beyond what is kept: further than the window of any extractor reaches.
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class BadRows:
     def __init__(self, split_name: str, on_bad_example: str, report: Path | None, quiet: bool = False):
         self.split_name, self.on_bad_example, self.report = split_name, on_bad_example, None if quiet else report
         self.rows: dict[str, list[int]] = {}
-        self.first = ""  # the first reason, with its row
+        self.first = ""  # the reason of the first bad row, with its number
 
     def add(self, row: int, problem: BadExample) -> None:
         if self.on_bad_example == "raise":
             raise ValueError(
-                f"Row {row} of split '{self.split_name}' is a bad example, {problem.kind}: {problem} Repair or remove it, "
-                "or leave such rows out with on_bad_example='skip'."
+                f"Row {row} of split '{self.split_name}' is a bad example, {problem.kind}: {problem} Repair or remove "
+                "it, or leave such rows out with on_bad_example='skip'."
             ) from problem
         self.first = self.first or f"row {row}, {problem.kind}: {problem}"
         self.rows.setdefault(problem.kind, []).append(row)
@@ -114,7 +114,7 @@ class ExampleCheck:
     def encoded(self, example: dict, encode: Callable[[dict], dict]) -> tuple[dict | None, BadExample | None]:
         """What `encode` makes of a good example, or what is wrong with it; its media are decoded once."""
         try:
-            # A video is too long to be kept decoded: that it can be is seen when it is encoded.
+            # A decoded video is too large to be kept, so one that cannot be decoded is found when it is encoded.
             decoded = self._decode(example, put_off=("video",))
         except BadExample as problem:
             return None, problem
@@ -147,7 +147,7 @@ def is_absent(cell) -> bool:
 def check_features(cell: list, name: str, feature_sizes: dict[str, int], max_length: float) -> None:
     try:
         vectors = np.asarray(cell, dtype=np.float32)  # (length, feature_size)
-    except (TypeError, ValueError) as error:  # vectors of several widths, or None among the numbers
+    except (TypeError, ValueError) as error:  # The widths of the vectors differ, or None is among the numbers.
         raise BadExample(f"ragged {name} feature sequence", f"{error}.") from error
     if vectors.ndim != 2 or vectors.size == 0:
         raise BadExample(f"empty {name} feature sequence", f"its shape is {vectors.shape}.")
@@ -172,14 +172,14 @@ def check_file(cell: dict, name: str, reading: Reading):
         raise
     except FileNotFoundError as error:
         raise BadExample(f"missing {name} file", error) from error
-    except (Exception, MemoryError) as error:  # decoders fail on broken bytes in more ways than they document
+    except (Exception, MemoryError) as error:  # Decoders fail on broken bytes in more ways than they document.
         raise BadExample(f"corrupt {noun}", error) from error
 
 
 def check_image(cell: dict, name: str, reading: Reading) -> PILImage.Image:
     with open_source(cell, name, **reading.access) as file, open_image(file, name, reading.limits) as image:
-        image.verify()  # checksums, which decoding does not look at
-    return load_image(cell, name, convert_rgb=False, **reading.access)  # its colours are the processor's choice
+        image.verify()  # Decoding does not look at the checksums.
+    return load_image(cell, name, convert_rgb=False, **reading.access)  # The processor converts the colours.
 
 
 @dataclass

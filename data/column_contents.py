@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What the cells of a string column say: whether they are paths of media, what repeats as classes do, or no text for another reason."""
+"""What the cells of string columns hold: paths of media, values that repeat as classes do, or text."""
 
 import re
 from collections import Counter
@@ -18,25 +18,30 @@ MEDIA_EXTENSIONS = {
     "audio": set(WebDataset.AUDIO_EXTENSIONS),
     "video": set(WebDataset.VIDEO_EXTENSIONS),
 }
-ROWS_READ, ROWS_OF_A_STREAM_READ = 10_000, 200  # to see what columns hold
-NEARLY, FEW_ROWS = 0.95, 5  # of the cells; fewer rows tell nothing
+ROWS_READ, ROWS_OF_A_STREAM_READ = 10_000, 200  # at most, to see what columns hold
+NEARLY_ALL = 0.95  # of the cells
+FEWEST_ROWS = 5  # Fewer rows tell nothing.
 NUMBER_OR_DATE = re.compile(
     r"(?=\D*\d)([\d\s.,;:/()\[\]+-]|e[+-]?\d|T(?=\d)|Z$|am|pm|utc|gmt"
     r"|(mon|tues?|wed(nes)?|thu(rs)?|fri|sat(ur)?|sun)(day)?"
-    r"|jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|dec(ember)?)+",
+    r"|jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
+    r"|dec(ember)?)+",
     re.IGNORECASE,
-)  # and dates
-SINGLE_WORD = re.compile(
-    r"[\x21-\x7e\xa1-\u024f]+"
-)  # a single word; a sentence in other scripts may have no space either
-# Names of classes have few words and stand in many rows: of so many words, at least in so many rows each.
+)
+SINGLE_WORD = re.compile(r"[\x21-\x7e\xa1-\u024f]+")
+# Names of classes have few words and stand in many rows: the most words of a name -> the fewest rows of such a name.
 ROWS_OF_A_CLASS = {2: 2, 5: 5}
 
 
 @dataclass
 class CellContents:
-    """What the cells of a string column hold: paths of a medium, one value for each class of another column, or what
-    else makes them no text."""
+    """What the cells of a string column hold.
+
+    Args:
+        medium: the medium that they are paths of.
+        of_label: the column of labels, for each class of which they have one value.
+        reason: why they are no text; None where they may be one.
+    """
 
     medium: str | None = None
     of_label: str | None = None
@@ -44,7 +49,12 @@ class CellContents:
 
 
 def what_strings_hold(rows: Dataset | IterableDataset, label: str | None) -> dict[str, CellContents]:
-    """Of each string column, from rows that lie evenly in a split, or the first of a stream."""
+    """
+    What each string column holds, by rows that lie evenly in a split, or the first rows of a stream.
+
+    Args:
+        label: the column that was named as the label; columns that look like labels are compared with, too.
+    """
     strings = [name for name, kind in rows.features.items() if is_string(kind)]
     labels = sorted({label, *label_candidates(rows.features)} - {None})
     columns = sampled_cells(rows, sorted({*strings, *labels})) if strings else {}
@@ -80,7 +90,9 @@ def what_nearly_all_are(cells: list[str | None]) -> str | None:
         (NUMBER_OR_DATE, "numbers or dates"),
         (SINGLE_WORD, "single words, as codes, names and addresses are"),
     ):
-        if len(present) >= FEW_ROWS and sum(map(bool, map(pattern.fullmatch, present))) >= NEARLY * len(present):
+        if len(present) >= FEWEST_ROWS and sum(map(bool, map(pattern.fullmatch, present))) >= NEARLY_ALL * len(
+            present
+        ):
             return says
     return None
 
@@ -89,13 +101,13 @@ def names_class(label: str, cells: list[str | None], classes: list) -> str | Non
     """Whether nearly every cell names the class of its row, and hardly one another."""
     rows = [(cell, name) for cell, name in zip(cells, classes) if cell and isinstance(name, str) and name.strip()]
     names = sorted({name for _, name in rows})
-    if len(names) < 2 or len(rows) < FEW_ROWS:
+    if len(names) < 2 or len(rows) < FEWEST_ROWS:
         return None
     patterns = {name: re.compile(rf"(?<![^\W_]){re.escape(name.strip())}(?![^\W_])", re.IGNORECASE) for name in names}
     another = dict(zip(names, [*names[1:], names[0]]))
     own = sum(bool(patterns[name].search(cell)) for cell, name in rows)
     others = sum(bool(patterns[another[name]].search(cell)) for cell, name in rows)
-    if own >= NEARLY * len(rows) and others <= (1 - NEARLY) * len(rows):
+    if own >= NEARLY_ALL * len(rows) and others <= (1 - NEARLY_ALL) * len(rows):
         return f"names the class of '{label}' in nearly every row"
     return None
 
@@ -107,7 +119,7 @@ def what_repeats(cells: list[str | None], labels: dict[str, list]) -> CellConten
     for medium in MEDIA:
         if 2 * media[medium] > len(present):
             return CellContents(medium, reason=f"paths of files of {medium}")
-    if len(present) < 2 * len(values) or not values:  # hardly a value stands twice
+    if len(present) < 2 * len(values) or not values:  # Hardly any value stands twice.
         return CellContents()
     if len(values) == 1:
         return CellContents(reason="the same in every row")

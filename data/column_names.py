@@ -36,16 +36,16 @@ KNOWN_NAMES = {
         "regression_labels",
     ),
 }
-FEATURE_WORDS = re.compile("features|embeddings?|vectors?")  # clip_image_embedding
-# A column with one of these words in its name tells what the row is: an answer, never an input.
+FEATURE_WORDS = re.compile("features|embeddings?|vectors?")  # such as clip_image_embedding
+# A column with one of these words in its name tells what the row is, which is an answer and never an input.
 LABEL_WORDS = re.compile(
-    "labels?|targets?|class(es)?|cls|categor(y|ies)|emotions?|sentiments?|scores?|ratings?|stars|intents?|polarity|valence"
-    "|arousal|genres?|annotations?|gold"
+    "labels?|targets?|class(es)?|cls|categor(y|ies)|emotions?|sentiments?|scores?|ratings?|stars|intents?|polarity"
+    "|valence|arousal|genres?|annotations?|gold"
 )
-# One that ends in one of these keeps books of the rows.
+# A column whose name ends in one of these words keeps records of the rows.
 RECORD_WORDS = re.compile(
-    "ids?|idx|index|key|uuid|guid|md|sha|hash|paths?|files?|filename|names?|urls?|uri|speaker|author|user|gender|sex|age"
-    "|accent|language|lang|locale|license|date|time|timestamp"
+    "ids?|idx|index|key|uuid|guid|md|sha|hash|paths?|files?|filename|names?|urls?|uri|speaker|author|user|gender|sex"
+    "|age|accent|language|lang|locale|license|date|time|timestamp"
 )
 SPLIT_NAME_WORDS = re.compile("splits?|folds?|mode|set|subset|partition")
 
@@ -106,5 +106,5 @@ def is_typed_as(modality: str, kind) -> bool:
 
 def is_label(kind) -> bool:
     kind = element_of(kind)
-    # Json is what `datasets` makes of mixed kinds of values, of which `learn_labels` says more.
+    # `datasets` types mixed kinds of values as Json, which `learn_labels` refuses with an error that shows them.
     return isinstance(kind, ClassLabel | Json) or is_string(kind) or is_value(kind, "int", "uint", "bool", "float")

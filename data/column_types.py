@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The types of a dataset's columns, and the one form in which their cells are stored: text, vectors, bytes or a path."""
+"""The types of a dataset's columns, and the one form in which cells are stored: text, vectors, bytes or a path."""
 
 import io
 
@@ -13,6 +13,7 @@ from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS
 from mixture_of_transformers.decoding_mot import has_sound
 
 MEDIA = {"image": Image, "audio": Audio, "video": Video}
+MEDIA_TYPES = tuple(MEDIA.values())
 # How `datasets` stores a file of any medium.
 STORED_FILE = {"bytes": Value("binary"), "path": Value("string")}
 
@@ -50,7 +51,7 @@ def is_stored_file(kind) -> bool:
 
 def is_file(kind) -> bool:
     """Whether a column's type is files of a medium: however they are typed, they are stored alike."""
-    return isinstance(kind, tuple(MEDIA.values())) or is_stored_file(kind) or is_value(kind, "binary")
+    return isinstance(kind, MEDIA_TYPES) or is_stored_file(kind) or is_value(kind, "binary")
 
 
 def is_list(kind) -> bool:
@@ -84,8 +85,8 @@ def undecoded_stream(stream: IterableDataset) -> IterableDataset:
     They are typed as pictures, whatever they are: files of any kind are stored alike, and the Audio type asks for
     torchcodec even to pass a file on.
     """
-    media = tuple(MEDIA.values())
-    kinds = {name: Image(decode=False) if isinstance(kind, media) else kind for name, kind in stream.features.items()}
+    kinds = stream.features.items()
+    kinds = {name: Image(decode=False) if isinstance(kind, MEDIA_TYPES) else kind for name, kind in kinds}
     return stream.cast(Features(kinds))
 
 
@@ -130,7 +131,7 @@ def stored_samples(samples: list | None, rate: int | None) -> dict | None:
     if samples is None:
         return None
     if not rate:
-        return {"bytes": None, "path": None}  # a bad row
+        return {"bytes": None, "path": None}  # Such a row is a bad one.
     buffer = io.BytesIO()
     soundfile.write(buffer, np.asarray(samples, np.float32).T, int(rate), format="WAV", subtype="FLOAT")
     return {"bytes": buffer.getvalue(), "path": None}

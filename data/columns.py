@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Which column of a dataset holds what: the text, the pictures, the sound, the videos, the label.
 
-A column is known by its name, else by its type, else by what its cells hold. What looks like a label is no input unless a
-person names it, and of every column that is left out the reason is kept.
+A column is known by its name, else by its type, else by what its cells hold. What looks like a label is no input
+unless a person names it, and of every column that is left out the reason is kept.
 """
 
 from collections.abc import Iterable
@@ -29,6 +29,7 @@ from mixture_of_transformers.data.column_names import (
 )
 from mixture_of_transformers.data.column_types import (
     MEDIA,
+    MEDIA_TYPES,
     cell_has_sound,
     is_file,
     is_list,
@@ -42,10 +43,10 @@ from mixture_of_transformers.data.secrets import printable
 
 logger = logging.get_logger(__name__)
 
-
+# In the order in which their columns are looked for: the text comes last, since any string column may be it.
 ROLES = ("label", "image", "audio", "video", "text")
-LEFT_OUT = "none"
-VIDEOS_LISTENED_TO = 20
+LEFT_OUT = "none"  # is given in place of a column to leave a role out
+VIDEOS_LISTENED_TO = 20  # to find out whether videos have sound
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class ModalityColumns:
 
         Args:
             features: the `features` of the training split.
-            text, image, audio, video, label: a column's name in any case, None to have it found, or "none" to leave it out.
+            text, image, audio, video, label: a column's name in any case, None to have it found, or "none" to leave it
+                out.
             rows: the training split. With it, string columns are judged by what they hold, too: paths of files are a
                 medium, and what repeats as classes do, or has one value for each class, is no text.
 
@@ -99,7 +101,6 @@ class ModalityColumns:
         chosen = {role: None if name == LEFT_OUT else in_any_case(name, features) for role, name in named.items()}
         check_named(chosen, features)
         held = {} if rows is None else what_strings_hold(rows, chosen["label"])
-        # The text comes last: it may be any string column that is nothing else.
         for role in ROLES:
             if named[role] is None:
                 free = Features({name: kind for name, kind in features.items() if name not in chosen.values()})
@@ -115,8 +116,8 @@ class ModalityColumns:
             )
         if text is None and held.get(columns.text, CellContents()).of_label:
             logger.warning(
-                f"Column '{columns.text}' has one value for each class of '{held[columns.text].of_label}': a model that "
-                "reads it reads the answer. --text_column none leaves it out."
+                f"Column '{columns.text}' has one value for each class of '{held[columns.text].of_label}': a model "
+                "that reads it reads the answer. --text_column none leaves it out."
             )
         return columns
 
@@ -152,7 +153,7 @@ class ModalityColumns:
         column = split.select_columns(self.video)
         if isinstance(split, IterableDataset):
             column = undecoded_stream(column)
-        elif isinstance(split.features[self.video], tuple(MEDIA.values())):
+        elif isinstance(split.features[self.video], MEDIA_TYPES):
             column = column.cast_column(self.video, Video(decode=False))
         first = (row[self.video] for row in islice(column, VIDEOS_LISTENED_TO))
         for row, cell in enumerate(first):
@@ -174,6 +175,13 @@ def in_any_case(name: str | None, columns: Iterable[str]) -> str | None:
 
 
 def check_named(chosen: dict[str, str | None], features: Features, split_name: str | None = None) -> None:
+    """
+    Args:
+        chosen: role ("text", ..., "label") -> the column that was named for it.
+
+    Raises:
+        ValueError: a column does not exist, cannot have its role, or has two roles.
+    """
     of_split = f" in split '{split_name}'" if split_name else ""
     taken = {}
     for role, name in chosen.items():
@@ -185,9 +193,11 @@ def check_named(chosen: dict[str, str | None], features: Features, split_name: s
             )
         if not (is_label(features[name]) if role == "label" else serves(role, features[name])):
             raise ValueError(
-                f"Column '{name}' ({kind_name(features[name])}) cannot be the {role}{of_split}. {describe_columns(features)}"
+                f"Column '{name}' ({kind_name(features[name])}) cannot be the {role}{of_split}. "
+                f"{describe_columns(features)}"
             )
-        if name in taken and (taken[name], role) != ("audio", "video"):  # together, the sound is that of the video
+        # Videos with their sound are one column for both.
+        if name in taken and (taken[name], role) != ("audio", "video"):
             raise ValueError(f"Column '{name}' is named both as {taken[name]} and as {role}; name another or 'none'.")
         taken[name] = role
 
@@ -199,7 +209,7 @@ def find_label(features: Features) -> str | None:
     return only_one("label", candidates)
 
 
-def find_modality(modality: str, features: Features, held: "dict[str, CellContents]") -> str | None:
+def find_modality(modality: str, features: Features, held: dict[str, CellContents]) -> str | None:
     serving = [name for name, kind in features.items() if serves(modality, kind)]
     by_name = with_known_names(modality, [name for name in serving if not is_vector(features[name])])
     by_name += [name for name in serving if is_named_features(modality, name) and not is_string(features[name])]
@@ -216,7 +226,7 @@ def find_modality(modality: str, features: Features, held: "dict[str, CellConten
     return only_one(modality, [name for name in paths if set(words_of(name)) & set(KNOWN_NAMES[modality])] or paths)
 
 
-def is_prose(name: str, held: "CellContents | None") -> bool:
+def is_prose(name: str, held: CellContents | None) -> bool:
     return not what_name_says(name) and not (held and held.reason)
 
 

@@ -4,35 +4,46 @@
 A dataset may be anybody's, so each of these limits holds unless a person raises it.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-ALWAYS_ALLOWED_BYTES = 256 << 20  # that any compressed file may unpack to
+ALWAYS_ALLOWED_BYTES = 256 << 20  # Any compressed file may unpack to so much.
+
+
+def limit(default: Any, help: str) -> Any:
+    """A field with what the command line says of its option."""
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
 class DatasetLimits:
-    """
-    What a dataset may do; the command line has an option of each name.
+    """What a dataset may do. The command line has an option of each name, with the help that stands here.
 
-    Args:
-        allow_outside_paths: whether its tables and its README.md may name files that do not lie in its folder.
-        allow_urls: whether a dataset of the Hub may name URLs and files of other repositories; tables here may.
-        max_member_megabytes: of one file in an archive; a larger medium is a bad row, a larger text an error.
-        max_members: files of one archive.
-        max_unpacked_ratio: how many times its own size a compressed file may unpack to; 256 MiB are always allowed.
+    Raises:
+        ValueError: a number is not above 0.
     """
 
-    allow_outside_paths: bool = False
-    allow_urls: bool = False
-    max_member_megabytes: float = 512
-    max_members: int = 1_000_000
-    max_unpacked_ratio: float = 200
+    allow_outside_paths: bool = limit(False, "let the tables and README.md of a dataset name files outside its folder")
+    allow_urls: bool = limit(
+        False, "let a dataset of the Hub name URLs and files of other repositories, as tables of this machine may"
+    )
+    max_member_megabytes: float = limit(
+        512,
+        "the most megabytes of one file in an archive (default: %(default)s); a larger medium is a bad row, a larger "
+        "text an error",
+    )
+    max_members: int = limit(1_000_000, "the most files of one archive (default: %(default)s)")
+    max_unpacked_ratio: float = limit(
+        200,
+        "how many times its own size a compressed file may unpack to (default: %(default)s); 256 MiB are always "
+        "allowed",
+    )
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name.startswith("max_") and not value > 0:
-                raise ValueError(f"`{field.name}` is {value!r}: expected a number above 0.")
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name.startswith("max_") and not value > 0:
+                raise ValueError(f"`{option.name}` is {value!r}: expected a number above 0.")
 
     @property
     def max_member_bytes(self) -> int:

@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Fingerprints by which a change is noticed: of rows, of the files that they name, and of the code that read them."""
+"""Fingerprints that notice a change: of rows, of the files that they name, and of the code that read them."""
 
 import hashlib
 import os
@@ -23,7 +23,9 @@ def fingerprint_of_files(dataset: Dataset) -> str:
 
 
 def paths_in(cells: pa.ChunkedArray) -> Iterator[str]:
-    """The files on this machine that cells name: strings that are whole paths, media without their bytes, lists of these."""
+    """
+    The files on this machine that cells name: strings that are whole paths, media without their bytes, lists of these.
+    """
     for chunk in cells.chunks:
         yield from paths_in_chunk(chunk)
 

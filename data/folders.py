@@ -1,9 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Which files of a folder are its data, of what kind they are, and to which split each belongs.
 
-A folder is tables (with or without the media that they list), archives of WebDataset, media with a `metadata` table, or
-media in a folder for each class. Names alone decide, so the same rules hold for a folder on this disk and on the Hub; all
-characters of names are plain ones. What is left out is said.
+A folder is tables (with or without the media that they list), archives of WebDataset, media with a `metadata` table,
+or media in a folder for each class. Names alone decide, so the same rules hold for a folder on this disk and on the
+Hub; all characters of names are plain ones. What is left out is said.
 """
 
 import glob
@@ -23,21 +23,14 @@ from transformers.utils import logging
 
 from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
-from mixture_of_transformers.data.tables import SUFFIXES, is_table_of_rows
+from mixture_of_transformers.data.split_names import order_of_split, split_of_name
+from mixture_of_transformers.data.tables import TEXT_TABLE_SUFFIXES, is_table_of_rows
 from mixture_of_transformers.data.text_files import table_suffix
 
 logger = logging.get_logger(__name__)
 
 Files = dict[str, list[str]]  # the files of each split
-
-SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev", "devel", "development", "eval", "publictest", "public_test"),
-    "test": ("test", "testing", "holdout", "held_out", "privatetest", "private_test"),
-}
-SPLIT_OF_WORD = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 SHARD_NAME = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\.[^/]*$")
-
 VIDEO_EXTENSIONS = {*WebDataset.VIDEO_EXTENSIONS, "mpg", "webm", "m4v", "wmv", "flv"}
 MEDIA_SUFFIXES = {
     "image": {f".{kind}" for kind in WebDataset.IMAGE_EXTENSIONS}
@@ -45,18 +38,18 @@ MEDIA_SUFFIXES = {
     "audio": {f".{kind}" for kind in (*WebDataset.AUDIO_EXTENSIONS, "m4a", "aac", "wma", "aif")} - {".raw"},
     "video": {f".{kind}" for kind in VIDEO_EXTENSIONS},
 }
-# Where several forms of a table stand side by side, the first of these is read.
-TABLES = (".parquet", *SUFFIXES)
+# The forms of tables. Where several of them stand side by side, the first is read.
+TABLE_SUFFIXES = (".parquet", *TEXT_TABLE_SUFFIXES)
 DESCRIPTION_FILES = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
-# What the card's `configs:` may say; how a table is written is found out from the table.
 MAX_FOLDERS = 200_000
 NO_ADDRESS = "is an address: download the file, and list it by its path in the folder"
+# What the card's `configs:` may say. How a table is written is found out from the table.
 CONFIG_FIELDS = {"data_files", "data_dir", "default", "description", "version", "sep", "delimiter", "encoding"}
 
 
 class Folder(NamedTuple):
-    """The kind of a folder's data ("tables", "archives", "metadata", "media", or None for another), their files, and the
-    media beside tables."""
+    """The kind of a folder's data ("tables", "archives", "metadata", "media", or None for another), their files, and
+    the media beside tables."""
 
     kind: str | None
     files: Files
@@ -98,10 +91,10 @@ def look_into(
             kind, {split: [name for name in part if name in set(data)] for split, part in configured.items()}
         )
 
-    metadata = [name for name in names if PurePath(name).stem == "metadata" and table_suffix(name) in TABLES]
+    metadata = [name for name in names if PurePath(name).stem == "metadata" and table_suffix(name) in TABLE_SUFFIXES]
     archives = [name for name in names if name.lower().endswith(".tar")]
     media = [name for name in names if medium_of([name])]
-    zipped = any(name.lower().endswith(".zip") for name in names)  # which only `datasets` looks into
+    zipped = any(name.lower().endswith(".zip") for name in names)  # Only `datasets` looks into these.
     if metadata and (media or zipped):
         return of_one_form(chosen("metadata", metadata), media) if media else Folder(None, {})
     tables = data_tables(root, names, beside_media=bool(media)) if with_tables else []
@@ -129,7 +122,7 @@ def list_files(root: str) -> list[str]:
 
 def walk_files(root: str) -> Iterator[str]:
     """The files of a folder; links are followed, but none back to a folder that it lies in."""
-    above = {root: (os.path.realpath(root),)}  # of each folder, itself and those it was reached through
+    above = {root: (os.path.realpath(root),)}  # folder -> the real paths of itself and of those it was reached through
     for number, (folder, folders, names) in enumerate(os.walk(root, followlinks=True)):
         if number > MAX_FOLDERS:
             raise ValueError(f"'{root}' holds more than {MAX_FOLDERS:,} folders, counting those that links lead to.")
@@ -141,64 +134,15 @@ def walk_files(root: str) -> Iterator[str]:
 
 
 def path_within(root: str, name: str) -> str:
+    """The path of a file relative to a folder, with slashes."""
     return name.removeprefix(root).replace(os.sep, "/").lstrip("/")
 
 
-def data_tables(root: str, names: list[str], beside_media: bool) -> list[str]:
-    tables = [name for name in names if table_suffix(name) in TABLES and PurePath(name).name not in DESCRIPTION_FILES]
-    if not beside_media:
-        return tables
-    # The media may have tables of their own, such as the words of each sound; and a file of settings is no table.
-    outer = [name for name in tables if path_within(root, name).removeprefix("data/").count("/") == 0]
-    others = [name for name in outer or tables if table_suffix(name) != ".json"]
-    return others or [name for name in outer or tables if "://" not in name and is_table_of_rows(name)]
-
-
-def are_data_beside_archives(tables: list[str], archives: list[str]) -> bool:
-    """Whether tables name a split, while not each of them describes an archive (`train-0000.tar`, `train-0000.json`)."""
-    stems = tuple(PurePath(name).stem for name in archives)
-    own = [PurePath(name).name for name in tables if not PurePath(name).name.startswith(stems)]
-    return any(split_of_name(name) for name in own if table_suffix(name) != ".json")
-
-
-def of_one_form(folder: Folder, media: list[str]) -> Folder:
-    """One form of table for each split, where the same may be there in several."""
-    files = {}
-    for split, names in folder.files.items():
-        best = min((table_suffix(name) for name in names), key=TABLES.index)
-        files[split] = [name for name in names if table_suffix(name) == best]
-        say_left_out(set(names) - set(files[split]), f"'{split}' is read from its {best} files")
-    return Folder(folder.kind, files, tuple(media))
-
-
-def say_left_out(names: Iterable[str], reason: str) -> None:
-    """A warning that says how many files are not read, which, and why; none where there are no such files."""
-    if names := sorted(names):
-        shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
-        logger.warning(f"Left out ({len(names)}), since {reason}: {shown}")
-
-
-# ---- splits -----------------------------------------------------------------------------------------------------
-
-
-def split_of_word(word: str) -> str | None:
-    """The split that a word means: "validation" for "Dev"."""
-    return SPLIT_OF_WORD.get(word.strip().lower())
-
-
-def split_of_name(name: str) -> str | None:
-    words = (PurePath(name).stem, *re.split(r"[-._ 0-9]+", name))
-    return next(filter(None, map(split_of_word, words)), None)
-
-
-def split_of_path(path: str) -> str | None:
-    """The split that a folder of a relative path says, or else the file's own name."""
-    *folders, name = PurePath(path).parts
-    return next(filter(None, map(split_of_name, folders)), None) or split_of_name(name)
-
-
 def by_split(root: str, names: list[str]) -> Files:
-    """By shards called `data/SPLIT-00000-of-00001`, by folders, or by names; all are `train` where nothing says."""
+    """
+    The files of each split, told by shards called `data/SPLIT-00000-of-00001`, by folders, or by names; all are of
+    `train` where nothing says.
+    """
     within = {name: path_within(root, name) for name in names}
     rules = (
         lambda path: (found := SHARD_NAME.match(path)) and found[1],
@@ -215,13 +159,51 @@ def by_split(root: str, names: list[str]) -> Files:
     return {"train": names}
 
 
-def order_of_split(split: str) -> tuple:
-    order = list(SPLIT_WORDS)
-    return (order.index(split) if split in order else len(order), split)
+def data_tables(root: str, names: list[str], beside_media: bool) -> list[str]:
+    tables = [
+        name for name in names if table_suffix(name) in TABLE_SUFFIXES and PurePath(name).name not in DESCRIPTION_FILES
+    ]
+    if not beside_media:
+        return tables
+    # The media may have tables of their own, such as the words of each sound, and a file of settings is no table.
+    outer = [name for name in tables if path_within(root, name).removeprefix("data/").count("/") == 0]
+    others = [name for name in outer or tables if table_suffix(name) != ".json"]
+    return others or [name for name in outer or tables if "://" not in name and is_table_of_rows(name)]
+
+
+def are_data_beside_archives(tables: list[str], archives: list[str]) -> bool:
+    """
+    Whether tables name a split, while not each of them describes an archive (`train-0000.tar`, `train-0000.json`).
+    """
+    stems = tuple(PurePath(name).stem for name in archives)
+    own = [PurePath(name).name for name in tables if not PurePath(name).name.startswith(stems)]
+    return any(split_of_name(name) for name in own if table_suffix(name) != ".json")
+
+
+def of_one_form(folder: Folder, media: list[str]) -> Folder:
+    """A folder with one form of table for each split, where a table may lie there in several forms."""
+    files = {}
+    for split, names in folder.files.items():
+        best = min((table_suffix(name) for name in names), key=TABLE_SUFFIXES.index)
+        files[split] = [name for name in names if table_suffix(name) == best]
+        say_left_out(set(names) - set(files[split]), f"'{split}' is read from its {best} files")
+    return Folder(folder.kind, files, tuple(media))
+
+
+def say_left_out(names: Iterable[str], reason: str) -> None:
+    """Warn of files that are not read: how many, which, and why. Without such files nothing is said."""
+    if names := sorted(names):
+        shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+        logger.warning(f"Left out ({len(names)}), since {reason}: {shown}")
 
 
 def configured_files(root: str, dataset_config: str | None, limits: DatasetLimits) -> Files | None:
-    """What the `configs:` of a README.md list for each split."""
+    """
+    The files that the `configs:` of a README.md list for each split; None where there are no `configs:`.
+
+    Raises:
+        ValueError: the configuration is not there or not supported, or lists files that are not allowed.
+    """
     card = os.path.join(root, "README.md")
     configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data) if os.path.isfile(card) else {}
     if not configs:
@@ -232,8 +214,8 @@ def configured_files(root: str, dataset_config: str | None, limits: DatasetLimit
         raise ValueError(f"'{root}' has {asked}: name one of {sorted(configs)} with --dataset_config.")
     if unknown := set(configs[name]) - CONFIG_FIELDS:
         raise ValueError(
-            f"README.md of '{root}' sets {sorted(unknown)} for '{name}', which is not supported for a local folder: take it "
-            "out, and let the first row of each table name its columns."
+            f"README.md of '{root}' sets {sorted(unknown)} for '{name}', which is not supported for a local folder: "
+            "take it out, and let the first row of each table name its columns."
         )
     base = os.path.join(root, configs[name].get("data_dir") or "")
     check_listed([base], root, limits)
@@ -250,7 +232,12 @@ def configured_files(root: str, dataset_config: str | None, limits: DatasetLimit
 
 
 def check_listed(files: Iterable[str], root: str, limits: DatasetLimits) -> None:
-    """Whether what a README.md lists lies in its folder: it may have come with the data from anywhere."""
+    """
+    Whether what a README.md lists lies in its folder: it may have come with the data from anywhere.
+
+    Raises:
+        ValueError: it does not.
+    """
     allowed_paths = AllowedPaths.of(root, limits)
     for file in files:
         objection = NO_ADDRESS if "://" in file else allowed_paths.objection(file)

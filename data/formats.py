@@ -19,7 +19,7 @@ from mixture_of_transformers.data.column_names import label_candidates
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.data.fingerprints import paths_in, state_of_file
-from mixture_of_transformers.data.folders import TABLES, list_files, look_into, say_left_out
+from mixture_of_transformers.data.folders import TABLE_SUFFIXES, list_files, look_into, say_left_out
 from mixture_of_transformers.data.media_folders import read_media_splits, read_metadata_splits
 from mixture_of_transformers.data.mmsa import read_mmsa
 from mixture_of_transformers.data.table_splits import read_table_splits
@@ -27,25 +27,34 @@ from mixture_of_transformers.data.text_files import table_suffix
 from mixture_of_transformers.data.unpacking import check_zip
 
 PICKLE_SUFFIXES = (".pkl", ".pickle")
-# What `datasets` may read where the files are of none of our formats. Others of its readers, such as that of HDF5, follow
-# links to other files or start other packages.
+# What `datasets` may read where the files are of none of our formats. Others of its readers, such as that of HDF5,
+# follow links to other files or start other packages.
 OTHER_BUILDERS = ("Text", "Xml", "Arrow", "Csv", "Json", "Parquet", "ImageFolder", "AudioFolder", "VideoFolder")
 
 
 def read_file(path: str, streaming: bool, limits: DatasetLimits) -> Mapping:
+    """
+    One file as the split `train`, or all splits of a pickle of MMSA.
+
+    Raises:
+        ValueError: the file is of no format that is known.
+    """
     suffix, files = table_suffix(path), {"train": [path]}
     if suffix in PICKLE_SUFFIXES:
         return as_streams(read_mmsa(path)) if streaming else read_mmsa(path)
-    if suffix in TABLES:
+    if suffix in TABLE_SUFFIXES:
         return read_table_splits(files, os.path.dirname(path), streaming, "train", limits)
     if suffix == ".tar":
         return read_archive_splits(files, streaming, limits)
-    known = sorted((*TABLES, *PICKLE_SUFFIXES, ".tar"))
+    known = sorted((*TABLE_SUFFIXES, *PICKLE_SUFFIXES, ".tar"))
     raise ValueError(f"Cannot load '{path}': a file must end in one of {known}.")
 
 
 def read_folder(path: str, dataset_config: str | None, streaming: bool, train: str, limits: DatasetLimits) -> Mapping:
-    """A folder here, or at an address that begins with `hf://`."""
+    """
+    The splits of a folder here, or at an address that begins with `hf://`, by their own names. `train` is what the
+    training split is called, which decides the types of the others.
+    """
     if any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "state.json")):
         saved = datasets.load_from_disk(path)
         saved = saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
@@ -62,7 +71,7 @@ def read_folder(path: str, dataset_config: str | None, streaming: bool, train: s
         return splits
     if kind == "archives":
         return read_archive_splits(files, streaming, limits)
-    if kind is None:  # text files, zipped pictures and others that `datasets` reads
+    if kind is None:  # The files are text, zipped pictures or others that `datasets` reads.
         return read_other_folder(path, dataset_config, streaming, limits)
     splits = read_media_splits(files) if kind == "media" else read_metadata_splits(files, path, train, limits)
     say_unnamed(media, splits)
@@ -70,6 +79,12 @@ def read_folder(path: str, dataset_config: str | None, streaming: bool, train: s
 
 
 def read_other_folder(path: str, dataset_config: str | None, streaming: bool, limits: DatasetLimits) -> Mapping:
+    """
+    The splits of a folder of none of our formats, read by `datasets`.
+
+    Raises:
+        ValueError: it holds nothing that can be read, or an archive that must not be unpacked.
+    """
     for name in list_files(path):
         if name.lower().endswith(".zip"):
             check_zip(name, limits)
@@ -86,13 +101,17 @@ def read_other_folder(path: str, dataset_config: str | None, streaming: bool, li
         counts = Counter(PurePath(name).suffix or PurePath(name).name for name in list_files(path))
         found = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(10)) or "no files"
         raise ValueError(
-            f"Folder '{path}' has no data that can be read: it holds {found}. Expected tables ({', '.join(TABLES)}), "
-            ".tar archives of WebDataset, pictures, sounds or videos, or text; save others, such as sheets, as CSV."
+            f"Folder '{path}' has no data that can be read: it holds {found}. Expected tables "
+            f"({', '.join(TABLE_SUFFIXES)}), .tar archives of WebDataset, pictures, sounds or videos, or text; save "
+            "others, such as sheets, as CSV."
         ) from error
 
 
 def check_data_files(builder: datasets.DatasetBuilder, dataset_name: str, limits: DatasetLimits) -> None:
-    """Whether the files that a dataset's card lists are its own."""
+    """
+    Raises:
+        ValueError: a dataset's card lists files that are not its own.
+    """
     allowed_paths = AllowedPaths.of(dataset_name, limits)
     for file in dict.fromkeys(file for part in (builder.config.data_files or {}).values() for file in part):
         if objection := allowed_paths.objection(file):
@@ -120,7 +139,7 @@ def cache_of_folder(path: str) -> str | None:
 def classes_instead(
     splits: Mapping, path: str, dataset_config: str | None, limits: DatasetLimits
 ) -> dict[str, Dataset] | None:
-    """Media in a folder for each class, beside tables that say nothing of rows, such as the names of the classes."""
+    """The splits of media in a folder for each class, where the tables beside them say nothing of rows; else None."""
     split = next(iter(splits.values()))
     if label_candidates(split.features):
         return None
@@ -134,7 +153,7 @@ def classes_instead(
 
 
 def say_unnamed(media: Iterable[str], splits: Mapping[str, Dataset | IterableDataset]) -> None:
-    """Which media on this machine, beside tables, are in no row. The rows of a stream are not known."""
+    """Warn of media on this machine, beside tables, that are in no row. The rows of a stream are not known."""
     is_here = not any("://" in name for name in media)
     if media and is_here and all(isinstance(split, Dataset) for split in splits.values()):
         cells = [column for split in splits.values() for column in split.data.columns]

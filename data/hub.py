@@ -15,7 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from mixture_of_transformers.data.archives import read_archive_splits
 from mixture_of_transformers.data.dataset_limits import DatasetLimits
-from mixture_of_transformers.data.folders import list_files
+from mixture_of_transformers.data.folders import Files, list_files
 from mixture_of_transformers.data.formats import check_data_files, read_folder
 from mixture_of_transformers.data.table_splits import read_table_splits
 
@@ -23,24 +23,16 @@ from mixture_of_transformers.data.table_splits import read_table_splits
 def read_from_hub(
     name: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str, limits: DatasetLimits
 ) -> Mapping:
+    """The splits of a dataset by their own names. `train` is what the training split is called."""
     if is_offline_mode() and (folder := downloaded_folder(name, revision)):
         return read_folder(folder, dataset_config, streaming, train, limits)
     builder = datasets.load_dataset_builder(name, dataset_config, revision=revision)
     check_data_files(builder, name, limits)
     files = builder.config.data_files
-    if isinstance(builder, FolderBasedBuilder):
-        # `datasets` would type, and download, all files as the medium that most of them are.
-        if streaming:
-            address = f"hf://datasets/{name}" + (f"@{revision}" if revision else "")
-            return read_folder(address, dataset_config, streaming, train, limits)
-        folder = snapshot_download(name, repo_type="dataset", revision=revision)
-        return read_folder(folder, dataset_config, False, train, limits)
+    if isinstance(builder, FolderBasedBuilder):  # It would type all files as the medium that most of them are.
+        return read_folder(media_folder(name, revision, streaming), dataset_config, streaming, train, limits)
     if isinstance(builder, (Csv, Json)) and is_plain_config(builder.config):
-        if streaming:
-            return read_table_splits(files, None, streaming, train, limits)
-        names = {file: file.partition("@")[2].partition("/")[2] for part in files.values() for file in part}
-        folder = snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=list(names.values()))
-        files = {split: [os.path.join(folder, names[file]) for file in part] for split, part in files.items()}
+        files = files if streaming else downloaded_files(name, revision, files)
         return read_table_splits(files, None, streaming, train, limits)
     if isinstance(builder, WebDataset):
         return read_archive_splits(files, streaming, limits)
@@ -48,8 +40,22 @@ def read_from_hub(
     return datasets.load_dataset(name, dataset_config, revision=revision, streaming=streaming, **options)
 
 
+def media_folder(name: str, revision: str | None, streaming: bool) -> str:
+    """Where the files of a dataset are: on the Hub for a stream, else in a folder here, once they are downloaded."""
+    if streaming:
+        return f"hf://datasets/{name}" + (f"@{revision}" if revision else "")
+    return snapshot_download(name, repo_type="dataset", revision=revision)
+
+
+def downloaded_files(name: str, revision: str | None, files: Files) -> Files:
+    """The files of a dataset on this machine, for their addresses (`hf://datasets/NAME@COMMIT/PATH`) of each split."""
+    paths = {file: file.partition("@")[2].partition("/")[2] for part in files.values() for file in part}
+    folder = snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=list(paths.values()))
+    return {split: [os.path.join(folder, paths[file]) for file in part] for split, part in files.items()}
+
+
 def downloaded_folder(name: str, revision: str | None) -> str | None:
-    """The folder of a dataset of the Hub that an earlier run downloaded."""
+    """The folder of a dataset of the Hub that an earlier run downloaded; None where none did."""
     try:
         folder = snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=True)
     except LocalEntryNotFoundError:

@@ -23,8 +23,7 @@ from mixture_of_transformers.data.labels import (
 
 logger = logging.get_logger(__name__)
 
-
-ROWS_FOR_THE_SCALE = 200  # of a stream of scores
+ROWS_FOR_THE_SCALE = 200  # of a stream of scores, by which the scale is learned
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 
 
@@ -69,7 +68,7 @@ def learn_labels(splits: Mapping[str, Dataset | IterableDataset], column: str, t
         return LabelSpec("multi_label_classification", names, multi_hot=True)
     warn_of_written_lists(labels, values)
     number = Counter(member for _, value in values for member in ([value] if is_flat else value))
-    # Sorted before they become strings, so that class 10 comes after class 9.
+    # The classes are sorted before they become strings, so that class 10 comes after class 9.
     names = list(dict.fromkeys(class_name_of(member) for member in sorted(number)))
     check_spelling(names, labels)
     hardly_repeats = is_flat and 2 * list(number.values()).count(1) > len(values)
@@ -77,7 +76,7 @@ def learn_labels(splits: Mapping[str, Dataset | IterableDataset], column: str, t
 
 
 def spec_of_scores(numbers: list[float]) -> LabelSpec:
-    if not numbers or np.ptp(numbers) == 0:  # nothing to scale by
+    if not numbers or np.ptp(numbers) == 0:  # There is nothing to scale by.
         return LabelSpec("regression")
     return LabelSpec("regression", mean=float(np.mean(numbers)), std=float(np.std(numbers)))
 
@@ -120,8 +119,8 @@ def is_regression(labels: LabelColumn, is_flat: bool, values: list[tuple], task:
     if task == "regression":
         if not is_flat or not is_value(element, "int", "uint", "float"):
             raise ValueError(
-                f"Regression needs one number for each row, but column '{labels.name}' of split '{labels.split_name}' is "
-                f"{kind_name(labels.kind)}: name another with --label_column."
+                f"Regression needs one number for each row, but column '{labels.name}' of split '{labels.split_name}' "
+                f"is {kind_name(labels.kind)}: name another with --label_column."
             )
         return True
     if not is_flat or not is_float:
@@ -162,7 +161,8 @@ def names_of_vectors(labels: LabelColumn, values: list[tuple]) -> tuple[str, ...
             raise labels.error(
                 row,
                 value,
-                "is neither a vector of zeros and ones, as long as those of all rows, nor a list of different classes.",
+                "is neither a vector of zeros and ones, as long as those of all rows, nor a list of different "
+                "classes.",
             )
     return None
 
@@ -173,8 +173,8 @@ def check_spelling(names: list[str], labels: LabelColumn) -> None:
         whole = re.fullmatch(r"([+-]?\d+)\.0+", name)
         if whole and whole[1] in names:
             raise ValueError(
-                f"Column '{labels.name}' of split '{labels.split_name}' mixes '{whole[1]}' and '{name}', which are one number: "
-                "write each class in one way."
+                f"Column '{labels.name}' of split '{labels.split_name}' mixes '{whole[1]}' and '{name}', which are "
+                "one number: write each class in one way."
             )
 
 
@@ -184,8 +184,8 @@ def warn_of_case(names: list[str], labels: LabelColumn) -> None:
         alike.setdefault(name.casefold(), []).append(name)
     if several := [group for group in alike.values() if len(group) > 1]:
         logger.warning(
-            f"Classes of column '{labels.name}' differ only by case: {shortened(several)}. Each is a class of its own: write "
-            "those that are one in one way."
+            f"Classes of column '{labels.name}' differ only by case: {shortened(several)}. Each is a class of its "
+            "own: write those that are one in one way."
         )
 
 
@@ -196,8 +196,8 @@ def check_numbers(labels: LabelColumn, values: list[tuple]) -> None:
     if odd and 10 * len(odd) <= len(values) and any(not number.is_integer() for number in numbers):
         raise labels.error(
             *odd[0],
-            f"is no number, as {len(numbers)} of {len(values)} rows have: empty the cell and it counts as missing, or take "
-            "each number as a class with --task classification.",
+            f"is no number, as {len(numbers)} of {len(values)} rows have: empty the cell and it counts as missing, or "
+            "take each number as a class with --task classification.",
         )
 
 
@@ -205,8 +205,8 @@ def warn_of_written_lists(labels: LabelColumn, values: list[tuple]) -> None:
     for row, value in values:
         if isinstance(value, str) and re.fullmatch(r"\[.*\]", value, re.DOTALL):
             logger.warning(
-                f"Label {value!r} of row {row} of split '{labels.split_name}', column '{labels.name}', is the text of a list, "
-                "and taken as the name of one class. JSON lines and parquet hold lists."
+                f"Label {value!r} of row {row} of split '{labels.split_name}', column '{labels.name}', is the text of "
+                "a list, and taken as the name of one class. JSON lines and parquet hold lists."
             )
             return
 
@@ -217,7 +217,7 @@ def mixed_kinds(labels: LabelColumn, train: Dataset | IterableDataset) -> ValueE
         kinds.setdefault(type(cells[labels.name]).__name__, (row, cells[labels.name]))
     kinds.pop("NoneType", None)
     found = " and ".join(f"{value!r} ({kind}, row {row})" for kind, (row, value) in kinds.items())
-    if len(kinds) == 1:  # the reader gives both as numbers
+    if len(kinds) == 1:  # The reader gave `1` and `"1"` both as numbers.
         value = next(iter(kinds.values()))[1]
         found = f"numbers and text, such as {value!r} and '{value}'"
     return ValueError(

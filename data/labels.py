@@ -1,9 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What a dataset's labels mean, and how the cells of a split become labels.
 
-A `LabelColumn` reads the cells of one split and encodes them as the `LabelSpec` of the training split says. Whatever the file
-made of them (whole numbers that a gap turned into floats, arrays of shape (N, 1), vectors of zeros and ones), the same labels
-mean the same.
+A `LabelColumn` reads the cells of one split and encodes them as the `LabelSpec` of the training split says. Whatever
+the file made of them (whole numbers that a gap turned into floats, arrays of shape (N, 1), vectors of zeros and ones),
+the same labels mean the same.
 """
 
 import re
@@ -21,8 +21,7 @@ from mixture_of_transformers.data.secrets import printable
 
 logger = logging.get_logger(__name__)
 
-
-LARGEST_SCORE = float(np.finfo(np.float32).max)  # of a score, which the model computes in float32
+LARGEST_SCORE = float(np.finfo(np.float32).max)  # The model computes scores in float32.
 INVISIBLE_ENDS = re.compile(r"^[\s\u200b-\u200f\u2060\ufeff]+|[\s\u200b-\u200f\u2060\ufeff]+$")
 TRAINING_SPLIT = "the training split"
 ADVICE = (
@@ -41,9 +40,9 @@ class LabelSpec:
 
     `problem_type` is transformers' name of it: "single_label_classification", "multi_label_classification" or
     "regression". `names` are the classes in the order of their ids, empty for regression, which has the `mean` and the
-    standard deviation, `std`, of the numbers instead. `multi_hot` says that the dataset gives several classes as a vector
-    of zeros and ones, not as a list of classes. `hardly_repeats` says that most rows have a label of their own, and `source`
-    what error messages call where the labels come from.
+    standard deviation, `std`, of the numbers instead. `multi_hot` says that the dataset gives several classes as a
+    vector of zeros and ones, not as a list of classes. `hardly_repeats` says that most rows have a label of their own,
+    and `source` what error messages call where the labels come from.
     """
 
     problem_type: str
@@ -101,7 +100,9 @@ class LabelColumn:
         self.element = element_of(kind)
 
     def read(self, row: int, cell):
-        """A cell as a string, a number or a list of those, class ids replaced by their names; None where it is missing."""
+        """
+        A cell as a string, a number or a list of those, class ids replaced by their names; None where it is missing.
+        """
         members = cell if isinstance(cell, list) else [cell]
         if any(is_missing(member, self.element) for member in members):
             return None
@@ -128,7 +129,8 @@ class LabelColumn:
             )
         if infinite := [row for row in missing if isinstance(cells[row], float) and abs(cells[row]) > LARGEST_SCORE]:
             logger.warning(
-                f"{len(infinite)} of these are infinite or beyond float32, such as {cells[infinite[0]]} in row {infinite[0]}."
+                f"{len(infinite)} of these are infinite or beyond float32, such as {cells[infinite[0]]} in row "
+                f"{infinite[0]}."
             )
         return readable
 
@@ -154,13 +156,14 @@ class LabelColumn:
 
     def _id(self, row: int, value, labels: LabelSpec) -> int:
         class_id = labels.label2id.get(class_name_of(value))
-        if class_id is None:  # a checkpoint may know a name as it was written
+        if class_id is None:  # A checkpoint may know a name as it was written.
             class_id = labels.plain_label2id.get(class_name_of(value))
         if class_id is None:
             raise self.error(
                 row,
                 class_name_of(value),
-                f"is not among the {labels.num_labels} classes of {labels.source}: {shortened(labels.names)}. {labels.advice}",
+                f"is not among the {labels.num_labels} classes of {labels.source}: {shortened(labels.names)}. "
+                f"{labels.advice}",
             )
         return class_id
 
@@ -182,8 +185,8 @@ class LabelColumn:
 
     def no_labels(self) -> ValueError:
         return ValueError(
-            f"No row of split '{self.split_name}' has a label in column '{self.name}': label some, name another column with "
-            "--label_column, or another split."
+            f"No row of split '{self.split_name}' has a label in column '{self.name}': label some, name another "
+            "column with --label_column, or another split."
         )
 
 
@@ -211,7 +214,7 @@ def is_missing(label, element) -> bool:
         return True
     if isinstance(label, str):
         return not plain_name(label)
-    return isinstance(element, ClassLabel) and label == -1  # what the Hub's unlabelled test splits hold
+    return isinstance(element, ClassLabel) and label == -1  # Unlabelled test splits on the Hub hold -1.
 
 
 def has_no_labels(split: Dataset | IterableDataset, column: str, labels: LabelSpec) -> bool:

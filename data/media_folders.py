@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Folders of pictures, sounds or videos as the splits of a dataset: with a metadata table, or in a folder for each class."""
+"""Reads folders of pictures, sounds or videos: with a metadata table, or in a folder for each class."""
 
 import os
 import re
@@ -10,11 +10,12 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset, Features
 from transformers.utils import logging
 
-from mixture_of_transformers.data.column_types import MEDIA
+from mixture_of_transformers.data.column_types import MEDIA, MEDIA_TYPES
 from mixture_of_transformers.data.dataset_limits import DatasetLimits
-from mixture_of_transformers.data.folders import Files, medium_of, split_of_path
+from mixture_of_transformers.data.folders import Files, medium_of
 from mixture_of_transformers.data.relative_paths import whole_path
 from mixture_of_transformers.data.split_column import select_by
+from mixture_of_transformers.data.split_names import split_of_path
 from mixture_of_transformers.data.split_types import with_columns, with_types
 from mixture_of_transformers.data.table_splits import read_table_splits
 
@@ -76,7 +77,7 @@ def split_by_folder(splits: dict[str, Dataset], root: str) -> dict[str, Dataset]
 
 
 def media_columns(split: Dataset) -> list[str]:
-    return [name for name, kind in split.features.items() if isinstance(kind, tuple(MEDIA.values()))]
+    return [name for name, kind in split.features.items() if isinstance(kind, MEDIA_TYPES)]
 
 
 def read_media_splits(files: Files) -> dict[str, Dataset]:
@@ -89,7 +90,8 @@ def read_media_splits(files: Files) -> dict[str, Dataset]:
     if len(classes) > 1 and len(depths) == 1:
         features["label"] = ClassLabel(names=classes)
     elif len(classes) > 1:
-        least, most = min(names, key=lambda name: name.count("/")), max(names, key=lambda name: name.count("/"))
+        least = min(names, key=lambda name: name.count("/"))
+        most = max(names, key=lambda name: name.count("/"))
         logger.warning(f"The folders are not read as classes, since '{least}' and '{most}' lie at different depths.")
     splits = {}
     for split, part in files.items():

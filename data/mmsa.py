@@ -4,8 +4,8 @@
     {"train": {"id": [...], "raw_text": [...], "text": (N, length, size), "vision": (N, length, size),
                "audio": (N, length, size), "regression_labels": (N,), ...}, "valid": {...}, "test": {...}}
 
-`data/pickles.py` puts the arrays together without calling anything; they become columns of ready features, each row without
-its padding.
+`data/pickles.py` puts the arrays together without calling anything; they become columns of ready features, each row
+without its padding.
 """
 
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ from datasets import Dataset, DatasetDict
 from mixture_of_transformers.data.pickles import read_pickle
 
 FEATURE_COLUMNS = ("text", "vision", "audio")
-ROWS_PER_CHUNK = 500  # Arrow counts the numbers in a chunk with 32 bits
+ROWS_PER_CHUNK = 500  # Arrow counts the numbers in a chunk with 32 bits.
 
 
 def read_mmsa(path: str) -> DatasetDict:
     """The splits of a file, with its own names of splits and columns.
 
     `text`, `vision` and `audio` become ready features (length, size). Frames of zeros at their ends are padding and
-    taken away, or all beyond `vision_lengths` and `audio_lengths` where the file has these; a row of nothing else lacks
-    the modality. An array (N, size), as of sentence embeddings, is a sequence of one. Minus infinity, which COVAREP gives
-    for the logarithm of silence, becomes 0, as in MMSA.
+    taken away, or all beyond `vision_lengths` and `audio_lengths` where the file has these; a row of nothing else
+    lacks the modality. An array (N, size), as of sentence embeddings, is a sequence of one. Minus infinity, which
+    COVAREP gives for the logarithm of silence, becomes 0, as in MMSA.
 
     Raises:
-        ValueError: the file is no pickle, or asks for anything but numpy arrays; or it has another layout, of which the
-            split and the column are named.
+        ValueError: the file is no pickle, or asks for anything but numpy arrays; or it has another layout, of which
+            the split and the column are named.
     """
     try:
         content = read_pickle(path)
@@ -73,7 +73,8 @@ def number_of_rows(values) -> int:
 
 def column_of_cells(name: str, values, lengths) -> pa.ChunkedArray | None:
     if name in FEATURE_COLUMNS and np.ndim(values[0]) in (1, 2):
-        return feature_column([np.atleast_2d(frames) for frames in values], lengths)  # (size,) is (1, size)
+        # One vector (size,) becomes (1, size).
+        return feature_column([np.atleast_2d(frames) for frames in values], lengths)
     if np.ndim(values[0]) == 0 and not name.endswith("_lengths"):
         return pa.chunked_array([pa.array(np.asarray(values).tolist())])
     return None

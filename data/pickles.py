@@ -1,9 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Pickles as data: arrays, numbers, strings and containers of them, put together without calling anything.
 
-A pickle is a program for a small stack machine. `read_pickle` is such a machine that knows how plain containers and the
-arrays of numpy are written and stops at anything else. It looks up no function, so there is none to misuse; an array is
-made of numbers or letters alone, and of as many as the file holds.
+A pickle is a program for a small stack machine. `read_pickle` is such a machine that knows how plain containers and
+the arrays of numpy are written and stops at anything else. It looks up no function, so there is none to misuse; an
+array is made of numbers or letters alone, and of as many as the file holds.
 """
 
 import codecs
@@ -16,17 +16,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-# Numbers, letters, and for arrays of Python's own objects `O`.
+# The types of arrays that are read: numbers, letters, and `O`, which is Python's own objects.
 KNOWN_DTYPES = re.compile(r"b1|[iu][1248]|f[248]|[US]\d{1,9}|O8?")
-TIMES_THE_FILE = 8  # how much larger than the file what it holds may be, where parts of it stand in several places
+# A part of a file may stand in several places of what it holds, which may be so much larger than the file.
+TIMES_THE_FILE = 8
 
-NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
+NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")  # The name before numpy 2, and the name since.
 KNOWN_NAMES = {
     "numpy.ndarray": "ndarray",
     "numpy.dtype": "dtype",
     "_codecs.encode": "latin1",
     "collections.OrderedDict": "dict",
-    "__builtin__.bytes": "no bytes",  # by which protocol 2 writes b""
+    "__builtin__.bytes": "no bytes",  # Protocol 2 writes b"" as a call of it.
     **{f"{module}._reconstruct": "array" for module in NUMPY_MODULES},
     **{f"{module}.scalar": "scalar" for module in NUMPY_MODULES},
     **{f"{module.replace('multiarray', 'numeric')}._frombuffer": "buffer" for module in NUMPY_MODULES},
@@ -54,7 +55,9 @@ def read_pickle(path: str) -> Any:
 
 
 def check_expanded(content: Any, limit: int) -> None:
-    """Whether everything, written out wherever it stands, is no larger than so much: a part may stand in many places."""
+    """
+    Whether everything, written out wherever it stands, is no larger than so much: a part may stand in many places.
+    """
     waiting, size = [content], 0
     while waiting:
         part = waiting.pop()
@@ -69,7 +72,9 @@ def check_expanded(content: Any, limit: int) -> None:
             raise UnpicklingError("its lists hold each other again and again, which would fill the memory.")
 
 
-# ---- what numpy writes ------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Arrays as numpy writes them
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 class NamedFunction:
@@ -124,7 +129,7 @@ def make_array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
         raise UnpicklingError("an array has no type or no shape.")
     if dtype.code[0] != "O":
         return np.frombuffer(as_bytes(content), dtype.numpy()).reshape(shape, order=order)
-    if not isinstance(content, list):  # bytes would be addresses of this process's memory
+    if not isinstance(content, list):  # Bytes would be taken for addresses in this process's memory.
         raise UnpicklingError("an array of objects is given as bytes, expected a list.")
     array = np.empty(len(content), object)
     for place, item in enumerate(content):
@@ -133,7 +138,7 @@ def make_array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
 
 
 def as_bytes(content: Any) -> bytes:
-    content = content.encode("latin1") if isinstance(content, str) else content  # as Python 2 writes bytes
+    content = content.encode("latin1") if isinstance(content, str) else content  # Python 2 writes bytes so.
     if not isinstance(content, bytes | bytearray):
         raise UnpicklingError(f"the content of an array is of type {type(content).__name__}, expected bytes.")
     return content
@@ -150,7 +155,7 @@ def make_scalar(dtype: TypeDescription, content: Any):
     return make_array(content, dtype, (), "C")[()]
 
 
-# What stands for a call of each `KNOWN_NAMES` name.
+# What is done in place of a call, by the kind that `KNOWN_NAMES` gives a name.
 MAKERS: dict[str, Callable] = {
     "dtype": lambda code, *flags: TypeDescription(code),
     "array": lambda kind, *shape_and_type: WaitingArray(),
@@ -162,7 +167,9 @@ MAKERS: dict[str, Callable] = {
 }
 
 
-# ---- the machine ------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# The machine
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def read_latin1(file: BinaryIO) -> str:
@@ -243,7 +250,7 @@ class PickleMachine:
 
     _pop_mark = _marked
 
-    # Containers. What they hold may be a function only in a tuple, as the arguments of a call.
+    # Containers. Only a tuple may hold a function, since a tuple is also the arguments of a call.
 
     def _empty_list(self) -> None:
         self.stack.append([])
@@ -298,7 +305,7 @@ class PickleMachine:
     def _push_tuple(self, items: list) -> None:
         self.stack.append(tuple(map(built, items)))
 
-    # Functions and what stands for their calls.
+    # Functions, and what is done in place of their calls.
 
     def _global(self, name: str) -> None:
         self._name(*name.split(" ", 1))
@@ -311,8 +318,8 @@ class PickleMachine:
         kind = KNOWN_NAMES.get(f"{module}.{name}")
         if kind is None:
             raise UnpicklingError(
-                f"it asks for '{str(module)[:60]}.{str(name)[:60]}', which is not part of a numpy array: it was not called, "
-                "since a pickle can run any code. Convert the file, where you trust it, to parquet."
+                f"it asks for '{str(module)[:60]}.{str(name)[:60]}', which is not part of a numpy array: it was not "
+                "called, since a pickle can run any code. Convert the file, where you trust it, to parquet."
             )
         self.stack.append(NamedFunction(kind))
 

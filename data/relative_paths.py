@@ -10,7 +10,9 @@ import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset, Value
 
 from mixture_of_transformers.data.folders import MEDIA_SUFFIXES, list_files
-from mixture_of_transformers.data.split_types import ROWS_FOR_TYPES, with_columns
+from mixture_of_transformers.data.split_types import with_columns
+
+MOST_PATHS_LOOKED_FOR = 1000  # of a column, to find the folder of its paths
 
 
 def folders_of_paths(files: list[str], root: str) -> list[str]:
@@ -20,12 +22,12 @@ def folders_of_paths(files: list[str], root: str) -> list[str]:
 
 
 def with_whole_paths(split: Dataset | IterableDataset, folders: list[str], root: str):
-    """Paths that a table gives relative to a folder, whole. The folder is the one that most of the files are in."""
+    """A split in which paths relative to a folder are whole. The folder is the one that most of the files are in."""
     strings = [name for name, kind in split.features.items() if kind in (Value("string"), Value("large_string"))]
     if not strings:
         return split
     whole = split.select_columns(strings)
-    rows = whole.with_format("arrow")[:] if isinstance(split, Dataset) else rows_for_types(whole, ROWS_FOR_TYPES)
+    rows = whole.with_format("arrow")[:] if isinstance(split, Dataset) else first_rows(whole)
     exists = set(list_files(root)).__contains__ if "://" in root else os.path.isfile
     found = {name: folder_of_paths(rows[name], folders, exists) for name in strings}
     found = {name: folder for name, folder in found.items() if folder is not None}
@@ -38,17 +40,15 @@ def with_whole_paths(split: Dataset | IterableDataset, folders: list[str], root:
             input_columns=names,
             features=split.features,
         )
-    return with_columns(
-        split,
-        {
-            n: pa.array([whole_path(path, folder) for path in rows[n].to_pylist()], rows[n].type)
-            for n, folder in found.items()
-        },
-    )
+    columns = {}
+    for name, folder in found.items():
+        paths = [whole_path(path, folder) for path in rows[name].to_pylist()]
+        columns[name] = pa.array(paths, rows[name].type)
+    return with_columns(split, columns)
 
 
-def rows_for_types(stream: IterableDataset, limit: int) -> pa.Table:
-    return pa.Table.from_pylist(list(stream.take(limit)), schema=stream.features.arrow_schema)
+def first_rows(stream: IterableDataset) -> pa.Table:
+    return pa.Table.from_pylist(list(stream.take(MOST_PATHS_LOOKED_FOR)), schema=stream.features.arrow_schema)
 
 
 def is_relative(path: str | None) -> bool:
@@ -63,11 +63,11 @@ def whole_path(path: str | None, folder: str) -> str | None:
 
 
 def folder_of_paths(cells: pa.ChunkedArray, folders: list[str], exists: Callable[[str], bool]) -> str | None:
-    """The folder that most cells are files of; beside the table, where none is there but all are called like media."""
+    """The folder with most of the files that cells name; if it has none but all look like media, the table's own."""
     paths = [path for path in pc.unique(cells).to_pylist() if is_relative(path) and len(path) < 1000]
     suffixes = Counter(os.path.splitext(path)[1].lower() for path in paths)
     are_media = sum(suffixes[kind] for kinds in MEDIA_SUFFIXES.values() for kind in kinds) > len(paths) / 2
-    few = paths[:: max(1, len(paths) // ROWS_FOR_TYPES)]
+    few = paths[:: max(1, len(paths) // MOST_PATHS_LOOKED_FOR)]
     for sample in (few, paths if are_media else []):
         counts = {folder: sum(exists(os.path.join(folder, path)) for path in sample) for folder in folders}
         if any(counts.values()):

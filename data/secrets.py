@@ -1,8 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What stays on this machine: tokens are written nowhere, and nothing that is shared says where its files lie.
 
-`without_secrets` is for every text that is written or shown, `printable` for what others wrote, `without_places` for the words of a command that go into a
-model card, and `NOT_SHARED` names the files of a run's folder that no upload takes.
+`without_secrets` is for every text that is written or shown, `printable` for what others wrote, `without_places` for
+the words of a command that go into a model card, and `NOT_SHARED` names the files of a run's folder that no upload
+takes.
 """
 
 import os
@@ -13,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from huggingface_hub import get_token
 
-# Of a run's folder: pickles, the state of its training, and what names places of this machine or holds rows of the data.
+# Files of a run's folder: pickles, the state of its training, and what names paths of this machine or holds rows of
+# data.
 NOT_SHARED = [
     "checkpoint-*",
     "*.bin",
@@ -79,6 +81,7 @@ def without_place(argument: str) -> str:
     is_place = os.path.isabs(value) or value.startswith(("~", "file:")) or ".." in Path(value).parts
     if is_place:
         return option + equals + place_name(value)
-    for place in {str(Path.home()), os.getcwd(), tempfile.gettempdir()} - {os.sep}:  # within JSON, and the like
+    # The path may stand within JSON and the like.
+    for place in {str(Path.home()), os.getcwd(), tempfile.gettempdir()} - {os.sep}:
         argument = argument.replace(place + os.sep, "").replace(place, HIDDEN)
     return argument

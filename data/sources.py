@@ -1,5 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Where datasets come from: the Hub, folders and files of the usual formats, read whole or as a stream, as three splits.
+"""Where datasets come from: the Hub, folders and files of the usual formats, read whole or as a stream, as three
+splits.
 
 `load_splits` finds out what a name or path holds and hands it to a builder of `datasets`; what comes back has the
 dataset's own columns, of the types that `train` has, and is on its way to `ModalityColumns.guess`. No media are
@@ -19,13 +20,14 @@ from datasets.exceptions import DatasetGenerationError
 from transformers.utils import logging
 
 from mixture_of_transformers.data.column_names import label_candidates
-from mixture_of_transformers.data.column_types import MEDIA, stored_file, undecoded_stream
+from mixture_of_transformers.data.column_types import MEDIA_TYPES, stored_file, undecoded_stream
 from mixture_of_transformers.data.columns import LEFT_OUT
 from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
-from mixture_of_transformers.data.folders import SPLIT_WORDS, TABLES
+from mixture_of_transformers.data.folders import TABLE_SUFFIXES
 from mixture_of_transformers.data.formats import PICKLE_SUFFIXES, read_file, read_folder
 from mixture_of_transformers.data.hub import read_from_hub
 from mixture_of_transformers.data.split_column import split_by_column
+from mixture_of_transformers.data.split_names import SPLIT_WORDS
 from mixture_of_transformers.data.split_types import (
     with_features,
     with_types,
@@ -49,7 +51,8 @@ def load_splits(
     split_column: str | None = None,
     limits: DatasetLimits = DEFAULT_LIMITS,
 ) -> DatasetDict | dict[str, Dataset | IterableDataset]:
-    """Load a dataset as exactly three splits: `train`, `validation` and `test`, or without `test` where it is left out.
+    """Load a dataset as exactly three splits: `train`, `validation` and `test`, or without `test` where it is left
+    out.
 
     Without a validation split, a tenth of the training rows becomes one, of each class its share.
     Without a test split, the validation split stands for it, with a warning.
@@ -137,10 +140,12 @@ def with_usual_names(splits: Mapping, names: Mapping[str, str | None], dataset_n
 def stream_splits(
     splits: dict, dataset_name: str, max_eval_rows: int, is_tested: bool
 ) -> dict[str, Dataset | IterableDataset]:
+    """The three splits of streams: `train` as it is, the others as the first rows of theirs, which are kept."""
     if "validation" not in splits:
         raise ValueError(
-            f"Dataset '{dataset_name}' has no validation split, and a tenth of a stream cannot be drawn at random. Name "
-            f"a split to validate on with --validation_split (there is {sorted(splits)}), or read it without --streaming."
+            f"Dataset '{dataset_name}' has no validation split, and a tenth of a stream cannot be drawn at random. "
+            f"Name a split to validate on with --validation_split (there is {sorted(splits)}), or read it without "
+            "--streaming."
         )
     splits["train"] = with_features(splits["train"])
     held_out = {name: held_out_rows(splits[name], max_eval_rows, name) for name in splits if name != "train"}
@@ -152,13 +157,14 @@ def stream_splits(
 
 
 def held_out_rows(stream: IterableDataset, limit: int, name: str) -> Dataset:
+    """The first rows of a stream, with media as files."""
     stream = with_features(stream)
     undecoded = undecoded_stream(stream)
     rows = list(islice(undecoded, limit + 1))
     if len(rows) > limit:
         logger.warning(f"Split '{name}' has more rows: the first {limit} of its stream stand for it.")
     features = Features({column: stored_kind(kind, column, rows) for column, kind in stream.features.items()})
-    media = [column for column, kind in features.items() if isinstance(kind, tuple(MEDIA.values()))]
+    media = [column for column, kind in features.items() if isinstance(kind, MEDIA_TYPES)]
     rows = [row | {column: stored_file(row[column]) for column in media} for row in rows[:limit]]
     return without_blank_cells(Dataset(pa.Table.from_pylist(rows, schema=features.arrow_schema)))
 
@@ -190,17 +196,21 @@ def read_named_splits(
 def read_source(
     path: str, dataset_config: str | None, revision: str | None, streaming: bool, train: str, limits: DatasetLimits
 ) -> Mapping:
+    """The splits of a folder, a file or a dataset of the Hub, as they are; `train` names the one for training."""
     if os.path.isdir(path):
         return read_folder(path, dataset_config, streaming, train, limits)
     if os.path.isfile(path):
         return read_file(path, streaming, limits)
-    if PurePath(path).suffix.lower() in (*TABLES, *PICKLE_SUFFIXES, ".tar") or path.startswith((".", os.sep)):
+    if PurePath(path).suffix.lower() in (*TABLE_SUFFIXES, *PICKLE_SUFFIXES, ".tar") or path.startswith((".", os.sep)):
         raise FileNotFoundError(f"There is no file or folder '{path}'.")
     return read_from_hub(path, dataset_config, revision, streaming, train, limits)
 
 
 def check_names(splits: Mapping[str, Dataset | IterableDataset], path: str) -> None:
-    """Whether the names of splits and columns can be shown: control characters would command the terminal."""
+    """
+    Raises:
+        ValueError: a name of a split or column holds control characters, which would command the terminal.
+    """
     columns = [column for split in splits.values() for column in split.features or {}]
     for name in (*splits, *columns):
         if any(unicodedata.category(letter) == "Cc" and not letter.isspace() for letter in str(name)):
@@ -209,11 +219,12 @@ def check_names(splits: Mapping[str, Dataset | IterableDataset], path: str) -> N
 
 @contextmanager
 def saying_what_failed(path: str) -> Iterator[None]:
-    """An error of a reader, whichever library it comes from, as one that names what was read."""
+    """Have an error of a reader, whichever library it comes from, name what was read."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, ImportError) or getattr(error, "errno", None):  # which names the package, or the file
+        # An error of these kinds names the package, or the file, by itself.
+        if isinstance(error, ImportError) or getattr(error, "errno", None):
             raise
         cause = error.__cause__ or error if isinstance(error, DatasetGenerationError) else error
         if cause is error and os.path.basename(path) in str(error):

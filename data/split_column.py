@@ -9,11 +9,10 @@ from transformers.utils import logging
 
 from mixture_of_transformers.data.column_types import undecoded_stream
 from mixture_of_transformers.data.columns import LEFT_OUT
-from mixture_of_transformers.data.folders import SPLIT_WORDS, split_of_word
+from mixture_of_transformers.data.split_names import SPLIT_WORDS, split_of_word
 from mixture_of_transformers.data.split_types import with_features
 
 logger = logging.get_logger(__name__)
-
 
 SPLIT_COLUMN = re.compile(r"(data_?)?(split|subset|set|mode|partition|fold|phase|usage)", re.IGNORECASE)
 
@@ -43,9 +42,10 @@ def split_by_column(splits: dict, column: str | None, path: str) -> dict:
             continue
         if unknown := set(values) - known - {None}:
             raise ValueError(
-                f"Column '{name}' of '{path}' says {listed_words(known)} of some rows, and {listed_words(unknown)} of others, which "
-                f"name no split. Rename these, or empty the cells to leave their rows out; --split_column {name} takes "
-                "each word for a split of its own, and --split_column none keeps all rows together."
+                f"Column '{name}' of '{path}' says {listed_words(known)} of some rows, and {listed_words(unknown)} of "
+                "others, which name no split. Rename these, or empty the cells to leave their rows out; "
+                f"--split_column {name} takes each word for a split of its own, and --split_column none keeps all "
+                "rows together."
             )
         return select_by(split, values, f"column '{name}'", name)
     return splits

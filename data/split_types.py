@@ -13,8 +13,7 @@ from mixture_of_transformers.data.tables import without_blanks
 
 logger = logging.get_logger(__name__)
 
-
-ROWS_FOR_TYPES = 1000  # of a stream that does not say what its columns are, and to find the folder of its paths
+ROWS_FOR_TYPES = 1000  # of a stream that does not say what its columns are
 
 
 def with_features(stream: IterableDataset) -> IterableDataset:
@@ -31,7 +30,7 @@ def with_columns(
     """The split with these columns in place of its own of the same names, or beside them."""
     kinds = Features({**split.features, **(features or {})})
     order = list(dict.fromkeys((*split.column_names, *columns)))
-    if len(split) == 0:  # which `concatenate_datasets` would drop
+    if len(split) == 0:  # `concatenate_datasets` would drop a split without rows.
         return Dataset(Features({name: kinds[name] for name in order}).arrow_schema.empty_table(), split=split.split)
     schema = Features({name: kinds[name] for name in columns}).arrow_schema
     new = Dataset(pa.table([columns[name].cast(schema.field(name).type) for name in columns], schema=schema))

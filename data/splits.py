@@ -1,8 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Some rows of a split, of each class its share: those that are cut off for validation, those that are drawn to train on.
+"""Some rows of a split, of each class its share: those that are cut off for validation, those that are drawn to train
+on.
 
-Rows are put into a random order that goes class by class (scores: tenth by tenth), of which some are taken that lie evenly
-in it. That asks of no class for more than it has.
+Rows are put into a random order that goes class by class (scores: tenth by tenth), of which some are taken that lie
+evenly in it. That asks of no class for more than it has.
 """
 
 import math
@@ -21,7 +22,8 @@ HELD_OUT_SHARE = 0.1  # of the training rows
 
 
 def cut_validation(train: Dataset, seed: int, label_column: str | None) -> tuple[Dataset, Dataset]:
-    """A training split and a tenth of it, of each class its share; the last row of a class stays in the training split.
+    """A training split and a tenth of it, of each class its share; the last row of a class stays in the training
+    split.
 
     Args:
         seed: decides which rows.
@@ -36,8 +38,8 @@ def cut_validation(train: Dataset, seed: int, label_column: str | None) -> tuple
     spared = without_last_of_a_class(groups, held_out) if are_classes else held_out
     if not spared or len(spared) == len(train):
         raise ValueError(
-            f"Cannot cut a validation split from a training split of {len(train)} rows, of which none can be spared: give "
-            "one of your own, named with --validation_split."
+            f"Cannot cut a validation split from a training split of {len(train)} rows, of which none can be spared: "
+            "give one of your own, named with --validation_split."
         )
     return train.select(sorted(set(range(len(train))) - set(spared))), train.select(sorted(spared))
 

@@ -25,8 +25,7 @@ from mixture_of_transformers.data.labels import LabelColumn, LabelSpec
 
 logger = logging.get_logger(__name__)
 
-
-SAMPLE_TEXTS, SAMPLE_MEDIA = 10_000, 200  # rows that a tokenizer and the size of pictures are learned from
+SAMPLE_TEXTS, SAMPLE_MEDIA = 10_000, 200  # of the rows that a tokenizer and sizes are chosen by
 
 
 class RowStream:
@@ -40,7 +39,8 @@ class RowStream:
         columns: the name of the column for each role ("text", "image", ..., "label").
         labels: what the labels mean; None without a label column.
         split_name: what messages call the split.
-        allowed_paths: where the files may lie that the rows name; None: anywhere. Another place is an error when it is met.
+        allowed_paths: where the files may lie that the rows name; None: anywhere. Another place is an error when it is
+            met.
     """
 
     def __init__(
@@ -67,7 +67,9 @@ class RowStream:
         return list(self.features)
 
     def shuffle(self, seed: int, buffer_size: int) -> "RowStream":
-        """Shards in random order, rows drawn from a buffer of so many; another order in each epoch. 0 keeps the order."""
+        """
+        Shards in random order, rows drawn from a buffer of so many; another order in each epoch. 0 keeps the order.
+        """
         return self._with(seed=seed, buffer_size=buffer_size)
 
     def take(self, number: int) -> "RowStream":
@@ -109,8 +111,8 @@ class RowStream:
             if is_labelled and epoch == 0 and row.get("label", 0) is None:
                 is_labelled = False
                 logger.warning(
-                    f"row {index} of '{self.split_name}' has no label in column '{self.columns['label']}' and does not count, "
-                    "and so no further one without a label does"
+                    f"row {index} of '{self.split_name}' has no label in column '{self.columns['label']}' and does "
+                    "not count, and so no further one without a label does"
                 )
             if problem is None:
                 yield encoded
@@ -126,10 +128,10 @@ class RowStream:
         try:
             for index, row in enumerate(source):
                 yield index, row
-        except (pa.ArrowException, DatasetsError, OSError) as error:  # OSError is also Arrow's, of a broken page
+        except (pa.ArrowException, DatasetsError, OSError) as error:  # Arrow raises OSError for a broken page.
             raise ValueError(
-                f"Split '{self.split_name}' cannot be read beyond its first {index + 1} rows: {error}. Repair the file that "
-                "comes next, or leave it out."
+                f"Split '{self.split_name}' cannot be read beyond its first {index + 1} rows: {error}. Repair the "
+                "file that comes next, or leave it out."
             ) from error
 
     def _prepared(self, index: int, row: dict) -> dict:

@@ -1,7 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """The builder that gives CSV, TSV, JSON lines and JSON files to `datasets`, whole or as a stream.
 
-The training files decide the type of each column, for all splits; what the files hold means the same in each of these forms.
+The training files decide the type of each column, for all splits; what the files hold means the same in each of these
+forms.
 """
 
 from collections.abc import Iterator
@@ -19,12 +20,16 @@ from mixture_of_transformers.data.table_types import cast_cells, cast_csv, learn
 from mixture_of_transformers.data.tables import CSV_SUFFIXES, read_tables
 from mixture_of_transformers.data.text_files import table_suffix
 
-FIRST_FILES = 10  # of a stream, whose first parts say what its columns are
+FIRST_FILES = 10  # The first parts of so many files say what the columns of a stream are.
 
 
 @dataclass
 class TableConfig(datasets.BuilderConfig):
-    """`features`: the types of the columns, by default what the files themselves say. `limits`: see `DatasetLimits`."""
+    """
+    Args:
+        features: the types of the columns, by default what the files themselves say.
+        limits: what the files may unpack to.
+    """
 
     features: Features | None = None
     limits: DatasetLimits = DEFAULT_LIMITS
@@ -62,10 +67,8 @@ class TableBuilder(datasets.ArrowBasedBuilder):
         schema = self.info.features.arrow_schema
         columns = {}
         for field in schema:
-            is_unknown = (
-                pa.types.is_null(field.type) and self.config.features is not None
-            )  # empty in the training rows
-            if is_unknown or field.name not in table.column_names:
+            is_empty_in_training = pa.types.is_null(field.type) and self.config.features is not None
+            if is_empty_in_training or field.name not in table.column_names:
                 columns[field.name] = pa.nulls(len(table), field.type)
                 continue
             cells = table[field.name]
@@ -74,7 +77,8 @@ class TableBuilder(datasets.ArrowBasedBuilder):
                 columns[field.name] = cast(cells, field.type)
             except pa.ArrowException as error:
                 raise ValueError(
-                    f"Column '{field.name}' of split '{next(iter(self.config.data_files))}' ('{name}') holds {cells.type} that "
-                    f"cannot become {field.type}, its type in the training rows: {error}. Write it alike in every file."
+                    f"Column '{field.name}' of split '{next(iter(self.config.data_files))}' ('{name}') holds "
+                    f"{cells.type} that cannot become {field.type}, its type in the training rows: {error}. Write it "
+                    "alike in every file."
                 ) from error
         return pa.table(columns, schema=schema)

@@ -53,20 +53,26 @@ def parquet_features(files: list[str]) -> Features | None:
         return None
     with named(f"{files[0]}' and '{files[-1]}"):
         unified = pa.unify_schemas([schema.remove_metadata() for schema in schemas], promote_options="permissive")
-    known = Features.from_arrow_schema(first)
-    kinds = Features.from_arrow_schema(unified)
-    # A type such as Image is known to the metadata alone.
-    return Features(
-        {
-            n: kind if n not in known or first.field(n).type != unified.field(n).type else known[n]
-            for n, kind in kinds.items()
-        }
-    )
+    # A type such as Image is known to the metadata alone, so types stay those of the first file where it stores alike.
+    kept = {
+        name: kind
+        for name, kind in Features.from_arrow_schema(first).items()
+        if first.field(name).type == unified.field(name).type
+    }
+    return Features({**Features.from_arrow_schema(unified), **kept})
 
 
 def check_class_names(files: list[str], features: list[Features]) -> None:
-    """Whether a class id means one name in all files, which the types that Arrow compares do not say."""
-    first: dict[str, tuple[str, list]] = {}  # column: the first file that names its classes, and their names
+    """
+    Whether a class id means one name in all files, which the types that Arrow compares do not say.
+
+    Args:
+        features: of each file, its types.
+
+    Raises:
+        ValueError: it means two.
+    """
+    first: dict[str, tuple[str, list]] = {}  # column -> the first file that names its classes, and their names
     for file, kinds in zip(files, features):
         for column, kind in kinds.items():
             if not (names := class_names(kind)):
@@ -74,8 +80,9 @@ def check_class_names(files: list[str], features: list[Features]) -> None:
             other, expected = first.setdefault(column, (file, names))
             if names != expected:
                 raise ValueError(
-                    f"Column '{column}' has the classes {shown_names(expected)} in '{other}', and {shown_names(names)} in '{file}': "
-                    "one id would mean two classes. Write the files with one list of names, or the labels as names."
+                    f"Column '{column}' has the classes {shown_names(expected)} in '{other}', and "
+                    f"{shown_names(names)} in '{file}': one id would mean two classes. Write the files with one list "
+                    "of names, or the labels as names."
                 )
 
 
@@ -83,8 +90,9 @@ def class_names(kind) -> list[list[str]]:
     """The names of a ClassLabel, and of those within lists and dictionaries."""
     if isinstance(kind, ClassLabel):
         return [kind.names]
-    parts = kind.values() if isinstance(kind, dict) else [kind.feature] if hasattr(kind, "feature") else []
-    return [names for part in parts for names in class_names(part)]
+    if isinstance(kind, dict):
+        return [names for part in kind.values() for names in class_names(part)]
+    return class_names(kind.feature) if hasattr(kind, "feature") else []
 
 
 def shown_names(several: list[list[str]]) -> str:

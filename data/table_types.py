@@ -24,11 +24,11 @@ NOT_A_NUMBER = pa.array(
     ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"]
     + ["NULL", "NaN", "None", "n/a", "nan", "null"]
 )
-# Leading zeros and more digits than an integer holds are codes, which as numbers would be others.
+# Leading zeros, or more digits than an integer holds, make a code, which would become another one as a number.
 INTEGER_PATTERN = r"^[+-]?(0|[1-9]\d{0,17})$"
 NUMBER_PATTERN = r"^[+-]?((0|[1-9]\d{0,17})(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^(?i:[+-]?inf(inity)?)$"
 BOOLEAN_PATTERN = r"^(?i:true|false)$"
-ONLY_WORDS = "words"  # the kind of a column of nothing but `NOT_A_NUMBER`
+ONLY_WORDS = "words"  # the kind of a column that holds nothing but words of `NOT_A_NUMBER`
 
 
 def learn_types(
@@ -40,7 +40,7 @@ def learn_types(
         files: pairs of where a file is and what it is called.
         tables_of_each: look no further than so many parts of a file.
     """
-    kinds: dict[str, dict] = {}  # column: its kinds, in the order in which they are met
+    kinds: dict[str, dict] = {}  # column -> its kinds, in the order in which they are met, each with a file
     for file, name in files:
         for table in islice(read_tables(file, name, limits), tables_of_each):
             for column in table.column_names:
@@ -118,6 +118,6 @@ def cast_csv(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
         trimmed = pc.utf8_trim_whitespace(cells)
         is_missing = pc.is_in(trimmed, NOT_A_NUMBER)
         cells = pc.if_else(is_missing, pa.scalar(None, cells.type), trimmed)
-        if pa.types.is_integer(kind):  # "2.0" where the training rows have 2
+        if pa.types.is_integer(kind):  # A cell may be "2.0" where the training rows have 2.
             cells = pc.replace_substring_regex(cells, r"^([+-]?\d+)\.0*$", r"\1")
     return cast_cells(cells, kind)

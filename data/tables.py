@@ -29,22 +29,21 @@ from mixture_of_transformers.data.text_files import (
 
 logger = logging.get_logger(__name__)
 
-
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
 CSV_SUFFIXES = (".csv", ".tsv")
-SUFFIXES = (*JSON_LINES_SUFFIXES, ".csv", ".tsv", ".json")
+TEXT_TABLE_SUFFIXES = (*JSON_LINES_SUFFIXES, *CSV_SUFFIXES, ".json")
 DELIMITERS = ",;\t|"
-SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?\r?\n')  # by which Excel says the delimiter in the first line
-SAMPLE_CHARACTERS, SAMPLE_ROWS = 1 << 16, 50  # that a delimiter is found by
-BLOCK_BYTES = 16 << 20  # of a CSV file; no row may be longer
-CHUNK_CHARACTERS = 8 << 20  # of JSON that become a table at once
-CHUNK_CELLS = 4 << 20  # likewise; rows may all have columns of their own
+SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?\r?\n')  # Excel may say the delimiter in the first line.
+SAMPLE_CHARACTERS, SAMPLE_ROWS = 1 << 16, 50  # of a file, to find its delimiter by
+BLOCK_BYTES = 16 << 20  # A CSV file is read in such blocks, and no row of it may be longer.
+CHUNK_CHARACTERS = 8 << 20  # of JSON, which become one table
+CHUNK_CELLS = 4 << 20  # of such a table at most, since each row may have columns of its own
 MAX_COLUMNS = 2_000
-MAX_DOCUMENT_CHARACTERS = 1 << 30  # of a .json file, which is read as a whole
+MAX_DOCUMENT_CHARACTERS = 1 << 30  # A .json file is read as a whole.
 
 
 def read_tables(file: str, name: str, limits: DatasetLimits = DEFAULT_LIMITS) -> Iterator[pa.Table]:
-    """A file in parts, the cells of CSV as strings, those of JSON of JSON's types; blank ones are null.
+    """The tables of a file, part by part. Cells of CSV are strings, those of JSON have its types, blank ones are null.
 
     Args:
         file: where its bytes are.
@@ -110,7 +109,7 @@ def find_dialect(sample: str, name: str) -> tuple[str, list[str], int]:
         raise ValueError(f"'{name}' is empty: expected a row of column names, and a row for each example.")
     widths = {delimiter: {len(row) for row in found} for delimiter, found in rows.items()}
     regular = [delimiter for delimiter in candidates if len(widths[delimiter]) == 1 and widths[delimiter] != {1}]
-    # Where no delimiter gives rows of one length, some row is broken; the one of the most columns names them best.
+    # Where no delimiter gives rows of one length, some row is broken, and the most columns are the best guess.
     chosen = regular[0] if regular else max(candidates, key=lambda delimiter: len(rows[delimiter][0]))
     return chosen, rows[chosen][0], 0
 
@@ -178,7 +177,7 @@ def parse_json(text: str, place: str, advice: str = ""):
     except json.JSONDecodeError as error:
         line = "" if place.endswith(",") else f", line {error.lineno},"
         raise ValueError(f"{place}{line} is not JSON: {error.msg} at character {error.colno - 1}.{advice}") from error
-    except (RecursionError, ValueError) as error:  # numbers of thousands of digits
+    except (RecursionError, ValueError) as error:  # Python refuses numbers of thousands of digits.
         raise ValueError(f"{place} is JSON that cannot be read: {error}.{advice}") from error
 
 
@@ -198,12 +197,12 @@ def json_document(text: io.TextIOBase, name: str) -> Iterator[tuple[dict, int]]:
     content = text.read(MAX_DOCUMENT_CHARACTERS + 1)
     if len(content) > MAX_DOCUMENT_CHARACTERS:
         raise ValueError(
-            f"'{name}' has more than {MAX_DOCUMENT_CHARACTERS >> 20} MiB, and is read as a whole: write one object a line "
-            "into a file that ends in .jsonl."
+            f"'{name}' has more than {MAX_DOCUMENT_CHARACTERS >> 20} MiB, and is read as a whole: write one object a "
+            "line into a file that ends in .jsonl."
         )
     content = parse_json(content, f"'{name}'")
     for row in rows_of_document(content, name):
-        yield row, 1000  # characters; it is in memory as a whole
+        yield row, 1000  # The document is in memory as a whole, so any number of characters does.
 
 
 def rows_of_document(content, name: str) -> list[dict]:

@@ -20,9 +20,8 @@ from mixture_of_transformers.data.unpacking import unpacked
 
 logger = logging.get_logger(__name__)
 
-
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
-MAX_LINE_CHARACTERS = 128 << 20  # of JSON lines; a longer row is no row
+MAX_LINE_CHARACTERS = 128 << 20  # A row of JSON lines is no longer.
 READ_ERRORS = (pa.ArrowException, UnicodeError, csv.Error, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
 READ_ERRORS += (tarfile.TarError,)
 
@@ -35,7 +34,7 @@ def table_suffix(name: str) -> str:
 
 @contextmanager
 def named(file: str):
-    """Errors of the libraries that read files, with the file's name."""
+    """Give errors of the libraries that read files the name of the file."""
     try:
         yield
     except (*READ_ERRORS, RecursionError) as error:
@@ -80,7 +79,7 @@ def find_encoding(file: str, name: str, limits: DatasetLimits = DEFAULT_LIMITS) 
 
 
 def is_utf16(content: bytes) -> bool:
-    # The mark of UTF-32 begins like one of UTF-16.
+    # The mark of UTF-32 begins with the one of UTF-16.
     marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     return content.startswith(marks) and not content.startswith(codecs.BOM_UTF32_LE)
 
@@ -115,7 +114,7 @@ def decode_text(content: bytes, name: str) -> str:
             f"'{name}', line {line}, is not UTF-8: save the file as UTF-8 (`iconv -f ENCODING -t UTF-8`)."
         ) from None
     logger.warning_once(
-        f"'{name}' is not UTF-8 and is read as cp1252 (Western European), by which line {line} is {shown!r}. If that is "
-        "wrong, save the file as UTF-8."
+        f"'{name}' is not UTF-8 and is read as cp1252 (Western European), by which line {line} is {shown!r}. If that "
+        "is wrong, save the file as UTF-8."
     )
     return text

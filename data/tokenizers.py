@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """The tokenizer that a run trains on its own texts: WordPiece as in BERT, for any language.
 
-A text is normalised (`NORMALIZER`), cut at spaces and punctuation, then at characters that training never met, and each
-piece becomes the longest entries of the vocabulary that make it up.
+A text is normalised (`NORMALIZER`), cut at spaces and punctuation, then at characters that training never met, and
+each piece becomes the longest entries of the vocabulary that make it up.
 """
 
 import string
@@ -23,13 +23,13 @@ SPECIAL_TOKENS = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
-# A zero-width space separates words of Thai, Khmer and others. Marks stay, and letters with them are one character
-# however they were typed.
+# A zero-width space separates words of Thai, Khmer and others. Marks stay, and a letter with its marks is one
+# character, however it was typed.
 NORMALIZER = normalizers.Sequence(
     [normalizers.Replace("\u200b", " "), normalizers.BertNormalizer(strip_accents=False), normalizers.NFC()]
 )
-ALL_CHARACTERS = 0x110000  # of Unicode
-LONGEST_PIECE = 100  # beyond which WordPiece gives up; a sentence of a language without spaces may be longer
+ALL_CHARACTERS = 0x110000  # the number of characters of Unicode
+LONGEST_PIECE = 100  # WordPiece takes no longer piece, and a sentence without spaces may be longer.
 
 
 def train_tokenizer(
@@ -37,8 +37,9 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Train a lower-casing WordPiece tokenizer, as BERT's, with [PAD], [UNK], [CLS], [SEP] and [MASK] as ids 0 to 4.
 
-    Accents and other nonspacing marks are kept. Every character of the texts is in the vocabulary, and English letters,
-    digits and punctuation always are, so a new word falls into pieces, of which only characters never met are [UNK].
+    Accents and other nonspacing marks are kept. Every character of the texts is in the vocabulary, and English
+    letters, digits and punctuation always are, so a new word falls into pieces, of which only characters never met are
+    [UNK].
 
     Args:
         texts: the training texts; None (a row without text) is passed over.
@@ -53,10 +54,10 @@ def train_tokenizer(
         raise ValueError(
             "Cannot train a tokenizer: every text is None or blank. Name the text column, or load a tokenizer."
         )
-    # Each letter once at the start of a word and once inside, which WordPiece counts as two entries.
+    # Each letter stands once at the start of a word and once inside, which are two entries of WordPiece.
     characters = " ".join(2 * character for character in string.ascii_lowercase + string.digits) + string.punctuation
     backend = build_backend({token: i for i, token in enumerate(SPECIAL_TOKENS.values())})
-    # Named in advance, the inner letters get the same ids in every run, and so do the pieces that are merged from them.
+    # The inner letters are named in advance: so they, and the pieces merged from them, get the same ids in every run.
     letters = [f"##{letter}" for letter in sorted(inner_letters([*texts, characters], backend))]
     trainer = WordPieceTrainer(
         vocab_size=vocab_size,
@@ -75,7 +76,8 @@ def train_tokenizer(
 
 
 def build_backend(vocab: dict[str, int]) -> Tokenizer:
-    backend = Tokenizer(WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=LONGEST_PIECE))  # noqa: S106 (the unknown word)
+    unknown = SPECIAL_TOKENS["unk_token"]
+    backend = Tokenizer(WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=LONGEST_PIECE))
     backend.normalizer = NORMALIZER
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")

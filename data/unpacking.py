@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Unpacks compressed files and archives within the limits of a dataset.
 
-`unpacked` reads a compressed file and stops where it grows out of all proportion, `read_tar` gives the files of an archive,
-which is never written to the disk, and `check_zip` looks at an archive before `datasets` unpacks it.
+`unpacked` reads a compressed file and stops where it grows out of all proportion, `read_tar` gives the files of an
+archive, which is never written to the disk, and `check_zip` looks at an archive before `datasets` unpacks it.
 """
 
 import io
@@ -20,7 +20,6 @@ from transformers.utils import logging
 from mixture_of_transformers.data.dataset_limits import DatasetLimits
 
 logger = logging.get_logger(__name__)
-
 
 MAGIC_BYTES = {"gzip": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
 
@@ -62,7 +61,7 @@ def read_tar(file: BinaryIO, name: str, limits: DatasetLimits) -> Iterator[tuple
     """
     with tarfile.open(fileobj=decompressed(file, name, limits), mode="r|") as archive:
         for count, member in enumerate(archive, 1):
-            archive.members = []  # which would be kept for ever
+            archive.members = []  # `tarfile` would keep all of them until the end.
             if count > limits.max_members:
                 raise ValueError(f"'{name}' holds more than {limits.max_members} files: raise --max_members.")
             if not member.isfile():
@@ -136,8 +135,8 @@ def check_zip(path: str, limits: DatasetLimits) -> None:
     for member in members:
         if member.file_size > limits.max_member_bytes:
             raise ValueError(
-                f"'{path}': {member.filename[:200]!r} has {member.file_size:,} bytes, more than --max_member_megabytes "
-                f"{limits.max_member_megabytes:g}."
+                f"'{path}': {member.filename[:200]!r} has {member.file_size:,} bytes, more than "
+                f"--max_member_megabytes {limits.max_member_megabytes:g}."
             )
         parts = PurePosixPath(member.filename.replace("\\", "/"))
         mode = member.external_attr >> 16

@@ -59,9 +59,10 @@ from mixture_of_transformers.pipeline_mot import (
     analyze_video_sentiment,
 )
 from mixture_of_transformers.run_finetune import main as finetune
+from mixture_of_transformers.search.building import build_index
+from mixture_of_transformers.search.columns import EMBEDDING_KINDS
 from mixture_of_transformers.search.commands import load
-from mixture_of_transformers.search.folder import KINDS
-from mixture_of_transformers.search.index import as_stored, build_index
+from mixture_of_transformers.search.rows import as_stored
 from mixture_of_transformers.training.command import run
 from mixture_of_transformers.training.trainer import all_subsets
 
@@ -437,7 +438,9 @@ def search_tab(indexes: Offered, limits: Limits) -> tuple:
         image = Picture(label="Picture", height=200, elem_id="query-picture")
         audio = Sound(label="Sound", type="filepath", elem_id="query-sound")
     with gr.Row():
-        modality = gr.Radio([ANYTHING, *KINDS], value=ANYTHING, label="Compare with", info="fused: all that a row has")
+        modality = gr.Radio(
+            [ANYTHING, *EMBEDDING_KINDS], value=ANYTHING, label="Compare with", info="fused: all that a row has"
+        )
         k = gr.Slider(1, MOST_HITS, value=8, step=1, label="How many")
     button = gr.Button("Search", variant="primary")
     found = gr.State()

@@ -16,7 +16,6 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import datasets
 import numpy as np
 import pytest
 import soundfile
@@ -31,13 +30,7 @@ from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.data.folders import list_files
 from mixture_of_transformers.data.labels import shortened
 from mixture_of_transformers.data.pickles import read_pickle
-from mixture_of_transformers.data.preparation import (
-    drop_bad_examples,
-    find_columns,
-    prepare_split,
-    prepare_splits,
-    read_rows,
-)
+from mixture_of_transformers.data.preparation import drop_bad_examples, find_columns, prepare_split, prepare_splits
 from mixture_of_transformers.data.sources import load_split, load_splits
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.unpacking import check_zip, read_tar
@@ -46,13 +39,9 @@ from mixture_of_transformers.finetune.card import Run
 from mixture_of_transformers.finetune.results import SETTINGS, Record
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.run_finetune import DataArguments, bounds_of, load_data, reading_of
+from mixture_of_transformers.search.rows import rows_to_index
 from mixture_of_transformers.serving.evaluate import EvaluateArguments, parse
 from mixture_of_transformers.training.trainer import EncodedDataset, StreamedDataset
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets_cache")))
 
 
 def png(value: int = 100) -> bytes:
@@ -600,13 +589,13 @@ def test_urls_of_a_dataset_of_the_hub_lead_to_no_private_address_and_those_of_a_
         lambda: drop_bad_examples(split, "raise", reading=reading),
         lambda: list(prepare_split(split.to_iterable_dataset(), columns, allowed_paths=hub)[0].checked("raise", None)),
         lambda: EncodedDataset(split, MoTProcessor(), allow_urls=reading.allow_urls)[0],
-        lambda: read_rows(split, columns, "raise", allowed_paths=hub, reading=reading),
+        lambda: rows_to_index(split, columns, "raise", allowed_paths=hub, reading=reading),
     ):
         with pytest.raises((ValueError, OSError), match="its host is on this machine"):
             look()
     assert not server.hits
     assert reading_of(DataArguments(dataset_name=str(tmp_path))).allow_urls is True
-    rows, _ = read_rows(split, columns, "raise", allowed_paths=AllowedPaths.of(str(tmp_path)))
+    rows, _ = rows_to_index(split, columns, "raise", allowed_paths=AllowedPaths.of(str(tmp_path)))
     assert rows[0]["image"] == {"bytes": png(), "path": None} and server.hits  # an index holds what was fetched
 
 

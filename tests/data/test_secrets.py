@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Tokens are written nowhere, and what is shared says nothing of this machine: the words of commands, cards, pickles, and
-all that a run pushes to a Hub on localhost, while it trains and at its end."""
+"""Tokens are written nowhere, and what is shared says nothing of this machine: the words of commands, cards, pickles,
+and all that a run pushes to a Hub on localhost, while it trains and at its end."""
 
 import copy
 import io
