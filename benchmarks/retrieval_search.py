@@ -21,7 +21,7 @@ import torch
 from datasets import Dataset
 from torch.nn import functional as F
 
-from mixture_of_transformers.search.folder import KINDS
+from mixture_of_transformers.search.columns import EMBEDDING_KINDS
 from mixture_of_transformers.search.index import Index
 
 from .measure import Row, Table, take_turns
@@ -104,11 +104,15 @@ def clustered(number: int, generator: torch.Generator) -> torch.Tensor:
 def large_index(seconds: float, items: int = 100_000, queries: int = 64, looped: int = 1000) -> Table:
     generator = torch.Generator().manual_seed(0)
     vectors, asked = clustered(items, generator), clustered(queries, generator)
-    present = {kind: torch.full((items,), kind == "image") for kind in KINDS}
+    present = {kind: torch.full((items,), kind == "image") for kind in EMBEDDING_KINDS}
     with tempfile.TemporaryDirectory() as folder:
         description = {"width": WIDTH, "removed": [], "generation": 0}
         index = Index(
-            Path(folder), Dataset.from_dict({"n": range(items)}), dict.fromkeys(KINDS, vectors), present, description
+            Path(folder),
+            Dataset.from_dict({"n": range(items)}),
+            dict.fromkeys(EMBEDDING_KINDS, vectors),
+            present,
+            description,
         )
         start = time.perf_counter()
         index.build_faiss("image", "hnsw", effort=EFFORT)

@@ -20,8 +20,8 @@ from mixture_of_transformers.decoding_mot import LIMITS, DecodingLimits, open_so
 from mixture_of_transformers.decoding_video_mot import iterate_frames
 from mixture_of_transformers.modalities_mot import MODALITIES
 
-_SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
-_EDGE_SECONDS = 1.0  # of sound beyond what is kept, more than the window of any extractor sees of it
+SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
+EDGE_SECONDS = 1.0  # Sound is decoded so far beyond what is kept: further than the window of any extractor reaches.
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Reading:
 
     Args:
         limits: of one file; those of the processor that encodes the rows.
-        allow_urls: as of the processor; `Places.follow_urls` says it of a dataset.
+        allow_urls: as of the processor; `AllowedPaths.follow_urls` says it of a dataset.
         max_audio_seconds: of a sound, what is kept; what lies further beyond is never decoded. None: all of it.
     """
 
@@ -60,13 +60,13 @@ class BadRows:
     def __init__(self, split_name: str, on_bad_example: str, report: Path | None, quiet: bool = False):
         self.split_name, self.on_bad_example, self.report = split_name, on_bad_example, None if quiet else report
         self.rows: dict[str, list[int]] = {}
-        self.first = ""  # the first reason, with its row
+        self.first = ""  # the reason of the first bad row, with its number
 
     def add(self, row: int, problem: BadExample) -> None:
         if self.on_bad_example == "raise":
             raise ValueError(
-                f"Row {row} of split '{self.split_name}' is a bad example, {problem.kind}: {problem} Repair or remove it, "
-                "or leave such rows out with on_bad_example='skip'."
+                f"Row {row} of split '{self.split_name}' is a bad example, {problem.kind}: {problem} Repair or remove "
+                "it, or leave such rows out with on_bad_example='skip'."
             ) from problem
         self.first = self.first or f"row {row}, {problem.kind}: {problem}"
         self.rows.setdefault(problem.kind, []).append(row)
@@ -109,7 +109,7 @@ class ExampleCheck:
     def encoded(self, example: dict, encode: Callable[[dict], dict]) -> tuple[dict | None, BadExample | None]:
         """What `encode` makes of a good example, or what is wrong with it; its media are decoded once."""
         try:
-            # A video is too long to be kept decoded: that it can be is seen when it is encoded.
+            # A decoded video is too large to be kept, so one that cannot be decoded is found when it is encoded.
             decoded = self._decode(example, put_off=("video",))
         except BadExample as problem:
             return None, problem
@@ -129,9 +129,9 @@ class ExampleCheck:
         decoded = {}
         for name in present:
             if name in self.ready:
-                _check_features(example[name], name, self.feature_sizes, self.max_lengths.get(name, math.inf))
-            elif name in _CHECKS and name not in put_off:
-                decoded[name] = _check_file(example[name], name, self.reading)
+                check_features(example[name], name, self.feature_sizes, self.max_lengths.get(name, math.inf))
+            elif name in CHECKS and name not in put_off:
+                decoded[name] = check_file(example[name], name, self.reading)
         return decoded
 
 
@@ -139,10 +139,10 @@ def is_absent(cell) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def _check_features(cell: list, name: str, feature_sizes: dict[str, int], max_length: float) -> None:
+def check_features(cell: list, name: str, feature_sizes: dict[str, int], max_length: float) -> None:
     try:
         vectors = np.asarray(cell, dtype=np.float32)  # (length, feature_size)
-    except (TypeError, ValueError) as error:  # vectors of several widths, or None among the numbers
+    except (TypeError, ValueError) as error:  # The widths of the vectors differ, or None is among the numbers.
         raise BadExample(f"ragged {name} feature sequence", f"{error}.") from error
     if vectors.ndim != 2 or vectors.size == 0:
         raise BadExample(f"empty {name} feature sequence", f"its shape is {vectors.shape}.")
@@ -159,52 +159,52 @@ def _check_features(cell: list, name: str, feature_sizes: dict[str, int], max_le
         raise BadExample(f"non-finite {name} feature sequence", "it holds NaN or infinite values.")
 
 
-def _check_file(cell: dict, name: str, reading: Reading):
+def check_file(cell: dict, name: str, reading: Reading):
     noun = "audio clip" if name == "audio" else name
     try:
-        return _CHECKS[name](cell, name, reading)
+        return CHECKS[name](cell, name, reading)
     except (BadExample, ImportError):
         raise
     except FileNotFoundError as error:
         raise BadExample(f"missing {name} file", error) from error
-    except (Exception, MemoryError) as error:  # decoders fail on broken bytes in more ways than they document
+    except (Exception, MemoryError) as error:  # Decoders fail on broken bytes in more ways than they document.
         raise BadExample(f"corrupt {noun}", error) from error
 
 
-def _check_image(cell: dict, name: str, reading: Reading) -> PILImage.Image:
+def check_image(cell: dict, name: str, reading: Reading) -> PILImage.Image:
     with open_source(cell, name, **reading.access) as file, open_image(file, name, reading.limits) as image:
-        image.verify()  # checksums, which decoding does not look at
-    return load_image(cell, name, convert_rgb=False, **reading.access)  # its colours are the processor's choice
+        image.verify()  # Decoding does not look at the checksums.
+    return load_image(cell, name, convert_rgb=False, **reading.access)  # The processor converts the colours.
 
 
 @dataclass
-class _Sound:
+class DecodedSound:
     """Decoded sound as torchcodec's decoders give it, which the processor takes."""
 
     data: np.ndarray
     sample_rate: int
     pts_seconds: float
 
-    def get_all_samples(self) -> "_Sound":
+    def get_all_samples(self) -> "DecodedSound":
         return self
 
 
-def _check_audio(cell: dict, name: str, reading: Reading) -> _Sound:
-    seconds = None if reading.max_audio_seconds is None else reading.max_audio_seconds + _EDGE_SECONDS
+def check_audio(cell: dict, name: str, reading: Reading) -> DecodedSound:
+    seconds = None if reading.max_audio_seconds is None else reading.max_audio_seconds + EDGE_SECONDS
     samples, rate, start = read_timed_audio(cell, name, seconds, **reading.access)
     if len(samples) == 0:
         raise BadExample("empty audio clip", "it has no samples.")
-    if len(samples) < _SHORTEST_AUDIO_SECONDS * rate:
+    if len(samples) < SHORTEST_AUDIO_SECONDS * rate:
         raise BadExample("too short audio clip", f"it lasts {1000 * len(samples) / rate:.1f} ms, a window is 25 ms.")
     if not np.isfinite(samples).all():
         raise BadExample("non-finite audio clip", "it holds NaN or infinite samples.")
-    return _Sound(samples, rate, start)
+    return DecodedSound(samples, rate, start)
 
 
-def _check_video(cell: dict, name: str, reading: Reading) -> None:
+def check_video(cell: dict, name: str, reading: Reading) -> None:
     with open_source(cell, name, **reading.access) as file:
         if not sum(1 for _ in iterate_frames(file, name, reading.limits)):
             raise BadExample("empty video", "it has no frames.")
 
 
-_CHECKS = {"image": _check_image, "audio": _check_audio, "video": _check_video}
+CHECKS = {"image": check_image, "audio": check_audio, "video": check_video}

@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The types of a dataset's columns, and the one form in which their cells are stored: text, vectors, bytes or a path."""
+"""The types of a dataset's columns, and the one form in which cells are stored: text, vectors, bytes or a path."""
 
 import io
 
@@ -9,10 +9,11 @@ import numpy as np
 import soundfile
 from datasets import Audio, Features, Image, IterableDataset, Value, Video
 
-from mixture_of_transformers.data.bounds import BOUNDS
+from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS
 from mixture_of_transformers.decoding_container_mot import has_sound
 
 MEDIA = {"image": Image, "audio": Audio, "video": Video}
+MEDIA_TYPES = tuple(MEDIA.values())
 # How `datasets` stores a file of any medium.
 STORED_FILE = {"bytes": Value("binary"), "path": Value("string")}
 
@@ -50,7 +51,7 @@ def is_stored_file(kind) -> bool:
 
 def is_file(kind) -> bool:
     """Whether a column's type is files of a medium: however they are typed, they are stored alike."""
-    return isinstance(kind, tuple(MEDIA.values())) or is_stored_file(kind) or is_value(kind, "binary")
+    return isinstance(kind, MEDIA_TYPES) or is_stored_file(kind) or is_value(kind, "binary")
 
 
 def is_list(kind) -> bool:
@@ -84,8 +85,8 @@ def undecoded_stream(stream: IterableDataset) -> IterableDataset:
     They are typed as pictures, whatever they are: files of any kind are stored alike, and the Audio type asks for
     torchcodec even to pass a file on.
     """
-    media = tuple(MEDIA.values())
-    kinds = {name: Image(decode=False) if isinstance(kind, media) else kind for name, kind in stream.features.items()}
+    kinds = stream.features.items()
+    kinds = {name: Image(decode=False) if isinstance(kind, MEDIA_TYPES) else kind for name, kind in kinds}
     return stream.cast(Features(kinds))
 
 
@@ -110,27 +111,27 @@ def stored_file(cell: dict | bytes | str | None) -> dict | None:
     if cell is None or isinstance(cell, bytes):
         return cell and {"bytes": cell, "path": None}
     if "array" in cell:
-        return _stored_samples(cell["array"], cell["sampling_rate"])
-    if cell["bytes"] is None and _is_in_archive_or_hub(cell["path"] or ""):
+        return stored_samples(cell["array"], cell["sampling_rate"])
+    if cell["bytes"] is None and is_in_archive_or_hub(cell["path"] or ""):
         with fsspec.open(cell["path"]) as file:
-            content = file.read(BOUNDS.max_member_bytes + 1)
-        return {"bytes": content if len(content) <= BOUNDS.max_member_bytes else b"", "path": cell["path"]}
+            content = file.read(DEFAULT_LIMITS.max_member_bytes + 1)
+        return {"bytes": content if len(content) <= DEFAULT_LIMITS.max_member_bytes else b"", "path": cell["path"]}
     return cell
 
 
-def _is_in_archive_or_hub(path: str) -> bool:
+def is_in_archive_or_hub(path: str) -> bool:
     """Whether a path is `hf://...`, or `zip://file::` of an archive there or here; no other address is opened."""
     *inner, outer = path.split("::")
     is_address = "://" in outer
     return all(hop.startswith("zip://") for hop in inner) and (outer.startswith("hf://") or (inner and not is_address))
 
 
-def _stored_samples(samples: list | None, rate: int | None) -> dict | None:
+def stored_samples(samples: list | None, rate: int | None) -> dict | None:
     """Samples (time,) or (channels, time) as the bytes of a WAV file of floats, which keeps their every bit."""
     if samples is None:
         return None
     if not rate:
-        return {"bytes": None, "path": None}  # a bad row
+        return {"bytes": None, "path": None}  # Such a row is a bad one.
     buffer = io.BytesIO()
     soundfile.write(buffer, np.asarray(samples, np.float32).T, int(rate), format="WAV", subtype="FLOAT")
     return {"bytes": buffer.getvalue(), "path": None}

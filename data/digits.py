@@ -20,7 +20,7 @@ DIGITS_FEATURES = Features(
     }
 )
 
-_SAMPLING_RATE = 16000  # Hz
+SAMPLING_RATE = 16000  # Hz
 # A telephone key sounds the tone of its row and the tone of its column at once (ITU-T Q.23), in Hz.
 KEY_TONES = (
     (941, 1336),  # 0
@@ -34,14 +34,14 @@ KEY_TONES = (
     (852, 1336),
     (852, 1477),
 )
-_CLIP_SECONDS = (0.3, 0.8)
-_TONE_SECONDS = (0.08, 0.25)
-_SIGNAL_TO_NOISE_DB = (-20.0, 6.0)
-_COLUMN_OVER_ROW_DB = (-4.0, 4.0)
-_PEAK_LEVEL = (0.05, 0.8)
+CLIP_SECONDS = (0.3, 0.8)
+TONE_SECONDS = (0.08, 0.25)
+SIGNAL_TO_NOISE_DB = (-20.0, 6.0)
+COLUMN_OVER_ROW_DB = (-4.0, 4.0)
+PEAK_LEVEL = (0.05, 0.8)
 
-_NAMING_SHARE = 0.6
-_NAMING_SENTENCES = (
+NAMING_SHARE = 0.6
+NAMING_SENTENCES = (
     "{digit}, please.",
     "Press {digit} to go on.",
     "The number written here is {digit}.",
@@ -63,7 +63,7 @@ _NAMING_SENTENCES = (
     "They took bus {digit} home.",
     "The last figure of the code is {digit}.",
 )
-_SILENT_SENTENCES = (
+SILENT_SENTENCES = (
     "Please write this down for me.",
     "The line was very noisy.",
     "I could not read the handwriting.",
@@ -83,7 +83,7 @@ _SILENT_SENTENCES = (
 )
 
 # Every choice of modalities that leaves a row with at least one other.
-_MISSING_MODALITIES = (
+MISSING_MODALITIES = (
     ("text",),
     ("image",),
     ("audio",),
@@ -121,35 +121,35 @@ def load_digits_dataset(seed: int = 0, missing_rate: float = 0.3) -> DatasetDict
 
     splits = DatasetDict()
     for stream, (name, rows) in enumerate({"train": train, "validation": validation, "test": test}.items()):
-        columns = _digit_columns(images[rows], digits[rows], np.random.default_rng([seed, stream]))
+        columns = digit_columns(images[rows], digits[rows], np.random.default_rng([seed, stream]))
         if name == "train":
-            _remove_modalities(columns, missing_rate, np.random.default_rng([seed, 3]))
+            remove_modalities(columns, missing_rate, np.random.default_rng([seed, 3]))
         # `Dataset.from_dict` with an Audio feature imports torchcodec even for ready bytes; an Arrow table does not.
         table = pa.Table.from_pydict(columns, schema=DIGITS_FEATURES.arrow_schema)
         splits[name] = Dataset(table, split=datasets.NamedSplit(name))
     return splits
 
 
-def _digit_columns(images: np.ndarray, digits: np.ndarray, rng: np.random.Generator) -> dict[str, list]:
+def digit_columns(images: np.ndarray, digits: np.ndarray, rng: np.random.Generator) -> dict[str, list]:
     return {
-        "text": _digit_sentences(digits, rng),
-        "image": [{"bytes": _png_bytes(image), "path": None} for image in images],
-        "audio": [{"bytes": _wav_bytes(_key_press(digit, rng)), "path": None} for digit in digits],
+        "text": digit_sentences(digits, rng),
+        "image": [{"bytes": png_bytes(image), "path": None} for image in images],
+        "audio": [{"bytes": wav_bytes(key_press(digit, rng)), "path": None} for digit in digits],
         "label": digits.tolist(),
     }
 
 
-def _digit_sentences(digits: np.ndarray, rng: np.random.Generator) -> list[str]:
-    naming = rng.permutation(len(digits)) < round(_NAMING_SHARE * len(digits))
+def digit_sentences(digits: np.ndarray, rng: np.random.Generator) -> list[str]:
+    naming = rng.permutation(len(digits)) < round(NAMING_SHARE * len(digits))
     sentences = []
     for digit, names_it in zip(digits, naming):
         spelled = DIGIT_NAMES[digit] if rng.random() < 0.5 else str(digit)
-        sentence = str(rng.choice(_NAMING_SENTENCES if names_it else _SILENT_SENTENCES)).format(digit=spelled)
+        sentence = str(rng.choice(NAMING_SENTENCES if names_it else SILENT_SENTENCES)).format(digit=spelled)
         sentences.append(sentence[0].upper() + sentence[1:])
     return sentences
 
 
-def _png_bytes(image: np.ndarray) -> bytes:
+def png_bytes(image: np.ndarray) -> bytes:
     """An 8x8 picture with values from 0 to 16 as a 28x28 greyscale PNG."""
     pixels = np.round(image * (255 / 16)).astype(np.uint8)
     buffer = io.BytesIO()
@@ -157,40 +157,38 @@ def _png_bytes(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _key_press(digit: int, rng: np.random.Generator) -> np.ndarray:
+def key_press(digit: int, rng: np.random.Generator) -> np.ndarray:
     """The dual tone of a digit's key somewhere in a clip of white noise: samples (time,) from -1 to 1."""
-    clip_length, tone_length = (
-        int(rng.uniform(*seconds) * _SAMPLING_RATE) for seconds in (_CLIP_SECONDS, _TONE_SECONDS)
-    )
+    clip_length, tone_length = (int(rng.uniform(*seconds) * SAMPLING_RATE) for seconds in (CLIP_SECONDS, TONE_SECONDS))
     onset = rng.integers(0, clip_length - tone_length + 1)
-    radians = 2 * np.pi * np.arange(tone_length) / _SAMPLING_RATE
+    radians = 2 * np.pi * np.arange(tone_length) / SAMPLING_RATE
     row_phase, column_phase = rng.uniform(0, 2 * np.pi, size=2)
     row_hertz, column_hertz = KEY_TONES[digit]
-    column_gain = _gain(rng.uniform(*_COLUMN_OVER_ROW_DB))
+    column_gain = gain(rng.uniform(*COLUMN_OVER_ROW_DB))
     tone = np.sin(row_hertz * radians + row_phase) + column_gain * np.sin(column_hertz * radians + column_phase)
 
     clip = rng.standard_normal(clip_length)
-    clip[onset : onset + tone_length] += _gain(rng.uniform(*_SIGNAL_TO_NOISE_DB)) * tone / tone.std()
-    return clip * rng.uniform(*_PEAK_LEVEL) / np.abs(clip).max()
+    clip[onset : onset + tone_length] += gain(rng.uniform(*SIGNAL_TO_NOISE_DB)) * tone / tone.std()
+    return clip * rng.uniform(*PEAK_LEVEL) / np.abs(clip).max()
 
 
-def _gain(decibels: float) -> float:
+def gain(decibels: float) -> float:
     return 10 ** (decibels / 20)
 
 
-def _wav_bytes(samples: np.ndarray) -> bytes:
+def wav_bytes(samples: np.ndarray) -> bytes:
     """Samples (time,) from -1 to 1 as a 16-bit mono WAV file."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(_SAMPLING_RATE)
+        file.setframerate(SAMPLING_RATE)
         file.writeframes(np.round(samples * 32767).astype("<i2").tobytes())
     return buffer.getvalue()
 
 
-def _remove_modalities(columns: dict[str, list], missing_rate: float, rng: np.random.Generator) -> None:
+def remove_modalities(columns: dict[str, list], missing_rate: float, rng: np.random.Generator) -> None:
     n_rows = len(columns["label"])
     for row in rng.permutation(n_rows)[: round(missing_rate * n_rows)]:
-        for modality in _MISSING_MODALITIES[rng.integers(len(_MISSING_MODALITIES))]:
+        for modality in MISSING_MODALITIES[rng.integers(len(MISSING_MODALITIES))]:
             columns[modality][row] = None

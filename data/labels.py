@@ -1,33 +1,37 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What a dataset's labels mean: classes, several classes at once, or scores.
+"""What a dataset's labels mean, and how the cells of a split become labels.
 
-`learn_labels` learns it from the training split; a `LabelColumn` reads the cells of one split and encodes them as the
-`LabelSpec` says. Whatever the file made of them (whole numbers that a gap turned into floats, arrays of shape (N, 1),
-vectors of zeros and ones), the same labels mean the same.
+A `LabelColumn` reads the cells of one split and encodes them as the `LabelSpec` of the training split says. Whatever
+the file made of them (whole numbers that a gap turned into floats, arrays of shape (N, 1), vectors of zeros and ones),
+the same labels mean the same.
 """
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import datasets
 import numpy as np
-from datasets import ClassLabel, Dataset, IterableDataset, Json, Value
+from datasets import ClassLabel, Dataset, IterableDataset, Value
 from transformers.utils import logging
 
-from mixture_of_transformers.data.column_types import element_of, is_list, is_string, is_value, kind_name
+from mixture_of_transformers.data.column_types import element_of, is_value
 from mixture_of_transformers.data.secrets import printable
 
 logger = logging.get_logger(__name__)
 
-_ROWS_FOR_THE_SCALE = 200  # of a stream of scores
-_LARGEST = float(np.finfo(np.float32).max)  # of a score, which the model computes in float32
-_INVISIBLE_ENDS = re.compile(r"^[\s\u200b-\u200f\u2060\ufeff]+|[\s\u200b-\u200f\u2060\ufeff]+$")
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
-
+LARGEST_SCORE = float(np.finfo(np.float32).max)  # The model computes scores in float32.
+INVISIBLE_ENDS = re.compile(r"^[\s\u200b-\u200f\u2060\ufeff]+|[\s\u200b-\u200f\u2060\ufeff]+$")
 TRAINING_SPLIT = "the training split"
+ADVICE = (
+    "A model cannot learn a class that no training row shows: add such rows to the training split, take these out, or "
+    "name other splits (--test_split none leaves the test split out)."
+)
+HARDLY_REPEATS = (
+    "Most training rows have a label that no other has, so they hardly are classes: name another column with "
+    "--label_column, or match the rows without labels (--task retrieval --label_column none). Otherwise: "
+)
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,9 @@ class LabelSpec:
 
     `problem_type` is transformers' name of it: "single_label_classification", "multi_label_classification" or
     "regression". `names` are the classes in the order of their ids, empty for regression, which has the `mean` and the
-    standard deviation, `std`, of the numbers instead. `multi_hot` says that the dataset gives several classes as a vector
-    of zeros and ones, not as a list of classes. `hardly_repeats` says that most rows have a label of their own, and `source`
-    what error messages call where the labels come from.
+    standard deviation, `std`, of the numbers instead. `multi_hot` says that the dataset gives several classes as a
+    vector of zeros and ones, not as a list of classes. `hardly_repeats` says that most rows have a label of their own,
+    and `source` what error messages call where the labels come from.
     """
 
     problem_type: str
@@ -70,7 +74,7 @@ class LabelSpec:
         """What to do about a class that is not among these."""
         if self.source != TRAINING_SPLIT:
             return "It answers with these alone: take such rows out, or write their labels as its classes."
-        return _HARDLY_REPEATS + _ADVICE if self.hardly_repeats else _ADVICE
+        return HARDLY_REPEATS + ADVICE if self.hardly_repeats else ADVICE
 
     @property
     def feature(self):
@@ -96,7 +100,9 @@ class LabelColumn:
         self.element = element_of(kind)
 
     def read(self, row: int, cell):
-        """A cell as a string, a number or a list of those, class ids replaced by their names; None where it is missing."""
+        """
+        A cell as a string, a number or a list of those, class ids replaced by their names; None where it is missing.
+        """
         members = cell if isinstance(cell, list) else [cell]
         if any(is_missing(member, self.element) for member in members):
             return None
@@ -121,9 +127,10 @@ class LabelColumn:
                 f"{len(missing)} of {len(cells)} rows of '{self.split_name}' have no label and do not count "
                 f"(rows {shortened(missing)})."
             )
-        if infinite := [row for row in missing if isinstance(cells[row], float) and abs(cells[row]) > _LARGEST]:
+        if infinite := [row for row in missing if isinstance(cells[row], float) and abs(cells[row]) > LARGEST_SCORE]:
             logger.warning(
-                f"{len(infinite)} of these are infinite or beyond float32, such as {cells[infinite[0]]} in row {infinite[0]}."
+                f"{len(infinite)} of these are infinite or beyond float32, such as {cells[infinite[0]]} in row "
+                f"{infinite[0]}."
             )
         return readable
 
@@ -148,14 +155,15 @@ class LabelColumn:
         return float(value)
 
     def _id(self, row: int, value, labels: LabelSpec) -> int:
-        class_id = labels.label2id.get(_class_of(value))
-        if class_id is None:  # a checkpoint may know a name as it was written
-            class_id = labels.plain_label2id.get(_class_of(value))
+        class_id = labels.label2id.get(class_name_of(value))
+        if class_id is None:  # A checkpoint may know a name as it was written.
+            class_id = labels.plain_label2id.get(class_name_of(value))
         if class_id is None:
             raise self.error(
                 row,
-                _class_of(value),
-                f"is not among the {labels.num_labels} classes of {labels.source}: {shortened(labels.names)}. {labels.advice}",
+                class_name_of(value),
+                f"is not among the {labels.num_labels} classes of {labels.source}: {shortened(labels.names)}. "
+                f"{labels.advice}",
             )
         return class_id
 
@@ -177,28 +185,18 @@ class LabelColumn:
 
     def no_labels(self) -> ValueError:
         return ValueError(
-            f"No row of split '{self.split_name}' has a label in column '{self.name}': label some, name another column with "
-            "--label_column, or another split."
+            f"No row of split '{self.split_name}' has a label in column '{self.name}': label some, name another "
+            "column with --label_column, or another split."
         )
-
-
-_ADVICE = (
-    "A model cannot learn a class that no training row shows: add such rows to the training split, take these out, or "
-    "name other splits (--test_split none leaves the test split out)."
-)
-_HARDLY_REPEATS = (
-    "Most training rows have a label that no other has, so they hardly are classes: name another column with "
-    "--label_column, or match the rows without labels (--task retrieval --label_column none). Otherwise: "
-)
 
 
 def plain_name(name: str) -> str:
     """The name of a class without what cannot be seen: white space and zero-width characters around it, the kind and
     number of spaces in it, and whether its accents are characters of their own (NFC)."""
-    return unicodedata.normalize("NFC", " ".join(_INVISIBLE_ENDS.sub("", name).split()))
+    return unicodedata.normalize("NFC", " ".join(INVISIBLE_ENDS.sub("", name).split()))
 
 
-def _class_of(value) -> str:
+def class_name_of(value) -> str:
     """The name of a class; a whole number is one, be it 2 or 2.0."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
@@ -212,11 +210,11 @@ def shortened(values: Sequence, most: int = 10) -> str:
 
 
 def is_missing(label, element) -> bool:
-    if label is None or (isinstance(label, float) and not abs(label) <= _LARGEST):
+    if label is None or (isinstance(label, float) and not abs(label) <= LARGEST_SCORE):
         return True
     if isinstance(label, str):
         return not plain_name(label)
-    return isinstance(element, ClassLabel) and label == -1  # what the Hub's unlabelled test splits hold
+    return isinstance(element, ClassLabel) and label == -1  # Unlabelled test splits on the Hub hold -1.
 
 
 def has_no_labels(split: Dataset | IterableDataset, column: str, labels: LabelSpec) -> bool:
@@ -229,203 +227,3 @@ def has_no_labels(split: Dataset | IterableDataset, column: str, labels: LabelSp
     cells = split.with_format(None)[column][:]
     is_unknown = "-1" not in labels.names and is_value(element, "int", "float") and labels.problem_type != "regression"
     return all(cell == -1 and is_unknown or not isinstance(cell, list) and is_missing(cell, element) for cell in cells)
-
-
-# ---- what the labels of a training split mean --------------------------------------------------------------------
-
-
-def learn_labels(splits: Mapping[str, Dataset | IterableDataset], column: str, task: str | None = None) -> LabelSpec:
-    """What a label column means, from its training split.
-
-    Args:
-        splits: the training split under its name, and others, in which a missing label turns whole numbers into floats
-            just as well.
-        column: the name of the label column.
-        task: "regression" takes whole numbers as numbers, "classification" takes floats that are whole as classes; by
-            default whole numbers are classes, and floats are numbers unless they are whole beside a missing label.
-
-    Raises:
-        ValueError: the labels are not what the task needs, are of mixed kinds, or do not tell two classes apart.
-    """
-    split_name, train = next(iter(splits.items()))
-    labels = LabelColumn(column, train.features[column], split_name)
-    kind, element = labels.kind, labels.element
-    if task not in (None, "classification", "regression"):
-        raise ValueError(f"`problem_type` may be None, 'classification' or 'regression', got '{task}'.")
-    if isinstance(kind, Json):
-        raise _mixed_kinds(labels, train)
-    if isinstance(element, ClassLabel) and task != "regression":
-        several = is_list(kind) and getattr(kind, "length", -1) != 1
-        return _classes(list(dict.fromkeys(map(plain_name, element.names))), several, labels)
-    rows = list(_read_rows(labels, train, task))
-    values = [(row, value) for row, value in rows if value is not None]
-    if not values and task != "regression":
-        raise labels.no_labels()
-    is_flat = not is_list(kind) or _has_one_each(kind, values)
-    if is_flat and is_list(kind):
-        values = [(row, value[0]) for row, value in values]
-    has_gap = len(values) < len(rows) or any(
-        _has_gap(split, column) for name, split in splits.items() if name != split_name
-    )
-    if is_flat and is_string(element) and task != "classification":
-        _check_numbers(labels, values)
-    if _are_scores(labels, is_flat, values, task, has_gap):
-        return _scores([number for _, number in values])
-    if not is_flat and not is_string(element) and (names := _names_of_vectors(labels, values)):
-        return LabelSpec("multi_label_classification", names, multi_hot=True)
-    _warn_of_written_lists(labels, values)
-    number = Counter(member for _, value in values for member in ([value] if is_flat else value))
-    # Sorted before they become strings, so that class 10 comes after class 9.
-    names = list(dict.fromkeys(_class_of(member) for member in sorted(number)))
-    _check_spelling(names, labels)
-    hardly_repeats = is_flat and 2 * list(number.values()).count(1) > len(values)
-    return replace(_classes(names, not is_flat, labels), hardly_repeats=hardly_repeats)
-
-
-def _scores(numbers: list[float]) -> LabelSpec:
-    if not numbers or np.ptp(numbers) == 0:  # nothing to scale by
-        return LabelSpec("regression")
-    return LabelSpec("regression", mean=float(np.mean(numbers)), std=float(np.std(numbers)))
-
-
-def _classes(names: list[str], several: bool, labels: LabelColumn) -> LabelSpec:
-    if len(names) < 2 and not several:
-        raise ValueError(
-            f"A classification needs two classes or more, but the labels of split '{labels.split_name}', column "
-            f"'{labels.name}', are all of {list(names)}."
-        )
-    _warn_of_case(names, labels)
-    return LabelSpec("multi_label_classification" if several else "single_label_classification", tuple(names))
-
-
-def _read_rows(labels: LabelColumn, train: Dataset | IterableDataset, task: str | None) -> Iterable[tuple]:
-    """(row, label) of as many rows as tell what the labels mean: of a stream of scores those up to the first fraction,
-    and so many that they tell the scale."""
-    is_stream = isinstance(train, IterableDataset)
-    column = train.select_columns(labels.name)
-    cells = (row[labels.name] for row in column) if is_stream else column.with_format(None)[labels.name][:]
-    are_scores = task == "regression"
-    for row, cell in enumerate(cells):
-        value = labels.read(row, cell)
-        yield row, value
-        are_scores |= isinstance(value, float) and not value.is_integer()
-        if is_stream and are_scores and row + 1 >= _ROWS_FOR_THE_SCALE:
-            return
-
-
-def _has_one_each(kind, values: list[tuple]) -> bool:
-    """Whether lists are the rows of an array (N, 1). Lists of strings that happen to hold one are several classes."""
-    return getattr(kind, "length", -1) == 1 or (
-        not is_string(element_of(kind)) and all(len(value) == 1 for _, value in values)
-    )
-
-
-def _are_scores(labels: LabelColumn, is_flat: bool, values: list[tuple], task: str | None, has_gap: bool) -> bool:
-    """Whether labels are numbers to be predicted rather than classes."""
-    element, is_float = labels.element, is_value(labels.element, "float")
-    if task == "regression":
-        if not is_flat or not is_value(element, "int", "uint", "float"):
-            raise ValueError(
-                f"Regression needs one number for each row, but column '{labels.name}' of split '{labels.split_name}' is "
-                f"{kind_name(labels.kind)}: name another with --label_column."
-            )
-        return True
-    if not is_flat or not is_float:
-        return False
-    fraction = next((row for row, value in values if not value.is_integer()), None)
-    if task == "classification":
-        if fraction is not None:
-            raise labels.error(
-                fraction, dict(values)[fraction], "is no class: floats are --task regression, not classification."
-            )
-        return False
-    if fraction is not None:
-        return True
-    if has_gap:
-        logger.warning(
-            f"Column '{labels.name}' holds whole numbers, and floats only since labels are missing: they are taken as "
-            "classes. --task regression takes them as scores."
-        )
-    return not has_gap
-
-
-def _has_gap(split: Dataset, column: str) -> bool:
-    if column not in split.features:
-        return False
-    cells = split.with_format(None)[column][:]
-    return any(is_missing(cell[0] if isinstance(cell, list) and cell else cell, None) for cell in cells)
-
-
-def _names_of_vectors(labels: LabelColumn, values: list[tuple]) -> tuple[str, ...] | None:
-    """The names "0", "1", ... where every row is a vector of zeros and ones; None where rows are lists of classes."""
-    lengths = {len(value) for _, value in values}
-    is_whole = len(lengths) == 1
-    if is_whole and lengths != {1} and all(is_multi_hot(value) for _, value in values):
-        return tuple(map(str, range(*lengths)))
-    is_number = is_value(labels.element, "int", "uint")
-    for row, value in values:
-        if not is_number or (is_whole and len(set(value)) < len(value)):
-            raise labels.error(
-                row,
-                value,
-                "is neither a vector of zeros and ones, as long as those of all rows, nor a list of different classes.",
-            )
-    return None
-
-
-def _check_spelling(names: list[str], labels: LabelColumn) -> None:
-    """Refuses '1' beside '1.0', which some rows of a table with numbers and words can hold."""
-    for name in names:
-        whole = re.fullmatch(r"([+-]?\d+)\.0+", name)
-        if whole and whole[1] in names:
-            raise ValueError(
-                f"Column '{labels.name}' of split '{labels.split_name}' mixes '{whole[1]}' and '{name}', which are one number: "
-                "write each class in one way."
-            )
-
-
-def _warn_of_case(names: list[str], labels: LabelColumn) -> None:
-    alike = {}
-    for name in names:
-        alike.setdefault(name.casefold(), []).append(name)
-    if several := [group for group in alike.values() if len(group) > 1]:
-        logger.warning(
-            f"Classes of column '{labels.name}' differ only by case: {shortened(several)}. Each is a class of its own: write "
-            "those that are one in one way."
-        )
-
-
-def _check_numbers(labels: LabelColumn, values: list[tuple]) -> None:
-    """Refuses a few words among numbers with fractions, which would make a class of each number."""
-    odd = [(row, value) for row, value in values if not _NUMBER.fullmatch(str(value))]
-    numbers = [float(value) for _, value in values if _NUMBER.fullmatch(str(value))]
-    if odd and 10 * len(odd) <= len(values) and any(not number.is_integer() for number in numbers):
-        raise labels.error(
-            *odd[0],
-            f"is no number, as {len(numbers)} of {len(values)} rows have: empty the cell and it counts as missing, or take "
-            "each number as a class with --task classification.",
-        )
-
-
-def _warn_of_written_lists(labels: LabelColumn, values: list[tuple]) -> None:
-    for row, value in values:
-        if isinstance(value, str) and re.fullmatch(r"\[.*\]", value, re.DOTALL):
-            logger.warning(
-                f"Label {value!r} of row {row} of split '{labels.split_name}', column '{labels.name}', is the text of a list, "
-                "and taken as the name of one class. JSON lines and parquet hold lists."
-            )
-            return
-
-
-def _mixed_kinds(labels: LabelColumn, train: Dataset | IterableDataset) -> ValueError:
-    kinds = {}
-    for row, cells in enumerate(train.select_columns(labels.name)):
-        kinds.setdefault(type(cells[labels.name]).__name__, (row, cells[labels.name]))
-    kinds.pop("NoneType", None)
-    found = " and ".join(f"{value!r} ({kind}, row {row})" for kind, (row, value) in kinds.items())
-    if len(kinds) == 1:  # the reader gives both as numbers
-        value = next(iter(kinds.values()))[1]
-        found = f"numbers and text, such as {value!r} and '{value}'"
-    return ValueError(
-        f"Column '{labels.name}' of split '{labels.split_name}' mixes kinds of labels: {found}. Write all in one way."
-    )

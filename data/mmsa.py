@@ -4,8 +4,8 @@
     {"train": {"id": [...], "raw_text": [...], "text": (N, length, size), "vision": (N, length, size),
                "audio": (N, length, size), "regression_labels": (N,), ...}, "valid": {...}, "test": {...}}
 
-`data/pickles.py` puts the arrays together without calling anything; they become columns of ready features, each row without
-its padding.
+`data/pickles.py` puts the arrays together without calling anything; they become columns of ready features, each row
+without its padding.
 """
 
 from collections.abc import Iterator
@@ -18,74 +18,75 @@ from datasets import Dataset, DatasetDict
 
 from mixture_of_transformers.data.pickles import read_pickle
 
-_FEATURES = ("text", "vision", "audio")
-_ROWS_PER_CHUNK = 500  # Arrow counts the numbers in a chunk with 32 bits
+FEATURE_COLUMNS = ("text", "vision", "audio")
+ROWS_PER_CHUNK = 500  # Arrow counts the numbers in a chunk with 32 bits.
 
 
 def read_mmsa(path: str) -> DatasetDict:
     """The splits of a file, with its own names of splits and columns.
 
     `text`, `vision` and `audio` become ready features (length, size). Frames of zeros at their ends are padding and
-    taken away, or all beyond `vision_lengths` and `audio_lengths` where the file has these; a row of nothing else lacks
-    the modality. An array (N, size), as of sentence embeddings, is a sequence of one. Minus infinity, which COVAREP gives
-    for the logarithm of silence, becomes 0, as in MMSA.
+    taken away, or all beyond `vision_lengths` and `audio_lengths` where the file has these; a row of nothing else
+    lacks the modality. An array (N, size), as of sentence embeddings, is a sequence of one. Minus infinity, which
+    COVAREP gives for the logarithm of silence, becomes 0, as in MMSA.
 
     Raises:
-        ValueError: the file is no pickle, or asks for anything but numpy arrays; or it has another layout, of which the
-            split and the column are named.
+        ValueError: the file is no pickle, or asks for anything but numpy arrays; or it has another layout, of which
+            the split and the column are named.
     """
     try:
         content = read_pickle(path)
     except UnpicklingError as error:
         raise ValueError(f"Cannot read '{path}': {error} Give a file as MMSA writes it.") from error
     is_known = isinstance(content, dict) and all(isinstance(columns, dict) for columns in content.values())
-    if not is_known or not any(name in columns for columns in content.values() for name in _FEATURES):
+    if not is_known or not any(name in columns for columns in content.values() for name in FEATURE_COLUMNS):
         raise ValueError(
             f"'{Path(path).name}' does not have the layout of MMSA: a dictionary of splits, each a dictionary with "
-            f"{', '.join(_FEATURES)} and labels, one entry for each row."
+            f"{', '.join(FEATURE_COLUMNS)} and labels, one entry for each row."
         )
     return DatasetDict(
         {
-            name: Dataset(pa.table(dict(_columns(columns, f"'{path}', split '{name}'"))))
+            name: Dataset(pa.table(dict(columns_of_split(columns, f"'{path}', split '{name}'"))))
             for name, columns in content.items()
         }
     )
 
 
-def _columns(columns: dict, place: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    rows = next((_number_of_rows(columns[name]) for name in _FEATURES if name in columns), 0)
+def columns_of_split(columns: dict, place: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    rows = next((number_of_rows(columns[name]) for name in FEATURE_COLUMNS if name in columns), 0)
     for name, values in columns.items():
-        if (number := _number_of_rows(values)) != rows or not rows:
+        if (number := number_of_rows(values)) != rows or not rows:
             raise ValueError(
                 f"{place}: column '{name}' has {number} rows, expected {rows or 'some'} as in the others."
             )
         try:
-            if (column := _column(name, values, columns.get(f"{name}_lengths", [None] * rows))) is not None:
+            if (column := column_of_cells(name, values, columns.get(f"{name}_lengths", [None] * rows))) is not None:
                 yield name, column
         except (ValueError, TypeError, IndexError, ArithmeticError, pa.ArrowException) as error:
             raise ValueError(f"{place}: column '{name}' is no column of one kind of cells ({error}).") from error
 
 
-def _number_of_rows(values) -> int:
+def number_of_rows(values) -> int:
     is_column = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.ndim > 0)
     return len(values) if is_column else 0
 
 
-def _column(name: str, values, lengths) -> pa.ChunkedArray | None:
-    if name in _FEATURES and np.ndim(values[0]) in (1, 2):
-        return _feature_column([np.atleast_2d(frames) for frames in values], lengths)  # (size,) is (1, size)
+def column_of_cells(name: str, values, lengths) -> pa.ChunkedArray | None:
+    if name in FEATURE_COLUMNS and np.ndim(values[0]) in (1, 2):
+        # One vector (size,) becomes (1, size).
+        return feature_column([np.atleast_2d(frames) for frames in values], lengths)
     if np.ndim(values[0]) == 0 and not name.endswith("_lengths"):
         return pa.chunked_array([pa.array(np.asarray(values).tolist())])
     return None
 
 
-def _feature_column(values, lengths) -> pa.ChunkedArray:
+def feature_column(values, lengths) -> pa.ChunkedArray:
     cells = [without_padding(np.asarray(frames, np.float32), length) for frames, length in zip(values, lengths)]
-    chunks = [cells[start : start + _ROWS_PER_CHUNK] for start in range(0, len(cells), _ROWS_PER_CHUNK)]
-    return pa.chunked_array([_nested_array(chunk, np.shape(values[0])[-1]) for chunk in chunks])
+    chunks = [cells[start : start + ROWS_PER_CHUNK] for start in range(0, len(cells), ROWS_PER_CHUNK)]
+    return pa.chunked_array([nested_array(chunk, np.shape(values[0])[-1]) for chunk in chunks])
 
 
-def _nested_array(cells: list[np.ndarray | None], size: int) -> pa.ListArray:
+def nested_array(cells: list[np.ndarray | None], size: int) -> pa.ListArray:
     """Cells (length, size) or None as lists of vectors, without a Python object for each number."""
     lengths = [0 if cell is None else len(cell) for cell in cells]
     frames = [cell for cell in cells if cell is not None]

@@ -1,9 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Pickles as data: arrays, numbers, strings and containers of them, put together without calling anything.
 
-A pickle is a program for a small stack machine. `read_pickle` is such a machine that knows how plain containers and the
-arrays of numpy are written and stops at anything else. It looks up no function, so there is none to misuse; an array is
-made of numbers or letters alone, and of as many as the file holds.
+A pickle is a program for a small stack machine. `read_pickle` is such a machine that knows how plain containers and
+the arrays of numpy are written and stops at anything else. It looks up no function, so there is none to misuse; an
+array is made of numbers or letters alone, and of as many as the file holds.
 """
 
 import codecs
@@ -16,20 +16,21 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-# Numbers, letters, and for arrays of Python's own objects `O`.
-_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[US]\d{1,9}|O8?")
-_TIMES_THE_FILE = 8  # how much larger than the file what it holds may be, where parts of it stand in several places
+# The types of arrays that are read: numbers, letters, and `O`, which is Python's own objects.
+KNOWN_DTYPES = re.compile(r"b1|[iu][1248]|f[248]|[US]\d{1,9}|O8?")
+# A part of a file may stand in several places of what it holds, which may be so much larger than the file.
+TIMES_THE_FILE = 8
 
-_NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
-_KNOWN = {
+NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")  # The name before numpy 2, and the name since.
+KNOWN_NAMES = {
     "numpy.ndarray": "ndarray",
     "numpy.dtype": "dtype",
     "_codecs.encode": "latin1",
     "collections.OrderedDict": "dict",
-    "__builtin__.bytes": "no bytes",  # by which protocol 2 writes b""
-    **{f"{module}._reconstruct": "array" for module in _NUMPY},
-    **{f"{module}.scalar": "scalar" for module in _NUMPY},
-    **{f"{module.replace('multiarray', 'numeric')}._frombuffer": "buffer" for module in _NUMPY},
+    "__builtin__.bytes": "no bytes",  # Protocol 2 writes b"" as a call of it.
+    **{f"{module}._reconstruct": "array" for module in NUMPY_MODULES},
+    **{f"{module}.scalar": "scalar" for module in NUMPY_MODULES},
+    **{f"{module.replace('multiarray', 'numeric')}._frombuffer": "buffer" for module in NUMPY_MODULES},
 }
 
 
@@ -44,8 +45,8 @@ def read_pickle(path: str) -> Any:
     with open(path, "rb") as file:
         try:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                found = _Machine().run(content)
-                _check_expanded(found, _TIMES_THE_FILE * len(content))
+                found = PickleMachine().run(content)
+                check_expanded(found, TIMES_THE_FILE * len(content))
                 return found
         except UnpicklingError:
             raise
@@ -53,8 +54,10 @@ def read_pickle(path: str) -> Any:
             raise UnpicklingError(f"it is no pickle, or a damaged one ({error}).") from error
 
 
-def _check_expanded(content: Any, limit: int) -> None:
-    """Whether everything, written out wherever it stands, is no larger than so much: a part may stand in many places."""
+def check_expanded(content: Any, limit: int) -> None:
+    """
+    Whether everything, written out wherever it stands, is no larger than so much: a part may stand in many places.
+    """
     waiting, size = [content], 0
     while waiting:
         part = waiting.pop()
@@ -69,21 +72,23 @@ def _check_expanded(content: Any, limit: int) -> None:
             raise UnpicklingError("its lists hold each other again and again, which would fill the memory.")
 
 
-# ---- what numpy writes ------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Arrays as numpy writes them
+# ---------------------------------------------------------------------------------------------------------------------
 
 
-class _Named:
+class NamedFunction:
     """A function or class that a pickle asks for: a name, nothing that could be called."""
 
     def __init__(self, kind: str):
         self.kind = kind
 
 
-class _DType:
+class TypeDescription:
     """A type of numbers as a pickle describes it: first its letter and size, then its order of bytes."""
 
     def __init__(self, code: str):
-        if not isinstance(code, str) or not _DTYPE.fullmatch(code):
+        if not isinstance(code, str) or not KNOWN_DTYPES.fullmatch(code):
             raise UnpicklingError(f"an array is of the type {str(code)[:40]!r}, expected numbers or strings.")
         self.code, self.order = code, "="
 
@@ -96,7 +101,7 @@ class _DType:
         return np.dtype(object if self.code[0] == "O" else self.order + self.code)
 
 
-class _Array:
+class WaitingArray:
     """An array that waits for its shape and its content."""
 
     def __init__(self):
@@ -104,23 +109,27 @@ class _Array:
 
     def build(self, state: tuple) -> None:
         _, shape, dtype, is_fortran, content = state
-        self.array = _array(content, dtype, shape, "F" if is_fortran else "C")
+        self.array = make_array(content, dtype, shape, "F" if is_fortran else "C")
 
 
-def _built(item: Any) -> Any:
-    if not isinstance(item, _Array):
+def built(item: Any) -> Any:
+    if not isinstance(item, WaitingArray):
         return item
     if item.array is None:
         raise UnpicklingError("an array has no content.")
     return item.array
 
 
-def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
-    if not isinstance(dtype, _DType) or not isinstance(shape, tuple) or any(type(size) is not int for size in shape):
+def make_array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+    if (
+        not isinstance(dtype, TypeDescription)
+        or not isinstance(shape, tuple)
+        or any(type(size) is not int for size in shape)
+    ):
         raise UnpicklingError("an array has no type or no shape.")
     if dtype.code[0] != "O":
-        return np.frombuffer(_bytes(content), dtype.numpy()).reshape(shape, order=order)
-    if not isinstance(content, list):  # bytes would be addresses of this process's memory
+        return np.frombuffer(as_bytes(content), dtype.numpy()).reshape(shape, order=order)
+    if not isinstance(content, list):  # Bytes would be taken for addresses in this process's memory.
         raise UnpicklingError("an array of objects is given as bytes, expected a list.")
     array = np.empty(len(content), object)
     for place, item in enumerate(content):
@@ -128,66 +137,68 @@ def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     return array.reshape(shape, order=order)
 
 
-def _bytes(content: Any) -> bytes:
-    content = content.encode("latin1") if isinstance(content, str) else content  # as Python 2 writes bytes
+def as_bytes(content: Any) -> bytes:
+    content = content.encode("latin1") if isinstance(content, str) else content  # Python 2 writes bytes so.
     if not isinstance(content, bytes | bytearray):
         raise UnpicklingError(f"the content of an array is of type {type(content).__name__}, expected bytes.")
     return content
 
 
-def _latin1(text: str, encoding: str) -> bytes:
+def latin1_bytes(text: str, encoding: str) -> bytes:
     """How protocol 2 writes bytes."""
     if encoding != "latin1":
         raise UnpicklingError(f"bytes are encoded as {str(encoding)[:20]!r}, expected latin1.")
     return text.encode("latin1")
 
 
-def _scalar(dtype: _DType, content: Any):
-    return _array(content, dtype, (), "C")[()]
+def make_scalar(dtype: TypeDescription, content: Any):
+    return make_array(content, dtype, (), "C")[()]
 
 
-# What stands for a call of each `_KNOWN` name.
-_MADE: dict[str, Callable] = {
-    "dtype": lambda code, *flags: _DType(code),
-    "array": lambda kind, *shape_and_type: _Array(),
-    "buffer": _array,
-    "scalar": _scalar,
-    "latin1": _latin1,
+# What is done in place of a call, by the kind that `KNOWN_NAMES` gives a name.
+MAKERS: dict[str, Callable] = {
+    "dtype": lambda code, *flags: TypeDescription(code),
+    "array": lambda kind, *shape_and_type: WaitingArray(),
+    "buffer": make_array,
+    "scalar": make_scalar,
+    "latin1": latin1_bytes,
     "no bytes": lambda: b"",
-    "dict": lambda items=(): _dictionary([cell for item in items for cell in item]),
+    "dict": lambda items=(): dictionary([cell for item in items for cell in item]),
 }
 
 
-# ---- the machine ------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# The machine
+# ---------------------------------------------------------------------------------------------------------------------
 
 
-def _read_latin1(file: BinaryIO) -> str:
+def read_latin1(file: BinaryIO) -> str:
     """A string of protocol 0, which `pickletools` takes for ASCII."""
     return codecs.escape_decode(file.readline().strip()[1:-1])[0].decode("latin1")
 
 
-_CODES = {op.code: (op.name, op.arg and op.arg.reader) for op in pickletools.opcodes}
-_CODES["S"] = ("STRING", _read_latin1)
-_CONSTANTS = {
+OPCODES = {op.code: (op.name, op.arg and op.arg.reader) for op in pickletools.opcodes}
+OPCODES["S"] = ("STRING", read_latin1)
+CONSTANT_OPCODES = {
     "NONE": None,
     "NEWTRUE": True,
     "NEWFALSE": False,
     "EMPTY_TUPLE": (),
 }
-_VALUES = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
-_VALUES += ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
-_VALUES += ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
-_PUTS, _GETS = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "LONG_BINGET")
+VALUE_OPCODES = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
+VALUE_OPCODES += ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
+VALUE_OPCODES += ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
+PUT_OPCODES, GET_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "LONG_BINGET")
 
 
-def _dictionary(cells: list) -> dict:
+def dictionary(cells: list) -> dict:
     """Keys and values in turn."""
     if any(type(key) is not str for key in cells[::2]):
         raise UnpicklingError("a key of a dictionary is no string.")
     return dict(zip(cells[::2], cells[1::2], strict=True))
 
 
-class _Machine:
+class PickleMachine:
     """Its stack, the stacks below the marks, and what was put aside."""
 
     def __init__(self):
@@ -195,17 +206,17 @@ class _Machine:
 
     def run(self, file: BinaryIO) -> Any:
         while code := file.read(1):
-            name, reader = _CODES[code.decode("latin1")]
+            name, reader = OPCODES[code.decode("latin1")]
             argument = reader(file) if reader else None
             if name == "STOP":
                 return self._value(self.stack.pop())
-            if name in _VALUES:
+            if name in VALUE_OPCODES:
                 self.stack.append(argument)
-            elif name in _CONSTANTS:
-                self.stack.append(_CONSTANTS[name])
-            elif name in _PUTS or name == "MEMOIZE":
+            elif name in CONSTANT_OPCODES:
+                self.stack.append(CONSTANT_OPCODES[name])
+            elif name in PUT_OPCODES or name == "MEMOIZE":
                 self.kept[len(self.kept) if name == "MEMOIZE" else argument] = self.stack[-1]
-            elif name in _GETS:
+            elif name in GET_OPCODES:
                 self.stack.append(self.kept[argument])
             elif name not in ("PROTO", "FRAME"):
                 self._do(name, argument)
@@ -220,8 +231,8 @@ class _Machine:
     @staticmethod
     def _value(item: Any) -> Any:
         """What a list, a tuple or a dictionary is given: an array in place of what made it, and no function."""
-        item = _built(item)
-        if isinstance(item, _Named | _DType):
+        item = built(item)
+        if isinstance(item, NamedFunction | TypeDescription):
             raise UnpicklingError("it holds a function or a type, expected data.")
         return item
 
@@ -239,7 +250,7 @@ class _Machine:
 
     _pop_mark = _marked
 
-    # Containers. What they hold may be a function only in a tuple, as the arguments of a call.
+    # Containers. Only a tuple may hold a function, since a tuple is also the arguments of a call.
 
     def _empty_list(self) -> None:
         self.stack.append([])
@@ -253,7 +264,7 @@ class _Machine:
 
     def _dict(self) -> None:
         items = self._marked()
-        self.stack.append(_dictionary(list(map(self._value, items))))
+        self.stack.append(dictionary(list(map(self._value, items))))
 
     def _append(self) -> None:
         self._extend([self.stack.pop()])
@@ -276,7 +287,7 @@ class _Machine:
     def _update(self, cells: list) -> None:
         if type(self.stack[-1]) is not dict:
             raise UnpicklingError("it sets a key of what is no dictionary.")
-        self.stack[-1].update(_dictionary(list(map(self._value, cells))))
+        self.stack[-1].update(dictionary(list(map(self._value, cells))))
 
     def _tuple(self) -> None:
         items = self._marked()
@@ -292,9 +303,9 @@ class _Machine:
         self._push_tuple([self.stack.pop() for _ in range(3)][::-1])
 
     def _push_tuple(self, items: list) -> None:
-        self.stack.append(tuple(map(_built, items)))
+        self.stack.append(tuple(map(built, items)))
 
-    # Functions and what stands for their calls.
+    # Functions, and what is done in place of their calls.
 
     def _global(self, name: str) -> None:
         self._name(*name.split(" ", 1))
@@ -304,22 +315,22 @@ class _Machine:
         self._name(module, name)
 
     def _name(self, module: str, name: str) -> None:
-        kind = _KNOWN.get(f"{module}.{name}")
+        kind = KNOWN_NAMES.get(f"{module}.{name}")
         if kind is None:
             raise UnpicklingError(
-                f"it asks for '{str(module)[:60]}.{str(name)[:60]}', which is not part of a numpy array: it was not called, "
-                "since a pickle can run any code. Convert the file, where you trust it, to parquet."
+                f"it asks for '{str(module)[:60]}.{str(name)[:60]}', which is not part of a numpy array: it was not "
+                "called, since a pickle can run any code. Convert the file, where you trust it, to parquet."
             )
-        self.stack.append(_Named(kind))
+        self.stack.append(NamedFunction(kind))
 
     def _reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, _Named) or function.kind not in _MADE or type(arguments) is not tuple:
+        if not isinstance(function, NamedFunction) or function.kind not in MAKERS or type(arguments) is not tuple:
             raise UnpicklingError("it calls what is no part of a numpy array.")
-        self.stack.append(_MADE[function.kind](*arguments))
+        self.stack.append(MAKERS[function.kind](*arguments))
 
     def _build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if not isinstance(target, _Array | _DType) or type(state) is not tuple:
+        if not isinstance(target, WaitingArray | TypeDescription) or type(state) is not tuple:
             raise UnpicklingError("it gives a state to what is no numpy array.")
         target.build(state)

@@ -4,96 +4,52 @@
 A dataset goes through `data.sources.load_splits` (or `load_digits_dataset`), `ModalityColumns.guess`, `prepare_splits`
 and `drop_bad_examples`, and leaves with the columns `text`, `image`, `audio`, `video` (those it has) and `label`, as a
 `datasets.Dataset` or, streamed, as a `RowStream`. Media stay encoded (bytes or a path) until the processor opens them;
-a None cell is a modality that the row lacks. What the columns hold is decided in `data/columns.py`, what the labels mean in
-`data/labels.py`, what is wrong with a row in `data/checks.py`.
+a None cell is a modality that the row lacks. What the columns hold is decided in `data/columns.py`, what the labels
+mean in `data/labels.py`, what is wrong with a row in `data/checks.py`.
 """
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from datasets import Audio, Dataset, DatasetDict, Features, Image, IterableDataset, Value
 from datasets.utils import tqdm
 from transformers.utils import logging
 
+from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.checks import BadRows, ExampleCheck, Reading, count_by_kind
 from mixture_of_transformers.data.column_types import (
     MEDIA,
+    MEDIA_TYPES,
     cell_has_sound,
     is_ready_features,
     is_samples,
     is_string,
     is_vector,
     stored_cell,
-    stored_file,
     stored_type,
-    undecoded_stream,
 )
-from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns, check_named, label_candidates
-from mixture_of_transformers.data.digits import DIGIT_NAMES, DIGITS_FEATURES, load_digits_dataset
-from mixture_of_transformers.data.labels import LabelColumn, LabelSpec, has_no_labels, learn_labels, shortened
-from mixture_of_transformers.data.places import Places, paths_of
+from mixture_of_transformers.data.columns import ModalityColumns, check_named
+from mixture_of_transformers.data.label_learning import learn_labels
+from mixture_of_transformers.data.labels import LabelColumn, LabelSpec, has_no_labels, shortened
 from mixture_of_transformers.data.streams import RowStream
-from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.decoding_mot import open_source
-from mixture_of_transformers.fetching_mot import is_url
 
 logger = logging.get_logger(__name__)
 
 
 def find_columns(
-    split: Dataset | IterableDataset, places: Places | None = None, **named: str | None
+    split: Dataset | IterableDataset, allowed_paths: AllowedPaths | None = None, **named: str | None
 ) -> ModalityColumns:
-    """Which column of a training split is what (`ModalityColumns.guess`), the sound of its videos among them unless the
-    `audio` is named or "none". `places` says where these videos may lie."""
+    """Which column of a training split is what (`ModalityColumns.guess`), the sound of its videos among them unless
+    the `audio` is named or "none". `allowed_paths` says where these videos may lie."""
     columns = ModalityColumns.guess(split.features, **named, rows=split)
-    return columns if named.get("audio") else columns.with_video_sound(split, places)
-
-
-def read_rows(
-    split: Dataset,
-    columns: ModalityColumns,
-    on_bad_example: str = "skip",
-    split_name: str | None = None,
-    places: Places | None = None,
-    reading: Reading | None = None,
-) -> tuple[Dataset, dict[str, str]]:
-    """The good rows of a split with all their columns, those of media stored as files, as an index keeps them; and the
-    column of each kind ("text", "image", "audio", "video")."""
-    name = split_name or str(split.split or "unnamed")
-    prepared, _ = prepare_split(split, replace(columns, label=None), split_name=name, places=places)
-    rows, of_kind = split.with_format(None), {kind: getattr(columns, kind) for kind in columns.modalities}
-    for kind, column in of_kind.items():
-        if not (kind == "audio" and columns.has_video_sound):
-            rows = with_stored_cells(rows, kind, column)
-    if columns.has_video_sound:
-        rows, of_kind["audio"] = rows.add_column("audio", prepared["audio"][:], feature=Audio(decode=False)), "audio"
-    good = good_rows(prepared, on_bad_example, name, reading=reading)
-    rows = rows if len(good) == len(rows) else rows.select(good)
-    media = [column for kind, column in of_kind.items() if kind in MEDIA]
-    return _with_downloads(rows, media, reading or Reading()), of_kind
-
-
-def _with_downloads(rows: Dataset, names: list[str], reading: Reading) -> Dataset:
-    """What is behind the URLs of these columns in their place: an index holds it, and nobody fetches it by other rules."""
-
-    def downloaded(name: str, cell: dict | None) -> dict:
-        if cell and cell["bytes"] is None and is_url(cell["path"]):
-            with open_source(cell, name, **reading.access) as file:
-                cell = {"bytes": file.read(), "path": None}
-        return {name: cell}
-
-    for name in names:
-        kind, paths = rows.features[name], paths_of(rows.select_columns(name).with_format("arrow")[:][name])
-        if any(map(is_url, paths.to_pylist())):
-            untyped = Features({**rows.features, name: Image(decode=False)})
-            rows = rows.map(partial(downloaded, name), input_columns=name, features=untyped, desc="Fetching")
-            rows = rows.cast_column(name, kind)
-    return rows
+    return columns if named.get("audio") else columns.with_video_sound(split, allowed_paths)
 
 
 def prepare_splits(
-    splits: DatasetDict, columns: ModalityColumns, problem_type: str | None = None, places: Places | None = None
+    splits: DatasetDict,
+    columns: ModalityColumns,
+    problem_type: str | None = None,
+    allowed_paths: AllowedPaths | None = None,
 ) -> tuple[DatasetDict, LabelSpec | None]:
     """`prepare_split` for every split, with the labels learned from `train`; a streamed `train` is a `RowStream`.
 
@@ -113,26 +69,26 @@ def prepare_splits(
         if name == "test" and labels is not None and has_no_labels(split, columns.label, labels):
             logger.warning(f"Split '{name}' has no labels in column '{columns.label}': it can only be predicted.")
             of_split = replace(columns, label=None)
-        prepared[name], _ = prepare_split(split, of_split, labels, name, places=places)
+        prepared[name], _ = prepare_split(split, of_split, labels, name, allowed_paths=allowed_paths)
     if labels is not None:
-        _check_classes(prepared, labels, columns.label)
+        check_classes(prepared, labels, columns.label)
     return prepared, labels
 
 
-def _check_classes(prepared: DatasetDict, labels: LabelSpec, column: str) -> None:
+def check_classes(prepared: DatasetDict, labels: LabelSpec, column: str) -> None:
     """Whether each class of a held-out split stands in a training row, for those that only a type declares, too."""
     train, *others = prepared
     if labels.problem_type == "regression" or isinstance(prepared[train], RowStream):
         return
-    known = _classes_shown(prepared[train]["label"][:], labels).keys()
+    known = classes_shown(prepared[train]["label"][:], labels).keys()
     for name in others:
         if "label" not in prepared[name].features:
             continue
-        for index, row in _classes_shown(prepared[name]["label"][:], labels).items():
+        for index, row in classes_shown(prepared[name]["label"][:], labels).items():
             if index not in known:
                 raise ValueError(
-                    f"Label '{labels.names[index]}' of row {row} of split '{name}', column '{column}', is not among the "
-                    f"classes that rows of the training split have. {labels.advice}"
+                    f"Label '{labels.names[index]}' of row {row} of split '{name}', column '{column}', is not among "
+                    f"the classes that rows of the training split have. {labels.advice}"
                 )
 
 
@@ -146,9 +102,9 @@ def check_labels_left(splits: dict[str, Dataset | RowStream]) -> None:
         is_kept = isinstance(split, Dataset) and "label" in split.features
         if is_kept and all(label is None for label in split["label"][:]):
             raise ValueError(
-                f"None of the {len(split)} rows that are left of split '{name}' has a label: the rows with one are bad or "
-                "were not drawn. A row needs its label beside its text, picture or sound; of a file of labels alone no row "
-                "is left."
+                f"None of the {len(split)} rows that are left of split '{name}' has a label: the rows with one are "
+                "bad or were not drawn. A row needs its label beside its text, picture or sound; of a file of labels "
+                "alone no row is left."
             )
 
 
@@ -160,13 +116,13 @@ def check_classes_left(train: Dataset | RowStream, labels: LabelSpec) -> None:
     """
     if labels.problem_type == "regression" or isinstance(train, RowStream):
         return
-    shown = _classes_shown(train["label"][:], labels)
+    shown = classes_shown(train["label"][:], labels)
     lost = shortened([name for index, name in enumerate(labels.names) if index not in shown])
     if len(shown) < 2 and labels.problem_type == "single_label_classification":
         raise ValueError(
-            "A classification needs two classes or more with readable training rows, but the rows that are left are all of "
-            f"{[labels.names[index] for index in shown]}, none of {lost}. Repair the bad rows, or draw more with "
-            "--max_train_samples."
+            "A classification needs two classes or more with readable training rows, but the rows that are left are "
+            f"all of {[labels.names[index] for index in shown]}, none of {lost}. Repair the bad rows, or draw more "
+            "with --max_train_samples."
         )
     if lost:
         logger.warning(
@@ -174,7 +130,7 @@ def check_classes_left(train: Dataset | RowStream, labels: LabelSpec) -> None:
         )
 
 
-def _classes_shown(encoded: list, labels: LabelSpec) -> dict[int, int]:
+def classes_shown(encoded: list, labels: LabelSpec) -> dict[int, int]:
     """Class id -> the first row that has it."""
     rows = {}
     several = labels.problem_type == "multi_label_classification"
@@ -191,7 +147,7 @@ def prepare_split(
     labels: LabelSpec | None = None,
     split_name: str = "train",
     problem_type: str | None = None,
-    places: Places | None = None,
+    allowed_paths: AllowedPaths | None = None,
 ) -> "tuple[Dataset | RowStream, LabelSpec | None]":
     """Reduce a split to `text`, `image`, `audio`, `video` (those in `columns`) and `label`.
 
@@ -206,16 +162,17 @@ def prepare_split(
         columns: which column holds what.
         labels: the labels of the training split; None learns them from this split.
         split_name: what error messages call the split.
-        problem_type: "regression" takes whole numbers, e.g. ratings, as numbers; "classification" takes whole floats as
-            classes; `data.labels.learn_labels` says what holds by default.
-        places: where the files may lie that the rows name, `Places.of(dataset_name)`; by default anywhere.
+        problem_type: "regression" takes whole numbers, e.g. ratings, as numbers; "classification" takes whole floats
+            as classes; `data.label_learning.learn_labels` says what holds by default.
+        allowed_paths: where the files may lie that the rows name, `AllowedPaths.of(dataset_name)`; by default
+            anywhere.
 
     Returns:
         The reduced split, and the labels (None without a label column).
 
     Raises:
-        ValueError: a column is missing, all labels are, a label is not among the classes of the training split, or a row
-            names a file that lies nowhere in `places`.
+        ValueError: a column is missing, all labels are, a label is not among the classes of the training split, or a
+            row names a file that lies nowhere in `allowed_paths`.
     """
     chosen = {role: getattr(columns, role) for role in (*columns.modalities, "label")}
     chosen = {role: name for role, name in chosen.items() if name is not None}
@@ -225,9 +182,9 @@ def prepare_split(
     elif labels is None:
         labels = learn_labels({split_name: split}, columns.label, problem_type)
     if isinstance(split, IterableDataset):
-        return RowStream(split, chosen, labels, split_name, places), labels
-    if places is not None:
-        places.check(split, [chosen[role] for role in MEDIA if role in chosen], split_name)
+        return RowStream(split, chosen, labels, split_name, allowed_paths), labels
+    if allowed_paths is not None:
+        allowed_paths.check(split, [chosen[role] for role in MEDIA if role in chosen], split_name)
     if columns.has_video_sound:
         del chosen["audio"]
     reduced = split.with_format(None).select_columns(list(chosen.values()))
@@ -236,7 +193,7 @@ def prepare_split(
         if role in chosen:
             reduced = with_stored_cells(reduced, role, role)
     if columns.has_video_sound:
-        reduced = _with_sound_tracks(reduced, places is None or places.follow_urls)
+        reduced = with_sound_tracks(reduced, allowed_paths is None or allowed_paths.follow_urls)
     if columns.label is None:
         return reduced, None
     column = LabelColumn(columns.label, reduced.features["label"], split_name)
@@ -260,17 +217,18 @@ def with_stored_cells(split: Dataset, role: str, name: str) -> Dataset:
             features=Features({**split.features, name: untyped}),
             desc=f"Reading '{name}'",
         )
-    elif isinstance(kind, Value) and role in MEDIA:  # of paths, which may be a large_string, or of bytes
+    # The column holds paths, which may be of type large_string, or bytes.
+    elif isinstance(kind, Value) and role in MEDIA:
         split = split.cast_column(name, Value("string" if is_string(kind) else "binary"))
     return split if split.features[name] == stored else split.cast_column(name, stored)
 
 
-def _with_sound_tracks(split: Dataset, allow_urls: bool | str) -> Dataset:
+def with_sound_tracks(split: Dataset, allow_urls: bool | str) -> Dataset:
     """The videos again as `audio`, None where a video is silent."""
-    untyped = Image(decode=False)  # stored alike, while Audio asks for torchcodec
+    untyped = Image(decode=False)  # The type Audio, which is stored alike, asks for torchcodec.
     return split.map(
         lambda row: {"audio": row["video"] if cell_has_sound(row["video"], allow_urls) else None},
-        load_from_cache_file=False,  # a video may have changed under its name
+        load_from_cache_file=False,  # A video may have changed under its name.
         features=Features({**split.features, "audio": untyped}),
         desc="Looking for sound tracks",
     ).cast_column("audio", Audio(decode=False))
@@ -295,8 +253,8 @@ def drop_bad_examples(
             first one.
         split_name: what messages call the split; by default the name it has of its own.
         report: a JSON lines file that gets a line `{"split", "index", "reason"}` for each bad row.
-        reading: how the rows will be decoded: within which limits, by which URLs, and how much of their sound. By default
-            within those of a new processor, by all URLs, and the whole of it; a stream knows its own.
+        reading: how the rows will be decoded: within which limits, by which URLs, and how much of their sound. By
+            default within those of a new processor, by all URLs, and the whole of it; a stream knows its own.
 
     Raises:
         ValueError: a row is bad under "raise", or no good row is left.
@@ -322,7 +280,7 @@ def good_rows(
     """The numbers of the rows that `drop_bad_examples` keeps."""
     undecoded = split.with_format(None)
     for column in MEDIA:
-        if isinstance(split.features.get(column), tuple(MEDIA.values())):
+        if isinstance(split.features.get(column), MEDIA_TYPES):
             undecoded = undecoded.cast_column(column, MEDIA[column](decode=False))
 
     check, good, bad = ExampleCheck(split.features, reading=reading), [], BadRows(split_name, on_bad_example, report)
@@ -339,27 +297,3 @@ def good_rows(
             raise ValueError(f"No row is left: {summary}. The first is {bad.first}{place}")
         logger.warning(summary + place)
     return good
-
-
-__all__ = [
-    "DIGITS_FEATURES",
-    "DIGIT_NAMES",
-    "LEFT_OUT",
-    "LabelSpec",
-    "ModalityColumns",
-    "Reading",
-    "RowStream",
-    "check_classes_left",
-    "check_labels_left",
-    "drop_bad_examples",
-    "find_columns",
-    "is_ready_features",
-    "label_candidates",
-    "load_digits_dataset",
-    "prepare_split",
-    "prepare_splits",
-    "read_rows",
-    "stored_file",
-    "train_tokenizer",
-    "undecoded_stream",
-]

@@ -1,8 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What stays on this machine: tokens are written nowhere, and nothing that is shared says where its files lie.
 
-`without_secrets` is for every text that is written or shown, `printable` for what others wrote, `without_places` for the words of a command that go into a
-model card, and `NOT_SHARED` names the files of a run's folder that no upload takes.
+`without_secrets` is for every text that is written or shown, `printable` for what others wrote, `without_places` for
+the words of a command that go into a model card, and `NOT_SHARED` names the files of a run's folder that no upload
+takes.
 """
 
 import os
@@ -13,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from huggingface_hub import get_token
 
-# Of a run's folder: pickles, the state of its training, and what names places of this machine or holds rows of the data.
+# Files of a run's folder: pickles, the state of its training, and what names paths of this machine or holds rows of
+# data.
 NOT_SHARED = [
     "checkpoint-*",
     "*.bin",
@@ -26,7 +28,7 @@ NOT_SHARED = [
     ".*",
 ]
 HIDDEN = "..."
-_PATTERNS = (
+SECRET_PATTERNS = (
     (re.compile(r"\bhf_(?:[a-z]+_)?[A-Za-z0-9]{16,}"), HIDDEN),  # a token of the Hub
     (re.compile(r"(?<=://)[^/\s@'\"]+@"), ""),  # https://user:password@host
     (  # https://host/file?token=..., as signed addresses have it
@@ -34,22 +36,22 @@ _PATTERNS = (
         rf"\g<1>{HIDDEN}",
     ),
 )
-_CONTROLS = re.compile(r"[^\t\x20-\x7e\xa0-\u200d\u2010-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff]")
-_given: set[str] = set()
+CONTROL_CHARACTERS = re.compile(r"[^\t\x20-\x7e\xa0-\u200d\u2010-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff]")
+given_secrets: set[str] = set()
 
 
 def hide(secret: str | None) -> None:
     """Have `without_secrets` know a token that was given to this process."""
     if secret:
-        _given.add(secret)
+        given_secrets.add(secret)
 
 
 def without_secrets(text: str) -> str:
     """A text without the tokens that this process knows, and without what looks like one or stands in a URL."""
-    known = {os.environ.get("HF_TOKEN"), os.environ.get("HUGGING_FACE_HUB_TOKEN"), get_token(), *_given}
+    known = {os.environ.get("HF_TOKEN"), os.environ.get("HUGGING_FACE_HUB_TOKEN"), get_token(), *given_secrets}
     for secret in sorted((s for s in known if s), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    for pattern, replacement in _PATTERNS:
+    for pattern, replacement in SECRET_PATTERNS:
         text = pattern.sub(replacement, text)
     return text
 
@@ -58,7 +60,7 @@ def printable(text: str) -> str:
     """
     A text in one line that commands no terminal: control characters, and those that turn the direction, as escapes.
     """
-    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+    return CONTROL_CHARACTERS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def place_name(place: str) -> str:
@@ -71,14 +73,15 @@ def place_name(place: str) -> str:
 
 def without_places(arguments: list[str]) -> list[str]:
     """The words of a command, with the names alone of files and folders that are named by where they lie here."""
-    return [_without_place(argument) for argument in arguments]
+    return [without_place(argument) for argument in arguments]
 
 
-def _without_place(argument: str) -> str:
+def without_place(argument: str) -> str:
     option, equals, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
     is_place = os.path.isabs(value) or value.startswith(("~", "file:")) or ".." in Path(value).parts
     if is_place:
         return option + equals + place_name(value)
-    for place in {str(Path.home()), os.getcwd(), tempfile.gettempdir()} - {os.sep}:  # within JSON, and the like
+    # The path may stand within JSON and the like.
+    for place in {str(Path.home()), os.getcwd(), tempfile.gettempdir()} - {os.sep}:
         argument = argument.replace(place + os.sep, "").replace(place, HIDDEN)
     return argument

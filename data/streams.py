@@ -11,6 +11,7 @@ from datasets import Dataset, Features, IterableDataset
 from datasets.exceptions import DatasetsError
 from transformers.utils import logging
 
+from mixture_of_transformers.data.allowed_paths import AllowedPaths, path_of_cell
 from mixture_of_transformers.data.checks import BadRows, ExampleCheck, Reading, is_absent
 from mixture_of_transformers.data.column_types import (
     MEDIA,
@@ -21,12 +22,10 @@ from mixture_of_transformers.data.column_types import (
     undecoded_stream,
 )
 from mixture_of_transformers.data.labels import LabelColumn, LabelSpec
-from mixture_of_transformers.data.places import Places, path_of_cell
 
 logger = logging.get_logger(__name__)
 
-
-SAMPLE_TEXTS, SAMPLE_MEDIA = 10_000, 200  # rows that a tokenizer and the size of pictures are learned from
+SAMPLE_TEXTS, SAMPLE_MEDIA = 10_000, 200  # of the rows that a tokenizer and sizes are chosen by
 
 
 class RowStream:
@@ -40,7 +39,8 @@ class RowStream:
         columns: the name of the column for each role ("text", "image", ..., "label").
         labels: what the labels mean; None without a label column.
         split_name: what messages call the split.
-        places: where the files may lie that the rows name; None: anywhere. Another place is an error when it is met.
+        allowed_paths: where the files may lie that the rows name; None: anywhere. Another place is an error when it is
+            met.
     """
 
     def __init__(
@@ -49,16 +49,16 @@ class RowStream:
         columns: dict[str, str],
         labels: LabelSpec | None,
         split_name: str = "train",
-        places: Places | None = None,
+        allowed_paths: AllowedPaths | None = None,
     ):
         self.source = undecoded_stream(source.select_columns(sorted(set(columns.values()))))
-        self.columns, self.labels, self.split_name, self.places = columns, labels, split_name, places
+        self.columns, self.labels, self.split_name, self.allowed_paths = columns, labels, split_name, allowed_paths
         self.kinds = {role: source.features[name] for role, name in columns.items()}
         self.features = Features(
             {role: labels.feature if role == "label" else stored_type(role, kind) for role, kind in self.kinds.items()}
         )
         self.on_bad_example, self.report = "skip", None
-        self.reading = Reading(allow_urls=places is None or places.follow_urls)
+        self.reading = Reading(allow_urls=allowed_paths is None or allowed_paths.follow_urls)
         self.feature_sizes, self.max_lengths = {}, {}
         self.seed, self.buffer_size = 0, 0
 
@@ -67,7 +67,9 @@ class RowStream:
         return list(self.features)
 
     def shuffle(self, seed: int, buffer_size: int) -> "RowStream":
-        """Shards in random order, rows drawn from a buffer of so many; another order in each epoch. 0 keeps the order."""
+        """
+        Shards in random order, rows drawn from a buffer of so many; another order in each epoch. 0 keeps the order.
+        """
         return self._with(seed=seed, buffer_size=buffer_size)
 
     def take(self, number: int) -> "RowStream":
@@ -109,8 +111,8 @@ class RowStream:
             if is_labelled and epoch == 0 and row.get("label", 0) is None:
                 is_labelled = False
                 logger.warning(
-                    f"row {index} of '{self.split_name}' has no label in column '{self.columns['label']}' and does not count, "
-                    "and so no further one without a label does"
+                    f"row {index} of '{self.split_name}' has no label in column '{self.columns['label']}' and does "
+                    "not count, and so no further one without a label does"
                 )
             if problem is None:
                 yield encoded
@@ -126,17 +128,17 @@ class RowStream:
         try:
             for index, row in enumerate(source):
                 yield index, row
-        except (pa.ArrowException, DatasetsError, OSError) as error:  # OSError is also Arrow's, of a broken page
+        except (pa.ArrowException, DatasetsError, OSError) as error:  # Arrow raises OSError for a broken page.
             raise ValueError(
-                f"Split '{self.split_name}' cannot be read beyond its first {index + 1} rows: {error}. Repair the file that "
-                "comes next, or leave it out."
+                f"Split '{self.split_name}' cannot be read beyond its first {index + 1} rows: {error}. Repair the "
+                "file that comes next, or leave it out."
             ) from error
 
     def _prepared(self, index: int, row: dict) -> dict:
         cells = {role: None if is_absent(row[name]) else row[name] for role, name in self.columns.items()}
-        for role in MEDIA if self.places else ():
+        for role in MEDIA if self.allowed_paths else ():
             if path := path_of_cell(cells.get(role)):
-                self.places.check_cell(path, index, self.columns[role], self.split_name)
+                self.allowed_paths.check_cell(path, index, self.columns[role], self.split_name)
         prepared = {role: stored_cell(role, self.kinds[role], cell) for role, cell in cells.items() if role != "label"}
         if self.columns.get("audio") == self.columns.get("video", "") and not self._has_sound(prepared["video"]):
             prepared["audio"] = None
@@ -146,7 +148,7 @@ class RowStream:
         return prepared
 
     def _has_sound(self, cell: dict | None) -> bool:
-        return cell_has_sound(cell, self.places is None or self.places.follow_urls)
+        return cell_has_sound(cell, self.allowed_paths is None or self.allowed_paths.follow_urls)
 
     def sample(self) -> Dataset:
         """The texts of the first rows, and all of the very first ones: enough to choose a vocabulary and sizes by."""

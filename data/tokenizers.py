@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """The tokenizer that a run trains on its own texts: WordPiece as in BERT, for any language.
 
-A text is normalised (`_NORMALIZER`), cut at spaces and punctuation, then at characters that training never met, and each
-piece becomes the longest entries of the vocabulary that make it up.
+A text is normalised (`NORMALIZER`), cut at spaces and punctuation, then at characters that training never met, and
+each piece becomes the longest entries of the vocabulary that make it up.
 """
 
 import string
@@ -16,20 +16,20 @@ from transformers import PreTrainedTokenizerFast
 
 from mixture_of_transformers.data.checks import is_absent
 
-_SPECIAL_TOKENS = {
+SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
-# A zero-width space separates words of Thai, Khmer and others. Marks stay, and letters with them are one character
-# however they were typed.
-_NORMALIZER = normalizers.Sequence(
+# A zero-width space separates words of Thai, Khmer and others. Marks stay, and a letter with its marks is one
+# character, however it was typed.
+NORMALIZER = normalizers.Sequence(
     [normalizers.Replace("\u200b", " "), normalizers.BertNormalizer(strip_accents=False), normalizers.NFC()]
 )
-_ALL_CHARACTERS = 0x110000  # of Unicode
-_LONGEST_PIECE = 100  # beyond which WordPiece gives up; a sentence of a language without spaces may be longer
+ALL_CHARACTERS = 0x110000  # the number of characters of Unicode
+LONGEST_PIECE = 100  # WordPiece takes no longer piece, and a sentence without spaces may be longer.
 
 
 def train_tokenizer(
@@ -37,8 +37,9 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Train a lower-casing WordPiece tokenizer, as BERT's, with [PAD], [UNK], [CLS], [SEP] and [MASK] as ids 0 to 4.
 
-    Accents and other nonspacing marks are kept. Every character of the texts is in the vocabulary, and English letters,
-    digits and punctuation always are, so a new word falls into pieces, of which only characters never met are [UNK].
+    Accents and other nonspacing marks are kept. Every character of the texts is in the vocabulary, and English
+    letters, digits and punctuation always are, so a new word falls into pieces, of which only characters never met are
+    [UNK].
 
     Args:
         texts: the training texts; None (a row without text) is passed over.
@@ -53,30 +54,31 @@ def train_tokenizer(
         raise ValueError(
             "Cannot train a tokenizer: every text is None or blank. Name the text column, or load a tokenizer."
         )
-    # Each letter once at the start of a word and once inside, which WordPiece counts as two entries.
+    # Each letter stands once at the start of a word and once inside, which are two entries of WordPiece.
     characters = " ".join(2 * character for character in string.ascii_lowercase + string.digits) + string.punctuation
-    backend = _backend({token: i for i, token in enumerate(_SPECIAL_TOKENS.values())})
-    # Named in advance, the inner letters get the same ids in every run, and so do the pieces that are merged from them.
-    letters = [f"##{letter}" for letter in sorted(_inner_letters([*texts, characters], backend))]
+    backend = build_backend({token: i for i, token in enumerate(SPECIAL_TOKENS.values())})
+    # The inner letters are named in advance: so they, and the pieces merged from them, get the same ids in every run.
+    letters = [f"##{letter}" for letter in sorted(inner_letters([*texts, characters], backend))]
     trainer = WordPieceTrainer(
         vocab_size=vocab_size,
-        special_tokens=[*_SPECIAL_TOKENS.values(), *letters],
+        special_tokens=[*SPECIAL_TOKENS.values(), *letters],
         min_frequency=2,
-        limit_alphabet=_ALL_CHARACTERS,
+        limit_alphabet=ALL_CHARACTERS,
         show_progress=False,
     )
     backend.train_from_iterator([*texts, characters], trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=_with_known_characters(backend.get_vocab()),
+        tokenizer_object=with_known_characters(backend.get_vocab()),
         model_max_length=model_max_length,
         model_input_names=["input_ids", "attention_mask"],
-        **_SPECIAL_TOKENS,
+        **SPECIAL_TOKENS,
     )
 
 
-def _backend(vocab: dict[str, int]) -> Tokenizer:
-    backend = Tokenizer(WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=_LONGEST_PIECE))  # noqa: S106 (the unknown word)
-    backend.normalizer = _NORMALIZER
+def build_backend(vocab: dict[str, int]) -> Tokenizer:
+    unknown = SPECIAL_TOKENS["unk_token"]
+    backend = Tokenizer(WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=LONGEST_PIECE))
+    backend.normalizer = NORMALIZER
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
     backend.post_processor = processors.TemplateProcessing(
@@ -85,25 +87,25 @@ def _backend(vocab: dict[str, int]) -> Tokenizer:
     return backend
 
 
-def _with_known_characters(vocab: dict[str, int]) -> Tokenizer:
+def with_known_characters(vocab: dict[str, int]) -> Tokenizer:
     """A backend for which an unknown character is [UNK] by itself, not with all that no space parts from it."""
-    known = _ranges(entry for entry in vocab if len(entry) == 1)
-    pieces = Regex(f"[{known}]{{1,{_LONGEST_PIECE}}}|[^{known}]")
-    backend = _backend(vocab)
+    known = character_ranges(entry for entry in vocab if len(entry) == 1)
+    pieces = Regex(f"[{known}]{{1,{LONGEST_PIECE}}}|[^{known}]")
+    backend = build_backend(vocab)
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Split(pieces, "isolated")]
     )
     return backend
 
 
-def _ranges(characters: Iterable[str]) -> str:
+def character_ranges(characters: Iterable[str]) -> str:
     """A set of characters as a regular expression writes it."""
     codes = sorted(map(ord, characters))
     runs = (list(run) for _, run in groupby(enumerate(codes), lambda pair: pair[1] - pair[0]))
     return "".join(f"\\x{{{run[0][1]:X}}}-\\x{{{run[-1][1]:X}}}" for run in runs)
 
 
-def _inner_letters(texts: Iterable[str], backend: Tokenizer) -> set[str]:
+def inner_letters(texts: Iterable[str], backend: Tokenizer) -> set[str]:
     """The characters of the texts that can stand within a word, as the tokenizer sees it."""
     characters = {character for text in texts for character in backend.normalizer.normalize_str(text)}
 

@@ -15,7 +15,7 @@ from mixture_of_transformers.head_classification_mot import MoTForSequenceClassi
 from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.search.folder import DESCRIPTION
+from mixture_of_transformers.search.description import DESCRIPTION
 from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.training.continuation import read_config
 from mixture_of_transformers.training.interruption import load_checkpoint

@@ -55,9 +55,9 @@ from mixture_of_transformers.explain.pictures import (
 from mixture_of_transformers.finetune.usage import save_examples
 from mixture_of_transformers.modality_audio_mot import SECONDS_PER_FRAME
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
+from mixture_of_transformers.search.building import build_index
 from mixture_of_transformers.search.commands import load
-from mixture_of_transformers.search.folder import KINDS
-from mixture_of_transformers.search.index import as_stored, build_index
+from mixture_of_transformers.search.rows import as_stored
 from mixture_of_transformers.serving.video import WINDOW_SECONDS, analyze_video_sentiment
 from mixture_of_transformers.training.command import run
 from mixture_of_transformers.training.trainer import all_subsets
@@ -65,6 +65,7 @@ from mixture_of_transformers.training.trainer import all_subsets
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
 from starlette.middleware import Middleware  # isort: skip
 from mixture_of_transformers.finetune.commands import start_run as finetune
+from mixture_of_transformers.search.columns import EMBEDDING_KINDS
 
 DIGITS, DIGITS_RETRIEVAL, DIGITS_INDEX = "outputs/digits", "outputs/digits-retrieval", "outputs/digits-index"
 EXAMPLES = 5  # rows of the embedded digits to try
@@ -438,7 +439,9 @@ def search_tab(indexes: Offered, limits: VisitorLimits) -> tuple:
         image = Picture(label="Picture", height=200, elem_id="query-picture")
         audio = Sound(label="Sound", type="filepath", elem_id="query-sound")
     with gr.Row():
-        modality = gr.Radio([ANYTHING, *KINDS], value=ANYTHING, label="Compare with", info="fused: all that a row has")
+        modality = gr.Radio(
+            [ANYTHING, *EMBEDDING_KINDS], value=ANYTHING, label="Compare with", info="fused: all that a row has"
+        )
         k = gr.Slider(1, MOST_HITS, value=8, step=1, label="How many")
     button = gr.Button("Search", variant="primary")
     found = gr.State()

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 from mixture_of_transformers.data.secrets import NOT_SHARED
 from mixture_of_transformers.demo.offers import by_short_names
-from mixture_of_transformers.search.folder import DESCRIPTION
+from mixture_of_transformers.search.description import DESCRIPTION
 
 # Beside what stays on this machine, what a page has no use for.
 LEFT_OUT = [*NOT_SHARED, "runs", "*.pkl", "results*.json", "*.log", "*.faiss*", "cache", "README.md"]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from transformers import HfArgumentParser
 
-from mixture_of_transformers.data.bounds import BOUNDS
+from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.training.command import peek
@@ -144,14 +144,15 @@ class DataArguments:
         metadata={"help": "Follow the URLs in a dataset of the Hub; those in tables of this machine are followed."},
     )
     max_member_megabytes: float = field(
-        default=BOUNDS.max_member_megabytes,
+        default=DEFAULT_LIMITS.max_member_megabytes,
         metadata={"help": "The largest file in an archive that is read, in MB; a row with a larger one is a bad row."},
     )
     max_members: int = field(
-        default=BOUNDS.max_members, metadata={"help": "The largest number of files in an archive that is read."}
+        default=DEFAULT_LIMITS.max_members,
+        metadata={"help": "The largest number of files in an archive that is read."},
     )
     max_unpacked_ratio: float = field(
-        default=BOUNDS.max_unpacked_ratio,
+        default=DEFAULT_LIMITS.max_unpacked_ratio,
         metadata={"help": "How many times its own size a compressed file may unpack to; 256 MiB are always allowed."},
     )
     cache_gigabytes: float = field(

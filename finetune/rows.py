@@ -6,12 +6,12 @@ from pathlib import Path
 
 import datasets
 
-from mixture_of_transformers.data.bounds import Bounds
+from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.labels import LabelSpec
-from mixture_of_transformers.data.places import Places
 from mixture_of_transformers.data.preparation import (
     check_classes_left,
     check_labels_left,
@@ -25,7 +25,7 @@ from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.finetune.options import DataArguments, RunArguments, needs_labels
 from mixture_of_transformers.modalities_mot import MODALITIES
 
-BOUNDS_OPTIONS = tuple(option.name for option in fields(Bounds))
+LIMIT_OPTIONS = tuple(option.name for option in fields(DatasetLimits))
 
 
 def load_data(
@@ -39,7 +39,7 @@ def load_data(
     Args:
         report: the bad_rows.jsonl to write, on one process of several; None on the others, which say nothing.
     """
-    splits, places = read_splits(data, seed), places_of(data)
+    splits, places = read_splits(data, seed), allowed_paths_of(data)
     columns = find_columns(splits["train"], places, **named_columns(data))
     lines = columns.lines(splits["train"].features)
     if report is not None:
@@ -81,7 +81,7 @@ def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | 
         streaming=data.streaming,
         max_eval_rows=data.max_eval_samples,
         split_column=data.split_column,
-        bounds=bounds_of(data),
+        limits=limits_of(data),
     )
 
 
@@ -93,18 +93,18 @@ def named_columns(data: DataArguments) -> dict[str, str | None]:
     return names
 
 
-def bounds_of(data: DataArguments) -> Bounds:
-    return Bounds(**{name: getattr(data, name) for name in BOUNDS_OPTIONS})
+def limits_of(data: DataArguments) -> DatasetLimits:
+    return DatasetLimits(**{name: getattr(data, name) for name in LIMIT_OPTIONS})
 
 
-def places_of(data: DataArguments) -> Places | None:
+def allowed_paths_of(data: DataArguments) -> AllowedPaths | None:
     """Where the files of the rows may lie; None of the embedded digits, which have none."""
-    return None if data.dataset_name is None else Places.of(data.dataset_name, bounds_of(data))
+    return None if data.dataset_name is None else AllowedPaths.of(data.dataset_name, limits_of(data))
 
 
 def reading_of(data: DataArguments) -> Reading:
     """How the rows are decoded, alike before the training and in it."""
-    places = places_of(data)
+    places = allowed_paths_of(data)
     return Reading(allow_urls=places is None or places.follow_urls, max_audio_seconds=data.max_audio_seconds)
 
 

@@ -19,9 +19,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import HfArgumentParser
 
 from mixture_of_transformers.configuration_mot import MoTConfig
+from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.labels import LabelSpec, has_no_labels
-from mixture_of_transformers.data.places import Places
 from mixture_of_transformers.data.preparation import check_labels_left, drop_bad_examples, find_columns, prepare_split
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.data.sources import load_split
@@ -33,10 +33,10 @@ from mixture_of_transformers.finetune.recipe import MODEL_CLASSES, leave_out_col
 from mixture_of_transformers.finetune.record import SETTINGS, Record, Run
 from mixture_of_transformers.finetune.results import RESULTS, build_metrics, finish
 from mixture_of_transformers.finetune.rows import (
-    BOUNDS_OPTIONS,
-    bounds_of,
+    LIMIT_OPTIONS,
+    allowed_paths_of,
+    limits_of,
     named_columns,
-    places_of,
     read_splits,
     reading_of,
 )
@@ -146,7 +146,7 @@ def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
         is_own = name in (None, record.data["dataset_name"])
         remembered = record.data if is_own else {option: record.data[option] for option in OF_THE_MODEL}
         # A run.json may be anybody's, so that it does not decide what a dataset may do.
-        remembered = {name: value for name, value in remembered.items() if name not in BOUNDS_OPTIONS}
+        remembered = {name: value for name, value in remembered.items() if name not in LIMIT_OPTIONS}
         parser.set_defaults(**remembered, **record.settings)
     options, data, *_ = parser.parse_args_into_dataclasses(arguments)
     if record is None and data.dataset_name is None:
@@ -222,8 +222,8 @@ def read(
         with_labels: whether to read labels, too.
     """
     bad.unlink(missing_ok=True)
-    labels, bounds = labels_of(config) if needs_labels(data.task) else None, bounds_of(data)
-    places, reading = places_of(data), reading_of(data)
+    labels, bounds = labels_of(config) if needs_labels(data.task) else None, limits_of(data)
+    places, reading = allowed_paths_of(data), reading_of(data)
     if data.dataset_name is None or (is_own and split in (None, *ROLES)):
         raw = read_splits(data, seed)
         columns = columns_of(data, raw["train"], with_labels, places)
@@ -242,7 +242,7 @@ def read(
 
 
 def columns_of(
-    data: DataArguments, split: Dataset, with_labels: bool, places: Places | None = None
+    data: DataArguments, split: Dataset, with_labels: bool, places: AllowedPaths | None = None
 ) -> ModalityColumns:
     names = named_columns(data)
     if not with_labels:
@@ -266,11 +266,11 @@ def held_out(
 
 
 def prepare(
-    split: Dataset, columns: ModalityColumns, labels: LabelSpec | None, name: str, places: Places | None = None
+    split: Dataset, columns: ModalityColumns, labels: LabelSpec | None, name: str, places: AllowedPaths | None = None
 ) -> Dataset:
     if labels is not None and columns.label is not None and has_no_labels(split, columns.label, labels):
         columns = replace(columns, label=None)
-    return prepare_split(split, columns, labels, name, places=places)[0]
+    return prepare_split(split, columns, labels, name, allowed_paths=places)[0]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

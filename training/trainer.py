@@ -43,8 +43,8 @@ from transformers.utils import logging
 
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.column_types import is_ready_features
+from mixture_of_transformers.data.fingerprints import fingerprint_of_files
 from mixture_of_transformers.data.secrets import hide
-from mixture_of_transformers.data.sources import fingerprint_of_files
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.loss_mot import IGNORED_LABEL, problem_type_of
@@ -156,7 +156,7 @@ class EncodedDataset(EpochDataset):
         processor: a `MoTProcessor`.
         cache_bytes: the memory for encoded rows, by default 4 GiB.
         max_audio_seconds, max_text_tokens: longer inputs are cut.
-        allow_urls: as of the processor; `Places.follow_urls` says it of a dataset.
+        allow_urls: as of the processor; `AllowedPaths.follow_urls` says it of a dataset.
     """
 
     def __init__(

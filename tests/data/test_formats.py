@@ -11,7 +11,6 @@ import sys
 import tarfile
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -30,11 +29,6 @@ HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 ROWS = {"train": 60, "validation": 10, "test": 10}
 FILES = {"image": "png", "audio": "wav"}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "datasets_cache"))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import datasets
 import numpy as np
 import pytest
 import soundfile
@@ -25,33 +24,29 @@ from datasets import Audio, Dataset, Image
 from PIL import Image as PILImage
 from transformers import HfArgumentParser
 
-from mixture_of_transformers.data.bounds import Bounds, check_zip, read_tar
+from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.data.folders import list_files
 from mixture_of_transformers.data.labels import shortened
 from mixture_of_transformers.data.pickles import read_pickle
-from mixture_of_transformers.data.places import Places
 from mixture_of_transformers.data.preparation import (
     drop_bad_examples,
     find_columns,
     prepare_split,
     prepare_splits,
-    read_rows,
 )
 from mixture_of_transformers.data.sources import load_split, load_splits
 from mixture_of_transformers.data.streams import RowStream
+from mixture_of_transformers.data.unpacking import check_zip, read_tar
 from mixture_of_transformers.decoding_mot import DecodingLimits
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.record import SETTINGS, Record, Run
-from mixture_of_transformers.finetune.rows import bounds_of, load_data, reading_of
+from mixture_of_transformers.finetune.rows import limits_of, load_data, reading_of
 from mixture_of_transformers.processing_mot import MoTProcessor
+from mixture_of_transformers.search.rows import rows_to_index
 from mixture_of_transformers.serving.evaluate import EvaluateArguments, parse
 from mixture_of_transformers.training.trainer import EncodedDataset, StreamedDataset
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets_cache")))
 
 
 def png(value: int = 100) -> bytes:
@@ -196,35 +191,35 @@ def packed(path: Path, size: int, compress=gzip.compress) -> Path:
 def test_a_compressed_archive_that_grows_out_of_proportion_is_an_error_with_the_option(
     compress, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("mixture_of_transformers.data.bounds._ALWAYS_BYTES", 1 << 20)
+    monkeypatch.setattr("mixture_of_transformers.data.dataset_limits.ALWAYS_ALLOWED_BYTES", 1 << 20)
     bomb = packed(tmp_path / "bomb.tar", 1 << 23, compress)
     with pytest.raises(ValueError, match=r"bomb.tar' unpacks to more than 200 times .* raise --max_unpacked_ratio"):
         load_split(str(bomb))
-    assert len(load_split(str(bomb), bounds=Bounds(max_unpacked_ratio=1e6))) == 1
+    assert len(load_split(str(bomb), limits=DatasetLimits(max_unpacked_ratio=1e6))) == 1
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "json"])
 def test_a_compressed_table_that_grows_out_of_proportion_is_an_error_with_the_option(suffix, tmp_path, monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.data.bounds._ALWAYS_BYTES", 1 << 20)
+    monkeypatch.setattr("mixture_of_transformers.data.dataset_limits.ALWAYS_ALLOWED_BYTES", 1 << 20)
     (tmp_path / f"bomb.{suffix}.gz").write_bytes(gzip.compress(b"text,label\n" + b" " * (1 << 23)))
     with pytest.raises(ValueError, match=r"bomb.*' unpacks to more than 200 times .* raise --max_unpacked_ratio"):
         load_split(str(tmp_path / f"bomb.{suffix}.gz"))
 
 
 def test_a_large_medium_of_an_archive_is_a_bad_row_with_the_option_and_a_large_text_an_error(tmp_path, caplog):
-    few, bounds = (
+    few, limits = (
         [(f"{i}.{kind}", png() if kind == "png" else b"ab") for i in range(3) for kind in ("png", "txt")],
-        Bounds(),
+        DatasetLimits(),
     )
     rows = tar(tmp_path / "rows.tar", *few, ("3.png", bytes(3000)), ("3.txt", b"large"))
-    bounds = Bounds(max_member_megabytes=0.002)
-    split = load_split(str(rows), bounds=bounds)
+    limits = DatasetLimits(max_member_megabytes=0.002)
+    split = load_split(str(rows), limits=limits)
     splits, _ = prepare_splits({"train": split}, find_columns(split))
     assert len(drop_bad_examples(splits["train"])) == 3
     assert "rows.tar: 3.png' is not read: it has 3,000 bytes, more than --max_member_megabytes 0.002" in caplog.text
     texts = tar(tmp_path / "texts.tar", *few, ("3.txt", b"a" * 3000))
     with pytest.raises(ValueError, match=r"texts.tar: 3.txt' has more than"):
-        load_split(str(texts), bounds=bounds)
+        load_split(str(texts), limits=limits)
 
 
 def test_links_and_devices_of_an_archive_are_left_out_and_said_and_names_lead_nowhere(tmp_path, caplog):
@@ -251,7 +246,7 @@ def test_an_archive_of_too_many_files_is_an_error_with_the_option(tmp_path):
         open(rows, "rb") as file,
         pytest.raises(ValueError, match=r"rows.tar' holds more than 3 files: raise --max_members"),
     ):
-        list(read_tar(file, "rows.tar", Bounds(max_members=3)))
+        list(read_tar(file, "rows.tar", DatasetLimits(max_members=3)))
 
 
 def write_zip(path: Path, *members: tuple) -> str:
@@ -278,15 +273,15 @@ def test_a_zip_that_harms_is_an_error_before_it_is_unpacked(name, tmp_path):
         tmp_path / "data" / "rows.zip" if (tmp_path / "data").mkdir() else tmp_path / "data" / "rows.zip", member
     )
     with pytest.raises(ValueError, match=rf"rows.zip': {message}"):
-        load_splits(str(tmp_path / "data"), bounds=Bounds(max_member_megabytes=0.002))
+        load_splits(str(tmp_path / "data"), limits=DatasetLimits(max_member_megabytes=0.002))
 
 
 def test_a_zip_that_grows_out_of_proportion_is_an_error_with_the_option(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.data.bounds._ALWAYS_BYTES", 1 << 20)
+    monkeypatch.setattr("mixture_of_transformers.data.dataset_limits.ALWAYS_ALLOWED_BYTES", 1 << 20)
     bomb = write_zip(tmp_path / "bomb.zip", *((f"{i}.png", bytes(1 << 20)) for i in range(3)))
     with pytest.raises(ValueError, match=r"bomb.zip' unpacks to more than 200 times .* --max_unpacked_ratio"):
-        check_zip(bomb, Bounds())
-    check_zip(bomb, Bounds(max_unpacked_ratio=1e5))
+        check_zip(bomb, DatasetLimits())
+    check_zip(bomb, DatasetLimits(max_unpacked_ratio=1e5))
 
 
 # ---- tables ------------------------------------------------------------------------------------------------------
@@ -403,13 +398,13 @@ def test_a_path_that_leads_out_of_the_dataset_is_an_error_with_row_column_and_op
 def test_a_whole_path_is_read_where_it_lies_in_the_dataset_alone(streaming, outside, tmp_path):
     name = dataset_of("csv", tmp_path / "data", str(tmp_path / "data" / "0.png"))
     split = load_splits(name, split_names={"validation": "train"}, streaming=streaming)["train"]
-    splits, _ = prepare_splits({"train": split}, find_columns(split), places=Places.of(name))
+    splits, _ = prepare_splits({"train": split}, find_columns(split), allowed_paths=AllowedPaths.of(name))
     assert len(list(splits["train"])) >= 18
     text = (Path(name) / "train.csv").read_text().replace(str(tmp_path / "data" / "0.png"), str(outside))
     (Path(name) / "train.csv").write_text(text)
     split = load_splits(name, split_names={"validation": "train"}, streaming=streaming)["train"]
     with pytest.raises(ValueError, match=r"Row 19 .*outside.png', which does not lie in"):
-        list(prepare_splits({"train": split}, find_columns(split), places=Places.of(name))[0]["train"])
+        list(prepare_splits({"train": split}, find_columns(split), allowed_paths=AllowedPaths.of(name))[0]["train"])
 
 
 def test_links_that_a_folder_is_made_of_are_followed(outside, tmp_path):
@@ -418,7 +413,7 @@ def test_links_that_a_folder_is_made_of_are_followed(outside, tmp_path):
     (tmp_path / "linked").symlink_to(tmp_path / "data")
     for folder in (name, str(tmp_path / "linked")):
         split = load_split(folder)
-        splits, _ = prepare_splits({"train": split}, find_columns(split), places=Places.of(folder))
+        splits, _ = prepare_splits({"train": split}, find_columns(split), allowed_paths=AllowedPaths.of(folder))
         assert len(drop_bad_examples(splits["train"])) == 20
 
 
@@ -427,7 +422,7 @@ def test_a_way_back_out_of_a_link_is_no_way_into_the_dataset(tmp_path):
     (tmp_path / "far" / "media").mkdir(parents=True)
     (tmp_path / "far" / "secret.png").write_bytes(png())
     (tmp_path / "data" / "media").symlink_to(tmp_path / "far" / "media")
-    places = Places.of(str(tmp_path / "data"))
+    places = AllowedPaths.of(str(tmp_path / "data"))
     assert places.objection(str(tmp_path / "data" / "media" / "0.png")) is None
     assert "does not lie in" in places.objection(str(tmp_path / "data" / "media" / ".." / "secret.png"))
 
@@ -438,20 +433,20 @@ def test_videos_are_not_listened_to_outside_of_the_dataset(tmp_path):
     (tmp_path / "data" / "train.csv").write_text("video,label\n" + "../outside.mp4,a\n../outside.mp4,b\n" * 5)
     split = load_split(str(tmp_path / "data"))
     with pytest.raises(ValueError, match=r"Row 0 .*column 'video', names '.*outside.mp4'"):
-        find_columns(split, Places.of(str(tmp_path / "data")))
+        find_columns(split, AllowedPaths.of(str(tmp_path / "data")))
 
 
 @pytest.mark.parametrize(
     "path", ["https://example.org/a.png", "HTTP://169.254.169.254/a.png", "hf://datasets/a/b/c.png"]
 )
 def test_addresses_are_followed_in_tables_here_and_not_in_those_of_the_hub(path, tmp_path):
-    assert Places.of(str(tmp_path)).objection(path) is None
-    assert "pass --allow_urls" in Places.of("user/clips").objection(path)
-    assert Places.of("user/clips", Bounds(allow_urls=True)).objection(path) is None
-    assert Places.of("user/clips").objection("hf://datasets/user/clips@main/a.png") is None
-    assert Places.of("user/clips").objection("hf://datasets/user/clips/../../other/x/a.png") is not None
-    assert Places.of("user/clips").objection("hf://datasets/user/clips-of-others/a.png") is not None
-    assert Places.of("user/clips").objection(f"{path}::hf://datasets/user/clips/a.png") is not None
+    assert AllowedPaths.of(str(tmp_path)).objection(path) is None
+    assert "pass --allow_urls" in AllowedPaths.of("user/clips").objection(path)
+    assert AllowedPaths.of("user/clips", DatasetLimits(allow_urls=True)).objection(path) is None
+    assert AllowedPaths.of("user/clips").objection("hf://datasets/user/clips@main/a.png") is None
+    assert AllowedPaths.of("user/clips").objection("hf://datasets/user/clips/../../other/x/a.png") is not None
+    assert AllowedPaths.of("user/clips").objection("hf://datasets/user/clips-of-others/a.png") is not None
+    assert AllowedPaths.of("user/clips").objection(f"{path}::hf://datasets/user/clips/a.png") is not None
 
 
 @pytest.mark.parametrize(
@@ -459,8 +454,8 @@ def test_addresses_are_followed_in_tables_here_and_not_in_those_of_the_hub(path,
 )
 def test_addresses_of_other_kinds_are_never_followed(path, tmp_path):
     for places in (
-        Places.of(str(tmp_path)),
-        Places.of("user/clips", Bounds(allow_urls=True, allow_outside_paths=True)),
+        AllowedPaths.of(str(tmp_path)),
+        AllowedPaths.of("user/clips", DatasetLimits(allow_urls=True, allow_outside_paths=True)),
     ):
         assert "an address of a kind that is not read" in places.objection(path)
 
@@ -492,8 +487,8 @@ def test_what_a_run_was_allowed_is_not_taken_from_the_checkpoint_of_somebody_els
     Record.of(allowed, training, Run("theirs", "clips")).write(tmp_path)
     parser = HfArgumentParser((EvaluateArguments, DataArguments))
     _, data, _ = parse(parser, [], tmp_path)
-    assert data.max_text_tokens == 7 and bounds_of(data) == Bounds()
-    assert bounds_of(parse(parser, ["--allow_outside_paths"], tmp_path)[1]).allow_outside_paths
+    assert data.max_text_tokens == 7 and limits_of(data) == DatasetLimits()
+    assert limits_of(parse(parser, ["--allow_outside_paths"], tmp_path)[1]).allow_outside_paths
 
 
 def test_links_that_lead_back_are_followed_no_further(tmp_path):
@@ -509,7 +504,7 @@ def test_links_that_lead_back_are_followed_no_further(tmp_path):
 
 
 def test_links_that_multiply_without_end_are_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixture_of_transformers.data.folders._MAX_FOLDERS", 200)
+    monkeypatch.setattr("mixture_of_transformers.data.folders.MAX_FOLDERS", 200)
     for level in range(12):
         (tmp_path / f"level{level}").mkdir()
         for i in range(4):
@@ -592,20 +587,20 @@ def server():
 
 def test_urls_of_a_dataset_of_the_hub_lead_to_no_private_address_and_those_of_a_table_here_do(server, tmp_path):
     split = media("image", {"bytes": None, "path": f"http://127.0.0.1:{server.server_port}/a.png"})
-    columns, hub = ModalityColumns(image="image"), Places.of("user/pictures", Bounds(allow_urls=True))
+    columns, hub = ModalityColumns(image="image"), AllowedPaths.of("user/pictures", DatasetLimits(allow_urls=True))
     reading = reading_of(DataArguments(dataset_name="user/pictures", allow_urls=True))
-    assert reading.allow_urls == hub.follow_urls == "public" and Places.of("user/pictures").follow_urls is False
+    assert reading.allow_urls == hub.follow_urls == "public" and AllowedPaths.of("user/pictures").follow_urls is False
     for look in (
         lambda: drop_bad_examples(split, "raise", reading=reading),
-        lambda: list(prepare_split(split.to_iterable_dataset(), columns, places=hub)[0].checked("raise", None)),
+        lambda: list(prepare_split(split.to_iterable_dataset(), columns, allowed_paths=hub)[0].checked("raise", None)),
         lambda: EncodedDataset(split, MoTProcessor(), allow_urls=reading.allow_urls)[0],
-        lambda: read_rows(split, columns, "raise", places=hub, reading=reading),
+        lambda: rows_to_index(split, columns, "raise", allowed_paths=hub, reading=reading),
     ):
         with pytest.raises((ValueError, OSError), match="its host is on this machine"):
             look()
     assert not server.hits
     assert reading_of(DataArguments(dataset_name=str(tmp_path))).allow_urls is True
-    rows, _ = read_rows(split, columns, "raise", places=Places.of(str(tmp_path)))
+    rows, _ = rows_to_index(split, columns, "raise", allowed_paths=AllowedPaths.of(str(tmp_path)))
     assert rows[0]["image"] == {"bytes": png(), "path": None} and server.hits  # an index holds what was fetched
 
 

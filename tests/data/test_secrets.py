@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Tokens are written nowhere, and what is shared says nothing of this machine: the words of commands, cards, pickles, and
-all that a run pushes to a Hub on localhost, while it trains and at its end."""
+"""Tokens are written nowhere, and what is shared says nothing of this machine: the words of commands, cards, pickles,
+and all that a run pushes to a Hub on localhost, while it trains and at its end."""
 
 import copy
 import io
@@ -46,7 +46,7 @@ TOKEN = "hf_" + "aB3" * 11
 )
 def test_no_token_is_left_in_a_text_whatever_its_form(text, expected, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "s3cr3t")
-    monkeypatch.setattr("mixture_of_transformers.data.secrets._given", set())
+    monkeypatch.setattr("mixture_of_transformers.data.secrets.given_secrets", set())
     hide("given")
     hide(None)
     assert without_secrets(text) == expected

@@ -21,7 +21,8 @@ from transformers import AutoModel, AutoProcessor
 
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.finetune.usage import save_examples
-from mixture_of_transformers.search.index import as_stored, build_index
+from mixture_of_transformers.search.building import build_index
+from mixture_of_transformers.search.rows import as_stored
 
 av = pytest.importorskip("av")
 playwright = pytest.importorskip("playwright.sync_api")

@@ -28,7 +28,7 @@ from PIL import Image
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor
 
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
-from mixture_of_transformers.search.index import build_index
+from mixture_of_transformers.search.building import build_index
 
 pytest.importorskip("gradio")
 from demo_server import Server, environment, open_browser  # noqa: E402

@@ -24,7 +24,7 @@ from mixture_of_transformers import (
     pipeline_mot,
 )
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.search.index import build_index
+from mixture_of_transformers.search.building import build_index
 
 try:
     import av

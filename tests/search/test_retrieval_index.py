@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Search: what is found equals a slow loop over cosine similarities, whatever built the index and in how many steps."""
+"""Search finds what a slow loop over cosine similarities finds, whatever built the index and in how many steps."""
 
 import json
 import os
@@ -20,8 +20,9 @@ from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTForRetrie
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.search.folder import KINDS
-from mixture_of_transformers.search.index import Index, build_index
+from mixture_of_transformers.search.building import build_index
+from mixture_of_transformers.search.columns import EMBEDDING_KINDS
+from mixture_of_transformers.search.index import Index
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROWS = 30
@@ -85,12 +86,12 @@ def by_loop(rows, parts, query, kinds):
     return scores
 
 
-@pytest.mark.parametrize("modality", [None, *KINDS])
+@pytest.mark.parametrize("modality", [None, *EMBEDDING_KINDS])
 @pytest.mark.parametrize("given", [["text"], ["image"], ["text", "audio"]])
 def test_search_equals_a_loop_over_cosine_similarities(given, modality, index, rows, parts):
     row = next(row for row in rows if all(row[kind] is not None for kind in given))
     found = index.search(**{kind: row[kind] for kind in given}, k=5, modality=modality)
-    scores = by_loop(rows, parts, embedded(parts, row, given), [modality] if modality else KINDS)
+    scores = by_loop(rows, parts, embedded(parts, row, given), [modality] if modality else EMBEDDING_KINDS)
     assert len({hit["id"] for hit in found}) == 5
     assert np.allclose([hit["score"] for hit in found], sorted(scores.values(), reverse=True)[:5], atol=1e-5)
     assert np.allclose([hit["score"] for hit in found], [scores[hit["id"]] for hit in found], atol=1e-5)
@@ -123,7 +124,7 @@ def test_only_rows_that_pass_are_found(index):
 def equal(first, second):
     return all(
         first.vectors[kind].equal(second.vectors[kind]) and first.present[kind].equal(second.present[kind])
-        for kind in KINDS
+        for kind in EMBEDDING_KINDS
     )
 
 
@@ -135,7 +136,7 @@ def test_adding_and_merging_give_what_building_at_once_gives(index, rows, parts,
     build_index(rows.select(range(12)), *parts, tmp_path / "c", batch_size=12)
     merged = Index.merge([tmp_path / "c", tmp_path / "b"], tmp_path / "merged")
     assert equal(merged, grown)
-    for kind in KINDS:
+    for kind in EMBEDDING_KINDS:
         assert torch.allclose(merged.vectors[kind], index.vectors[kind], atol=1e-5)
         assert merged.present[kind].equal(index.present[kind])
 
@@ -166,7 +167,7 @@ BUILD = """
 import sys
 from datasets import load_dataset
 from mixture_of_transformers import MoTForRetrieval, MoTProcessor
-from mixture_of_transformers.search.index import build_index
+from mixture_of_transformers.search.building import build_index
 rows = load_dataset("parquet", data_files=sys.argv[1], split="train", cache_dir=sys.argv[4])
 build_index(rows, MoTForRetrieval.from_pretrained(sys.argv[2]), MoTProcessor.from_pretrained(sys.argv[2]), sys.argv[3],
             batch_size=1, shard_rows=3)
@@ -269,11 +270,11 @@ def make_large(folder, number=4000, width=64):
     vectors = centres[random.integers(0, 50, number)] + 0.7 * random.normal(size=(number, width))
     vectors = torch.nn.functional.normalize(torch.tensor(vectors, dtype=torch.float32), dim=1)
     nothing = torch.zeros(number, dtype=torch.bool)
-    present = dict.fromkeys(KINDS, nothing) | {"image": torch.arange(number) % 7 != 0}
+    present = dict.fromkeys(EMBEDDING_KINDS, nothing) | {"image": torch.arange(number) % 7 != 0}
     description = {"width": width, "removed": [], "columns": {}, "model": "", "rows": number, "generation": 0}
     folder.mkdir()
     dataset = Dataset.from_dict({"n": list(range(number))})
-    return Index(folder, dataset, dict.fromkeys(KINDS, vectors), present, description)
+    return Index(folder, dataset, dict.fromkeys(EMBEDDING_KINDS, vectors), present, description)
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])

@@ -1,8 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Where the files lie that a dataset names: below its own folder, unless a person allows more.
 
-A table may be anybody's, and a path in it may lead anywhere. `Places.of` knows the folder of a dataset from its name, and
-`Places.check` looks at every path of the columns that are read as media before the first of these is opened.
+A table may be anybody's, and a path in it may lead anywhere. `AllowedPaths.of` knows the folder of a dataset from its
+name, and `AllowedPaths.check` looks at every path of the columns that are read as media before the first of these is
+opened.
 """
 
 import os
@@ -17,16 +18,16 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from huggingface_hub import constants
 
-from mixture_of_transformers.data.bounds import BOUNDS, Bounds
+from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_URL = re.compile(r"(https?|hf)://", re.IGNORECASE)
-_NO_URLS = "is an address, which a dataset of somebody else may not name: pass --allow_urls where you trust it"
-_NO_ADDRESS = "is an address of a kind that is not read: download the file, and name it by its path below the dataset"
+ANY_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+WEB_ADDRESS = re.compile(r"(https?|hf)://", re.IGNORECASE)
+NO_URLS = "is an address, which a dataset of somebody else may not name: pass --allow_urls where you trust it"
+NO_ADDRESS = "is an address of a kind that is not read: download the file, and name it by its path below the dataset"
 
 
 @dataclass(frozen=True)
-class Places:
+class AllowedPaths:
     """The folders that the files of a dataset may lie in, the address of one of the Hub, and what is allowed besides.
 
     Symbolic links in a folder are followed: whoever made the folder made them.
@@ -38,15 +39,15 @@ class Places:
     allow_urls: bool = True
 
     @classmethod
-    def of(cls, dataset_name: str, bounds: Bounds = BOUNDS) -> "Places":
+    def of(cls, dataset_name: str, limits: DatasetLimits = DEFAULT_LIMITS) -> "AllowedPaths":
         """Those of a folder, a file or a dataset of the Hub."""
         path = os.path.expanduser(dataset_name)
         unpacked = datasets.config.HF_DATASETS_CACHE
         if not os.path.exists(path):
             roots, address = (constants.HF_HUB_CACHE, unpacked), f"hf://datasets/{dataset_name}"
-            return cls(tuple(map(str, roots)), address, bounds.allow_outside_paths, bounds.allow_urls)
+            return cls(tuple(map(str, roots)), address, limits.allow_outside_paths, limits.allow_urls)
         folder = path if os.path.isdir(path) else os.path.dirname(path)
-        return cls((os.path.abspath(folder), str(unpacked)), "", bounds.allow_outside_paths)
+        return cls((os.path.abspath(folder), str(unpacked)), "", limits.allow_outside_paths)
 
     @property
     def follow_urls(self) -> bool | str:
@@ -57,21 +58,24 @@ class Places:
 
     def objection(self, path: str) -> str | None:
         """Why a path may not be read; None where it may."""
-        if path.startswith("zip://"):  # of a file in an archive, the archive
+        if path.startswith("zip://"):  # The path of a file in an archive is judged by that of the archive.
             path = path.rpartition("::")[2]
         if path[:5].lower() == "data:":
             return None
         if self.address and re.match(re.escape(self.address) + r"[@/]", path) and ".." not in path.split("/"):
             return None
-        if _URL.match(path):
-            return None if self.allow_urls else _NO_URLS
-        if _ADDRESS.match(path):
-            return _NO_ADDRESS
-        if self.allow_outside_paths or any(_is_inside(path, root) for root in self.roots):
+        if WEB_ADDRESS.match(path):
+            return None if self.allow_urls else NO_URLS
+        if ANY_ADDRESS.match(path):
+            return NO_ADDRESS
+        if self.allow_outside_paths or any(is_inside(path, root) for root in self.roots):
             return None
-        if not os.path.isabs(path) and not os.path.lexists(path):  # a file that is missing: a bad row
+        if not os.path.isabs(path) and not os.path.lexists(path):  # A missing file is a bad row, no error.
             return None
-        return f"does not lie in {self.roots[0]}: move the file there, or pass --allow_outside_paths where you trust the table"
+        return (
+            f"does not lie in {self.roots[0]}: move the file there, or pass --allow_outside_paths where you trust the "
+            "table"
+        )
 
     def check_cell(self, path: str, row: int, column: str, split_name: str) -> None:
         """
@@ -93,15 +97,15 @@ class Places:
                 self.check_cell(path, row, column, split_name)
 
 
-def _is_inside(path: str, root: str) -> bool:
+def is_inside(path: str, root: str) -> bool:
     if "\0" in path:
-        return True  # which no file is called: a bad row
-    if ".." not in PurePath(path).parts and _lies_in(os.path.abspath(path), os.path.abspath(root)):
+        return True  # No file has such a name, so its row is a bad one.
+    if ".." not in PurePath(path).parts and lies_in(os.path.abspath(path), os.path.abspath(root)):
         return True
-    return _lies_in(os.path.realpath(path), os.path.realpath(root))
+    return lies_in(os.path.realpath(path), os.path.realpath(root))
 
 
-def _lies_in(path: str, folder: str) -> bool:
+def lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(os.path.join(folder, ""))
 
 

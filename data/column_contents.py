@@ -1,0 +1,138 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What the cells of string columns hold: paths of media, values that repeat as classes do, or text."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import islice
+from urllib.parse import urlsplit
+
+from datasets import ClassLabel, Dataset, IterableDataset
+from datasets.packaged_modules.webdataset.webdataset import WebDataset
+
+from mixture_of_transformers.data.column_names import label_candidates
+from mixture_of_transformers.data.column_types import MEDIA, is_string, undecoded_stream
+
+MEDIA_EXTENSIONS = {
+    "image": set(WebDataset.IMAGE_EXTENSIONS),
+    "audio": set(WebDataset.AUDIO_EXTENSIONS),
+    "video": set(WebDataset.VIDEO_EXTENSIONS),
+}
+ROWS_READ, ROWS_OF_A_STREAM_READ = 10_000, 200  # at most, to see what columns hold
+NEARLY_ALL = 0.95  # of the cells
+FEWEST_ROWS = 5  # Fewer rows tell nothing.
+NUMBER_OR_DATE = re.compile(
+    r"(?=\D*\d)([\d\s.,;:/()\[\]+-]|e[+-]?\d|T(?=\d)|Z$|am|pm|utc|gmt"
+    r"|(mon|tues?|wed(nes)?|thu(rs)?|fri|sat(ur)?|sun)(day)?"
+    r"|jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
+    r"|dec(ember)?)+",
+    re.IGNORECASE,
+)
+SINGLE_WORD = re.compile(r"[\x21-\x7e\xa1-\u024f]+")
+# Names of classes have few words and stand in many rows: the most words of a name -> the fewest rows of such a name.
+ROWS_OF_A_CLASS = {2: 2, 5: 5}
+
+
+@dataclass
+class CellContents:
+    """What the cells of a string column hold.
+
+    Args:
+        medium: the medium that they are paths of.
+        of_label: the column of labels, for each class of which they have one value.
+        reason: why they are no text; None where they may be one.
+    """
+
+    medium: str | None = None
+    of_label: str | None = None
+    reason: str | None = None
+
+
+def what_strings_hold(rows: Dataset | IterableDataset, label: str | None) -> dict[str, CellContents]:
+    """
+    What each string column holds, by rows that lie evenly in a split, or the first rows of a stream.
+
+    Args:
+        label: the column that was named as the label; columns that look like labels are compared with, too.
+    """
+    strings = [name for name, kind in rows.features.items() if is_string(kind)]
+    labels = sorted({label, *label_candidates(rows.features)} - {None})
+    columns = sampled_cells(rows, sorted({*strings, *labels})) if strings else {}
+    for label in labels if strings else ():
+        if isinstance(kind := rows.features[label], ClassLabel):
+            columns[label] = [kind.names[i] if i is not None and i >= 0 else None for i in columns[label]]
+    return {
+        name: what_cells_hold(name, columns[name], {n: columns[n] for n in labels if n != name}) for name in strings
+    }
+
+
+def sampled_cells(rows: Dataset | IterableDataset, columns: list[str]) -> dict[str, list]:
+    if isinstance(rows, IterableDataset):
+        first = list(islice(undecoded_stream(rows.select_columns(columns)), ROWS_OF_A_STREAM_READ))
+        return {name: [row[name] for row in first] for name in columns}
+    step = -(-len(rows) // ROWS_READ) or 1
+    return rows.with_format(None).select_columns(columns).select(range(0, len(rows), step))[:]
+
+
+def what_cells_hold(name: str, cells: list[str | None], labels: dict[str, list]) -> CellContents:
+    held = what_repeats(cells, labels)
+    if held.reason:
+        return held
+    says = what_nearly_all_are(cells) or next(
+        (says for n in labels if (says := names_class(n, cells, labels[n]))), None
+    )
+    return replace(held, reason=says and f"{says}: --text_column {name} would take it")
+
+
+def what_nearly_all_are(cells: list[str | None]) -> str | None:
+    present = [cell.strip() for cell in cells if cell is not None and cell.strip()]
+    for pattern, says in (
+        (NUMBER_OR_DATE, "numbers or dates"),
+        (SINGLE_WORD, "single words, as codes, names and addresses are"),
+    ):
+        if len(present) >= FEWEST_ROWS and sum(map(bool, map(pattern.fullmatch, present))) >= NEARLY_ALL * len(
+            present
+        ):
+            return says
+    return None
+
+
+def names_class(label: str, cells: list[str | None], classes: list) -> str | None:
+    """Whether nearly every cell names the class of its row, and hardly one another."""
+    rows = [(cell, name) for cell, name in zip(cells, classes) if cell and isinstance(name, str) and name.strip()]
+    names = sorted({name for _, name in rows})
+    if len(names) < 2 or len(rows) < FEWEST_ROWS:
+        return None
+    patterns = {name: re.compile(rf"(?<![^\W_]){re.escape(name.strip())}(?![^\W_])", re.IGNORECASE) for name in names}
+    another = dict(zip(names, [*names[1:], names[0]]))
+    own = sum(bool(patterns[name].search(cell)) for cell, name in rows)
+    others = sum(bool(patterns[another[name]].search(cell)) for cell, name in rows)
+    if own >= NEARLY_ALL * len(rows) and others <= (1 - NEARLY_ALL) * len(rows):
+        return f"names the class of '{label}' in nearly every row"
+    return None
+
+
+def what_repeats(cells: list[str | None], labels: dict[str, list]) -> CellContents:
+    present = [i for i, cell in enumerate(cells) if cell is not None and cell.strip()]
+    values = Counter(cells[i] for i in present)
+    media = Counter(medium_of_path(cells[i]) for i in present)
+    for medium in MEDIA:
+        if 2 * media[medium] > len(present):
+            return CellContents(medium, reason=f"paths of files of {medium}")
+    if len(present) < 2 * len(values) or not values:  # Hardly any value stands twice.
+        return CellContents()
+    if len(values) == 1:
+        return CellContents(reason="the same in every row")
+    for label, classes in labels.items():
+        pairs = {(repr(classes[i]), cells[i]) for i in present}
+        if len(pairs) == len({repr(classes[i]) for i in present}) and len(present) >= 2 * len(pairs):
+            return CellContents(of_label=label, reason=f"one value for each class of '{label}'")
+    words = max(len(value.split()) for value in values)
+    if any(words <= most and len(present) >= rows * len(values) for most, rows in ROWS_OF_A_CLASS.items()):
+        return CellContents(reason=f"{len(values)} values in {len(present)} rows, as classes have")
+    return CellContents()
+
+
+def medium_of_path(path: str) -> str | None:
+    suffix = urlsplit(path.strip()).path.rpartition(".")[2].lower()
+    return next((medium for medium, suffixes in MEDIA_EXTENSIONS.items() if suffix in suffixes), None)

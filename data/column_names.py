@@ -1,0 +1,110 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What the name and the type of a column say: which modalities it can be, and whether it is a label or a record."""
+
+import re
+from collections.abc import Iterable
+
+from datasets import ClassLabel, Features, Json
+
+from mixture_of_transformers.data.column_types import (
+    MEDIA,
+    element_of,
+    is_file,
+    is_ready_features,
+    is_samples,
+    is_string,
+    is_value,
+    is_vector,
+)
+
+KNOWN_NAMES = {
+    "text": ("text", "text_features", "sentence", "caption", "transcription", "transcript", "utterance", "txt"),
+    "image": ("image", "image_features", "img", "vision", "png", "jpg", "jpeg", "webp"),
+    "audio": ("audio", "audio_features", "wav", "flac", "mp3", "ogg", "opus", "m4a"),
+    "video": ("video", "mp4", "mov", "avi", "mkv", "webm"),
+    "label": (
+        "label",
+        "labels",
+        "target",
+        "targets",
+        "class",
+        "category",
+        "sentiment",
+        "emotion",
+        "score",
+        "cls",
+        "regression_labels",
+    ),
+}
+FEATURE_WORDS = re.compile("features|embeddings?|vectors?")  # such as clip_image_embedding
+# A column with one of these words in its name tells what the row is, which is an answer and never an input.
+LABEL_WORDS = re.compile(
+    "labels?|targets?|class(es)?|cls|categor(y|ies)|emotions?|sentiments?|scores?|ratings?|stars|intents?|polarity"
+    "|valence|arousal|genres?|annotations?|gold"
+)
+# A column whose name ends in one of these words keeps records of the rows.
+RECORD_WORDS = re.compile(
+    "ids?|idx|index|key|uuid|guid|md|sha|hash|paths?|files?|filename|names?|urls?|uri|speaker|author|user|gender|sex"
+    "|age|accent|language|lang|locale|license|date|time|timestamp"
+)
+SPLIT_NAME_WORDS = re.compile("splits?|folds?|mode|set|subset|partition")
+
+
+def label_candidates(features: Features) -> list[str]:
+    """The columns with a well-known name, or else the class labels of any name."""
+    labels = {name: kind for name, kind in features.items() if is_label(kind)}
+    return with_known_names("label", labels) or [
+        name for name, kind in labels.items() if isinstance(element_of(kind), ClassLabel)
+    ]
+
+
+def with_known_names(role: str, columns: Iterable[str]) -> list[str]:
+    """The columns that have a well-known name in any case, or end in one (`json.caption`), the best known first."""
+    columns = {name: name.lower() for name in columns}
+    return [name for k in KNOWN_NAMES[role] for name, low in columns.items() if k in (low, low.rpartition(".")[2])]
+
+
+def words_of(name: str) -> list[str]:
+    """imagePath, image_path and image-path1 are made of `image` and `path`."""
+    parts = re.split(r"[\W\d_]+|(?<=[a-z])(?=[A-Z])", name)
+    return [part.lower() for part in parts if part]
+
+
+def is_named_features(modality: str, name: str) -> bool:
+    *first, last = words_of(name) or [""]
+    return bool(FEATURE_WORDS.fullmatch(last)) and any(word in KNOWN_NAMES[modality] for word in first)
+
+
+def is_label_name(name: str) -> bool:
+    return any(LABEL_WORDS.fullmatch(word) for word in words_of(name))
+
+
+def what_name_says(name: str) -> str | None:
+    """What a column keeps that is no input, told by its name."""
+    words = words_of(name) or [""]
+    if is_label_name(name):
+        return "named like a label"
+    if SPLIT_NAME_WORDS.fullmatch(words[-1]):
+        return "named like a split"
+    if RECORD_WORDS.fullmatch(words[-1]) or words[0] == "id":
+        return "named like an id, a path or another record of the row"
+    return None
+
+
+def serves(modality: str, kind) -> bool:
+    if is_ready_features(kind) or is_string(kind):
+        return True
+    if modality != "video" and is_vector(kind):
+        return True
+    # Image, Audio and Video are stored alike (bytes and path), so one that is typed wrongly is cast at no cost.
+    return modality != "text" and is_file(kind) or modality == "audio" and is_samples(kind)
+
+
+def is_typed_as(modality: str, kind) -> bool:
+    return isinstance(kind, MEDIA[modality]) or modality == "audio" and is_samples(kind)
+
+
+def is_label(kind) -> bool:
+    kind = element_of(kind)
+    # `datasets` types mixed kinds of values as Json, which `learn_labels` refuses with an error that shows them.
+    return isinstance(kind, ClassLabel | Json) or is_string(kind) or is_value(kind, "int", "uint", "bool", "float")

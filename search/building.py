@@ -1,0 +1,93 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Builds an index of a dataset, or goes on with one whose build was killed."""
+
+import os
+from pathlib import Path
+
+from datasets import Dataset
+
+from mixture_of_transformers.data.column_types import MEDIA
+from mixture_of_transformers.search.columns import (
+    STRINGS,
+    check_columns,
+    columns_by_type,
+    stored_features,
+    tell_left_out,
+)
+from mixture_of_transformers.search.description import DESCRIPTION, read_description, write_description
+from mixture_of_transformers.search.embedder import check_embedder, check_retrieves, describe_embedder
+from mixture_of_transformers.search.embedding import embedded_tables
+from mixture_of_transformers.search.folder import LOCK, append_rows, locked
+from mixture_of_transformers.search.index import Index
+from mixture_of_transformers.search.rows import as_stored, check_rows, fingerprint_of_rows, with_media
+
+
+def build_index(
+    dataset: Dataset,
+    model,
+    processor,
+    output_dir: str | os.PathLike,
+    columns: dict[str, str] | None = None,
+    batch_size: int = 32,
+    shard_rows: int = 1000,
+) -> Index:
+    """
+    Embed every row of a dataset, and keep the rows with their media and embeddings in a folder.
+
+    Args:
+        dataset: with columns of text, pictures, videos or sound; a cell may be None.
+        model: a `MoTForRetrieval`.
+        processor: its `MoTProcessor`.
+        output_dir: of the index. If a run was killed there, this one goes on where it stopped.
+        columns: kind ("text", "image", "video", "audio") -> column; found by their types if not given, with a warning
+            that names the columns of strings and media that are left out.
+        batch_size: rows that are embedded at once.
+        shard_rows: rows that are written at once, at most what a killed run loses.
+
+    Raises:
+        ValueError: nothing can be embedded, or the folder holds an index of other rows, columns or weights.
+    """
+    check_retrieves(model)
+    check_rows(dataset)
+    folder, dataset = Path(output_dir), as_stored(dataset)
+    is_guessed = columns is None
+    columns = columns_by_type(dataset.features) if is_guessed else dict(columns)
+    check_columns(columns, dataset, model)
+    if is_guessed:
+        tell_left_out(dataset.features, columns)
+    paths = {kind: name for kind, name in columns.items() if kind in MEDIA and dataset.features[name] in STRINGS}
+    dataset = with_media(dataset, {name: MEDIA[kind] for kind, name in paths.items()})
+    fingerprint = fingerprint_of_rows(dataset, columns, shard_rows)
+    begin_index(folder, fingerprint, columns, model, processor)
+    with locked(folder):
+        if not read_description(folder)["shards"]:
+            tables = embedded_tables(dataset, dataset.features, model, processor, columns, batch_size)
+            schema = stored_features(dataset.features).arrow_schema
+            append_rows(folder, fingerprint, len(dataset), shard_rows, schema, tables)
+    return Index.load(folder, model, processor).tell_empty()
+
+
+def begin_index(folder: Path, fingerprint: str, columns: dict[str, str], model, processor) -> None:
+    """
+    Write the description of an index without rows into an empty folder, or see that the folder holds this very index,
+    however far its build went.
+
+    Raises:
+        ValueError: the folder holds something else, or an index of other rows, columns or weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(file.name != LOCK for file in folder.iterdir()) and not (folder / DESCRIPTION).exists():
+        raise ValueError(f"{folder} holds something that is not an index: choose an empty output_dir.")
+    with locked(folder):
+        if not (folder / DESCRIPTION).exists():
+            empty = {"generation": 0, "fingerprint": fingerprint, "rows": 0, "columns": columns}
+            empty |= {"removed": [], "shards": []}
+            write_description(folder, empty | describe_embedder(model, processor))
+            return
+        found = read_description(folder)
+        if found["fingerprint"] != fingerprint:
+            raise ValueError(
+                f"{folder} holds an index of other rows or columns (of the model {found['model']!r}): choose another "
+                "output_dir, or delete it."
+            )
+        check_embedder(folder, found, model, processor)

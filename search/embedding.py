@@ -1,0 +1,121 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Embeds the rows of a dataset: each modality by itself, and all that a row has together.
+
+Shapes: B rows, d width of the embeddings.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, Features
+
+from mixture_of_transformers.attribution_mot import inference
+from mixture_of_transformers.processing_mot import encode_rows
+from mixture_of_transformers.rows_mot import is_blank
+from mixture_of_transformers.search.columns import (
+    EMBEDDING_COLUMNS,
+    EMBEDDING_KINDS,
+    PROCESSOR_ARGUMENTS,
+    stored_features,
+)
+from mixture_of_transformers.search.joining import as_joined
+
+
+def embed_rows(model, processor, rows: dict[str, list]) -> dict[str, np.ndarray]:
+    """
+    Embed each modality of some rows by itself, and all that a row has together.
+
+    Args:
+        rows: kind ("text", "image", "video", "audio") -> a cell for each of B rows, None where a row has none.
+
+    Returns:
+        kind of embedding -> (B, d) float32, NaN where a row has none; "fused" only where a row has several modalities.
+
+    Raises:
+        ValueError, OSError: a cell cannot be read, or an embedding is not finite.
+    """
+    number = len(next(iter(rows.values())))
+    count, found = np.zeros(number, dtype=int), {}
+    for kind, cells in rows.items():
+        present = [i for i, cell in enumerate(cells) if cell is not None]
+        count[present] += 1
+        name = "image" if kind == "video" else kind
+        found[name] = np.full((number, model.config.projection_dim), np.nan, dtype=np.float32)
+        if present:
+            found[name][present] = embed_as(model, processor, {kind: [cells[i] for i in present]}, name)
+    if several := np.flatnonzero(count > 1).tolist():
+        given = {kind: [cells[i] for i in several] for kind, cells in rows.items()}
+        given = {kind: cells for kind, cells in given.items() if any(cell is not None for cell in cells)}
+        found["fused"] = np.full((number, model.config.projection_dim), np.nan, dtype=np.float32)
+        found["fused"][several] = embed_as(model, processor, given, "fused")
+    return found
+
+
+def embed_as(model, processor, rows: dict[str, list], embedding_kind: str) -> np.ndarray:
+    """
+    The embeddings of one kind, (B, d) float32, of rows as `embed_rows` takes them.
+
+    Raises:
+        ValueError, OSError: a row has no embedding of this kind, a cell cannot be read, or an embedding is not finite.
+    """
+    arguments = {PROCESSOR_ARGUMENTS[kind]: cells for kind, cells in rows.items()}
+    batch = encode_rows(processor, model, arguments, truncation=True)
+    with inference(model):
+        vectors = getattr(model, f"get_{embedding_kind}_features")(**batch).pooler_output.float().cpu().numpy()
+    if not np.isfinite(vectors).all():
+        raise ValueError(f"the model's {embedding_kind} embedding is not finite; try it in float32.")
+    return vectors
+
+
+def embed_from(model, processor, rows: dict[str, list], start: int) -> dict[str, np.ndarray]:
+    """
+    `embed_rows` for rows that begin at number `start` of a dataset, whose blank cells are empty.
+
+    Raises:
+        ValueError: a row cannot be embedded; its number is named.
+    """
+    rows = {kind: [None if is_blank(cell) else cell for cell in cells] for kind, cells in rows.items()}
+    try:
+        return embed_rows(model, processor, rows)
+    except (ValueError, OSError):
+        for i in range(len(next(iter(rows.values())))):
+            try:
+                embed_rows(model, processor, {kind: cells[i : i + 1] for kind, cells in rows.items()})
+            except (ValueError, OSError) as error:
+                raise ValueError(f"Row {start + i} of the dataset cannot be embedded: {error}") from error
+        raise
+
+
+def embedded_tables(
+    dataset: Dataset, features: Features, model, processor, columns: dict[str, str], batch_size: int
+) -> Callable[[range], Iterator[pa.Table]]:
+    """
+    A function from a range of the dataset's rows to tables of these rows with their embeddings, in parts of
+    `batch_size`; `append_rows` calls it for each shard.
+
+    Args:
+        features: the columns that the tables have beside the embeddings, which are those of the index.
+        columns: kind ("text", "image", "video", "audio") -> column of the dataset.
+    """
+    features = stored_features(features)
+
+    def tables(rows: range) -> Iterator[pa.Table]:
+        for start in range(rows.start, rows.stop, batch_size):
+            part = dataset.select(range(start, min(start + batch_size, rows.stop)))
+            cells = part.select_columns(list(columns.values()))[:]
+            found = embed_from(model, processor, {kind: cells[name] for kind, name in columns.items()}, start)
+            table = with_embeddings(part.with_format("arrow")[:], found)
+            own = stored_features(part.features).arrow_schema.metadata
+            yield as_joined(table.replace_schema_metadata(own), features)
+
+    return tables
+
+
+def with_embeddings(table: pa.Table, found: dict[str, np.ndarray]) -> pa.Table:
+    """A table of rows with what `embed_rows` found of them beside, null where a row has no embedding."""
+    for kind, name in zip(EMBEDDING_KINDS, EMBEDDING_COLUMNS):
+        vectors = found.get(kind, [[np.nan]] * len(table))
+        cells = [None if np.isnan(vector[0]) else vector for vector in vectors]
+        table = table.append_column(name, pa.array(cells, pa.list_(pa.float32())))
+    return table
