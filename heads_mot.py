@@ -14,6 +14,7 @@ from transformers.activations import ACT2FN
 
 from .configuration_mot import MoTConfig
 from .loss_mot import Embeddings, clamped, contrastive_loss, gather_batch, several_processes, sigmoid_loss
+from .subsets_mot import subset_name
 
 
 def contrastive_pairs(modalities: tuple[str, ...]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -28,7 +29,7 @@ def contrastive_pairs(modalities: tuple[str, ...]) -> list[tuple[tuple[str, ...]
 
 
 def pair_name(first: tuple[str, ...], second: tuple[str, ...]) -> str:
-    return f"{'+'.join(first)}-{'+'.join(second)}"
+    return f"{subset_name(first)}-{subset_name(second)}"
 
 
 class MoTContrastive(nn.Module):

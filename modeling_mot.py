@@ -11,7 +11,6 @@ Shapes: B rows, L tokens, d width, H heads, D width of a head, F frames of a vid
 
 import difflib
 import inspect
-import itertools
 import json
 import math
 import os
@@ -66,6 +65,7 @@ from .outputs_mot import (
     MoTRetrievalOutput,
 )
 from .sparse_attention_mot import BlockSparsity
+from .subsets_mot import all_subsets, subset_name
 from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
 
 logger = logging.get_logger(__name__)
@@ -912,7 +912,7 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
             logits.append(self.answer(outputs.pooler_output))
             if labels is not None:
                 has_any = outputs.attention_mask.any(dim=1)
-                losses["+".join(subset)] = classification_loss(logits[-1], labels, self.config, rows=has_any)
+                losses[subset_name(subset)] = classification_loss(logits[-1], labels, self.config, rows=has_any)
         return MoTClassifierOutput(
             loss=torch.stack(list(losses.values())).mean() if losses else None,
             logits=torch.stack(logits, dim=1),
@@ -1162,11 +1162,11 @@ def sentence_transformers_files(config: MoTConfig) -> dict[str, list | dict]:
     features are none of its inputs. (It writes `config_sentence_transformers.json` itself, before it saves a model.)
     """
     modalities = sorted(m for m in config.modalities if config.modality_config(m).takes_raw_input)
-    subsets = [subset for size in range(len(modalities)) for subset in itertools.combinations(modalities, size + 1)]
+    subsets = all_subsets(modalities)
     if not subsets:
         return {}
     methods = {
-        "+".join(subset): {
+        subset_name(subset): {
             "method": f"get_{subset[0] if len(subset) == 1 else 'fused'}_features",
             "method_output_name": "pooler_output",
         }
