@@ -86,25 +86,24 @@ from mixture_of_transformers.finetune.results import (
     weights_kept,
 )
 from mixture_of_transformers.processing_mot import load_processor
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
+from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.command import peek, run
 from mixture_of_transformers.training.continuation import fit_classifier, is_adapter, load_model, read_config
+from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
+from mixture_of_transformers.training.feature_cache import (
+    CANNOT_BE_WRITTEN,
+    CachedDataset,
+    cache_features,
+    encoded_bytes,
+)
 from mixture_of_transformers.training.interruption import check_folder, run_to_go_on
 from mixture_of_transformers.training.launch import check_one_device
 from mixture_of_transformers.training.optimization import add_lora
 from mixture_of_transformers.training.pushing import check_push, push
 from mixture_of_transformers.training.run_folder import begin_run, owned
-from mixture_of_transformers.training.trainer import (
-    CANNOT_BE_WRITTEN,
-    CachedDataset,
-    EncodedDataset,
-    MoTCollator,
-    MoTTrainer,
-    MoTTrainingArguments,
-    StreamedDataset,
-    cache_features,
-    encoded_bytes,
-)
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 logger = logging.get_logger(__name__)
 

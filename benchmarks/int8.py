@@ -26,7 +26,9 @@ from datasets import load_dataset
 
 from mixture_of_transformers import MoTForSequenceClassification, MoTProcessor
 from mixture_of_transformers.serving.onnx import export_onnx, quantize_onnx
-from mixture_of_transformers.training.trainer import INPUTS, EncodedDataset, MoTCollator, all_subsets, subset_name
+from mixture_of_transformers.subsets_mot import all_subsets, subset_name
+from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.encoded import INPUTS, EncodedDataset
 
 from .bare import inference, model_forward
 from .measure import Row, Table, take_turns

@@ -62,8 +62,8 @@ from mixture_of_transformers.run_finetune import main as finetune
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.search.folder import KINDS
 from mixture_of_transformers.search.index import as_stored, build_index
+from mixture_of_transformers.subsets_mot import all_subsets
 from mixture_of_transformers.training.command import run
-from mixture_of_transformers.training.trainer import all_subsets
 
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
 from starlette.middleware import Middleware  # isort: skip

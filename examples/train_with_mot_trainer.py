@@ -13,9 +13,11 @@ from transformers import HfArgumentParser
 
 from mixture_of_transformers import MoTForSequenceClassification
 from mixture_of_transformers.finetune.card import print_table
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
+from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.metrics import compute_metrics
-from mixture_of_transformers.training.trainer import MoTCollator, MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 DEFAULTS = {
     "output_dir": "outputs/example-mot-trainer",

@@ -14,8 +14,8 @@ import digits
 from transformers import Trainer, TrainingArguments
 
 from mixture_of_transformers import MoTForRetrieval, MoTForSequenceClassification
+from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.metrics import compute_metrics
-from mixture_of_transformers.training.trainer import MoTCollator
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from mixture_of_transformers.processing_mot import frames_per_second, load_proce
 from mixture_of_transformers.search.folder import KINDS
 from mixture_of_transformers.search.index import Index, build_index
 from mixture_of_transformers.training.continuation import read_config
-from mixture_of_transformers.training.interruption import load_checkpoint
+from mixture_of_transformers.training.loading import load_checkpoint
 
 TRUST = "run the code that lies in the checkpoint; without it none is"
 

@@ -54,9 +54,10 @@ from mixture_of_transformers.run_finetune import (
     read_splits,
     reading_of,
 )
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.command import peek
 from mixture_of_transformers.training.continuation import labels_of, load_model, read_config
-from mixture_of_transformers.training.trainer import MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 EMBEDDED, ROLES, BAD_ROWS = "digits", ("train", "validation", "test"), "bad_rows_evaluated.jsonl"
 # Of a run's data arguments, those that hold for other data, too.

@@ -17,7 +17,10 @@ from transformers.utils.hub import hf_api
 
 from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForRetrieval, MoTForSequenceClassification
 from mixture_of_transformers.training import run_folder
-from mixture_of_transformers.training.trainer import EpochDataset, MoTCollator, MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
+from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.encoded import EpochDataset
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 STEPS, ROWS = 9, 22
 TASKS = ("classification", "multi_label", "regression", "retrieval", "pretraining")

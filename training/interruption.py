@@ -1,9 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoints: how one that answers is loaded, with nothing of it run; and those of runs that are interrupted: is there
-room for them, which is the newest that is whole, and how to stop well.
+"""Runs that are interrupted: which checkpoint is whole, where a run goes on, is there room for more, and how to stop well.
 
-A checkpoint has its name only when it is complete (training/run_folder.py); its files are opened all the same, for a disk may
-lose what a process has written.
+A checkpoint has its name only when it is complete (training/run_folder.py); its files are opened all the same, for a disk
+may lose what a process has written.
 """
 
 import json
@@ -17,13 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import transformers
 from safetensors import SafetensorError, safe_open
-from transformers import PreTrainedModel, TrainerCallback, TrainerState
+from transformers import TrainerCallback, TrainerState
 from transformers.utils import logging
 
-from mixture_of_transformers.modeling_mot import AUTO_CLASSES
-from mixture_of_transformers.training.continuation import is_adapter, load_model, read_config
 from mixture_of_transformers.training.run_folder import (
     STATE,
     clear_unfinished,
@@ -143,6 +139,15 @@ def finished_state(folder: Path) -> TrainerState | None:
     return state if run_of_folder(folder) in (None, run_of_state(vars(state))) else None
 
 
+def is_done(args, state: TrainerState, steps: int) -> bool:
+    """Whether a run in this state, with these `MoTTrainingArguments`, has done so many steps or has stopped early."""
+    if state.global_step >= steps:
+        return True
+    patience, saved = args.early_stopping_patience, state.stateful_callbacks.get("EarlyStoppingCallback")
+    waited = saved["attributes"]["early_stopping_patience_counter"] if isinstance(saved, dict) else 0
+    return patience is not None and waited >= patience and steps <= state.max_steps
+
+
 def check_can_go_on(folder: Path, state: TrainerState, steps: int) -> None:
     """
     Raises:
@@ -154,42 +159,6 @@ def check_can_go_on(folder: Path, state: TrainerState, steps: int) -> None:
             f"to {steps}. Begin with its weights, --model_name_or_path {folder}, in another --output_dir; or leave out "
             "--resume_from_checkpoint to train anew, which replaces it."
         )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Loading what answers
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def load_checkpoint(
-    name: str | Path,
-    model_class: type[PreTrainedModel],
-    trust_remote_code: bool = False,
-    token: str | bool | None = None,
-) -> PreTrainedModel:
-    """
-    A checkpoint of the Hub or of a folder with all of its weights, or an adapter on its model, from safetensors and by
-    the classes of this package.
-
-    Args:
-        model_class: of what it is to be, such as `MoTForRetrieval`.
-        trust_remote_code: run the code that lies in the checkpoint in their place.
-        token: of the Hub; False for none, None for that of whoever is logged in.
-
-    Raises:
-        ValueError: it is another model's, or a weight is missing or has another shape than the config says. OSError: there
-            is no such checkpoint, or it has no safetensors.
-    """
-    if trust_remote_code:
-        auto_class = next((auto for auto, own in AUTO_CLASSES.items() if own == model_class.__name__), "AutoModel")
-        model, found = getattr(transformers, auto_class).from_pretrained(
-            name, trust_remote_code=True, use_safetensors=True, output_loading_info=True, token=token
-        )
-        if lacking := sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]])):
-            raise ValueError(f"{name} lacks {len(lacking)} weights of its model, such as {lacking[0]}: it is damaged.")
-        return model
-    model, _ = load_model(model_class, name, read_config(name, token=token), whole=True, token=token)
-    return model.get_base_model() if is_adapter(name) else model
 
 
 # ---------------------------------------------------------------------------------------------------------------------

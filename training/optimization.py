@@ -1,15 +1,17 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Which parameters learn, and how fast: selectors of parameters, learning rates, freezing, and adapters.
+"""Which parameters learn, and how fast: selectors of parameters, freezing, learning rates, and adapters.
 
 A *selector* names some of a model's parameters: those of a modality (`text`), of a part (`encoders`), or of both
 (`text.encoders`). Learning rates and freezing go by selectors; where two fit a parameter, the longer one decides, and
 of two as long the one that was given last.
 """
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import nn
+from transformers import TrainingArguments
 from transformers.utils import logging
 
 from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
@@ -17,7 +19,8 @@ from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
 logger = logging.get_logger(__name__)
 
 PARTS = ("embeddings", "encoders", "joint_layers", "global_layers", "fusion", "heads")
-# Of one number or vector each, which decay would only draw to zero.
+# Weight decay leaves out these parameters beside norms and biases: each is a number or a vector of its own, or a table of
+# such vectors, and not a product's matrix, so that decay would draw it to zero and nothing else.
 WITHOUT_DECAY = ("modality_embeddings", "position_embeddings", "word_embeddings", "cls_token", "register_tokens")
 WITHOUT_DECAY += ("mask_tokens", "fusion.missing", "fusion.query", "log_scale")
 
@@ -126,6 +129,42 @@ def split_by_learning_rate(
             by_rate.setdefault(rate, []).append(parameter)
         groups += [{**group, "params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
     optimizer.param_groups = groups
+
+
+def settings_of(optimizer) -> dict[str, float]:
+    """
+    What an optimizer was made with, by the names of the arguments: the highest of its groups' peak rates, and likewise the
+    highest weight decay and betas.
+    """
+    groups = optimizer.param_groups
+    found = {
+        "learning_rate": [group.get("initial_lr", group["lr"]) for group in groups],
+        "weight_decay": [group["weight_decay"] for group in groups if "weight_decay" in group],
+    }
+    for i, name in enumerate(("adam_beta1", "adam_beta2")):
+        found[name] = [group["betas"][i] for group in groups if "betas" in group]
+    return {name: float(max(values)) for name, values in found.items() if values}
+
+
+def keep_settings(args: TrainingArguments, asked: dict[str, float], optimizer: torch.optim.Optimizer) -> None:
+    """
+    Where the optimizer of a checkpoint, which goes on, does not have what the arguments ask for, say so and let the
+    arguments be those that hold.
+
+    Args:
+        asked: `settings_of` the optimizer as the arguments had it made.
+    """
+    for name, old in settings_of(optimizer).items():
+        new = asked.get(name, old)
+        if math.isclose(old, new, rel_tol=1e-9):
+            continue
+        wanted = getattr(args, name)
+        # The highest rate is a multiple of the argument where --learning_rates has one.
+        setattr(args, name, wanted * old / new if name == "learning_rate" and new else old)
+        logger.warning(
+            f"--{name} stays {getattr(args, name):g}, that of the checkpoint, whose schedule goes on; {wanted:g} is not "
+            "taken. To train with it, begin a run with the checkpoint's weights (--model_name_or_path)."
+        )
 
 
 def add_lora(model: nn.Module, rank: int = 8, train_words: bool | None = None) -> nn.Module:

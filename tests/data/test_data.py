@@ -37,12 +37,9 @@ from mixture_of_transformers.search.commands import index as index_command
 from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.serving.evaluate import read as read_held_out
 from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
-from mixture_of_transformers.training.trainer import (
-    EncodedDataset,
-    EpochCallback,
-    MoTCollator,
-    StreamedDataset,
-)
+from mixture_of_transformers.training.callbacks import EpochCallback
+from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
 
 TESTS = Path(__file__).resolve().parents[1]
 MODALITIES = ("text", "image", "audio")

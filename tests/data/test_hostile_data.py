@@ -46,7 +46,7 @@ from mixture_of_transformers.finetune.results import SETTINGS, Record
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.run_finetune import DataArguments, bounds_of, load_data, reading_of
 from mixture_of_transformers.serving.evaluate import EvaluateArguments, parse
-from mixture_of_transformers.training.trainer import EncodedDataset, StreamedDataset
+from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,8 @@ from mixture_of_transformers import MoTConfig, run_finetune
 from mixture_of_transformers.data.secrets import hide, place_name, without_places, without_secrets
 from mixture_of_transformers.finetune.card import Run, usage_lines, write_card
 from mixture_of_transformers.finetune.results import Record
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.interruption import damages
-from mixture_of_transformers.training.trainer import MoTTrainingArguments
 
 TOKEN = "hf_" + "aB3" * 11
 

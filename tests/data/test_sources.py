@@ -24,7 +24,8 @@ from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_splits
 from mixture_of_transformers.data.sources import fingerprint_of_files, load_split, load_splits
 from mixture_of_transformers.run_finetune import DataArguments, read_splits
-from mixture_of_transformers.training.trainer import EncodedDataset, cache_features
+from mixture_of_transformers.training.encoded import EncodedDataset
+from mixture_of_transformers.training.feature_cache import cache_features
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.finetune.limits import check_splits, fit_processor
 from mixture_of_transformers.processing_mot import frames_per_second
 from mixture_of_transformers.run_finetune import DataArguments, encode_split
-from mixture_of_transformers.training.trainer import EncodedDataset, StreamedDataset
+from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
 
 READY = MoTConfig.of_size(
     "tiny",

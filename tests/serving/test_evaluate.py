@@ -25,8 +25,9 @@ from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForRetrieva
 from mixture_of_transformers.__main__ import main as mot
 from mixture_of_transformers.finetune.card import print_table, usage_lines, written
 from mixture_of_transformers.finetune.results import answers
+from mixture_of_transformers.training.encoded import EncodedDataset
 from mixture_of_transformers.training.pushing import push_command
-from mixture_of_transformers.training.trainer import EncodedDataset, MoTTrainer
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 TINY = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
 TINY |= {f"{modality}_config": {"num_hidden_layers": 1} for modality in ("text", "image", "audio")}

@@ -14,10 +14,9 @@ import torch
 from scipy.stats import pearsonr
 from sklearn.metrics import classification_report, f1_score
 
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
+from mixture_of_transformers.training.metric_modules import ClassificationMetric, RetrievalMetric, SentimentMetric
 from mixture_of_transformers.training.metrics import (
-    ClassificationMetric,
-    RetrievalMetric,
-    SentimentMetric,
     classification_metrics,
     compute_metrics,
     greater_is_better,
@@ -27,7 +26,6 @@ from mixture_of_transformers.training.metrics import (
     retrieval_metrics,
     sentiment_metrics,
 )
-from mixture_of_transformers.training.trainer import MoTTrainingArguments
 
 NAN, INF = float("nan"), float("inf")
 

@@ -19,6 +19,9 @@ from mixture_of_transformers import (
     MoTForRetrieval,
     MoTForSequenceClassification,
 )
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
+from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.evaluation import mean_over_pairs
 from mixture_of_transformers.training.optimization import (
     PARTS,
     add_lora,
@@ -27,7 +30,7 @@ from mixture_of_transformers.training.optimization import (
     learning_rate_of,
     place_of,
 )
-from mixture_of_transformers.training.trainer import MoTCollator, MoTTrainer, MoTTrainingArguments, mean_over_pairs
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 HEADS = (MoTForSequenceClassification, MoTForRetrieval, MoTForPreTraining, MoTForMaskedLM)
 every_head = pytest.mark.parametrize("head", HEADS)

@@ -23,17 +23,12 @@ from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTForSe
 from mixture_of_transformers import decoding_mot as decoding
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_split
+from mixture_of_transformers.subsets_mot import all_subsets, subset_name
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
+from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.encoded import EncodedDataset, EpochDataset, StreamedDataset
 from mixture_of_transformers.training.metrics import compute_metrics
-from mixture_of_transformers.training.trainer import (
-    EncodedDataset,
-    EpochDataset,
-    MoTCollator,
-    MoTTrainer,
-    MoTTrainingArguments,
-    StreamedDataset,
-    all_subsets,
-    subset_name,
-)
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 pytestmark = pytest.mark.training
 NAMES = ("input_ids", "pixel_values", "input_features")

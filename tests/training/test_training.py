@@ -32,18 +32,15 @@ from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.run_finetune import DataArguments, encode_split
 from mixture_of_transformers.run_finetune import main as finetune_main
+from mixture_of_transformers.subsets_mot import all_subsets
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
+from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.encoded import EncodedDataset
+from mixture_of_transformers.training.feature_cache import cache_features, encoded_bytes
 from mixture_of_transformers.training.metrics import compute_metrics, retrieval_metrics
-from mixture_of_transformers.training.trainer import (
-    EncodedDataset,
-    MoTCollator,
-    MoTTrainer,
-    MoTTrainingArguments,
-    all_subsets,
-    cache_features,
-    encoded_bytes,
-    row_has,
-)
+from mixture_of_transformers.training.objective import row_has
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
