@@ -28,8 +28,8 @@ class MoTTrainingArguments(TrainingArguments):
     learning_rates: dict | str | None = field(
         default=None,
         metadata={
-            "help": "Peak learning rates of modalities, parts, or parts of modalities, as JSON, where they differ from "
-            '`learning_rate`: \'{"encoders": 1e-4, "text.encoders": 2e-5}\' for towers that start warm.'
+            "help": "Peak learning rates of modalities, parts, or parts of modalities, as JSON, where they differ "
+            'from `learning_rate`: \'{"encoders": 1e-4, "text.encoders": 2e-5}\' for towers that start warm.'
         },
     )
     layer_decay: float = field(
@@ -60,8 +60,8 @@ class MoTTrainingArguments(TrainingArguments):
     push_training_state: bool = field(
         default=False,
         metadata={
-            "help": "With `hub_strategy` checkpoint or all_checkpoints: push the state of optimizer, schedule and random "
-            "numbers, too, from which training can go on; they are pickles."
+            "help": "With `hub_strategy` checkpoint or all_checkpoints: push the state of optimizer, schedule and "
+            "random numbers, too, from which training can go on; they are pickles."
         },
     )
 

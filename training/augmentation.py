@@ -51,7 +51,8 @@ class ImageAugmentation:
 class AudioAugmentation:
     """
     On log-mel frames: another tempo, another length of the vocal tract (mel bins stretched, as in VTLP: Jaitly and
-    Hinton, 2013), and what happens to sound on its way: a steady noise floor or a gate, a narrow band, digital silence.
+    Hinton, 2013), and what happens to sound on its way: a steady noise floor or a gate, a narrow band, digital
+    silence.
 
     Args:
         tempo, tract: the largest stretch of time and of the mel axis, as a share.

@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What goes on beside training: its rows are told their epoch, and a resumed run is given back what a checkpoint holds.
+"""What goes on beside training: rows are told their epoch, and a resumed run gets back what a checkpoint holds.
 
 The library's own state of a checkpoint knows nothing of the loss terms since the last log, nor of the patience that is
 left, nor whether the arguments ask for other rates than those of the optimizer that goes on.

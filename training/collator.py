@@ -31,8 +31,8 @@ class MoTCollator:
         word_masking: hides words and gives them as `text_labels`, for pretraining; or None.
         pad_to_multiple_of: pads tokens, frames and ready features to a multiple of this, so that compiled models see
             few lengths. The model's own limits must allow for it.
-        return_loss: asks a head that retrieves or pretrains for its loss, which needs no labels, in evaluation too: for
-            a plain `Trainer`, with `label_names=[]`.
+        return_loss: asks a head that retrieves or pretrains for its loss, which needs no labels, in evaluation too:
+            for a plain `Trainer`, with `label_names=[]`.
         seed: of augmentation, dropout and masking.
     """
 

@@ -14,7 +14,9 @@ from mixture_of_transformers.training.interruption import newest_whole_checkpoin
 
 
 def check_loss(trainer: Trainer, loss: torch.Tensor, inputs: dict[str, torch.Tensor]) -> None:
-    """Raises FloatingPointError if the loss of a batch is not finite; the error names the inputs that are not either."""
+    """
+    Raises FloatingPointError if the loss of a batch is not finite; the error names the inputs that are not either.
+    """
     if not torch.isfinite(loss):
         raise divergence(trainer, f"the loss is {loss.item()}{not_finite(inputs)}")
 

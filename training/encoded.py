@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Rows of a dataset or a stream as the processor's tensors, without the batch dimension.
 
-Rows of a dataset are encoded when first asked for (`EncodedDataset`; `cache_features` of training/feature_cache.py keeps
-them on disk), those of a stream whenever they are read (`StreamedDataset`).
+Rows of a dataset are encoded when first asked for (`EncodedDataset`; `cache_features` of training/feature_cache.py
+keeps them on disk), those of a stream whenever they are read (`StreamedDataset`).
 """
 
 import itertools
@@ -41,7 +41,8 @@ def is_picture(name: str, value: torch.Tensor) -> bool:
 
 class RowEncoder:
     """
-    A row with columns `text`, `image`, `audio`, `video`, `label` (any may be missing or None) as the processor's tensors.
+    A row with columns `text`, `image`, `audio`, `video`, `label` (any may be missing or None) as the processor's
+    tensors.
 
     Args:
         processor: a `MoTProcessor`.
@@ -111,8 +112,8 @@ class EpochDataset(torch.utils.data.Dataset):
     """
     Rows that carry the number of the epoch as `epoch`, by which the collator augments them anew.
 
-    The number lies in shared memory, so that `set_epoch`, which accelerate calls before each epoch, reaches the workers of
-    a `DataLoader` that live on.
+    The number lies in shared memory, so that `set_epoch`, which accelerate calls before each epoch, reaches the
+    workers of a `DataLoader` that live on.
     """
 
     def __init__(self):

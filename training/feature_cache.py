@@ -49,9 +49,9 @@ class CachedDataset(EpochDataset):
 
 def cache_features(dataset: EncodedDataset, num_proc: int | None = None, folder: str | None = None) -> CachedDataset:
     """
-    Every row of a dataset decoded and encoded once, into an Arrow file that later calls find again, also those of other
-    processes. Another processor, other options or other data give another file. What is random comes after, in the
-    collator.
+    Every row of a dataset decoded and encoded once, into an Arrow file that later calls find again, also those of
+    other processes. Another processor, other options or other data give another file. What is random comes after, in
+    the collator.
 
     Args:
         dataset: over a `datasets.Dataset`.

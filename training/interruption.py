@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Runs that are interrupted: which checkpoint is whole, where a run goes on, is there room for more, and how to stop well.
+"""Interrupted runs: which checkpoint is whole, where a run goes on, whether there is room, and how to stop well.
 
-A checkpoint has its name only when it is complete (training/run_folder.py); its files are opened all the same, for a disk
-may lose what a process has written.
+A checkpoint has its name only when it is complete (training/run_folder.py); its files are opened all the same, for a
+disk may lose what a process has written.
 """
 
 import json
@@ -35,7 +35,7 @@ ADAPTER = "adapter_model.safetensors"
 WEIGHTS = ("model.safetensors", ADAPTER, INDEX)
 TRAINING = ("optimizer.pt", "scheduler.pt")  # zip archives, as all that torch saves
 NOTHING_SAVED = "No checkpoint was saved before, as --save_strategy steps or epoch does, and training begins anew: "
-# Bytes of a parameter in float32, and of AdamW's two averages beside it.
+# The bytes of a parameter in float32, and those of the two averages that AdamW keeps of it.
 WEIGHT_BYTES, OPTIMIZER_BYTES = 4, 8
 
 
@@ -77,8 +77,8 @@ def damages(checkpoint: Path) -> Iterator[str]:
 
 def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | None:
     """
-    What `resume_from_checkpoint` means: for "auto" the last whole checkpoint of the folder's own run, or None where there
-    is none; for True, or "true" on a command line, the last that there is; else one by its path.
+    What `resume_from_checkpoint` means: for "auto" the last whole checkpoint of the folder's own run, or None where
+    there is none; for True, or "true" on a command line, the last that there is; else one by its path.
 
     Raises:
         ValueError: there is no such checkpoint, or it is damaged.
@@ -99,7 +99,9 @@ def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | None:
 
 
 def run_to_go_on(choice: str | bool | None, folder: Path) -> Path | None:
-    """Where the run lies that `resume_from_checkpoint` goes on with: in its folder if it has ended, or a checkpoint."""
+    """
+    Where the run lies that `resume_from_checkpoint` goes on with: in its folder if it has ended, or a checkpoint.
+    """
     if choice == "auto" and finished_state(folder):
         return folder
     found = checkpoint_to_resume(choice, folder)
@@ -155,9 +157,9 @@ def check_can_go_on(folder: Path, state: TrainerState, steps: int) -> None:
     """
     if newest_whole_checkpoint(folder) is None:
         raise ValueError(
-            f"{folder} holds a run that ended after {state.global_step} steps and kept no checkpoint from which to go on "
-            f"to {steps}. Begin with its weights, --model_name_or_path {folder}, in another --output_dir; or leave out "
-            "--resume_from_checkpoint to train anew, which replaces it."
+            f"{folder} holds a run that ended after {state.global_step} steps and kept no checkpoint from which to go "
+            f"on to {steps}. Begin with its weights, --model_name_or_path {folder}, in another --output_dir; or leave "
+            "out --resume_from_checkpoint to train anew, which replaces it."
         )
 
 
@@ -194,8 +196,8 @@ def check_room(folder: Path, model: torch.nn.Module, checkpoints: int) -> None:
     needed, free = weights + checkpoints * (weights + trained), shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
-            f"The disk of {folder} has {free / 2**20:,.0f} MiB left, and this run needs about {needed / 2**20:,.0f}: the "
-            f"model and {checkpoints} checkpoints with the state of the optimizer. Make room, keep fewer with "
+            f"The disk of {folder} has {free / 2**20:,.0f} MiB left, and this run needs about {needed / 2**20:,.0f}: "
+            f"the model and {checkpoints} checkpoints with the state of the optimizer. Make room, keep fewer with "
             "--save_total_limit, or name another folder with --output_dir."
         )
 
@@ -221,7 +223,9 @@ def saving_into(folder: Path, step: int) -> Iterator[None]:
 
 
 def checkpoints_at_once(args, steps: int) -> int:
-    """How many checkpoints a run with these `TrainingArguments` comes to hold, counting the one that is being written."""
+    """
+    How many checkpoints a run with these `TrainingArguments` comes to hold, counting the one that is being written.
+    """
     if args.save_strategy == "no":
         return 0
     per_run = {"steps": steps // max(int(args.save_steps), 1), "epoch": int(args.num_train_epochs)}
@@ -236,8 +240,8 @@ def checkpoints_at_once(args, steps: int) -> int:
 
 class StopOnSignal(TrainerCallback):
     """
-    Ctrl-C (SIGINT) and SIGTERM end the training after the step they fall into, with a checkpoint, on all processes alike.
-    A second signal acts at once.
+    Ctrl-C (SIGINT) and SIGTERM end the training after the step they fall into, with a checkpoint, on all processes
+    alike. A second signal acts at once.
     """
 
     def __init__(self, accelerator):

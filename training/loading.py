@@ -26,8 +26,8 @@ def load_checkpoint(
         token: of the Hub; False for none, None for that of whoever is logged in.
 
     Raises:
-        ValueError: it is another model's, or a weight is missing or has another shape than the config says. OSError: there
-            is no such checkpoint, or it has no safetensors.
+        ValueError: it is another model's, or a weight is missing or has another shape than the config says. OSError:
+            there is no such checkpoint, or it has no safetensors.
     """
     if trust_remote_code:
         auto_class = next((auto for auto, own in AUTO_CLASSES.items() if own == model_class.__name__), "AutoModel")

@@ -28,7 +28,9 @@ def row_has(inputs: dict[str, torch.Tensor], subset: tuple[str, ...], how) -> to
 
 
 def labels_of_subsets(inputs: dict[str, torch.Tensor], subsets: list[tuple[str, ...]]) -> torch.Tensor:
-    """Labels (B, S, ...) for logits (B, S, num_labels): each subset gets the labels of the rows that have any of it."""
+    """
+    Labels (B, S, ...) for logits (B, S, num_labels): each subset gets the labels of the rows that have any of it.
+    """
     labels = inputs["labels"][:, None].expand(-1, len(subsets), *inputs["labels"].shape[1:])
     nothing = ~torch.stack([row_has(inputs, subset, any) for subset in subsets], dim=1)
     missing = float("nan") if labels.is_floating_point() else IGNORED_LABEL

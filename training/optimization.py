@@ -19,8 +19,8 @@ from mixture_of_transformers.configuration_mot import MODALITIES, MoTConfig
 logger = logging.get_logger(__name__)
 
 PARTS = ("embeddings", "encoders", "joint_layers", "global_layers", "fusion", "heads")
-# Weight decay leaves out these parameters beside norms and biases: each is a number or a vector of its own, or a table of
-# such vectors, and not a product's matrix, so that decay would draw it to zero and nothing else.
+# Weight decay leaves out these parameters beside norms and biases: each is a number or a vector of its own, or a table
+# of such vectors, and not a product's matrix, so that decay would draw it to zero and nothing else.
 WITHOUT_DECAY = ("modality_embeddings", "position_embeddings", "word_embeddings", "cls_token", "register_tokens")
 WITHOUT_DECAY += ("mask_tokens", "fusion.missing", "fusion.query", "log_scale")
 
@@ -46,8 +46,8 @@ def check_selectors(selectors: Iterable[str], config: MoTConfig) -> None:
     known = {*modalities, *PARTS, *(f"{modality}.{part}" for modality in modalities for part in PARTS)}
     if unknown := [selector for selector in selectors if selector not in known]:
         raise ValueError(
-            f"{', '.join(map(repr, unknown))} names no parameters of this model: give a modality ({', '.join(modalities)}), "
-            f"a part ({', '.join(PARTS)}), or both, as in '{modalities[0]}.encoders'."
+            f"{', '.join(map(repr, unknown))} names no parameters of this model: give a modality "
+            f"({', '.join(modalities)}), a part ({', '.join(PARTS)}), or both, as in '{modalities[0]}.encoders'."
         )
 
 
@@ -133,8 +133,8 @@ def split_by_learning_rate(
 
 def settings_of(optimizer) -> dict[str, float]:
     """
-    What an optimizer was made with, by the names of the arguments: the highest of its groups' peak rates, and likewise the
-    highest weight decay and betas.
+    What an optimizer was made with, by the names of the arguments: the highest of its groups' peak rates, and likewise
+    the highest weight decay and betas.
     """
     groups = optimizer.param_groups
     found = {
@@ -162,8 +162,8 @@ def keep_settings(args: TrainingArguments, asked: dict[str, float], optimizer: t
         # The highest rate is a multiple of the argument where --learning_rates has one.
         setattr(args, name, wanted * old / new if name == "learning_rate" and new else old)
         logger.warning(
-            f"--{name} stays {getattr(args, name):g}, that of the checkpoint, whose schedule goes on; {wanted:g} is not "
-            "taken. To train with it, begin a run with the checkpoint's weights (--model_name_or_path)."
+            f"--{name} stays {getattr(args, name):g}, that of the checkpoint, whose schedule goes on; {wanted:g} is "
+            "not taken. To train with it, begin a run with the checkpoint's weights (--model_name_or_path)."
         )
 
 
@@ -205,8 +205,8 @@ def has_other_words(model: nn.Module) -> bool:
         saved = type(model.config).from_pretrained(model.name_or_path).text_config
     except OSError:
         logger.warning(
-            f"{model.name_or_path}, where this model comes from, cannot be read: in case words were added since, the word "
-            "embeddings learn too and are saved with the adapter (train_words=False leaves them as they are)."
+            f"{model.name_or_path}, where this model comes from, cannot be read: in case words were added since, the "
+            "word embeddings learn too and are saved with the adapter (train_words=False leaves them as they are)."
         )
         return True
     return saved is None or saved.vocab_size != words.vocab_size

@@ -1,9 +1,10 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Training on any subset of the modalities: `MoTTrainer`.
 
-What it is made of stands beside it: its arguments (arguments.py), rows and batches (encoded.py, collator.py, samplers.py),
-what a step trains (objective.py, gradient_cache.py), how fast parameters learn (optimization.py), evaluation (evaluation.py,
-metrics.py), and runs that end early or go on (divergence.py, interruption.py, callbacks.py, run_folder.py).
+What it is made of stands beside it: its arguments (arguments.py), rows and batches (encoded.py, collator.py,
+samplers.py), what a step trains (objective.py, gradient_cache.py), how fast parameters learn (optimization.py),
+evaluation (evaluation.py, metrics.py), and runs that end early or go on (divergence.py, interruption.py, callbacks.py,
+run_folder.py).
 """
 
 import contextlib
@@ -141,8 +142,8 @@ class MoTTrainer(Trainer):
     def check_chunks(self) -> None:
         if not self.retrieves:
             raise ValueError(
-                f"contrastive_chunk_size is for models that retrieve, not for {type(self.head).__name__}: leave it out, "
-                "and use gradient_accumulation_steps."
+                f"contrastive_chunk_size is for models that retrieve, not for {type(self.head).__name__}: leave it "
+                "out, and use gradient_accumulation_steps."
             )
         if self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
             raise ValueError(
@@ -284,9 +285,9 @@ class MoTTrainer(Trainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
         """
-        As `Trainer.train`, and `resume_from_checkpoint` may be "auto": the newest checkpoint that is whole, if there is
-        any; a checkpoint that is named must be whole. Ctrl-C and SIGTERM end it with a checkpoint; `stop.received` then has
-        the signal's number.
+        As `Trainer.train`, and `resume_from_checkpoint` may be "auto": the newest checkpoint that is whole, if there
+        is any; a checkpoint that is named must be whole. Ctrl-C and SIGTERM end it with a checkpoint; `stop.received`
+        then has the signal's number.
 
         A run that has done all steps that are asked for is not trained any further: its state and its weights (the
         best, if those were to be kept) are loaded. Where the output folder holds the finished model itself,
@@ -294,8 +295,8 @@ class MoTTrainer(Trainer):
 
         Raises:
             OSError: the checkpoints cannot be written to `output_dir`, or would not fit.
-            ValueError: the checkpoint that is asked for is not there or damaged, or "auto" finds a finished run that is
-                to go on, and no checkpoint to go on from. Nothing in the folder has changed then.
+            ValueError: the checkpoint that is asked for is not there or damaged, or "auto" finds a finished run that
+                is to go on, and no checkpoint to go on from. Nothing in the folder has changed then.
             FloatingPointError: the training diverged: the loss, the gradients or the weights are not finite.
         """
         folder, steps = Path(self.args.output_dir), self.number_of_steps()
@@ -437,7 +438,9 @@ class MoTTrainer(Trainer):
             push_checkpoint(self, Path(checkpoint_folder))
 
     def push_to_hub(self, commit_message: str | None = "End of training", blocking: bool = True, **kwargs):
-        """As `Trainer.push_to_hub`, of what is for others: no pickle, no report of bad rows, no place of this machine."""
+        """
+        As `Trainer.push_to_hub`, of what is for others: no pickle, no report of bad rows, no place of this machine.
+        """
         return push_folder(self, commit_message, blocking, **kwargs)
 
     def evaluation_loop(self, dataloader, *args, metric_key_prefix: str = "eval", **kwargs):

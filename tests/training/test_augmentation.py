@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What happens to sound on its way, as an augmentation of mel frames: each kind alone, and only where it is known how."""
+"""What happens to sound on its way, as an augmentation of mel frames: each kind alone, and only where it can be."""
 
 import pytest
 import torch

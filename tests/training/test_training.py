@@ -71,7 +71,9 @@ def tiny_model(model_class=MoTForSequenceClassification, **kwargs):
     return model_class(config)
 
 
-# ------------------------------------------------------ batches ------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Batches
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_collator_pads_every_modality_and_masks_what_a_row_lacks():
@@ -165,7 +167,9 @@ def test_encoded_dataset_keeps_what_fits_and_encodes_the_rest_again():
     assert encoded_labels == [0, 1, 1, 1]
 
 
-# ------------------------------------------------- features on disk -------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Features on disk
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 class CountedRows(EncodedDataset):
@@ -252,7 +256,9 @@ def exit_code_as_nobody(call) -> int:
 
 @pytest.fixture
 def read_only(monkeypatch):
-    """A folder that everybody may read, and a function after which nobody but root may write into it or what it holds."""
+    """
+    A folder that everybody may read, and a function after which nobody but root may write into it or what it holds.
+    """
     folder = Path(tempfile.mkdtemp())
 
     def close():
@@ -367,7 +373,9 @@ def test_row_has_tells_which_rows_have_all_or_any_of_a_subset():
     assert row_has(batch, ("image",), any).tolist() == [False, False]
 
 
-# ------------------------------------------------------ metrics ------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Metrics
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_row_without_a_label_gets_one_that_does_not_count():
@@ -434,7 +442,9 @@ def test_metrics_equal_their_definitions():
     assert numbers["accuracy"] == pytest.approx(((logits > 0) == targets).all(1).mean())
 
 
-# ------------------------------------------------------ trainer ------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Trainer
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def toy_rows(number: int) -> list[dict]:
@@ -612,7 +622,9 @@ def test_weight_decay_spares_norms_biases_and_embeddings(tmp_path):
     assert not [name for name in decayed if any(part in name for part in spared)]
 
 
-# -------------------------------------------------- the command line --------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# The command line
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def run_finetune(
@@ -663,7 +675,8 @@ def run_printed_lines(done: subprocess.CompletedProcess, tmp_path: Path) -> subp
     """The printed lines, pasted into a process that cannot import the package."""
     lines = done.stdout.split("without this package:")[1]
     blocker = "import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
-    check = "try:\n    import mixture_of_transformers\nexcept ImportError:\n    pass\nelse:\n    raise SystemExit('mixture_of_transformers can be imported')\n"
+    check = "try:\n    import mixture_of_transformers\nexcept ImportError:\n    pass\n"
+    check += "else:\n    raise SystemExit('mixture_of_transformers can be imported')\n"
     environment = os.environ | {"HF_HOME": str(tmp_path / "other"), "OMP_NUM_THREADS": "1"}
     answer = subprocess.run(
         [sys.executable, "-c", blocker + check + lines], capture_output=True, text=True, env=environment, cwd=tmp_path
