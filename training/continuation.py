@@ -21,6 +21,11 @@ from mixture_of_transformers.data.labels import LabelSpec, shortened
 logger = logging.get_logger(__name__)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Config and weights
+# ---------------------------------------------------------------------------------------------------------------------
+
+
 def is_adapter(name: str | Path) -> bool:
     """Whether a folder or a repository of the Hub holds an adapter, not a whole model."""
     return find_adapter_config_file(str(name)) is not None

@@ -39,6 +39,11 @@ NOTHING_SAVED = "No checkpoint was saved before, as --save_strategy steps or epo
 WEIGHT_BYTES, OPTIMIZER_BYTES = 4, 8
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Checkpoints to go on from
+# ---------------------------------------------------------------------------------------------------------------------
+
+
 def newest_whole_checkpoint(folder: Path) -> Path | None:
     """The last `checkpoint-*` of a folder's own run that is whole; later ones are reported with what they lack."""
     for path in reversed(own_checkpoints(folder)):
@@ -164,7 +169,7 @@ def check_can_go_on(folder: Path, state: TrainerState, steps: int) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Room
+# Room on the disk
 # ---------------------------------------------------------------------------------------------------------------------
 
 
