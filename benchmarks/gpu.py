@@ -36,6 +36,7 @@ from .flops import forward_flops
 from .measure import NotMeasured, Row, Table, as_time, take_turns
 from .shapes import (
     BASE,
+    RAGGED,
     SMALL,
     TOKENS,
     Shape,
@@ -51,7 +52,6 @@ from .shapes import (
 UTILISATION, NEAR_IDEAL, OF_DENSITY = 0.45, 1.15, 0.6  # the bars
 QUEUED = 8  # attentions that a GPU is given before it is waited for
 NOMINAL_PEAK = 790e12  # bfloat16 operations a second of an H200's matrix products on random data
-KINDS = {"lengths": (True, False), "missing": (False, True), "lengths and missing": (True, True)}
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def ragged(setting: Setting, train: bool, seconds: float) -> Table:
     config, number = feature_config(setting.shape), setting.batch_size
     operations = forward_flops(config, full_rows(number))
     batches = {}
-    for kind, raggedness in KINDS.items():
+    for kind, raggedness in RAGGED.items():
         batches[kind] = ragged_rows(number, TOKENS, *raggedness)
         more = round(number * operations / forward_flops(config, batches[kind]))
         batches[f"{kind}, as much work"] = ragged_rows(more, TOKENS, *raggedness)

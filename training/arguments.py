@@ -54,9 +54,17 @@ class MoTTrainingArguments(TrainingArguments):
         },
     )
     dataloader_pin_memory: bool = field(
-        default_factory=torch.cuda.is_available, metadata={"help": "Where there is an accelerator to copy to."}
+        default_factory=torch.cuda.is_available,
+        metadata={
+            "help": "Copy batches from pinned memory; by default where there is an accelerator to copy them to."
+        },
     )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Rows go to the collator whole."})
+    remove_unused_columns: bool = field(
+        default=False,
+        metadata={
+            "help": "Take away the columns that the model does not name; by default rows reach the collator whole."
+        },
+    )
     push_training_state: bool = field(
         default=False,
         metadata={
