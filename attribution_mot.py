@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .subsets_mot import all_subsets
+
 
 @contextmanager
 def inference(model: nn.Module) -> Iterator[None]:
@@ -95,13 +97,14 @@ def modality_contributions(
     if output not in ("probability", "logit"):
         raise ValueError(f'`output` is {output!r}, expected "probability" or "logit".')
     modalities = model.config.modalities
-    subsets = [tuple(m for i, m in enumerate(modalities) if bits >> i & 1) for bits in range(2 ** len(modalities))]
+    # The number of a subset has a bit for each of its modalities, so that 0 is nothing and the highest number all.
+    subsets = {sum(1 << modalities.index(m) for m in subset): subset for subset in [(), *all_subsets(modalities)]}
     with inference(model):
         encoded = model_of(model).encode(**model_inputs(inputs))
         has = encoded.has(modalities)
         absent = torch.zeros(encoded.batch_size, dtype=torch.bool, device=next(iter(has.values())).device)
         present = torch.stack([has.get(m, absent) for m in modalities], dim=1)  # (B, M)
-        answers = {bits: read_answers(model, encoded, s, output) for bits, s in enumerate(subsets) if {*s} <= {*has}}
+        answers = {bits: read_answers(model, encoded, s, output) for bits, s in subsets.items() if {*s} <= {*has}}
         if reference is not None:
             others = model_of(model).encode(**model_inputs(reference))
             answers[0] = read_answers(model, others, others.given, output).mean(dim=0).expand_as(answers[0])

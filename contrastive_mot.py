@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from .configuration_mot import MoTConfig
 from .layers_mot import with_zero_gradients
 from .loss_mot import IGNORED_LABEL
+from .subsets_mot import subset_name
 
 MAX_LOG_SCALE = math.log(100)
 CHUNK_SIZE = 2**21  # the logits of a contrastive loss that are held at a time: 8 MiB
@@ -334,7 +335,7 @@ def contrastive_pairs(modalities: tuple[str, ...]) -> list[tuple[tuple[str, ...]
 
 
 def pair_name(first: tuple[str, ...], second: tuple[str, ...]) -> str:
-    return f"{'+'.join(first)}-{'+'.join(second)}"
+    return f"{subset_name(first)}-{subset_name(second)}"
 
 
 class MoTContrastive(nn.Module):

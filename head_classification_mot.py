@@ -18,6 +18,7 @@ from .configuration_mot import MoTConfig
 from .inputs_mot import takes_inputs
 from .loss_mot import classification_loss
 from .modeling_mot import EncodedModalities, MoTModel, MoTPreTrainedModel, states_of
+from .subsets_mot import subset_name
 
 
 def is_regression(config: MoTConfig) -> bool:
@@ -157,7 +158,7 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
             logits.append(self.classify(outputs.pooler_output))
             if labels is not None:
                 has_any = outputs.attention_mask.any(dim=1)
-                losses["+".join(subset)] = classification_loss(logits[-1], labels, self.config, rows=has_any)
+                losses[subset_name(subset)] = classification_loss(logits[-1], labels, self.config, rows=has_any)
         return MoTClassifierOutput(
             loss=torch.stack(list(losses.values())).mean() if losses else None,
             logits=torch.stack(logits, dim=1),

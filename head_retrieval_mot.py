@@ -5,7 +5,6 @@ Shapes: B rows.
 """
 
 import inspect
-import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from .contrastive_mot import MoTContrastive, Side
 from .inputs_mot import takes_inputs
 from .modalities_mot import MODALITIES
 from .modeling_mot import EncodedModalities, MoTModel, MoTModelOutput, MoTPreTrainedModel
+from .subsets_mot import all_subsets, subset_name
 
 
 @dataclass
@@ -214,11 +214,11 @@ def sentence_transformers_files(config: MoTConfig) -> dict[str, list | dict]:
     features are none of its inputs. (It writes `config_sentence_transformers.json` itself, before it saves a model.)
     """
     modalities = sorted(m for m in config.modalities if config.modality_config(m).takes_raw_input)
-    subsets = [subset for size in range(len(modalities)) for subset in itertools.combinations(modalities, size + 1)]
+    subsets = all_subsets(modalities)
     if not subsets:
         return {}
     methods = {
-        "+".join(subset): {
+        subset_name(subset): {
             "method": f"get_{subset[0] if len(subset) == 1 else 'fused'}_features",
             "method_output_name": "pooler_output",
         }

@@ -2,15 +2,15 @@
 """On a GPU
 
 Made for an H200: bfloat16 at the base size (width 768, 12 heads, feed-forward 3072, 12 layers for each modality, one
-global layer) on ready features, 64 text, 197 image and 300 audio tokens a row. Model FLOPs utilisation is the operations
-of `benchmarks/flops.py` a second over those of one large matrix product on random data in the same run. Training is a
-forward and a backward pass; *compiled* is `torch.compile(model)`. Ragged batches are compared at as many rows as the
-full batch, and at as many more as give them the full batch's operations (*as much work*), which is what a batch of a
-given memory or number of tokens holds: few tokens leave a GPU waiting for the processor that tells it what to do. Full
-batches attend by the kernel that PyTorch picks, cuDNN's on this GPU; rows of many lengths by its FlashAttention 2, which
-is slower on the same work, so that not all of what they cost beyond the ideal is overhead. Attention alone is timed in
-eight calls at a time, as the layers of a model follow each other. `python -m benchmarks.gpu --tiny` walks through all of
-it on any machine, with figures that mean nothing.
+global layer) on ready features, 64 text, 197 image and 300 audio tokens a row. Model FLOPs utilisation is the
+operations of `benchmarks/flops.py` a second over those of one large matrix product on random data in the same run.
+Training is a forward and a backward pass; *compiled* is `torch.compile(model)`. Ragged batches are compared at as many
+rows as the full batch, and at as many more as give them the full batch's operations (*as much work*), which is what a
+batch of a given memory or number of tokens holds: few tokens leave a GPU waiting for the processor that tells it what
+to do. Full batches attend by the kernel that PyTorch picks, cuDNN's on this GPU; rows of many lengths by its
+FlashAttention 2, which is slower on the same work, so that not all of what they cost beyond the ideal is overhead.
+Attention alone is timed in eight calls at a time, as the layers of a model follow each other. `python -m
+benchmarks.gpu --tiny` walks through all of it on any machine, with figures that mean nothing.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from .flops import forward_flops
 from .measure import NotMeasured, Row, Table, as_time, take_turns
 from .shapes import (
     BASE,
+    RAGGED,
     SMALL,
     TOKENS,
     Shape,
@@ -51,7 +52,6 @@ from .shapes import (
 UTILISATION, NEAR_IDEAL, OF_DENSITY = 0.45, 1.15, 0.6  # the bars
 QUEUED = 8  # attentions that a GPU is given before it is waited for
 NOMINAL_PEAK = 790e12  # bfloat16 operations a second of an H200's matrix products on random data
-KINDS = {"lengths": (True, False), "missing": (False, True), "lengths and missing": (True, True)}
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def ragged(setting: Setting, train: bool, seconds: float) -> Table:
     config, number = feature_config(setting.shape), setting.batch_size
     operations = forward_flops(config, full_rows(number))
     batches = {}
-    for kind, raggedness in KINDS.items():
+    for kind, raggedness in RAGGED.items():
         batches[kind] = ragged_rows(number, TOKENS, *raggedness)
         more = round(number * operations / forward_flops(config, batches[kind]))
         batches[f"{kind}, as much work"] = ragged_rows(more, TOKENS, *raggedness)

@@ -4,14 +4,14 @@
 Rows that lack tokens or whole modalities, against the same batch with nothing missing. The *share* is what remains of
 the floating-point operations by the formula in `benchmarks/flops.py`; a model for which padding is free takes that
 share of the full batch's time, so a row's value is time / (share × time of the full batch), and 1 is ideal. *Lengths*
-spread a modality's real tokens evenly from 20 to 100 % of the longest; *missing* takes each modality of a row away with
-probability 0.5 (a row keeps at least one). Real shape (width 512, 8 heads, feed-forward 2048, 4 layers for each
+spread a modality's real tokens evenly from 20 to 100 % of the longest; *missing* takes each modality of a row away
+with probability 0.5 (a row keeps at least one). Real shape (width 512, 8 heads, feed-forward 2048, 4 layers for each
 modality, one global layer; 64 text, 197 image and 300 audio tokens), as ready features and as the default config's raw
 input (ids, 224 x 224 pixels, 600 mel frames; a picture is there or not, so *lengths* spread text and audio alone).
 
 *Padded loop* computes every token in plain functions over the same weights and hides the padding from the attention by
-a mask; *eager* is the model with `attn_implementation="eager"`. *Sorted* batches hold rows of like length, padded to the
-longest of the batch, as length grouping makes them.
+a mask; *eager* is the model with `attn_implementation="eager"`. *Sorted* batches hold rows of like length, padded to
+the longest of the batch, as length grouping makes them.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,6 +25,7 @@ from .flops import forward_flops
 from .measure import Row, Table, take_turns
 from .shapes import (
     FEATURES,
+    RAGGED,
     REAL,
     TOKENS,
     Rows,
@@ -40,8 +41,6 @@ from .shapes import (
     raw_masks,
 )
 
-# name -> which of the two raggednesses
-KINDS = {"lengths": (True, False), "missing": (False, True), "lengths and missing": (True, True)}
 BARS = {False: 1.10, True: 1.30}  # forward, training
 ALL_REAL = 1.02
 
@@ -58,7 +57,7 @@ class Setting:
     def rows(self, kind: str | None) -> Rows:
         if kind is None:
             return full_rows(self.batch_size)
-        rows = ragged_rows(self.batch_size, TOKENS, *KINDS[kind])
+        rows = ragged_rows(self.batch_size, TOKENS, *RAGGED[kind])
         whole = {"image": TOKENS["image"]} if self.raw else {}
         return [row | {m: n for m, n in whole.items() if m in row} for row in rows]
 
@@ -81,7 +80,7 @@ class Setting:
 
 def against_ideal(setting: Setting, train: bool, seconds: float) -> list[Row]:
     """Each kind of raggedness against its share of a full batch, all in turns with each other."""
-    batches = {kind: setting.rows(kind) for kind in KINDS}
+    batches = {kind: setting.rows(kind) for kind in RAGGED}
     steps = {kind: setting.step(train, rows) for kind, rows in batches.items()}
     every = "masks, nothing missing"
     full = {"full": setting.step(train, None), every: setting.step(train, full_rows(setting.batch_size))}
@@ -113,7 +112,7 @@ def prediction(attention: str, is_sorted: bool, number: int = 64, batch_size: in
     """A forward for each batch of `number` rows, in the order they come in or by their total length."""
     config = feature_config(REAL)
     model, inputs = build(config, attention), feature_inputs(config, number)
-    rows = ragged_rows(number, TOKENS, *KINDS["lengths and missing"])
+    rows = ragged_rows(number, TOKENS, *RAGGED["lengths and missing"])
     order = sorted(range(number), key=lambda i: sum(rows[i].values())) if is_sorted else list(range(number))
     steps = []
     for start in range(0, number, batch_size):

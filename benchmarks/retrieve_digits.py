@@ -18,8 +18,10 @@ from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.digits import DIGIT_NAMES
 from mixture_of_transformers.data.preparation import prepare_splits
 from mixture_of_transformers.data.sources import load_splits
+from mixture_of_transformers.subsets_mot import subset_name
+from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.encoded import EncodedDataset
 from mixture_of_transformers.training.metrics import retrieval_metrics
-from mixture_of_transformers.training.trainer import EncodedDataset, MoTCollator
 
 SEARCHES = ((("audio",), ("image",), False), (("image",), ("audio",), False), (("text", "audio"), ("image",), True))
 
@@ -61,7 +63,9 @@ def main() -> None:
             query_labels=labels[rows],
             item_labels=labels,
         )
-        print(f"{'+'.join(query)} -> {'+'.join(item)}: {found['precision_at_1']:.3f} of {int(rows.sum())} queries")
+        print(
+            f"{subset_name(query)} -> {subset_name(item)}: {found['precision_at_1']:.3f} of {int(rows.sum())} queries"
+        )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ FEATURES = {"text": "text_features", "image": "image_features", "audio": "input_
 MASKS = {"text": "attention_mask", "image": "pixel_mask", "audio": "input_features_mask"}
 
 Rows = list[dict[str, int]]  # for each row of a batch: modality -> its real tokens
+# How rows are ragged -> the arguments `lengths` and `missing` of `ragged_rows`.
+RAGGED = {"lengths": (True, False), "missing": (False, True), "lengths and missing": (True, True)}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import pyarrow as pa
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PILImage
 
+from mixture_of_transformers.subsets_mot import all_subsets
+
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS_FEATURES = Features(
     {
@@ -83,14 +85,7 @@ SILENT_SENTENCES = (
 )
 
 # Every choice of modalities that leaves a row with at least one other.
-MISSING_MODALITIES = (
-    ("text",),
-    ("image",),
-    ("audio",),
-    ("text", "image"),
-    ("text", "audio"),
-    ("image", "audio"),
-)
+MISSING_MODALITIES = all_subsets(("text", "image", "audio"))[:-1]
 
 
 def load_digits_dataset(seed: int = 0, missing_rate: float = 0.3) -> DatasetDict:

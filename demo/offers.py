@@ -18,7 +18,7 @@ from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.search.description import DESCRIPTION
 from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.training.continuation import read_config
-from mixture_of_transformers.training.interruption import load_checkpoint
+from mixture_of_transformers.training.loading import load_checkpoint
 
 
 class Offered:

@@ -59,8 +59,8 @@ from mixture_of_transformers.search.building import build_index
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.search.rows import as_stored
 from mixture_of_transformers.serving.video import WINDOW_SECONDS, analyze_video_sentiment
+from mixture_of_transformers.subsets_mot import all_subsets
 from mixture_of_transformers.training.command import run
-from mixture_of_transformers.training.trainer import all_subsets
 
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
 from starlette.middleware import Middleware  # isort: skip

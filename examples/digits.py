@@ -10,7 +10,7 @@ from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.data.preparation import prepare_splits
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.training.trainer import EncodedDataset
+from mixture_of_transformers.training.encoded import EncodedDataset
 
 IMAGE_SIZE = 28
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mixture_of_transformers import MoTForSequenceClassification
-from mixture_of_transformers.training.trainer import MoTCollator
+from mixture_of_transformers.training.collator import MoTCollator
 
 # Data, processor and a new model of 1.5 million parameters.
 rows, processor, labels = digits.load()

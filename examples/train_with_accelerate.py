@@ -21,9 +21,11 @@ from torch.utils.data import DataLoader
 from transformers import get_cosine_schedule_with_warmup
 
 from mixture_of_transformers import MoTForSequenceClassification
+from mixture_of_transformers.subsets_mot import all_subsets, subset_name
+from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.launch import check_engine, check_processes
+from mixture_of_transformers.training.objective import draw_subsets, row_has
 from mixture_of_transformers.training.optimization import WITHOUT_DECAY, split_by_learning_rate
-from mixture_of_transformers.training.trainer import MoTCollator, all_subsets, draw_subsets, row_has, subset_name
 
 
 def parse_options() -> argparse.Namespace:

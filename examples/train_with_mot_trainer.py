@@ -15,8 +15,10 @@ from mixture_of_transformers import MoTForSequenceClassification
 from mixture_of_transformers.finetune.table import print_table
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
+from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.metrics import compute_metrics
-from mixture_of_transformers.training.trainer import MoTCollator, MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 DEFAULTS = {
     "output_dir": "outputs/example-mot-trainer",

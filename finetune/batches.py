@@ -15,12 +15,11 @@ from mixture_of_transformers.finetune.rows import reading_of
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
 from mixture_of_transformers.processing_mot import MoTProcessor
-from mixture_of_transformers.training.trainer import (
+from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
+from mixture_of_transformers.training.feature_cache import (
     CANNOT_BE_WRITTEN,
     CachedDataset,
-    EncodedDataset,
-    MoTCollator,
-    StreamedDataset,
     cache_features,
     encoded_bytes,
 )

@@ -10,8 +10,8 @@ from transformers import HfArgumentParser
 from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.command import peek
-from mixture_of_transformers.training.trainer import MoTTrainingArguments
 
 LABELLED_TASKS = ("classification", "regression")
 

@@ -19,9 +19,10 @@ from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.secrets import place_name, without_secrets
 from mixture_of_transformers.finetune.commands import line_to_repeat
 from mixture_of_transformers.finetune.options import DataArguments
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.continuation import labels_of, read_config
 from mixture_of_transformers.training.run_folder import STATE, write_whole
-from mixture_of_transformers.training.trainer import MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 RECORD = "run.json"
 # The arguments of the training that decide the numbers of an evaluation.

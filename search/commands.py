@@ -29,7 +29,7 @@ from mixture_of_transformers.search.columns import EMBEDDING_KINDS
 from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.search.rows import rows_to_index
 from mixture_of_transformers.training.continuation import read_config
-from mixture_of_transformers.training.interruption import load_checkpoint
+from mixture_of_transformers.training.loading import load_checkpoint
 
 TRUST = "run the code that lies in the checkpoint, of which none is run without this option"
 

@@ -43,9 +43,10 @@ from mixture_of_transformers.finetune.rows import (
 from mixture_of_transformers.finetune.saving import merge_adapter
 from mixture_of_transformers.finetune.usage import example_row, print_usage
 from mixture_of_transformers.processing_mot import load_processor
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.command import peek
 from mixture_of_transformers.training.continuation import labels_of, load_model, read_config
-from mixture_of_transformers.training.trainer import MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 EMBEDDED, ROLES, BAD_ROWS = "digits", ("train", "validation", "test"), "bad_rows_evaluated.jsonl"
 # The data arguments of a run that hold for other data as well.

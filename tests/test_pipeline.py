@@ -35,7 +35,7 @@ from mixture_of_transformers import (
 from mixture_of_transformers import analyze_video_sentiment as analyze
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
-from mixture_of_transformers.training.trainer import all_subsets
+from mixture_of_transformers.subsets_mot import all_subsets
 
 av = pytest.importorskip("av")
 

@@ -394,7 +394,8 @@ def test_seconds_stay_float32_in_a_model_of_any_type(processor, samples, dtype):
 
 
 def test_seconds_stay_float32_where_deepspeed_has_the_trainer_cast_its_inputs(tmp_path):
-    from mixture_of_transformers.training.trainer import MoTTrainer, MoTTrainingArguments
+    from mixture_of_transformers.training.arguments import MoTTrainingArguments
+    from mixture_of_transformers.training.trainer import MoTTrainer
 
     config = MoTConfig.of_size("tiny", text_config=None, image_config=None, time_positions=True)
     arguments = MoTTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")

@@ -20,8 +20,10 @@ from mixture_of_transformers.finetune.options import DataArguments, ModelArgumen
 from mixture_of_transformers.finetune.recipe import build_model, task_fields
 from mixture_of_transformers.loss_mot import classification_loss
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
+from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.optimization import add_lora
-from mixture_of_transformers.training.trainer import MoTCollator, MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 MEAN, STD = 250_000.0, 80_000.0  # prices of houses
 NAMES = ("input_ids", "pixel_values", "input_features")

@@ -20,7 +20,7 @@ from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipelin
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.training.continuation import check_adapter, load_model, read_config
-from mixture_of_transformers.training.interruption import load_checkpoint
+from mixture_of_transformers.training.loading import load_checkpoint
 from mixture_of_transformers.validation_mot import BOUNDS, MOST_UNNAMED_LABELS
 
 CONFIGS = (MoTConfig, MoTTextConfig, MoTImageConfig, MoTAudioConfig)

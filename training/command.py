@@ -1,9 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """How every command ends: with what was asked for, or with one line and a code.
 
-The codes: 0 it is done, 1 something that was given cannot be used (or the unforeseen happened), 2 the command line itself
-is wrong, 130 Ctrl-C, 141 nobody reads the output any more. `--debug`, anywhere in the command, shows the traceback. That
-of the unforeseen is kept in a file as well, since a run of hours is not repeated to see it.
+The codes: 0 it is done, 1 something that was given cannot be used (or the unforeseen happened), 2 the command line
+itself is wrong, 130 Ctrl-C, 141 nobody reads the output any more. `--debug`, anywhere in the command, shows the
+traceback. That of the unforeseen is kept in a file as well, since a run of hours is not repeated to see it.
 """
 
 import os
@@ -30,8 +30,8 @@ OF_TRANSFORMERS = tuple(option.value for option in DebugOption)  # the words tha
 
 
 class RunError(RuntimeError):
-    """What stopped a run and is no fault of the program. Its message says what to do, and may bring the command for it on a
-    line of its own, to be copied."""
+    """What stopped a run and is no fault of the program. Its message says what to do, and may bring the command for it
+    on a line of its own, to be copied."""
 
 
 # Of the others, such as a KeyError, nobody has thought beforehand.
@@ -75,7 +75,10 @@ def is_output_closed() -> bool:
 
 
 def line_of(error: Exception) -> str:
-    """What went wrong, in one line, without secrets and without what would command a terminal; of the unforeseen also where its traceback is."""
+    """
+    What went wrong, in one line, without secrets and without what would command a terminal; of the unforeseen also
+    where its traceback is.
+    """
     kind, text = type(error).__name__, without_secrets(str(error))
     # Of a process that loads data torch hands over the whole traceback as the message.
     of_worker = re.search(rf"Original Traceback.*^[\w.]*{kind}: (.*)", text, re.DOTALL | re.MULTILINE)
@@ -101,7 +104,9 @@ def keep_traceback(error: Exception) -> str | None:
 
 
 def peek(parser: HfArgumentParser, arguments: list[str]) -> Namespace:
-    """What a command line says, before what its defaults depend on is known; what is no option of it ends the process."""
+    """
+    What a command line says, before what its defaults depend on is known; what is no option of it ends the process.
+    """
     found, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")

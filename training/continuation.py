@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Going on from a checkpoint: its config, all of its weights, and its classifier matched to new classes by their names.
+"""Going on from a checkpoint: its config, all of its weights, and its classifier matched to new classes by name.
 
 `read_config`, then `load_model`, which lets no missing or ill-fitting weight pass, then `fit_classifier`. An adapter
 (LoRA) is a checkpoint, too: it is put onto the model that it was trained on.
@@ -19,6 +19,11 @@ from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.labels import LabelSpec, shortened
 
 logger = logging.get_logger(__name__)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Config and weights
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def is_adapter(name: str | Path) -> bool:
@@ -43,8 +48,8 @@ def read_config(name: str | Path, overrides: dict | None = None, token: str | bo
         raise OSError(f"Cannot read the config.json of the model {str(name)!r}: {error}") from error
     if kind != MoTConfig.model_type:
         raise ValueError(
-            f"{name} holds a model of type {kind!r}, not a Mixture-of-Transformers. A tower can begin as another model: "
-            "--text_model, --image_model, --audio_model (docs/warm_starts.md)."
+            f"{name} holds a model of type {kind!r}, not a Mixture-of-Transformers. A tower can begin as another "
+            "model: --text_model, --image_model, --audio_model (docs/warm_starts.md)."
         )
     config = MoTConfig.from_pretrained(name, token=token)
     if not overrides:
@@ -87,8 +92,8 @@ def load_model(
     if body:
         some = ", ".join(weight + problem for weight, problem in sorted(body.items())[:3])
         raise ValueError(
-            f"{len(body)} weights of {name} do not fit its config ({some}): the checkpoint is damaged, or was changed, "
-            "or --config_overrides asks for other layers than it has."
+            f"{len(body)} weights of {name} do not fit its config ({some}): the checkpoint is damaged, or was "
+            "changed, or --config_overrides asks for other layers than it has."
         )
     if found["unexpected_keys"]:
         parts = sorted({".".join(weight.split(".")[:2]) for weight in found["unexpected_keys"]})
@@ -135,8 +140,8 @@ def check_adapter(name: str | Path) -> None:
             largest = max((size for part in parts for size in part.get_shape()), default=0)
     except SafetensorError as error:
         raise ValueError(
-            f"The adapter_model.safetensors of {name} is damaged, or was not copied to its end ({error}): copy or download it "
-            "anew."
+            f"The adapter_model.safetensors of {name} is damaged, or was not copied to its end ({error}): copy or "
+            "download it anew."
         ) from error
     fields = json.loads(Path(find_adapter_config_file(str(name))).read_text(encoding="utf-8"))
     ranks = [fields.get("r") or 0, *(fields.get("rank_pattern") or {}).values()]

@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Contrastive training on batches that do not fit: cached gradients (GradCache, arXiv 2101.06983).
 
-A contrastive loss needs all embeddings of a batch at once, but not what the model kept to compute them. So the batch is
-embedded chunk by chunk without gradients, the loss of all embeddings gives the gradient of each, and each chunk is
+A contrastive loss needs all embeddings of a batch at once, but not what the model kept to compute them. So the batch
+is embedded chunk by chunk without gradients, the loss of all embeddings gives the gradient of each, and each chunk is
 embedded again, from the same random state, to carry its gradients on to the parameters. That costs one more forward,
 and the memory of one chunk.
 """
@@ -18,7 +18,7 @@ from mixture_of_transformers.contrastive_mot import MoTContrastive, Side
 
 
 class RandomState:
-    """That of the processor and of the devices that some tensors are on."""
+    """The state of the random numbers of the processor and of the devices that some tensors are on."""
 
     def __init__(self, *tensors: torch.Tensor):
         self.cpu = torch.get_rng_state()
@@ -72,6 +72,7 @@ class Replayed:
 
 @contextmanager
 def in_place_of_losses(contrastive: MoTContrastive, function: Callable) -> Iterator[None]:
+    """Have a forward call `function` where the contrastive loss would be computed."""
     contrastive.losses_override = function
     try:
         yield

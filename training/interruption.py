@@ -1,9 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoints: how one that answers is loaded, with nothing of it run; and those of runs that are interrupted: is there
-room for them, which is the newest that is whole, and how to stop well.
+"""Interrupted runs: which checkpoint is whole, where a run goes on, whether there is room, and how to stop well.
 
-A checkpoint has its name only when it is complete (training/run_folder.py); its files are opened all the same, for a disk may
-lose what a process has written.
+A checkpoint has its name only when it is complete (training/run_folder.py); its files are opened all the same, for a
+disk may lose what a process has written.
 """
 
 import json
@@ -17,13 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import transformers
 from safetensors import SafetensorError, safe_open
-from transformers import PreTrainedModel, TrainerCallback, TrainerState
+from transformers import TrainerCallback, TrainerState
 from transformers.utils import logging
 
-from mixture_of_transformers.heads_mot import AUTO_CLASSES
-from mixture_of_transformers.training.continuation import is_adapter, load_model, read_config
 from mixture_of_transformers.training.run_folder import (
     STATE,
     clear_unfinished,
@@ -39,8 +35,13 @@ ADAPTER = "adapter_model.safetensors"
 WEIGHTS = ("model.safetensors", ADAPTER, INDEX)
 TRAINING = ("optimizer.pt", "scheduler.pt")  # zip archives, as all that torch saves
 NOTHING_SAVED = "No checkpoint was saved before, as --save_strategy steps or epoch does, and training begins anew: "
-# Bytes of a parameter in float32, and of AdamW's two averages beside it.
+# The bytes of a parameter in float32, and those of the two averages that AdamW keeps of it.
 WEIGHT_BYTES, OPTIMIZER_BYTES = 4, 8
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checkpoints to go on from
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def newest_whole_checkpoint(folder: Path) -> Path | None:
@@ -81,8 +82,8 @@ def damages(checkpoint: Path) -> Iterator[str]:
 
 def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | None:
     """
-    What `resume_from_checkpoint` means: for "auto" the last whole checkpoint of the folder's own run, or None where there
-    is none; for True, or "true" on a command line, the last that there is; else one by its path.
+    What `resume_from_checkpoint` means: for "auto" the last whole checkpoint of the folder's own run, or None where
+    there is none; for True, or "true" on a command line, the last that there is; else one by its path.
 
     Raises:
         ValueError: there is no such checkpoint, or it is damaged.
@@ -103,7 +104,9 @@ def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | None:
 
 
 def run_to_go_on(choice: str | bool | None, folder: Path) -> Path | None:
-    """Where the run lies that `resume_from_checkpoint` goes on with: in its folder if it has ended, or a checkpoint."""
+    """
+    Where the run lies that `resume_from_checkpoint` goes on with: in its folder if it has ended, or a checkpoint.
+    """
     if choice == "auto" and finished_state(folder):
         return folder
     found = checkpoint_to_resume(choice, folder)
@@ -143,6 +146,15 @@ def finished_state(folder: Path) -> TrainerState | None:
     return state if run_of_folder(folder) in (None, run_of_state(vars(state))) else None
 
 
+def is_done(args, state: TrainerState, steps: int) -> bool:
+    """Whether a run in this state, with these `MoTTrainingArguments`, has done so many steps or has stopped early."""
+    if state.global_step >= steps:
+        return True
+    patience, saved = args.early_stopping_patience, state.stateful_callbacks.get("EarlyStoppingCallback")
+    waited = saved["attributes"]["early_stopping_patience_counter"] if isinstance(saved, dict) else 0
+    return patience is not None and waited >= patience and steps <= state.max_steps
+
+
 def check_can_go_on(folder: Path, state: TrainerState, steps: int) -> None:
     """
     Raises:
@@ -150,50 +162,14 @@ def check_can_go_on(folder: Path, state: TrainerState, steps: int) -> None:
     """
     if newest_whole_checkpoint(folder) is None:
         raise ValueError(
-            f"{folder} holds a run that ended after {state.global_step} steps and kept no checkpoint from which to go on "
-            f"to {steps}. Begin with its weights, --model_name_or_path {folder}, in another --output_dir; or leave out "
-            "--resume_from_checkpoint to train anew, which replaces it."
+            f"{folder} holds a run that ended after {state.global_step} steps and kept no checkpoint from which to go "
+            f"on to {steps}. Begin with its weights, --model_name_or_path {folder}, in another --output_dir; or leave "
+            "out --resume_from_checkpoint to train anew, which replaces it."
         )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Loading what answers
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def load_checkpoint(
-    name: str | Path,
-    model_class: type[PreTrainedModel],
-    trust_remote_code: bool = False,
-    token: str | bool | None = None,
-) -> PreTrainedModel:
-    """
-    A checkpoint of the Hub or of a folder with all of its weights, or an adapter on its model, from safetensors and by
-    the classes of this package.
-
-    Args:
-        model_class: of what it is to be, such as `MoTForRetrieval`.
-        trust_remote_code: run the code that lies in the checkpoint in their place.
-        token: of the Hub; False for none, None for that of whoever is logged in.
-
-    Raises:
-        ValueError: it is another model's, or a weight is missing or has another shape than the config says. OSError: there
-            is no such checkpoint, or it has no safetensors.
-    """
-    if trust_remote_code:
-        auto_class = next((auto for auto, own in AUTO_CLASSES.items() if own is model_class), "AutoModel")
-        model, found = getattr(transformers, auto_class).from_pretrained(
-            name, trust_remote_code=True, use_safetensors=True, output_loading_info=True, token=token
-        )
-        if lacking := sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]])):
-            raise ValueError(f"{name} lacks {len(lacking)} weights of its model, such as {lacking[0]}: it is damaged.")
-        return model
-    model, _ = load_model(model_class, name, read_config(name, token=token), whole=True, token=token)
-    return model.get_base_model() if is_adapter(name) else model
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Room
+# Room on the disk
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -225,8 +201,8 @@ def check_room(folder: Path, model: torch.nn.Module, checkpoints: int) -> None:
     needed, free = weights + checkpoints * (weights + trained), shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
-            f"The disk of {folder} has {free / 2**20:,.0f} MiB left, and this run needs about {needed / 2**20:,.0f}: the "
-            f"model and {checkpoints} checkpoints with the state of the optimizer. Make room, keep fewer with "
+            f"The disk of {folder} has {free / 2**20:,.0f} MiB left, and this run needs about {needed / 2**20:,.0f}: "
+            f"the model and {checkpoints} checkpoints with the state of the optimizer. Make room, keep fewer with "
             "--save_total_limit, or name another folder with --output_dir."
         )
 
@@ -252,7 +228,9 @@ def saving_into(folder: Path, step: int) -> Iterator[None]:
 
 
 def checkpoints_at_once(args, steps: int) -> int:
-    """How many checkpoints a run with these `TrainingArguments` comes to hold, counting the one that is being written."""
+    """
+    How many checkpoints a run with these `TrainingArguments` comes to hold, counting the one that is being written.
+    """
     if args.save_strategy == "no":
         return 0
     per_run = {"steps": steps // max(int(args.save_steps), 1), "epoch": int(args.num_train_epochs)}
@@ -267,8 +245,8 @@ def checkpoints_at_once(args, steps: int) -> int:
 
 class StopOnSignal(TrainerCallback):
     """
-    Ctrl-C (SIGINT) and SIGTERM end the training after the step they fall into, with a checkpoint, on all processes alike.
-    A second signal acts at once.
+    Ctrl-C (SIGINT) and SIGTERM end the training after the step they fall into, with a checkpoint, on all processes
+    alike. A second signal acts at once.
     """
 
     def __init__(self, accelerator):

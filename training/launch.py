@@ -51,8 +51,8 @@ def check_one_device(number: int) -> None:
     if number > 1:
         script = ["--no-python"] * (not sys.argv[0].endswith(".py")) + sys.argv  # a script, or the command `mot`
         raise RunError(
-            f"This one process sees {number} GPUs, and it cannot split a batch over them. Train on all of them with\n\n"
-            f"    {shlex.join(['torchrun', '--nproc_per_node', str(number), *script])}\n\n"
+            f"This one process sees {number} GPUs, and it cannot split a batch over them. Train on all of them "
+            f"with\n\n    {shlex.join(['torchrun', '--nproc_per_node', str(number), *script])}\n\n"
             "or on one of them with CUDA_VISIBLE_DEVICES=0 before the command."
         )
 
@@ -65,8 +65,9 @@ def check_engine(accelerator: Accelerator) -> None:
     for variable, engine in ENGINES.items():
         if os.environ.get(variable, "").lower() in ("1", "true") and accelerator.distributed_type != engine:
             raise RunError(
-                f"{engine.value} was asked for, but the processes run as {accelerator.distributed_type.value}: it needs "
-                f"accelerators, of which none was found. Without it: {TORCHRUN.format(accelerator.num_processes)}."
+                f"{engine.value} was asked for, but the processes run as {accelerator.distributed_type.value}: it "
+                "needs accelerators, of which none was found. Without it: "
+                f"{TORCHRUN.format(accelerator.num_processes)}."
             )
 
 
@@ -84,7 +85,9 @@ def launcher_words() -> list[str]:
 
 
 def processes_of(words: list[str]) -> int:
-    """How many processes the arguments of `accelerate launch`, or the configuration that they name, ask for; else 1."""
+    """
+    How many processes the arguments of `accelerate launch`, or the configuration that they name, ask for; else 1.
+    """
     if not words:
         return 1
     options, _ = launch_command_parser().parse_known_args(words)

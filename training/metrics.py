@@ -3,7 +3,7 @@
 
 Every function takes arrays, tensors or lists over a whole evaluation set and returns a dict that fits a JSON file.
 Answers whose label is -100 or NaN are left out, and so is from the dict what their rest does not define: a correlation
-with a constant, say. The classes at the end are the same as modules of the library `evaluate`; they need no network.
+with a constant, say. (training/metric_modules.py has some of them as modules of the library `evaluate`.)
 
 Shapes: N rows, C classes, M items, d width.
 """
@@ -12,8 +12,6 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 
-import datasets
-import evaluate
 import numpy as np
 import torch
 from sklearn import metrics as sklearn_metrics
@@ -190,7 +188,7 @@ def pearson(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Pearson's correlation of (N,) and (N,) as `pearson`; nothing where either is constant but for rounding."""
     rounding = (
         4 * np.finfo(np.float32).eps
-    )  # models answer in float32, so equal answers may differ by a few of its steps
+    )  # of float32, in which models answer: equal answers may differ by a few steps
     if any(np.ptp(values) <= rounding * np.abs(values).max() for values in (predictions, labels)):
         return {}
     return {"pearson": float(np.corrcoef(predictions, labels)[0, 1])}
@@ -437,49 +435,3 @@ def check_modalities(embeddings: dict, present: dict, labels: np.ndarray | None,
         check_shape(f"present[{name!r}]", present[name], values.shape[:1], "one per row of the embeddings")
         if labels is not None:
             check_shape("labels", labels, values.shape[:1], "one class id per row of the embeddings")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Modules of `evaluate`
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def metric_info(function, prediction, reference) -> evaluate.MetricInfo:
-    """What `evaluate` needs to know of a metric: its text, and the features of one prediction and one reference."""
-    features = datasets.Features({"predictions": prediction, "references": reference})
-    return evaluate.MetricInfo(description=function.__doc__, citation="", features=features)
-
-
-class ClassificationMetric(evaluate.Metric):
-    """`classification_metrics` of predictions, the logits (N, C), and references, the class ids (N,)."""
-
-    def _info(self):
-        logits = datasets.List(datasets.Value("float64"))
-        return metric_info(classification_metrics, logits, datasets.Value("int64"))
-
-    def _compute(self, predictions, references):
-        return classification_metrics(predictions, references)
-
-
-class SentimentMetric(evaluate.Metric):
-    """`sentiment_metrics` of predictions and references, both scores (N,)."""
-
-    def _info(self):
-        return metric_info(sentiment_metrics, datasets.Value("float64"), datasets.Value("float64"))
-
-    def _compute(self, predictions, references):
-        return sentiment_metrics(predictions, references)
-
-
-class RetrievalMetric(evaluate.Metric):
-    """
-    `retrieval_metrics` of predictions, the queries (N, d), and references, the items (N, d); `compute` also takes its
-    other arguments. `evaluate` holds all numbers as Python lists; for large sets call the function.
-    """
-
-    def _info(self):
-        embedding = datasets.List(datasets.Value("float64"))
-        return metric_info(retrieval_metrics, embedding, embedding)
-
-    def _compute(self, predictions, references, **options):
-        return retrieval_metrics(predictions, references, **options)

@@ -1,15 +1,17 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Which parameters learn, and how fast: selectors of parameters, learning rates, freezing, and adapters.
+"""Which parameters learn, and how fast: selectors of parameters, freezing, learning rates, and adapters.
 
 A *selector* names some of a model's parameters: those of a modality (`text`), of a part (`encoders`), or of both
 (`text.encoders`). Learning rates and freezing go by selectors; where two fit a parameter, the longer one decides, and
 of two as long the one that was given last.
 """
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import nn
+from transformers import TrainingArguments
 from transformers.utils import logging
 
 from mixture_of_transformers.configuration_mot import MoTConfig
@@ -18,7 +20,8 @@ from mixture_of_transformers.modalities_mot import MODALITIES
 logger = logging.get_logger(__name__)
 
 PARTS = ("embeddings", "encoders", "joint_layers", "global_layers", "fusion", "heads")
-# Of one number or vector each, which decay would only draw to zero.
+# Weight decay leaves out these parameters beside norms and biases: each is a number or a vector of its own, or a table
+# of such vectors, and not a product's matrix, so that decay would draw it to zero and nothing else.
 WITHOUT_DECAY = ("modality_embeddings", "position_embeddings", "word_embeddings", "cls_token", "register_tokens")
 WITHOUT_DECAY += ("mask_tokens", "fusion.missing", "fusion.query", "log_scale")
 
@@ -44,8 +47,8 @@ def check_selectors(selectors: Iterable[str], config: MoTConfig) -> None:
     known = {*modalities, *PARTS, *(f"{modality}.{part}" for modality in modalities for part in PARTS)}
     if unknown := [selector for selector in selectors if selector not in known]:
         raise ValueError(
-            f"{', '.join(map(repr, unknown))} names no parameters of this model: give a modality ({', '.join(modalities)}), "
-            f"a part ({', '.join(PARTS)}), or both, as in '{modalities[0]}.encoders'."
+            f"{', '.join(map(repr, unknown))} names no parameters of this model: give a modality "
+            f"({', '.join(modalities)}), a part ({', '.join(PARTS)}), or both, as in '{modalities[0]}.encoders'."
         )
 
 
@@ -129,6 +132,42 @@ def split_by_learning_rate(
     optimizer.param_groups = groups
 
 
+def settings_of(optimizer) -> dict[str, float]:
+    """
+    What an optimizer was made with, by the names of the arguments: the highest of its groups' peak rates, and likewise
+    the highest weight decay and betas.
+    """
+    groups = optimizer.param_groups
+    found = {
+        "learning_rate": [group.get("initial_lr", group["lr"]) for group in groups],
+        "weight_decay": [group["weight_decay"] for group in groups if "weight_decay" in group],
+    }
+    for i, name in enumerate(("adam_beta1", "adam_beta2")):
+        found[name] = [group["betas"][i] for group in groups if "betas" in group]
+    return {name: float(max(values)) for name, values in found.items() if values}
+
+
+def keep_settings(args: TrainingArguments, asked: dict[str, float], optimizer: torch.optim.Optimizer) -> None:
+    """
+    Where the optimizer of a checkpoint, which goes on, does not have what the arguments ask for, say so and let the
+    arguments be those that hold.
+
+    Args:
+        asked: `settings_of` the optimizer as the arguments had it made.
+    """
+    for name, old in settings_of(optimizer).items():
+        new = asked.get(name, old)
+        if math.isclose(old, new, rel_tol=1e-9):
+            continue
+        wanted = getattr(args, name)
+        # The highest rate is a multiple of the argument where --learning_rates has one.
+        setattr(args, name, wanted * old / new if name == "learning_rate" and new else old)
+        logger.warning(
+            f"--{name} stays {getattr(args, name):g}, that of the checkpoint, whose schedule goes on; {wanted:g} is "
+            "not taken. To train with it, begin a run with the checkpoint's weights (--model_name_or_path)."
+        )
+
+
 def add_lora(model: nn.Module, rank: int = 8, train_words: bool | None = None) -> nn.Module:
     """
     A model whose layers learn through low-rank adapters (LoRA, arXiv 2106.09685; `peft`) on all their projections, and
@@ -167,8 +206,8 @@ def has_other_words(model: nn.Module) -> bool:
         saved = type(model.config).from_pretrained(model.name_or_path).text_config
     except OSError:
         logger.warning(
-            f"{model.name_or_path}, where this model comes from, cannot be read: in case words were added since, the word "
-            "embeddings learn too and are saved with the adapter (train_words=False leaves them as they are)."
+            f"{model.name_or_path}, where this model comes from, cannot be read: in case words were added since, the "
+            "word embeddings learn too and are saved with the adapter (train_words=False leaves them as they are)."
         )
         return True
     return saved is None or saved.vocab_size != words.vocab_size

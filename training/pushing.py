@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What a run sends to the Hub: while it trains (`push_checkpoint`, by `hub_strategy`) and at its end (`push`).
 
-No upload takes what `NOT_SHARED` names: pickles, the state of the training, reports with rows of the data and places of
-this machine.
+No upload takes what `NOT_SHARED` names: pickles, the state of the training, reports with rows of the data and places
+of this machine.
 """
 
 import json
@@ -22,7 +22,8 @@ from mixture_of_transformers.training.run_folder import STATE
 
 logger = logging.get_logger(__name__)
 
-# Of a checkpoint, for those who ask for the state of its training; the state itself is sent without paths.
+# What stays here where a checkpoint is pushed with the state of its training. STATE is among it, since a copy without
+# paths of this machine is pushed in its place.
 NOT_IN_PUSHED_CHECKPOINT = ["training_args.bin", "run.json", STATE, "bad_rows*.jsonl", ".*"]
 
 
@@ -32,8 +33,8 @@ def check_push(name: str, args) -> None:
         create_repo(name, token=args.hub_token, private=args.hub_private_repo, exist_ok=True)
     except (HfHubHTTPError, LocalTokenNotFoundError) as error:
         raise RunError(
-            f"This run could not be pushed to {name} ({without_secrets(str(error))}): log in with `hf auth login`, name a "
-            "repository of yours with --hub_model_id, or leave out --push_to_hub."
+            f"This run could not be pushed to {name} ({without_secrets(str(error))}): log in with `hf auth login`, "
+            "name a repository of yours with --hub_model_id, or leave out --push_to_hub."
         ) from None
     keeps_all = args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS)
     if keeps_all and not args.push_training_state:
@@ -45,8 +46,8 @@ def check_push(name: str, args) -> None:
 
 def push_checkpoint(trainer, checkpoint: Path) -> None:
     """
-    Begin to upload the weights of a checkpoint, with its processor and config, as `hub_strategy` says: into the repository
-    itself, and for `checkpoint` and `all_checkpoints` into a folder of it, too.
+    Begin to upload the weights of a checkpoint, with its processor and config, as `hub_strategy` says: into the
+    repository itself, and for `checkpoint` and `all_checkpoints` into a folder of it, too.
     """
     args, state, last = trainer.args, trainer.state, trainer.push_in_progress
     if not trainer.is_world_process_zero() or args.hub_strategy == HubStrategy.END:
@@ -108,14 +109,14 @@ def push_folder(trainer, commit_message: str | None, blocking: bool, token=None,
 
 
 def push(folder: Path, trainer) -> None:
-    """Upload the finished folder of a run; where that fails, nothing is lost."""
+    """Upload the finished folder of a run. Where that fails, the error says how to push it again."""
     name = trainer.hub_model_id
     try:
         upload_folder(repo_id=name, folder_path=folder, token=trainer.args.hub_token, ignore_patterns=NOT_SHARED)
     except Exception as error:  # whatever it was, the run must not look lost
         raise RunError(
-            f"The push to {name} failed ({without_secrets(str(error))}). The finished run is in {folder}; push it again "
-            f"with\n\n    {push_command(folder, name)}\n"
+            f"The push to {name} failed ({without_secrets(str(error))}). The finished run is in {folder}; push it "
+            f"again with\n\n    {push_command(folder, name)}\n"
         ) from None
 
 

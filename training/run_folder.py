@@ -1,9 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """A run owns its folder, and its checkpoints are whole.
 
-The owner holds a lock (`owned`), which the system frees when the process ends, however it ends. Each run has an id, which
-stands in the folder and in the state of every checkpoint, so that nobody goes on with those of an earlier run that lie
-there, too (`own_checkpoints`). A checkpoint is written beside its place and then renamed (`put_in_place`).
+The owner holds a lock (`owned`), which the system frees when the process ends, however it ends. Each run has an id,
+which stands in the folder and in the state of every checkpoint, so that nobody goes on with those of an earlier run
+that lie there, too (`own_checkpoints`). A checkpoint is written beside its place and then renamed (`put_in_place`).
 """
 
 import functools
@@ -37,7 +37,7 @@ def owned(folder: Path) -> Iterator[None]:
         OSError: another run is going on in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = _lock_of(str(folder.resolve() / LOCK))
+    lock = lock_of(str(folder.resolve() / LOCK))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -51,9 +51,11 @@ def owned(folder: Path) -> Iterator[None]:
 
 
 @functools.cache
-def _lock_of(path: str) -> FileLock:
-    """One for each path, since a second one of this process would wait for the first. Where the file system has no locks
-    (some network folders), `filelock` makes a file that says which process holds it."""
+def lock_of(path: str) -> FileLock:
+    """
+    The lock of a path. There is one for each, since a second one of this process would wait for the first. Where the
+    file system has no locks (some network folders), `filelock` makes a file that says which process holds it.
+    """
     return FileLock(path)
 
 
@@ -67,7 +69,7 @@ def begin_run(folder: Path, run: str | None = None) -> str:
     run = uuid.uuid4().hex if run is None else run
     if run:
         write_whole(folder / RUN_ID, run + "\n")
-    else:  # one from before runs had ids
+    else:  # the run is from before runs had ids
         (folder / RUN_ID).unlink(missing_ok=True)
     return run
 
@@ -96,8 +98,8 @@ def run_of_checkpoint(checkpoint: Path) -> str | None:
 
 def own_checkpoints(folder: Path) -> list[Path]:
     """
-    The checkpoints in a folder by their steps, whatever the clock said: those of the run that it belongs to, and any whose
-    run cannot be read.
+    The checkpoints in a folder by their steps, whatever the clock said: those of the run that it belongs to, and any
+    whose run cannot be read.
 
     Raises:
         ValueError: they are of several runs, and the folder does not say whose it is.
@@ -107,8 +109,8 @@ def own_checkpoints(folder: Path) -> list[Path]:
     runs, run = {path: run_of_checkpoint(path) for path in found}, run_of_folder(folder)
     if run is None and len(known := {of for of in runs.values() if of is not None}) > 1:
         raise ValueError(
-            f"{folder} has checkpoints of {len(known)} runs ({', '.join(path.name for path in found)}) and does not say "
-            "which one goes on: name a checkpoint with --resume_from_checkpoint."
+            f"{folder} has checkpoints of {len(known)} runs ({', '.join(path.name for path in found)}) and does not "
+            "say which one goes on: name a checkpoint with --resume_from_checkpoint."
         )
     return [path for path in found if run is None or runs[path] in (run, None)]
 
@@ -130,7 +132,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def put_in_place(part: Path, place: Path) -> None:
-    """Give a file or folder that is complete its name, once it is safe on the disk; what had that name is replaced."""
+    """Give a complete file or folder its name, once it is safe on the disk; what had that name is replaced."""
     for path in part.rglob("*") if part.is_dir() else [part]:
         if path.is_file():
             with open(path, "rb+") as written:
@@ -145,7 +147,9 @@ def put_in_place(part: Path, place: Path) -> None:
 
 
 def put_model_in_place(folder: Path) -> None:
-    """Move the model that was written beside a folder into it, where other files stay, but for weights that it replaces."""
+    """
+    Move the model that was written beside a folder into it, where other files stay, but for weights that it replaces.
+    """
     part = folder / SAVING / "model"
     if not part.is_dir():  # where each process keeps its shard in checkpoints alone
         return
@@ -159,7 +163,7 @@ def put_model_in_place(folder: Path) -> None:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Take away what a killed run had begun to write."""
+    """Delete what a killed run had begun to write."""
     shutil.rmtree(folder / SAVING, ignore_errors=True)
 
 
@@ -168,9 +172,9 @@ def delete_old_checkpoints(folder: Path, limit: int | None, best: Path, busy: se
     Delete the checkpoints of the folder's own run that have the lowest steps.
 
     Args:
-        limit: so many stay; None or 0 keeps all.
-        best: the best one, if there is one, stays beside the last.
-        busy: stay until the next time.
+        limit: how many stay; None or 0 keeps all.
+        best: the best checkpoint, which stays beside the last.
+        busy: checkpoints that are being uploaded, which stay until the next time.
     """
     own = own_checkpoints(folder)
     if not limit or not own:

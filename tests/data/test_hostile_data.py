@@ -46,7 +46,7 @@ from mixture_of_transformers.finetune.rows import limits_of, load_data, reading_
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.search.rows import rows_to_index
 from mixture_of_transformers.serving.evaluate import EvaluateArguments, parse
-from mixture_of_transformers.training.trainer import EncodedDataset, StreamedDataset
+from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
 
 
 def png(value: int = 100) -> bytes:

@@ -13,7 +13,9 @@ from mixture_of_transformers import MoTProcessor
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
-from mixture_of_transformers.training.trainer import EncodedDataset, EpochCallback, MoTCollator, StreamedDataset
+from mixture_of_transformers.training.callbacks import EpochCallback
+from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
 
 
 def augmenting_collator(processor, seed=0):

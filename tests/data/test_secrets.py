@@ -24,8 +24,8 @@ from mixture_of_transformers.finetune.commands import command_line
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.record import Record, Run
 from mixture_of_transformers.finetune.usage import usage_lines
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.interruption import damages
-from mixture_of_transformers.training.trainer import MoTTrainingArguments
 
 TOKEN = "hf_" + "aB3" * 11
 

@@ -23,7 +23,8 @@ from mixture_of_transformers.data.preparation import drop_bad_examples
 from mixture_of_transformers.data.sources import load_split, load_splits
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.rows import read_splits
-from mixture_of_transformers.training.trainer import EncodedDataset, cache_features
+from mixture_of_transformers.training.encoded import EncodedDataset
+from mixture_of_transformers.training.feature_cache import cache_features
 
 
 def write_wav(path: Path) -> Path:

@@ -16,7 +16,7 @@ from mixture_of_transformers.finetune.options import (
     parse,
 )
 from mixture_of_transformers.serving.evaluate import EvaluateArguments, PredictArguments
-from mixture_of_transformers.training.trainer import MoTTrainingArguments
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 
 OPTIONS = [DataArguments, ModelArguments, RunArguments, EvaluateArguments, PredictArguments]
 

@@ -27,8 +27,9 @@ from mixture_of_transformers.finetune.commands import command_line
 from mixture_of_transformers.finetune.predictions import answers
 from mixture_of_transformers.finetune.table import print_table, written
 from mixture_of_transformers.finetune.usage import usage_lines
+from mixture_of_transformers.training.encoded import EncodedDataset
 from mixture_of_transformers.training.pushing import push_command
-from mixture_of_transformers.training.trainer import EncodedDataset, MoTTrainer
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 TINY = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
 TINY |= {f"{modality}_config": {"num_hidden_layers": 1} for modality in ("text", "image", "audio")}

@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What happens to sound on its way, as an augmentation of mel frames: each kind alone, and only where it is known how."""
+"""Augmentations of pictures and of mel frames: each kind of change alone, and only where it can be made."""
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
 from mixture_of_transformers.finetune.batches import build_collators
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
+from mixture_of_transformers.modality_image_mot import ImageAugmentation
 
 FLOOR = -3.0
 UNCHANGED = {"tempo": 0.0, "tract": 0.0, "noise": 0.0, "gate": 0.0, "band": 0.0, "silence": 0, "silence_value": FLOOR}
@@ -85,3 +86,28 @@ def test_a_run_adds_the_silence_of_its_feature_extractor(dynamic_range):
     assert (augmentation.silence_value is None) == (dynamic_range is None)
     silence = extractor(torch.zeros(4000).numpy(), return_tensors="pt")["input_features"]
     assert dynamic_range is None or (silence == augmentation.silence_value).all()
+
+
+def test_augmentations_change_values_but_neither_shape_nor_scale():
+    pixels = torch.rand(4, 3, 28, 28)
+    augmented = ImageAugmentation()(pixels)
+    assert augmented.shape == pixels.shape
+    assert not torch.equal(augmented, pixels)
+    assert augmented.min() >= 0
+    assert augmented.max() <= 1
+    frames = torch.rand(50, 80)
+    shapes = {tuple(AudioAugmentation()(frames.clone()).shape) for _ in range(50)}
+    assert {bins for _, bins in shapes} == {80}
+    assert len(shapes) > 5
+    assert all(40 <= length <= 60 for length, _ in shapes)
+
+
+def test_no_clip_is_stretched_beyond_what_the_model_takes():
+    augmentation = AudioAugmentation(tempo=0.5, max_frames=100)
+    lengths = {len(augmentation(torch.randn(90, 20), torch.Generator().manual_seed(seed))) for seed in range(40)}
+    assert max(lengths) == 100 and min(lengths) < 80
+
+
+def test_image_augmentation_without_strength_is_the_identity():
+    pixels = torch.rand(2, 3, 3, 12, 12)
+    assert torch.allclose(ImageAugmentation(0, 0, 0, 0)(pixels), pixels, atol=1e-5)

@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Going on from a checkpoint: its classes keep their weights by name, its limits and kind hold, and nothing of it is lost
-or replaced without a word."""
+"""Going on from a checkpoint: its classes keep their weights by name, its limits and kind hold, and nothing of it is
+lost or replaced without a word."""
 
 import json
 from dataclasses import asdict, replace
@@ -51,7 +51,9 @@ def logits_by_name(model) -> dict[str, float]:
     return {model.config.id2label[i]: value for i, value in enumerate(values)}
 
 
-# ------------------------------------------------- classes, by name -------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Classes, by name
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fusion_type", ["late", "early", "hierarchical", "attention"])
@@ -111,7 +113,9 @@ def test_a_checkpoint_without_a_classifier_gets_one_and_the_run_says_so(tmp_path
     assert model.config.id2label == dict(enumerate(NAMES))
 
 
-# ------------------------------------------------- all of its weights ----------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# All of its weights
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def without(weights: dict) -> None:
@@ -178,7 +182,9 @@ def test_an_adapter_whose_model_is_gone_or_that_lacks_weights_is_an_error(tmp_pa
         go_on(tmp_path / "adapter", labels)
 
 
-# ------------------------------------------------- its limits and kind ---------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Its limits and kind
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_limits_are_those_of_the_checkpoint_unless_more_or_less_is_asked_for(tmp_path, caplog):

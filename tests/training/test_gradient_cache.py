@@ -8,8 +8,10 @@ import torch
 from helpers import MODALITIES, build, make_inputs, tiny_config
 
 from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
+from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.gradient_cache import cached_step
-from mixture_of_transformers.training.trainer import MoTCollator, MoTTrainer, MoTTrainingArguments
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 VARIANTS = {
     "rows": {},

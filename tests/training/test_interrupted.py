@@ -17,6 +17,7 @@ from forked import run_mot
 from killed_runs import STRATEGIES, TASKS, differences, run, run_with_kills, seconds_of
 from safetensors.torch import load_file
 
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.interruption import (
     check_folder,
     check_room,
@@ -24,7 +25,6 @@ from mixture_of_transformers.training.interruption import (
     damages,
     newest_whole_checkpoint,
 )
-from mixture_of_transformers.training.trainer import MoTTrainingArguments
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 8

@@ -2,22 +2,17 @@
 """Metrics: tiny examples counted by hand, and slow references: sorting in a loop, scikit-learn and SciPy."""
 
 import itertools
-import json
 import statistics
 import tracemalloc
 
-import datasets
-import evaluate
 import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr
-from sklearn.metrics import classification_report, f1_score
+from sklearn.metrics import accuracy_score, classification_report, f1_score
 
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.metrics import (
-    ClassificationMetric,
-    RetrievalMetric,
-    SentimentMetric,
     classification_metrics,
     compute_metrics,
     greater_is_better,
@@ -27,7 +22,6 @@ from mixture_of_transformers.training.metrics import (
     retrieval_metrics,
     sentiment_metrics,
 )
-from mixture_of_transformers.training.trainer import MoTTrainingArguments
 
 NAN, INF = float("nan"), float("inf")
 
@@ -38,7 +32,9 @@ def rng():
     return np.random.default_rng(0)
 
 
-# -------------------------------------------------- classes, numbers -------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Classes, numbers
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_classification_counted_by_hand():
@@ -186,6 +182,20 @@ def test_what_trainer_logs_is_flat_and_follows_the_problem_type():
     assert compute_metrics(logits, ids, None) == compute_metrics(logits, ids, "single_label_classification")
 
 
+def test_metrics_equal_their_definitions():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(50, 4)), rng.integers(0, 4, 50)
+    numbers = compute_metrics(logits, labels, "single_label_classification")
+    assert numbers["accuracy"] == pytest.approx(accuracy_score(labels, logits.argmax(1)))
+    assert numbers["f1_macro"] == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
+    numbers = compute_metrics(logits[:, :1], logits[:, 0] * 2 + 1, "regression")
+    assert numbers["pearson"] == pytest.approx(1.0)
+    assert numbers["mae"] == pytest.approx(np.abs(logits[:, 0] + 1).mean())
+    targets = rng.integers(0, 2, (50, 4))
+    numbers = compute_metrics(logits, targets.astype(float), "multi_label_classification")
+    assert numbers["accuracy"] == pytest.approx(((logits > 0) == targets).all(1).mean())
+
+
 def test_tensors_of_any_precision_lists_and_arrays_give_the_same_numbers():
     logits, labels = torch.randint(-8, 8, (20, 3)), torch.randint(0, 3, (20,))
     expected = classification_metrics(logits.tolist(), labels.tolist())
@@ -225,7 +235,9 @@ def test_answers_and_labels_that_do_not_fit_are_named(metrics, answers, labels, 
         metrics(answers, labels)
 
 
-# ----------------------------------------------------- retrieval -----------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Retrieval
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def sorted_similarities(query, items) -> list[tuple[float, int]]:
@@ -384,7 +396,9 @@ def test_retrieval_arguments_that_do_not_fit_are_named(arguments, message):
         retrieval_metrics(**{"queries": EMBEDDINGS, "items": EMBEDDINGS, **arguments})
 
 
-# ------------------------------------------------ retrieval in pairs -------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Retrieval in pairs
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def modalities_with_missing_rows():
@@ -449,74 +463,9 @@ def test_modalities_that_do_not_fit_are_named(arguments, message):
         pairwise_retrieval_metrics(**both | arguments)
 
 
-# ----------------------------------------------------- evaluate ------------------------------------------------------
-
-
-class RowCount(evaluate.Metric):
-    """Another metric, to stand beside ours; it takes anything."""
-
-    def __init__(self, features, **kwargs):
-        self.given_features = features
-        super().__init__(**kwargs)
-
-    def _info(self):
-        return evaluate.MetricInfo(description="", citation="", features=self.given_features)
-
-    def _compute(self, predictions, references):
-        return {"count": len(predictions)}
-
-
-def evaluate_cases():
-    generator = rng()
-    matrix, other = generator.normal(size=(2, 11, 6)).astype(np.float32)
-    ids, scores = generator.integers(0, 6, 11), generator.normal(size=11)
-    ids[3], scores[3] = -100, NAN
-    return {
-        "classification": (ClassificationMetric, classification_metrics, matrix, ids),
-        "sentiment": (SentimentMetric, sentiment_metrics, matrix[:, 0], scores),
-        "retrieval": (RetrievalMetric, retrieval_metrics, matrix, other),
-    }
-
-
-every_evaluate_module = pytest.mark.parametrize("case", ["classification", "sentiment", "retrieval"])
-
-
-@every_evaluate_module
-def test_modules_of_evaluate_equal_the_functions_whole_or_in_batches(case, tmp_path):
-    module, function, predictions, references = evaluate_cases()[case]
-    expected, metric = function(predictions, references), module(cache_dir=str(tmp_path))
-    assert metric.compute(predictions=predictions, references=references) == expected
-    for i in (0, 4, 8):
-        metric.add_batch(predictions=torch.as_tensor(predictions[i : i + 4]), references=references[i : i + 4])
-    assert metric.compute() == expected
-    for prediction, reference in zip(predictions, references):
-        metric.add(prediction=prediction, reference=reference)
-    assert metric.compute() == expected
-    assert json.loads(json.dumps(expected)) == expected
-
-
-@every_evaluate_module
-def test_modules_of_evaluate_combine_with_others(case, tmp_path):
-    module, function, predictions, references = evaluate_cases()[case]
-    metric = module(cache_dir=str(tmp_path))
-    assert isinstance(metric.features, datasets.Features)
-    combined = evaluate.combine([metric, RowCount(metric.features, cache_dir=str(tmp_path))])
-    expected = function(predictions, references) | {"count": 11}
-    assert combined.compute(predictions=predictions, references=references) == expected
-    for i in (0, 6):
-        combined.add_batch(predictions=predictions[i : i + 6], references=references[i : i + 6])
-    assert combined.compute() == expected
-
-
-def test_the_retrieval_module_takes_labels_and_ranks(tmp_path):
-    _, _, queries, items = evaluate_cases()["retrieval"]
-    options = {"query_labels": list(range(11)), "item_labels": list(range(11)), "ks": (2,), "chunk_size": 3}
-    numbers = RetrievalMetric(cache_dir=str(tmp_path)).compute(predictions=queries, references=items, **options)
-    assert numbers == retrieval_metrics(queries, items, **options)
-    assert set(numbers) == {"recall_at_2", "median_rank", "rows", "precision_at_1"}
-
-
-# ----------------------------------------- which way is better, and small sets ----------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Which way is better, and small sets
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def reported() -> dict[str, dict]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import ARCHITECTURES, MODALITIES, VOCAB_SIZE, build, is_key_bias, make_inputs, tiny_config
 from peft import PeftModel
+from toy_trainers import toy_trainer
 from transformers import Trainer, TrainingArguments
 
 from mixture_of_transformers import (
@@ -19,6 +20,9 @@ from mixture_of_transformers import (
     MoTForRetrieval,
     MoTForSequenceClassification,
 )
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
+from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.evaluation import mean_over_pairs
 from mixture_of_transformers.training.optimization import (
     PARTS,
     add_lora,
@@ -27,7 +31,7 @@ from mixture_of_transformers.training.optimization import (
     learning_rate_of,
     place_of,
 )
-from mixture_of_transformers.training.trainer import MoTCollator, MoTTrainer, MoTTrainingArguments, mean_over_pairs
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 HEADS = (MoTForSequenceClassification, MoTForRetrieval, MoTForPreTraining, MoTForMaskedLM)
 every_head = pytest.mark.parametrize("head", HEADS)
@@ -321,3 +325,11 @@ def test_early_stopping_without_evaluation_is_an_error(tmp_path):
 def test_other_arguments_are_refused(tmp_path):
     with pytest.raises(TypeError, match="MoTTrainingArguments"):
         MoTTrainer(model_of(MoTForSequenceClassification), arguments(tmp_path, TrainingArguments))
+
+
+def test_weight_decay_spares_norms_biases_and_embeddings(tmp_path):
+    trainer = toy_trainer(tmp_path)
+    decayed = trainer.get_decay_parameter_names(trainer.model)
+    assert "mot.encoders.text.layers.0.mlp.fc1.weight" in decayed
+    spared = ("bias", "layernorm", "modality_embeddings", "word_embeddings")
+    assert not [name for name in decayed if any(part in name for part in spared)]

@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""A run owns its folder: one at a time, its own checkpoints alone, and each of them whole, whatever ends it: a signal that
-nobody can catch, a full disk, a clock that was set back."""
+"""A run owns its folder: one at a time, its own checkpoints alone, and each of them whole, whatever ends it: a signal
+that nobody can catch, a full disk, a clock that was set back."""
 
 import json
 import multiprocessing

@@ -1,0 +1,227 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Rows of a dataset or a stream as the processor's tensors, without the batch dimension.
+
+Rows of a dataset are encoded when first asked for (`EncodedDataset`; `cache_features` of training/feature_cache.py
+keeps them on disk), those of a stream whenever they are read (`StreamedDataset`).
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+
+import datasets
+import torch
+
+from mixture_of_transformers.data.checks import Reading
+from mixture_of_transformers.data.column_types import is_ready_features
+from mixture_of_transformers.data.streams import RowStream
+from mixture_of_transformers.loss_mot import IGNORED_LABEL
+from mixture_of_transformers.processing_audio_mot import frames_per_second
+
+# For each sequence-like input of the processor, its mask, and the modality that both belong to.
+INPUTS = {
+    "input_ids": ("attention_mask", "text"),
+    "text_features": ("attention_mask", "text"),
+    "pixel_values": ("pixel_mask", "image"),
+    "image_features": ("pixel_mask", "image"),
+    "input_features": ("input_features_mask", "audio"),
+}
+# Inputs that may come with the seconds of their frames.
+TIMES = {"pixel_values": "pixel_times", "input_features": "input_features_times"}
+
+
+def is_picture(name: str, value: torch.Tensor) -> bool:
+    """Whether an encoded input is one image, of the same size in every row."""
+    return name == "pixel_values" and value.ndim == 3
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One row
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class RowEncoder:
+    """
+    A row with columns `text`, `image`, `audio`, `video`, `label` (any may be missing or None) as the processor's
+    tensors.
+
+    Args:
+        processor: a `MoTProcessor`.
+        features: the types of the columns, where they are known.
+        max_audio_seconds, max_text_tokens: longer inputs are cut.
+        allow_urls: as of the processor; `Places.follow_urls` says it of a dataset.
+    """
+
+    def __init__(
+        self,
+        processor,
+        features: Mapping | None = None,
+        max_audio_seconds: float | None = None,
+        max_text_tokens: int | None = None,
+        allow_urls: bool | str = True,
+    ):
+        features = features or {}
+        self.processor = processor
+        rate = frames_per_second(processor.feature_extractor)
+        self.reading = Reading(processor.limits, allow_urls, max_audio_seconds)
+        self.max_frames = None if max_audio_seconds is None else round(max_audio_seconds * rate)
+        self.text_options = {"truncation": True, "max_length": max_text_tokens} if max_text_tokens else {}
+        self.missing_label = missing_label(features.get("label"))
+        # Columns of vectors are ready features, which the processor takes under another name than raw input.
+        self.argument_names = {
+            "text": "text_features" if is_ready_features(features.get("text")) else "text",
+            "image": "image_features" if is_ready_features(features.get("image")) else "images",
+            "audio": "audio_features" if is_ready_features(features.get("audio")) else "audio",
+            "video": "image_features" if is_ready_features(features.get("video")) else "videos",
+        }
+
+    def encode(self, row: dict) -> dict[str, torch.Tensor]:
+        arguments = {
+            name: [row[column]] for column, name in self.argument_names.items() if row.get(column) is not None
+        }
+        if "text" in arguments:
+            arguments["text_kwargs"] = self.text_options
+        reading = {"allow_urls": self.reading.allow_urls, "max_audio_seconds": self.reading.max_audio_seconds}
+        encoded = self.processor(**arguments, **reading, return_tensors="pt")
+        example = {name: value[0] for name, value in encoded.items() if name in (*INPUTS, *TIMES.values())}
+        for name in ("input_features", "input_features_times"):
+            if name in example and self.max_frames is not None:
+                example[name] = example[name][: self.max_frames]
+        if row.get("label") is not None:
+            example["labels"] = torch.as_tensor(row["label"])
+        elif self.missing_label is not None:  # a batch of such rows alone has labels too, none of which counts
+            example["labels"] = self.missing_label
+        return example
+
+
+def missing_label(kind) -> torch.Tensor | None:
+    """What stands for a missing label of a column of this type: -100 for a class, NaN for numbers."""
+    if kind is None:
+        return None
+    if isinstance(kind, datasets.List):
+        return torch.full((kind.length,), torch.nan) if kind.length > 0 else None
+    is_number = isinstance(kind, datasets.Value) and kind.dtype.startswith("float")
+    return torch.tensor(torch.nan if is_number else IGNORED_LABEL)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# All rows
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class EpochDataset(torch.utils.data.Dataset):
+    """
+    Rows that carry the number of the epoch as `epoch`, by which the collator augments them anew.
+
+    The number lies in shared memory, so that `set_epoch`, which accelerate calls before each epoch, reaches the
+    workers of a `DataLoader` that live on.
+    """
+
+    def __init__(self):
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch.fill_(epoch)
+
+    def in_epoch(self, row: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return row | {"epoch": self.epoch.clone()}
+
+
+class EncodedDataset(EpochDataset):
+    """
+    Rows of a dataset with columns `text`, `image`, `audio`, `video`, `label` (any may be missing or None), each as the
+    processor's tensors without the batch dimension. Rows are encoded when first asked for and kept in memory as long
+    as they fit, so that later epochs cost no decoding.
+
+    Args:
+        split: a `datasets.Dataset`, or any sequence of such rows.
+        processor: a `MoTProcessor`.
+        cache_bytes: the memory for encoded rows, by default 4 GiB.
+        max_audio_seconds, max_text_tokens, allow_urls: as of `RowEncoder`.
+    """
+
+    def __init__(
+        self,
+        split,
+        processor,
+        cache_bytes: int = 4 * 2**30,
+        max_audio_seconds: float | None = None,
+        max_text_tokens: int | None = None,
+        allow_urls: bool | str = True,
+    ):
+        super().__init__()
+        features = getattr(split, "features", None) or {}
+        for column, kind in features.items():
+            if isinstance(kind, (datasets.Image, datasets.Audio, datasets.Video)) and kind.decode:
+                split = split.cast_column(column, type(kind)(decode=False))  # decoding is the processor's work
+        self.split, self.free_bytes = split, cache_bytes
+        self.encoder = RowEncoder(processor, features, max_audio_seconds, max_text_tokens, allow_urls)
+        self.cache: dict[int, dict] = {}
+
+    @property
+    def reading(self) -> Reading:
+        """How the media of the rows are read, by which `drop_bad_examples` knows the bad ones."""
+        return self.encoder.reading
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if index in self.cache:
+            return self.in_epoch(self.cache[index])
+        row = self.encode(self.split[index])
+        size = sum(value.nbytes for value in row.values())
+        if size <= self.free_bytes:
+            self.free_bytes -= size
+            self.cache[index] = row
+        return self.in_epoch(row)
+
+    def encode(self, row: dict) -> dict[str, torch.Tensor]:
+        return self.encoder.encode(row)
+
+
+class EvaluatedRows(torch.utils.data.Dataset):
+    """
+    The rows of an `EpochDataset` as evaluation reads them: always those of epoch 0, so that every evaluation sees the
+    same, and the epoch that they train in stays as it is.
+    """
+
+    def __init__(self, rows: EpochDataset):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return self.rows[index] | {"epoch": torch.tensor(0)}
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
+        """A batch at once, where the rows can be read so."""
+        read = getattr(self.rows, "__getitems__", lambda indices: [self.rows[index] for index in indices])
+        return [row | {"epoch": torch.tensor(0)} for row in read(indices)]
+
+
+class StreamedDataset(torch.utils.data.IterableDataset):
+    """
+    Rows of a stream, encoded as they come, one epoch after another without end: how many steps to train is
+    `max_steps`, and to skip the rows of so many steps is to resume.
+
+    Args:
+        stream: a `RowStream`.
+        processor: a `MoTProcessor`.
+        limits: `max_audio_seconds`, `max_text_tokens` and `allow_urls` of `RowEncoder`.
+    """
+
+    def __init__(self, stream: RowStream, processor, **limits):
+        self.encoder = RowEncoder(processor, stream.features, **limits)
+        self.stream = stream.read_by(self.encoder.reading)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        for epoch in itertools.count():
+            is_empty = True
+            for row in self.stream.rows(epoch, self.encoder.encode):
+                is_empty = False
+                yield row | {"epoch": torch.tensor(epoch)}
+            if is_empty and torch.utils.data.get_worker_info() is None:
+                raise ValueError(f"The stream of split '{self.stream.split_name}' has no row that can be read.")
+            if is_empty:  # there are more workers than shards
+                return

@@ -1,0 +1,158 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What a model is worth on each subset of its modalities, in search, and by each of its losses.
+
+Each function takes a `MoTTrainer`, whose model, batches and processes it uses and whose methods say what it returns.
+"""
+
+import contextlib
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from transformers import EvalPrediction, Trainer
+
+from mixture_of_transformers.loss_mot import IGNORED_LABEL
+from mixture_of_transformers.subsets_mot import all_subsets, subset_name
+from mixture_of_transformers.training.metrics import compute_metrics, pairwise_retrieval_metrics
+from mixture_of_transformers.training.objective import row_has
+
+
+@contextlib.contextmanager
+def random_numbers_of_its_own(seed: int) -> Iterator[None]:
+    """Random numbers that begin at `seed` and leave those outside as they are."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        torch.random.default_generator.manual_seed(seed)
+        torch.cuda.manual_seed(seed)
+        yield
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Answers
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def evaluate_subsets(trainer: Trainer, dataset) -> dict[str, dict[str, float]]:
+    """What `MoTTrainer.evaluate_subsets` returns."""
+    subsets = all_subsets(trainer.model.config.modalities)
+    if not len(dataset):
+        return {subset_name(subset): {"rows": 0} for subset in subsets}
+    logits, labels, complete = [], [], []
+    for model, inputs in trainer.batches(dataset):
+        batch_labels = inputs.pop("labels", None)
+        batch_logits = model(**inputs, modality_subsets=subsets).logits  # (B, S, num_labels)
+        if batch_labels is None:
+            batch_labels = no_labels(batch_logits[:, 0], trainer.head.config.problem_type)
+        batch_complete = torch.stack([row_has(inputs, subset, all) for subset in subsets], dim=1)  # (B, S)
+        gathered = trainer.accelerator.gather_for_metrics((batch_logits, batch_labels, batch_complete))
+        for tensors, tensor in zip((logits, labels, complete), gathered):
+            tensors.append(tensor.float().cpu().numpy())
+    logits, labels, complete = (np.concatenate(arrays) for arrays in (logits, labels, complete))
+    return {
+        subset_name(subset): subset_metrics(trainer, logits[:, i], labels, complete[:, i] > 0)
+        for i, subset in enumerate(subsets)
+    }
+
+
+def no_labels(logits: torch.Tensor, problem_type: str | None) -> torch.Tensor:
+    """Labels none of which counts, for logits (B, num_labels) of a batch whose rows have none."""
+    shape = logits.shape if problem_type == "multi_label_classification" else logits.shape[:1]
+    return logits.new_full(shape, IGNORED_LABEL, dtype=torch.float32)
+
+
+def subset_metrics(trainer: Trainer, logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+    """The metrics of those `rows` (N,) bool that have a label, and how many these are."""
+    labelled = np.isfinite(labels) & (labels != IGNORED_LABEL)
+    rows = rows & labelled.reshape(len(rows), -1).any(axis=1)
+    if not rows.any():
+        return {"rows": 0}
+    if trainer.compute_metrics is None:
+        numbers = compute_metrics(logits[rows], labels[rows], trainer.model.config.problem_type)
+    else:
+        numbers = trainer.compute_metrics(EvalPrediction(predictions=logits[rows], label_ids=labels[rows]))
+    return numbers | {"rows": int(rows.sum())}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Search
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def evaluate_retrieval(trainer: Trainer, dataset) -> dict[str, dict[str, float]]:
+    """What `MoTTrainer.evaluate_retrieval` returns."""
+    embeddings, labels = embed(trainer, dataset)
+    present = {name: (vectors**2).sum(axis=1) > 0 for name, vectors in embeddings.items()}
+    modalities = trainer.model.config.modalities
+    pairs = [(a, b) for a, b in itertools.combinations(modalities, 2)]
+    if len(modalities) > 2:
+        pairs += [(subset_name(other for other in modalities if other != m), m) for m in modalities]
+        present |= {subset_name(s): np.all([present[m] for m in s], axis=0) for s in all_subsets(modalities)}
+    return pairwise_retrieval_metrics(embeddings, present, labels, pairs)
+
+
+def embed(trainer: Trainer, dataset) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """
+    Embeddings (N, projection_dim) of every modality, and of all but one where that is several, zero for rows that
+    have none of it; and the labels (N,), if there are any.
+    """
+    modalities = trainer.model.config.modalities
+    subsets = [subset for subset in all_subsets(modalities) if len(subset) in (1, len(modalities) - 1)]
+    vectors, labels = defaultdict(list), []
+    if not len(dataset):
+        width = trainer.model.config.projection_dim
+        return {subset_name(subset): np.zeros((0, width)) for subset in subsets}, None
+    for model, inputs in trainer.batches(dataset):
+        found = {"labels": inputs.pop("labels")} if "labels" in inputs else {}
+        encoded = model.mot.encode(**inputs)
+        found |= {subset_name(subset): model.embed(encoded, subset).vectors for subset in subsets}
+        gathered = trainer.accelerator.gather_for_metrics(found)
+        labels.append(gathered.pop("labels", None))
+        for name, tensor in gathered.items():
+            vectors[name].append(tensor.float().cpu().numpy())
+    has_labels = labels[0] is not None
+    return (
+        {name: np.concatenate(arrays) for name, arrays in vectors.items()},
+        torch.cat(labels).cpu().numpy() if has_labels else None,
+    )
+
+
+def mean_over_pairs(pairs: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The mean of each metric over the pairs of `evaluate_retrieval` that any row has both sides of."""
+    values = defaultdict(list)
+    for numbers in pairs.values():
+        for name, value in numbers.items():
+            values[name].append(value)
+    return {name: float(np.mean(found)) for name, found in values.items() if name != "rows"}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Losses
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def evaluate_terms(trainer: Trainer, dataset) -> dict[str, dict[str, float]]:
+    """What `MoTTrainer.evaluate_terms` returns."""
+    terms = defaultdict(list)
+    with random_numbers_of_its_own(trainer.args.seed):
+        for model, inputs in trainer.batches(dataset):
+            losses = model(**inputs, return_loss=True).losses
+            # As objects, since processes whose batches lack a modality have no such term.
+            for found in gather_object([{name: loss.item() for name, loss in losses.items()}]):
+                for name, loss in found.items():
+                    terms[name].append(loss)
+    return {name: {"loss": float(np.mean(losses)), "batches": len(losses)} for name, losses in terms.items()}
+
+
+def means_of_terms(terms: dict[str, tuple[torch.Tensor | float, int]]) -> dict[str, float]:
+    """The mean of each loss term over the batches of all processes, from its sum and number on this process."""
+    # As objects, since processes whose batches lack a modality have no such term.
+    found = gather_object([{name: (float(total), number) for name, (total, number) in terms.items()}])
+    names = dict.fromkeys(name for sums in found for name in sums)
+    pairs = {name: [sums[name] for sums in found if name in sums] for name in names}
+    return {n: sum(total for total, _ in p) / sum(number for _, number in p) for n, p in pairs.items()}
