@@ -207,7 +207,8 @@ def inference(forward: Callable, inputs: dict[str, torch.Tensor]) -> Callable[[]
 
 
 def training(forward: Callable, inputs: dict[str, torch.Tensor], module: torch.nn.Module) -> Callable[[], None]:
-    """Forward and backward pass with a given gradient of the joint sequence; no optimizer, which costs all the same."""
+    """Forward and backward pass with a given gradient of the joint sequence; no optimizer, which costs all the
+    same."""
     with torch.no_grad():
         gradient = torch.randn_like(forward(inputs))
 

@@ -1,11 +1,11 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Block-sparse attention
 
-One row of three modalities (an eighth text, three eighths image, half audio), 8 heads of width 64, blocks of 64, against
-dense attention (`F.scaled_dot_product_attention`); against the same with the pattern as a mask (*masked SDPA*); and
-against attention written out, whose scores are masked before the softmax, as sparse attention is often published
-(*masked, written out*). The *density* is the share of blocks that is kept, required ones among them, so the ideal ratio.
-Memory is what a call needs at its peak beyond its inputs.
+One row of three modalities (an eighth text, three eighths image, half audio), 8 heads of width 64, blocks of 64,
+against dense attention (`F.scaled_dot_product_attention`); against the same with the pattern as a mask (*masked
+SDPA*); and against attention written out, whose scores are masked before the softmax, as sparse attention is often
+published (*masked, written out*). The *density* is the share of blocks that is kept, required ones among them, so the
+ideal ratio. Memory is what a call needs at its peak beyond its inputs.
 """
 
 from collections.abc import Callable, Iterator

@@ -2,13 +2,14 @@
 """The contrastive loss
 
 Forward and backward of `contrastive_loss` (two sides of N rows and width 512, at the temperature where CLIP starts),
-against the loss of CLIP as transformers has it, which holds all N x N logits (*naive*), and against the same with masks
-for rows that lack a side, which `contrastive_loss` knows as well (*masked*). *GEMMs* are products of N x N x 512: the
-whole matrix takes 3, `contrastive_loss` 4, and what is above that is everything else. Memory is what a step needs at its
-peak beyond its inputs. Errors are the largest of any gradient against the same in float64, in millionths. Four products
-are the fewest that do without the whole matrix, so 4 over what the naive loss takes is the least ratio of times that a
-machine can show. *Cached gradients* (`--contrastive_chunk_size`) are a training step of `MoTForRetrieval` at the small shape
-on ready features of text and audio: one more forward, so about 4/3 of the time, for the memory of a chunk.
+against the loss of CLIP as transformers has it, which holds all N x N logits (*naive*), and against the same with
+masks for rows that lack a side, which `contrastive_loss` knows as well (*masked*). *GEMMs* are products of N x N x
+512: the whole matrix takes 3, `contrastive_loss` 4, and what is above that is everything else. Memory is what a step
+needs at its peak beyond its inputs. Errors are the largest of any gradient against the same in float64, in millionths.
+Four products are the fewest that do without the whole matrix, so 4 over what the naive loss takes is the least ratio
+of times that a machine can show. *Cached gradients* (`--contrastive_chunk_size`) are a training step of
+`MoTForRetrieval` at the small shape on ready features of text and audio: one more forward, so about 4/3 of the time,
+for the memory of a chunk.
 """
 
 from collections.abc import Callable, Iterator

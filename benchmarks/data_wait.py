@@ -1,11 +1,11 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Waiting for data
 
-How much of a training run passes in waiting: `run_finetune.py` at its default size, tiny, on digits3m (spoken digits with their
-pictures and transcripts) for two epochs with two workers, with a clock around the loader of its batches. *Waiting* is the
-time for which the training loop stands still to get its next batch, the start of each epoch's workers included;
-*training* is all of `trainer.train()`. *Preparing* is what comes before: reading and checking the data, and encoding the
-rows that no earlier run has left in the cache; the first run starts with an empty one.
+How much of a training run passes in waiting: `run_finetune.py` at its default size, tiny, on digits3m (spoken digits
+with their pictures and transcripts) for two epochs with two workers, with a clock around the loader of its batches.
+*Waiting* is the time for which the training loop stands still to get its next batch, the start of each epoch's workers
+included; *training* is all of `trainer.train()`. *Preparing* is what comes before: reading and checking the data, and
+encoding the rows that no earlier run has left in the cache; the first run starts with an empty one.
 """
 
 import tempfile

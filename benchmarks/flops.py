@@ -72,7 +72,8 @@ def forward_flops(config: MoTConfig, rows: list[dict[str, int]]) -> int:
     Of `MoTModel(config)` on a batch.
 
     Args:
-        rows: for each row of the batch, modality -> its real tokens, without a cls token; what a row lacks is left out.
+        rows: for each row of the batch, modality -> its real tokens, without a cls token; what a row lacks is left
+        out.
     """
     total = 0
     for row in rows:

@@ -2,15 +2,15 @@
 """Full batches
 
 The whole model on ready features against (1) a bare loop, plain functions over the same weights that compute the same
-result (checked before timing), (2) the floor, nothing but the matrix products, executed into buffers that exist before,
-and for training three times that, and (3) other layers of the same dimensions in the same arrangement: a projection
-with positions and a stack of layers for each modality, then one attention over all tokens. ViT, BERT and FLAVA are
-transformers' layers; FLAVA's attention exists only written out, the others call scaled_dot_product_attention. Its own
-distance to the floor says what no model of these sizes can undercut.
+result (checked before timing), (2) the floor, nothing but the matrix products, executed into buffers that exist
+before, and for training three times that, and (3) other layers of the same dimensions in the same arrangement: a
+projection with positions and a stack of layers for each modality, then one attention over all tokens. ViT, BERT and
+FLAVA are transformers' layers; FLAVA's attention exists only written out, the others call
+scaled_dot_product_attention. Its own distance to the floor says what no model of these sizes can undercut.
 
-*Real* is width 512, 8 heads, feed-forward 2048, 4 layers for each modality; *small* is width 128, 4 heads, feed-forward
-512, 2 layers; rows have 64 text, 197 image and 300 audio tokens; float32. Training is a forward and a backward pass
-without an optimizer's step.
+*Real* is width 512, 8 heads, feed-forward 2048, 4 layers for each modality; *small* is width 128, 4 heads,
+feed-forward 512, 2 layers; rows have 64 text, 197 image and 300 audio tokens; float32. Training is a forward and a
+backward pass without an optimizer's step.
 """
 
 from collections.abc import Iterator

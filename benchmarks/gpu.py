@@ -2,15 +2,15 @@
 """On a GPU
 
 Made for an H200: bfloat16 at the base size (width 768, 12 heads, feed-forward 3072, 12 layers for each modality, one
-global layer) on ready features, 64 text, 197 image and 300 audio tokens a row. Model FLOPs utilisation is the operations
-of `benchmarks/flops.py` a second over those of one large matrix product on random data in the same run. Training is a
-forward and a backward pass; *compiled* is `torch.compile(model)`. Ragged batches are compared at as many rows as the
-full batch, and at as many more as give them the full batch's operations (*as much work*), which is what a batch of a
-given memory or number of tokens holds: few tokens leave a GPU waiting for the processor that tells it what to do. Full
-batches attend by the kernel that PyTorch picks, cuDNN's on this GPU; rows of many lengths by its FlashAttention 2, which
-is slower on the same work, so that not all of what they cost beyond the ideal is overhead. Attention alone is timed in
-eight calls at a time, as the layers of a model follow each other. `python -m benchmarks.gpu --tiny` walks through all of
-it on any machine, with figures that mean nothing.
+global layer) on ready features, 64 text, 197 image and 300 audio tokens a row. Model FLOPs utilisation is the
+operations of `benchmarks/flops.py` a second over those of one large matrix product on random data in the same run.
+Training is a forward and a backward pass; *compiled* is `torch.compile(model)`. Ragged batches are compared at as many
+rows as the full batch, and at as many more as give them the full batch's operations (*as much work*), which is what a
+batch of a given memory or number of tokens holds: few tokens leave a GPU waiting for the processor that tells it what
+to do. Full batches attend by the kernel that PyTorch picks, cuDNN's on this GPU; rows of many lengths by its
+FlashAttention 2, which is slower on the same work, so that not all of what they cost beyond the ideal is overhead.
+Attention alone is timed in eight calls at a time, as the layers of a model follow each other. `python -m
+benchmarks.gpu --tiny` walks through all of it on any machine, with figures that mean nothing.
 """
 
 import argparse

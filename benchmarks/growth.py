@@ -2,9 +2,9 @@
 """Cost as work grows
 
 Time and memory beside each other, one thread. Memory is the growth of the process' resident memory at the peak of a
-call, weights and inputs not counted. Both axes are logarithmic where the work grows by doubling: a line of slope 1 is a
-cost in proportion to the work. Models are of the real shape (width 512, 4 layers for each modality, 64 text, 197 image
-and 300 audio tokens unless the axis says otherwise) on ready features.
+call, weights and inputs not counted. Both axes are logarithmic where the work grows by doubling: a line of slope 1 is
+a cost in proportion to the work. Models are of the real shape (width 512, 4 layers for each modality, 64 text, 197
+image and 300 audio tokens unless the axis says otherwise) on ready features.
 """
 
 from collections.abc import Callable, Iterable, Iterator

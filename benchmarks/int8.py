@@ -2,13 +2,14 @@
 """8-bit integers
 
 The model as an ONNX file in ONNX Runtime, in float32 and with dynamic quantisation of its linear layers to 8-bit
-integers (`mixture_of_transformers.serving.onnx`), against the model itself in eager PyTorch and float32, in the same process. Real shape
-(width 512, 8 heads, feed-forward 2048, 4 layers for each modality, one global layer; 64 text, 197 image and 300 audio
-tokens) on ready features and on the default config's raw input (ids, 224 x 224 pixels, 600 mel frames), 8 rows, one
-thread. Masks are given; *full* batches miss nothing, of *lengths* text and audio have 20 to 100 % of their tokens, which
-PyTorch leaves out and ONNX Runtime computes.
+integers (`mixture_of_transformers.serving.onnx`), against the model itself in eager PyTorch and float32, in the same
+process. Real shape (width 512, 8 heads, feed-forward 2048, 4 layers for each modality, one global layer; 64 text, 197
+image and 300 audio tokens) on ready features and on the default config's raw input (ids, 224 x 224 pixels, 600 mel
+frames), 8 rows, one thread. Masks are given; *full* batches miss nothing, of *lengths* text and audio have 20 to 100 %
+of their tokens, which PyTorch leaves out and ONNX Runtime computes.
 
-What is won depends on the processor: with AVX2 alone an 8-bit product costs half of a float32 one, with VNNI a quarter.
+What is won depends on the processor: with AVX2 alone an 8-bit product costs half of a float32 one, with VNNI a
+quarter.
 
 `python -m benchmarks.int8 CHECKPOINT DATASET` compares the accuracy of a classifier with and without quantisation, on
 every subset of its modalities.

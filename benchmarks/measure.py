@@ -198,8 +198,8 @@ def take_turns(
 def peak_memory(function: Callable[[], object]) -> float:
     """
     MiB that a call needs at its peak beyond what was in use before it: of the accelerator where there is one, else
-    resident memory of the process, which Linux tells. NaN elsewhere. Time it first: what the first call of all keeps for
-    good should not count.
+    resident memory of the process, which Linux tells. NaN elsewhere. Time it first: what the first call of all keeps
+    for good should not count.
     """
     gc.collect()
     if torch.cuda.is_available():

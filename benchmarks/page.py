@@ -26,12 +26,12 @@ NOT_MEASURED = "What was not measured"
 INTRODUCTION = """\
 # Benchmarks
 
-Written by `make bench`; one part of it is measured by the command under its heading. A row compares two candidates that
-took turns in one process, so that neighbours on the machine disturb both alike: the value is the median over the rounds
-of the ratio of their times, and the middle half (first to third quartile) shows the noise. Where a row has a bar, it
-passes or fails by its median. One thread is timed in the process' own processor time, several on the wall; the column
-`time` is that of the first candidate. Ratios carry over to other machines, milliseconds do not. Each section names its
-command, date, commit and machine.
+Written by `make bench`; one part of it is measured by the command under its heading. A row compares two candidates
+that took turns in one process, so that neighbours on the machine disturb both alike: the value is the median over the
+rounds of the ratio of their times, and the middle half (first to third quartile) shows the noise. Where a row has a
+bar, it passes or fails by its median. One thread is timed in the process' own processor time, several on the wall; the
+column `time` is that of the first candidate. Ratios carry over to other machines, milliseconds do not. Each section
+names its command, date, commit and machine.
 """
 
 
@@ -102,8 +102,8 @@ def section(name: str, result: dict) -> str:
     title, body = docstring(name)
     longer = f" --seconds {result['seconds']:g}" if result["seconds"] != SECONDS else ""
     measured = (
-        f"`python -m benchmarks {name}{longer}`: {result['minutes']:.1f} minutes, {result['date']}, commit {result['commit']}, on "
-        f"{result['machine']}; {result['software']}."
+        f"`python -m benchmarks {name}{longer}`: {result['minutes']:.1f} minutes, {result['date']}, "
+        f"commit {result['commit']}, on {result['machine']}; {result['software']}."
     )
     tables = [Table(**table | {"rows": [Row(**row) for row in table["rows"]]}) for table in result["tables"]]
     return "\n\n".join([f"## {title}", body, measured, *map(markdown, tables)])

@@ -1,10 +1,10 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Preprocessing
 
-What it costs to make tensors of sound and pictures, against the ready processors of transformers and librosa: log-mel of
-eight clips of 10 s (80 bins every 10 ms), in milliseconds for a second of audio, and a decoded picture of 640 x 480 to
-224 x 224 normalised values, in milliseconds. The bars are those of the time itself or, where the machine is slower, 0.6
-of the library's with the same output.
+What it costs to make tensors of sound and pictures, against the ready processors of transformers and librosa: log-mel
+of eight clips of 10 s (80 bins every 10 ms), in milliseconds for a second of audio, and a decoded picture of 640 x 480
+to 224 x 224 normalised values, in milliseconds. The bars are those of the time itself or, where the machine is slower,
+0.6 of the library's with the same output.
 """
 
 import dataclasses

@@ -4,14 +4,14 @@
 Rows that lack tokens or whole modalities, against the same batch with nothing missing. The *share* is what remains of
 the floating-point operations by the formula in `benchmarks/flops.py`; a model for which padding is free takes that
 share of the full batch's time, so a row's value is time / (share × time of the full batch), and 1 is ideal. *Lengths*
-spread a modality's real tokens evenly from 20 to 100 % of the longest; *missing* takes each modality of a row away with
-probability 0.5 (a row keeps at least one). Real shape (width 512, 8 heads, feed-forward 2048, 4 layers for each
+spread a modality's real tokens evenly from 20 to 100 % of the longest; *missing* takes each modality of a row away
+with probability 0.5 (a row keeps at least one). Real shape (width 512, 8 heads, feed-forward 2048, 4 layers for each
 modality, one global layer; 64 text, 197 image and 300 audio tokens), as ready features and as the default config's raw
 input (ids, 224 x 224 pixels, 600 mel frames; a picture is there or not, so *lengths* spread text and audio alone).
 
 *Padded loop* computes every token in plain functions over the same weights and hides the padding from the attention by
-a mask; *eager* is the model with `attn_implementation="eager"`. *Sorted* batches hold rows of like length, padded to the
-longest of the batch, as length grouping makes them.
+a mask; *eager* is the model with `attn_implementation="eager"`. *Sorted* batches hold rows of like length, padded to
+the longest of the batch, as length grouping makes them.
 """
 
 from collections.abc import Callable, Iterator

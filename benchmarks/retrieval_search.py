@@ -2,13 +2,13 @@
 """Search
 
 The ten nearest of 10,000 or 100,000 vectors of 512 dimensions, for one query and for 64, by one matrix product and
-`topk` in PyTorch; by faiss' `IndexFlatIP` as it comes; by the same with `faiss.cvar.distance_compute_blas_threshold` at
-20, from which number of queries on it uses a matrix product (its default never does here); and by a loop that compares
-one item at a time. All give the same items. Random vectors of length 1, one thread.
+`topk` in PyTorch; by faiss' `IndexFlatIP` as it comes; by the same with `faiss.cvar.distance_compute_blas_threshold`
+at 20, from which number of queries on it uses a matrix product (its default never does here); and by a loop that
+compares one item at a time. All give the same items. Random vectors of length 1, one thread.
 
-A second table asks an `Index` (`search/index.py`) of 100,000 items 64 questions at once: exactly, against the loop, which
-is timed on 1,000 of the items and takes 100 times as long for all; and by its HNSW graph. Its vectors lie as embeddings do:
-1,000 clusters in 32 dimensions, turned into 512, with a little noise in all of them.
+A second table asks an `Index` (`search/index.py`) of 100,000 items 64 questions at once: exactly, against the loop,
+which is timed on 1,000 of the items and takes 100 times as long for all; and by its HNSW graph. Its vectors lie as
+embeddings do: 1,000 clusters in 32 dimensions, turned into 512, with a little noise in all of them.
 """
 
 import tempfile

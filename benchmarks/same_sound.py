@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Whether a classifier hears the same in the same sound: at any level, rate and length, with digital silence around it,
-and from the containers and lines that sound travels through.
+"""Whether a classifier hears the same in the same sound: at any level, rate and length, with digital silence around
+it, and from the containers and lines that sound travels through.
 
     python run_finetune.py
     python -m benchmarks.same_sound outputs/digits                              clean key tones, then the test split
@@ -48,7 +48,9 @@ def key_tone(digit: int, rate: int, peak: float, seconds: float, silence: str = 
     return np.concatenate(parts[silence])
 
 
-# ------------------------------------------ what happens to sound on its way ------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# What happens to sound on its way
+# ---------------------------------------------------------------------------------------------------------------------
 def silenced(before: float, after: float) -> Callable:
     def change(samples, rate):
         return np.pad(samples, (int(before * rate), int(after * rate))), rate
@@ -112,7 +114,9 @@ CHANGES: dict[str, Callable] = {
 }
 
 
-# ----------------------------------------------------- what is heard --------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# What is heard
+# ---------------------------------------------------------------------------------------------------------------------
 class Listener:
     """A checkpoint that answers sounds, (samples, rate) each, with class indices."""
 

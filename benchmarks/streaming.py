@@ -4,10 +4,10 @@
     python -m benchmarks.streaming                  200,000 rows; writes docs/streaming.svg and prints the figures
     python -m benchmarks.streaming --rows 20000     a quick look, without the picture
 
-Parquet shards of 5,000 rows are written first: the embedded digits over and over, each row with a number of its own in its
-sentence, its picture and its tone in noise (about 5 kB a row). Then `run_finetune.py --streaming` passes over them once
-with a narrow model, so that what is measured is mostly reading, decoding and encoding. Memory is what its process and its
-two workers have each for itself alone, time that of the processors they use.
+Parquet shards of 5,000 rows are written first: the embedded digits over and over, each row with a number of its own in
+its sentence, its picture and its tone in noise (about 5 kB a row). Then `run_finetune.py --streaming` passes over them
+once with a narrow model, so that what is measured is mostly reading, decoding and encoding. Memory is what its process
+and its two workers have each for itself alone, time that of the processors they use.
 """
 
 import argparse

@@ -55,7 +55,8 @@ def sinusoids_2d(side: int, width: int) -> torch.Tensor:
 
 
 def jitter(values: torch.Tensor, most: float) -> torch.Tensor:
-    """Each of (B, C, H, W) a little wider or narrower, sheared and shifted: other hands, other voices, other tempos."""
+    """Each of (B, C, H, W) a little wider or narrower, sheared and shifted: other hands, other voices, other
+    tempos."""
     changes = (torch.rand(len(values), 2, 3) * 2 - 1) * most
     grid = torch.nn.functional.affine_grid(torch.eye(2, 3) + changes, list(values.shape), align_corners=False)
     return torch.nn.functional.grid_sample(values, grid, padding_mode="border", align_corners=False)

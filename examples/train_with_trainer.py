@@ -4,8 +4,8 @@
     python examples/train_with_trainer.py --max_steps 200
     python examples/train_with_trainer.py --task retrieval --max_steps 200
 
-Rows train with the modalities they have. A head that retrieves or pretrains has a loss without labels; the collator asks
-for it (`return_loss`), and `label_names=[]` tells the Trainer not to wait for labels.
+Rows train with the modalities they have. A head that retrieves or pretrains has a loss without labels; the collator
+asks for it (`return_loss`), and `label_names=[]` tells the Trainer not to wait for labels.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 """Two processes train one model, on batches of other modalities and other numbers of rows; run by test_invariants.py.
 
 `learn(["ddp", "fully_shard"])` takes steps of SGD with each engine: in the first, rank 0 has text only and
-rank 1 images and audio, in the second the other way round, and in the third all rows have what `make_inputs` gives them,
-which is every way of lacking something. The parameters are compared with those of one process: it gets the mean of
-both ranks' losses, but the contrastive ones from the joined batch. An engine that waits for a missing gradient or a
+rank 1 images and audio, in the second the other way round, and in the third all rows have what `make_inputs` gives
+them, which is every way of lacking something. The parameters are compared with those of one process: it gets the mean
+of both ranks' losses, but the contrastive ones from the joined batch. An engine that waits for a missing gradient or a
 missing collective hangs here until its process group times out.
 """
 

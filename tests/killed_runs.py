@@ -1,5 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Runs that are killed: a tiny model of each task, trained in a process of its own that the tests may kill at any moment.
+"""Runs that are killed: a tiny model of each task, trained in a process of its own that the tests may kill at any
+moment.
 
 The processes are forked, so that a run need not import the package anew and costs about a second.
 """
@@ -129,7 +130,8 @@ def seconds_of(folder: Path, *arguments, **options) -> float:
 
 
 def run_with_kills(folder: Path, kills: int, seed: int, seconds: float, *arguments, **options) -> list[bool]:
-    """A run that is killed at random moments until it was so often, and then left alone; says which kills hit a save."""
+    """A run that is killed at random moments until it was so often, and then left alone; says which kills hit a
+    save."""
     moments, in_a_save = random.Random(seed), []
     while len(in_a_save) < kills:
         code = run(folder, *arguments, kill_after=moments.uniform(0.2, seconds), **options)

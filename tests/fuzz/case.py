@@ -1,9 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """A case, and how it ended.
 
-Right: a result that holds against its check. Named: an error of a kind that people can catch (`NAMED`) whose message names
-the argument, field, row or file that was odd. All else is a fault: an error that nobody can read, nonsense that is taken,
-a hang, memory beyond measure.
+Right: a result that holds against its check. Named: an error of a kind that people can catch (`NAMED`) whose message
+names the argument, field, row or file that was odd. All else is a fault: an error that nobody can read, nonsense that
+is taken, a hang, memory beyond measure.
 """
 
 import traceback

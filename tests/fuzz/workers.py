@@ -1,5 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Runs cases in processes that are forked from this one with everything loaded, and are replaced when they hang or die."""
+"""Runs cases in processes that are forked from this one with everything loaded, and are replaced when they hang or
+die."""
 
 import multiprocessing
 import os

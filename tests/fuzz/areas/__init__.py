@@ -1,5 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What is fuzzed: from an area's name to what makes a case of it, of a source of randomness, the world and a folder."""
+"""What is fuzzed: from an area's name to what makes a case of it, of a source of randomness, the world and a
+folder."""
 
 from .checkpoints import checkpoint_case
 from .command_line import command_case

@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""A checkpoint of which one file is odd or gone, asked by `mot predict`. It answers in finite numbers, or names the file or
-the field."""
+"""A checkpoint of which one file is odd or gone, asked by `mot predict`. It answers in finite numbers, or names the
+file or the field."""
 
 import contextlib
 import io

@@ -1,5 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""One odd field of a config. What is taken must come back from JSON as it was, build a model and give finite numbers."""
+"""One odd field of a config. What is taken must come back from JSON as it was, build a model and give finite
+numbers."""
 
 import dataclasses
 from pathlib import Path

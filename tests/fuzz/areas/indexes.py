@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""An index of which one file is odd or gone, and searches with odd arguments. It finds real rows, or names the file or the
-argument."""
+"""An index of which one file is odd or gone, and searches with odd arguments. It finds real rows, or names the file or
+the argument."""
 
 import math
 import shutil

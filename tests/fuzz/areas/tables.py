@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""A small dataset in one of its forms, with its bytes, its columns, one cell or its media made odd, and read as a run reads
-it. The bad rows are found, and none is lost without a word."""
+"""A small dataset in one of its forms, with its bytes, its columns, one cell or its media made odd, and read as a run
+reads it. The bad rows are found, and none is lost without a word."""
 
 import csv
 import io
