@@ -39,9 +39,16 @@ bench: install  ## measure everything and write docs/benchmarks.md
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench]'
 	$(BIN)/python -m benchmarks
 
-lint: install  ## ruff
+lint: install  ## ruff, and the types of what is public
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory types
+
+types: install
+	mkdir -p $(VENV)/types
+	ln -sfn ../.. $(VENV)/types/mixture_of_transformers
+	ln -sfn ../../command $(VENV)/types/mixture_of_transformers_command
+	$(BIN)/mypy --cache-dir $(VENV)/types/.cache
 
 audit: install  ## look the tested versions up among the known vulnerabilities
 	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \

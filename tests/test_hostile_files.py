@@ -140,7 +140,8 @@ SDP = (
 )
 MANIFEST = b"""<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"
 mediaPresentationDuration="PT1S" profiles="urn:mpeg:dash:profile:isoff-main:2011"><Period>
-<AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>%s</BaseURL><SegmentList><SegmentURL media="a.mp4"/></SegmentList></Representation>
+<AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>%s</BaseURL><SegmentList>
+<SegmentURL media="a.mp4"/></SegmentList></Representation>
 </AdaptationSet></Period></MPD>"""
 
 
