@@ -52,7 +52,7 @@ types: install
 
 docs: install  ## build the site of the documentation into build/site
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[docs]'
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 wheel: install  ## build the distribution into dist/, look into it and try it in an empty environment
 	$(BIN)/python .ci/wheel.py

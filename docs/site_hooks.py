@@ -47,6 +47,8 @@ def on_files(files: Files, config) -> Files:
 
 def on_page_markdown(markdown: str, page, **_) -> str:
     """Links of a page, as they lead from its place in the repository, to those from its place in the site."""
+    if page.file.src_uri.startswith("code/"):
+        return markdown  # made here, with links of the site
     source = source_of(page.file.src_uri)
     parts = FENCE.split(markdown)
     return "".join(part if part.startswith("```") else relink(part, source, page.file.src_uri) for part in parts)
@@ -81,19 +83,15 @@ def site_name(path: Path) -> str:
 
 
 def source_of(name: str) -> Path:
-    """The file of the repository that a page of the site was made from."""
-    if name in ROOT_PAGES:
-        return REPOSITORY / name
-    if name.startswith("code/"):
-        return REPOSITORY / name.removeprefix("code/").removesuffix("/index.md").removesuffix(".md") / "."
-    return DOCS / name
+    """Where in the repository a page of the site that has links stands."""
+    return (REPOSITORY if name in ROOT_PAGES else DOCS) / name
 
 
 def as_markdown(path: Path) -> str:
     """A page of a file: itself, a notebook's cells and outputs, a list of a folder's files, or its code."""
     name = path.relative_to(REPOSITORY).as_posix()
     if path.is_dir():
-        return f"# {name}\n\n" + "".join(f"- [{child.name}]({child.name})\n" for child in contents(path))
+        return f"# {name}\n\n" + "".join(f"- [{child.name}]({child.name}.md)\n" for child in contents(path))
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         return text

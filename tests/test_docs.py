@@ -19,7 +19,7 @@ from mixture_of_transformers.run_finetune import DataArguments, ModelArguments, 
 from mixture_of_transformers.serving.evaluate import EvaluateArguments, PredictArguments
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
 PICTURES = sorted((REPOSITORY / "docs").glob("*.svg"))
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
