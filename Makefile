@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # of tests/conftest.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install finetune test test-fast test-slow bench lint audit clean
+.PHONY: help install finetune test test-fast test-slow bench lint types docs wheel audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,9 +39,23 @@ bench: install  ## measure everything and write docs/benchmarks.md
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench]'
 	$(BIN)/python -m benchmarks
 
-lint: install  ## ruff
+lint: install  ## ruff, and the types of what is public
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory types
+
+types: install
+	mkdir -p $(VENV)/types
+	ln -sfn ../.. $(VENV)/types/mixture_of_transformers
+	ln -sfn ../../command $(VENV)/types/mixture_of_transformers_command
+	$(BIN)/mypy --cache-dir $(VENV)/types/.cache
+
+docs: install  ## build the site of the documentation into build/site
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+wheel: install  ## build the distribution into dist/, look into it and try it in an empty environment
+	$(BIN)/python .ci/wheel.py
 
 audit: install  ## look the tested versions up among the known vulnerabilities
 	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \

@@ -1,28 +1,20 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The `mot` command: `finetune` is `run_finetune.py`, `evaluate` measures its checkpoint again, `predict` answers for one
-row or for all of a dataset, `index` and `search` find rows, `demo` is a page for both."""
+"""`python -m mixture_of_transformers`: hands the verbs of `mot` over to the modules that do them."""
 
-import argparse
 import sys
 
 from mixture_of_transformers.training.command import run
-
-COMMANDS = ("finetune", "evaluate", "predict", "index", "search", "demo")
+from mixture_of_transformers_command import verb_of
 
 
 def main() -> None:
-    """Run the command that the arguments of this process name; `training/command.py` says how it ends."""
+    """Run the verb that the arguments of this process name; `training/command.py` says how it ends."""
     run(hand_over, sys.argv[1:])
 
 
 def hand_over(arguments: list[str]) -> None:
-    """Hand the arguments over to the command that the first one names."""
-    parser = argparse.ArgumentParser(
-        prog="mot", description=__doc__, epilog="Each has its own --help; --debug shows the traceback of an error."
-    )
-    parser.add_argument("command", choices=COMMANDS)
-    command = parser.parse_args(arguments[:1]).command
-    arguments = arguments[1:]
+    """Hand the arguments over to the verb that the first one names."""
+    command, arguments = verb_of(arguments), arguments[1:]
     if command == "finetune":
         from .run_finetune import main as finetune
 

@@ -1,9 +1,11 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What every test shares: the package under its name, the test helpers on the path, a fixed seed.
 
-A clone that was never installed is tested just the same, since the repository's root is loaded as the package.
+A clone that was never installed is tested just the same, since the repository's root is loaded as the package
+(and `command/` as that of the console script).
 """
 
+import importlib
 import importlib.util
 import sys
 from collections import Counter
@@ -18,15 +20,18 @@ if str(TESTS) not in sys.path:
 
 from hub_server import HubServer  # noqa: E402
 
-try:
-    import mixture_of_transformers  # noqa: F401
-except ModuleNotFoundError:
-    root = TESTS.parent
-    spec = importlib.util.spec_from_file_location(
-        "mixture_of_transformers", root / "__init__.py", submodule_search_locations=[str(root)]
-    )
-    sys.modules["mixture_of_transformers"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["mixture_of_transformers"])
+for package, root in (
+    ("mixture_of_transformers_command", TESTS.parent / "command"),
+    ("mixture_of_transformers", TESTS.parent),
+):
+    try:
+        importlib.import_module(package)
+    except ModuleNotFoundError:
+        spec = importlib.util.spec_from_file_location(
+            package, root / "__init__.py", submodule_search_locations=[str(root)]
+        )
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[package])
 
 # pytest imports the repository's root too, under the folder's name, or as `__init__` where that name has a dash or a
 # dot, as that of a usual clone has; it must be the same package.

@@ -2,9 +2,9 @@
 """`mot` and scripts in a process of their own that is forked from this one, with everything imported: a start takes no
 seconds.
 
-What is printed goes through real files, and the process ends by the command's code. The constants that libraries make of
-the environment when they are imported stay those of this process; tests that set such variables (`HF_ENDPOINT`), and
-those in which the package must not be there, start a real process.
+What is printed goes through real files, and the process ends by the command's code. The constants that libraries make
+of the environment when they are imported stay those of this process; tests that set such variables (`HF_ENDPOINT`),
+and those in which the package must not be there, start a real process.
 """
 
 import logging

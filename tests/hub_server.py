@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""A Hub on localhost that speaks as much of the real one's protocol as huggingface_hub, transformers and datasets ask of
-it: repositories with branches and tags, commits, large files, private repositories, and tokens. All in memory.
+"""A Hub on localhost that speaks as much of the real one's protocol as huggingface_hub, transformers and datasets ask
+of it: repositories with branches and tags, commits, large files, private repositories, and tokens. All in memory.
 
 Beyond that it can fail as the real one does: a token that has expired, a repository that is somebody else's, a
 connection that is cut in the middle of an upload (`cut_uploads`).

@@ -324,7 +324,8 @@ def early_fusion(parts, weights, config):
 
 
 def hierarchical_fusion(parts, weights, config):
-    """Text attends to the image, the result to the audio, then to itself; the first that the row has takes the lead."""
+    """Text attends to the image, the result to the audio, then to itself; the first that the row has takes the
+    lead."""
     leading, *levels = parts
     x = parts[leading]
     for level in levels:

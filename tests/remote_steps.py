@@ -1,14 +1,14 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What people do with a saved model, in processes of their own, which `run_step` starts for the tests.
 
-`python remote_steps.py use SOURCE WORK` is someone who never installed the package: every class, processor and pipeline is
-loaded from SOURCE (a folder or a name on the Hub, where a classifier was saved) with `trust_remote_code=True`, and what
-comes out is written to WORK/results.safetensors and WORK/results.json. `heads FOLDER WORK` does so with the other heads,
-each in a folder of its own in FOLDER, and `embed FOLDER WORK` goes to a retrieval model by sentence-transformers.
-`python remote_steps.py move WORK` saves again what was loaded from a folder that is no longer there, and
-`python remote_steps.py twins WORK` loads two folders of one name.
-`python remote_steps.py pinned FOLDER WORK` asks a classifier for what it makes of the row that lies in its folder.
-`python remote_steps.py push FOLDER NAME` is someone who has the package and shares a folder on the Hub.
+`python remote_steps.py use SOURCE WORK` is someone who never installed the package: every class, processor and
+pipeline is loaded from SOURCE (a folder or a name on the Hub, where a classifier was saved) with
+`trust_remote_code=True`, and what comes out is written to WORK/results.safetensors and WORK/results.json. `heads
+FOLDER WORK` does so with the other heads, each in a folder of its own in FOLDER, and `embed FOLDER WORK` goes to a
+retrieval model by sentence-transformers. `python remote_steps.py move WORK` saves again what was loaded from a folder
+that is no longer there, and `python remote_steps.py twins WORK` loads two folders of one name. `python remote_steps.py
+pinned FOLDER WORK` asks a classifier for what it makes of the row that lies in its folder. `python remote_steps.py
+push FOLDER NAME` is someone who has the package and shares a folder on the Hub.
 """
 
 import copy
@@ -56,7 +56,8 @@ RATE = 16000
 
 
 class NotInstalled:
-    """The first finder on `sys.meta_path`, where `mixture_of_transformers` ends: neither an installed nor a neighbouring one is found."""
+    """The first finder on `sys.meta_path`, where `mixture_of_transformers` ends: neither an installed nor a
+    neighbouring one is found."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -262,7 +263,8 @@ def picture(pixels):
 
 
 def embed(folder, work):
-    """What someone with sentence-transformers and without the package gets: embeddings, before and after saving again."""
+    """What someone with sentence-transformers and without the package gets: embeddings, before and after saving
+    again."""
     forbid_mot()
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator

@@ -384,14 +384,14 @@ class TestConfigs(unittest.TestCase):
 
 class TestProcessor(ListedSkips, ProcessorTesterMixin, unittest.TestCase):
     """
-    The mixin's audio has no sampling rate, which MoT demands: it gets one. The mixin gives a row a picture and a video,
-    of which MoT's rows have at most one: there are no videos.
+    The mixin's audio has no sampling rate, which MoT demands: it gets one. The mixin gives a row a picture and a
+    video, of which MoT's rows have at most one: there are no videos.
     """
 
     processor_class = MoTProcessor
     cannot_apply = {
         "test_init_arguments_not_in_processor_kwargs": (
-            "`num_frames` is saved with the processor, and a call may ask for another through the library's VideosKwargs"
+            "`num_frames` is saved with the processor, and a call may ask for another through VideosKwargs"
         ),
     }
 

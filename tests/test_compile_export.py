@@ -1,5 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""One model, other ways to run it: compiled, exported, with checkpointed gradients, and with its inner states asked for.
+"""One model, other ways to run it: compiled, exported, with checkpointed gradients, and with its inner states asked
+for.
 
 Each way is held to the plain eager call.
 """

@@ -674,7 +674,8 @@ def test_reconstruction_loss_of_nothing_is_zero_with_zero_gradients(nothing, kin
 
 @pytest.mark.parametrize("kind", ["mse", "l1"])
 def test_targets_are_not_learned(kind):
-    """Features that come from a model in training: their predictor must not draw them to where it finds them easily."""
+    """Features that come from a model in training: their predictor must not draw them to where it finds them
+    easily."""
     predictions, targets = torch.randn(2, 2, 3, 4).requires_grad_().unbind()
     loss = reconstruction_loss(predictions, targets, kind)
     assert torch.autograd.grad(loss, targets, allow_unused=True)[0] is None

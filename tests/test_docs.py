@@ -19,7 +19,7 @@ from mixture_of_transformers.finetune.options import DataArguments, ModelArgumen
 from mixture_of_transformers.serving.evaluate import EvaluateArguments, PredictArguments
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
 PICTURES = sorted((REPOSITORY / "docs").glob("*.svg"))
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -37,7 +37,9 @@ def prose(page: Path) -> str:
     return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
-# ------------------------------------------------- the Python blocks -------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# The Python blocks
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,9 @@ def test_python_blocks_run_in_order(page, workplace, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-# ---------------------------------------------------- the commands ---------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# The commands
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def command_lines(page: Path, start: str = "python run_finetune.py") -> list[str]:
@@ -107,7 +111,9 @@ def test_make_targets_exist(page):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
 
 
-# ------------------------------------------------- links and pictures ------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Links and pictures
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def anchors(page: Path) -> set[str]:

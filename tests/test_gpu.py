@@ -1,9 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """A GPU computes what a CPU does (invariant 4, "backends agree"). Skipped where there is none.
 
-The reference is the padded model in float32 on the CPU, `attn_implementation="eager"`. Distances are relative: the norm
-of the difference over that of the reference, for outputs and for all gradients together. In half precision the yardstick
-is how far the same eager model in that precision is from it.
+The reference is the padded model in float32 on the CPU, `attn_implementation="eager"`. Distances are relative: the
+norm of the difference over that of the reference, for outputs and for all gradients together. In half precision the
+yardstick is how far the same eager model in that precision is from it.
 """
 
 import pytest

@@ -123,7 +123,9 @@ def server():
         running.shutdown()
 
 
-# ------------------------------------------------ nothing but the file ------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Nothing but the file
+# ---------------------------------------------------------------------------------------------------------------------
 def playlist(target):
     return f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10.0,\n{target}\n#EXT-X-ENDLIST\n".encode()
 
@@ -132,10 +134,11 @@ SDP = (
     b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=video 45678 RTP/AVP 96\r\n"
     b"a=rtpmap:96 H264/90000\r\n"
 )
-MANIFEST = b"""<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S"
-profiles="urn:mpeg:dash:profile:isoff-main:2011"><Period><AdaptationSet mimeType="video/mp4"><Representation id="1"
-bandwidth="1"><BaseURL>%s</BaseURL><SegmentList><SegmentURL media="a.mp4"/></SegmentList></Representation></AdaptationSet>
-</Period></MPD>"""
+MANIFEST = b"""<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"
+mediaPresentationDuration="PT1S" profiles="urn:mpeg:dash:profile:isoff-main:2011"><Period>
+<AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>%s</BaseURL><SegmentList>
+<SegmentURL media="a.mp4"/></SegmentList></Representation>
+</AdaptationSet></Period></MPD>"""
 
 
 @pytest.mark.parametrize("kind", ["HLS", "HLS of a file", "concat", "SDP", "DASH"])
@@ -222,7 +225,9 @@ def test_files_are_opened_and_fetched_in_one_place():
     assert not any("urlopen(" in text for text in texts.values())
 
 
-# ------------------------------------------------------ pictures ------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Pictures
+# ---------------------------------------------------------------------------------------------------------------------
 def png_head(width, height):
     """A PNG that ends where its pixels would begin."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -313,7 +318,9 @@ def test_a_broken_picture_of_any_format_is_an_error_that_names_it():
                 assert str(error).startswith("images[3] "), (kind, error)
 
 
-# ------------------------------------------------------- videos -------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Videos
+# ---------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
@@ -341,7 +348,9 @@ def test_large_frames_are_shrunk_one_by_one():
         assert abs(np.asarray(large, float).mean() - np.asarray(small, float).mean()) < 1
 
 
-# ------------------------------------------------------- sound --------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Sound
+# ---------------------------------------------------------------------------------------------------------------------
 def test_what_lies_beyond_max_seconds_is_not_decoded():
     spoilt = np.concatenate([tone(2), np.full(RATE, np.nan)])
     content = sound_bytes(spoilt, subtype="FLOAT")
@@ -435,7 +444,9 @@ print(len(load_audio("silence.flac", "clip", 16_000, None, max_seconds=30)[0]), 
     assert float(megabytes) < 350, done.stdout  # an hour at 16 kHz is 230 MB
 
 
-# -------------------------------------------------------- URLs --------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# URLs
+# ---------------------------------------------------------------------------------------------------------------------
 def test_a_url_is_followed_where_it_is_allowed_and_nowhere_else(server):
     url = server.url + "/a.png?token=secret"
     for load in (
@@ -458,7 +469,8 @@ def test_the_processor_follows_urls_only_where_it_is_told_to(server):
     with pytest.raises(ValueError, match=r"images\[0\] is the URL .* not followed"):
         processor(images=[{"bytes": None, "path": server.url}], allow_urls=False)
     assert not server.hits and processor(images=server.url)["pixel_values"].shape[0] == 1
-    data = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    data = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJ"
+    data += "RU5ErkJggg=="
     assert processor(images=data, allow_urls=False)["pixel_mask"].tolist() == [1]
 
 
@@ -534,7 +546,9 @@ def test_a_password_in_a_url_is_not_shown():
     assert "secret" not in str(caught.value) and "user name or a password" in str(caught.value)
 
 
-# ------------------------------------------------------- limits -------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Limits
+# ---------------------------------------------------------------------------------------------------------------------
 def test_every_limit_is_a_number_above_zero_and_stands_in_the_docs():
     docs = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     for field in dataclasses.fields(DecodingLimits):

@@ -3,6 +3,7 @@
 stays has a wing, and imports run one way. (What a saved folder holds is in test_save_load.py.)"""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "mixture_of_transformers"
 TRAVELS = sorted(path.stem for path in ROOT.glob("*_mot.py"))
 STAYS = ("__init__", "__main__", "run_finetune")
+COMMAND = "command"  # the folder of the console script, which is a package of its own
 # Each wing, and the wings that it may import; all may import what travels.
 WINGS = {
     "data": (),
@@ -56,7 +58,7 @@ def siblings(module: str, lazy: bool = True) -> set[str]:
 def test_the_root_holds_what_travels_and_little_else():
     others = {path.stem for path in ROOT.glob("*.py")} - set(TRAVELS)
     assert others == set(STAYS)
-    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(WINGS)
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == {COMMAND, *WINGS}
 
 
 def test_all_that_stands_in_the_root_goes_with_a_checkpoint():
@@ -65,6 +67,13 @@ def test_all_that_stands_in_the_root_goes_with_a_checkpoint():
         found |= waiting
         waiting = {name for module in waiting for name in siblings(module)} - found
     assert found == set(TRAVELS)
+
+
+def test_the_console_script_imports_the_standard_library_until_a_verb_is_handed_over():
+    (path,) = (ROOT / COMMAND).glob("*.py")
+    at_once = {alias.name.partition(".")[0] for node in imports(path, lazy=False) for alias in node.names}
+    assert at_once <= sys.stdlib_module_names
+    assert own_modules(path) == {"__main__"}
 
 
 @pytest.mark.parametrize("module", TRAVELS)

@@ -1,6 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The Hub's protocol, spoken with a server on localhost: private repositories, revisions, expired tokens, what belongs to
-others, and uploads that break off. (Loading without the package is in test_save_load.py, datasets are in test_formats.py.)
+"""The Hub's protocol, spoken with a server on localhost: private repositories, revisions, expired tokens, what belongs
+to others, and uploads that break off. (Loading without the package is in test_save_load.py, datasets are in
+test_formats.py.)
 """
 
 import os
@@ -19,7 +20,8 @@ OPTIONS = ["--max_steps", "1", "--per_device_train_batch_size", "8", "--push_to_
 OPTIONS += ["--config_overrides", '{"hidden_size": 32, "intermediate_size": 32}']
 PUSH = """
 import sys
-from mixture_of_transformers import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor, MultimodalClassificationPipeline
+from mixture_of_transformers import MoTConfig, MoTForRetrieval, MoTForSequenceClassification, MoTProcessor
+from mixture_of_transformers import MultimodalClassificationPipeline
 
 config = MoTConfig.of_size("tiny", hidden_size=32, intermediate_size=32)
 model = MoTForRetrieval(config)

@@ -459,7 +459,8 @@ def two_processes(tmp_path_factory):
 @pytest.mark.parametrize("head", ["SequenceClassification", "Retrieval", "Retrieval, sigmoid", "PreTraining"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_two_processes_with_different_modalities_learn_what_one_would(two_processes, engine, head):
-    """One has text, the other image and audio, by turns: no hang, and contrastive losses are those of the joined batch."""
+    """One has text, the other image and audio, by turns: no hang, and contrastive losses are those of the joined
+    batch."""
     if engine == "ddp, chunks" and "Retrieval" not in head:
         pytest.skip("cached gradients are for models that retrieve")
     report = two_processes.stdout + two_processes.stderr

@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """From raw files to answers: the pipeline for any mix of modalities, and the sentiment of videos.
 
-Clips are made with PyAV: red and low is negative, grey and in between neutral, green and high positive. A small model is
-trained on such frames, tones and words once for the whole file.
+Clips are made with PyAV: red and low is negative, grey and in between neutral, green and high positive. A small model
+is trained on such frames, tones and words once for the whole file.
 """
 
 import json

@@ -112,7 +112,9 @@ def server(tmp_path):
         httpd.shutdown()
 
 
-# ------------------------------------------------------ layout ------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Layout
+# ---------------------------------------------------------------------------------------------------------------------
 def test_full_batch_has_the_documented_names_shapes_and_types(processor, rng):
     batch = processor(
         text=["a cat", "red"],
@@ -193,7 +195,9 @@ def test_default_parts_need_no_files():
     assert processor.feature_extractor.sampling_rate == RATE
 
 
-# ------------------------------------------------------- text -------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Text
+# ---------------------------------------------------------------------------------------------------------------------
 def test_text_is_cut_only_on_request(processor):
     words = "a small red cat sings a small red cat"
     assert processor(text=words)["input_ids"].shape[1] == 11
@@ -233,7 +237,9 @@ def test_token_type_ids_never_reach_the_model():
     assert set(MoTProcessor(tokenizer=tokenizer)(text=["cat"])) == {"input_ids", "attention_mask"}
 
 
-# ----------------------------------------------------- pictures -----------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Pictures
+# ---------------------------------------------------------------------------------------------------------------------
 def test_every_form_of_a_picture_gives_the_same_pixels(processor, rng, tmp_path, server):
     image = picture(rng)
     array, data, path = np.asarray(image), png_bytes(image), tmp_path / "picture.png"
@@ -306,7 +312,9 @@ def test_image_processor_decides_about_channels_and_size(rng):
     assert clip["pixel_values"].shape == (1, 3, 224, 224)
 
 
-# ------------------------------------------------------ videos ------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Videos
+# ---------------------------------------------------------------------------------------------------------------------
 def test_every_form_of_a_video_gives_the_same_frames(processor, rng, tmp_path, server):
     path = write_mp4(tmp_path / "video.mp4", range(0, 250, 10))
     with av.open(str(path)) as container:
@@ -365,7 +373,9 @@ def test_video_recorded_on_its_side_is_turned_upright(processor, tmp_path):
     assert keep_size(videos=bytes(data))["pixel_values"].shape[-2:] == (64, 48)
 
 
-# ------------------------------------------------------- sound ------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Sound
+# ---------------------------------------------------------------------------------------------------------------------
 def test_every_form_of_a_clip_gives_the_same_features(processor, tmp_path, server):
     samples, data, path = tone(), wav_bytes(tone()), tmp_path / "clip.wav"
     path.write_bytes(data)
@@ -494,7 +504,9 @@ def test_columns_of_datasets_are_batches(processor, rng):
     assert batch["input_features_mask"].any(1).tolist() == [True, False]
 
 
-# ------------------------------------------------------ times -------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Times
+# ---------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("fps", [10, 25])
 def test_kept_frames_keep_their_own_times(rng, tmp_path, fps):
     path = write_mp4(tmp_path / "video.mp4", range(0, 240, 8), fps=fps)
@@ -641,7 +653,9 @@ def test_missing_and_wrong_times_are_named(rng):
         make_processor(return_times=1)
 
 
-# -------------------------------------------------- ready features --------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Ready features
+# ---------------------------------------------------------------------------------------------------------------------
 def test_ready_features_are_padded_and_masked(processor, rng):
     rows = [rng.standard_normal((3, 7)), None, torch.randn(5, 7, dtype=torch.bfloat16)]
     names = {"text_features": ("text_features", "attention_mask"), "image_features": ("image_features", "pixel_mask")}
@@ -662,7 +676,9 @@ def test_ready_features_as_one_array_mix_with_raw_input(processor, rng):
     assert set(batch) == {"input_ids", "attention_mask", "image_features", "pixel_mask"}
 
 
-# ----------------------------------------------------- bad input ----------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Bad input
+# ---------------------------------------------------------------------------------------------------------------------
 SHORT = np.zeros(100, np.float32)
 PNG = png_bytes(Image.new("RGB", (40, 30), "red"))
 BAD_INPUT = {
@@ -783,7 +799,9 @@ for inputs in ({{"audio": "clip.wav"}}, {{"audio": "video.mp4"}}, {{"videos": "v
     assert "audio[0]" in wav and "pip install soundfile av" in wav
 
 
-# ---------------------------------------------------- round trip ----------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Round trip
+# ---------------------------------------------------------------------------------------------------------------------
 def test_save_and_load_keep_every_part(tmp_path, rng):
     extractor = WhisperFeatureExtractor(feature_size=64)
     processor = make_processor(num_frames=3, return_times=True, feature_extractor=extractor)

@@ -1,9 +1,10 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Saved anywhere: a folder gives back bit-equal answers by class, by Auto class, and to people without the package.
 
-A classifier and its processor are saved to one folder, with their code. `remote_steps.py` then uses that folder, and the
-same one pushed to a Hub on localhost, in processes that cannot import the package, and writes down what it got; the tests
-here compare it with what the classes give directly. The other heads are saved to a folder each and used likewise.
+A classifier and its processor are saved to one folder, with their code. `remote_steps.py` then uses that folder, and
+the same one pushed to a Hub on localhost, in processes that cannot import the package, and writes down what it got;
+the tests here compare it with what the classes give directly. The other heads are saved to a folder each and used
+likewise.
 """
 
 import ast

@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """A saved retrieval model is one of sentence-transformers, too: every modality and combination gives its embedding.
 
-`remote_steps.py` loads the folder with `SentenceTransformer`, in a process that cannot import the package, encodes the rows
-of its `examples`, saves the model as sentence-transformers does, and encodes them again.
+`remote_steps.py` loads the folder with `SentenceTransformer`, in a process that cannot import the package, encodes the
+rows of its `examples`, saves the model as sentence-transformers does, and encodes them again.
 """
 
 import importlib.util

@@ -1,5 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoints from strangers are data: nothing of them is run, what they promise is checked, what they lack is said."""
+"""Checkpoints from strangers are data: nothing of them is run, what they promise is checked, what they lack is
+said."""
 
 import json
 import resource
@@ -37,7 +38,9 @@ def changed(file, **fields):
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
-# ------------------------------------------------------- code -------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Code
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def spoil(folder, mark):
@@ -86,7 +89,9 @@ def test_a_config_names_no_code_of_the_hub(where):
         MoTConfig(**fields)
 
 
-# ------------------------------------------------------ weights ----------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Weights
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_pickled_weights_are_not_read_and_the_error_says_what_to_do(checkpoint):
@@ -145,7 +150,9 @@ def test_a_config_that_promises_more_than_the_weights_hold_takes_no_memory(check
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500 * 1024  # KiB
 
 
-# ------------------------------------------------------ configs ----------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Configs
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("owner", CONFIGS, ids=lambda owner: owner.__name__)

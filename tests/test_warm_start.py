@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """A tower that begins as another model computes what that model computes.
 
-The references are transformers' own models with random weights; every comparison is of their `last_hidden_state` (and of
-the states between their layers) with the output of the tower, to 1e-5 in float32.
+The references are transformers' own models with random weights; every comparison is of their `last_hidden_state` (and
+of the states between their layers) with the output of the tower, to 1e-5 in float32.
 """
 
 import os
@@ -383,7 +383,8 @@ def test_towers_of_different_widths_train_what_is_not_frozen(towers):
 
 @pytest.mark.slow
 def test_towers_of_published_sizes_train_what_is_not_frozen(tmp_path):
-    """ViT-base, the text tower of SigLIP-base and the encoder of Whisper-base: 768, 768 and 512 wide, 12, 12 and 6 deep."""
+    """ViT-base, the text tower of SigLIP-base and the encoder of Whisper-base: 768, 768 and 512 wide, 12, 12 and 6
+    deep."""
     published(ViTForImageClassification, ViTConfig(), tmp_path / "image")
     siglip = SiglipConfig(text_config={"vocab_size": 32000}, vision_config=SIZES | PICTURES)
     published(SiglipModel, siglip, tmp_path / "text")

@@ -2,7 +2,8 @@
 """Models that are moved, split, adapted or quantised answer as they did before.
 
 accelerate keeps a parameter on the meta device but for the `forward` of the module that owns it, so an offloaded model
-that answers reads every parameter there. Quantised layers that do not run here are acted by a layer with packed weights.
+that answers reads every parameter there. Quantised layers that do not run here are acted by a layer with packed
+weights.
 """
 
 import copy
@@ -206,7 +207,8 @@ ADAPTERS = {
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_an_adapter_learns_and_merges(name):
-    """What is read past the layer that an adapter wraps would leave the adapter without gradients and without effect."""
+    """What is read past the layer that an adapter wraps would leave the adapter without gradients and without
+    effect."""
     fields = {"target_modules": []} | ADAPTERS[name]
     model = model_of(MoTForSequenceClassification, "learned positions", audio_config={"stem": "conv"})
     inputs = make_inputs(MODALITIES)
@@ -359,8 +361,8 @@ def test_prompts_in_front_of_the_text_are_tuned():
 
 class Packed(nn.Module):
     """
-    Acts a linear layer of bitsandbytes, torchao or quanto: its weights are whole numbers of a few bits with a scale for
-    each row, kept as bytes; it computes in `compute_dtype` and answers in the type of its input.
+    Acts a linear layer of bitsandbytes, torchao or quanto: its weights are whole numbers of a few bits with a scale
+    for each row, kept as bytes; it computes in `compute_dtype` and answers in the type of its input.
     """
 
     def __init__(self, linear, bits):
