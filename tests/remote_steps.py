@@ -7,8 +7,8 @@ pipeline is loaded from SOURCE (a folder or a name on the Hub, where a classifie
 FOLDER WORK` does so with the other heads, each in a folder of its own in FOLDER, and `embed FOLDER WORK` goes to a
 retrieval model by sentence-transformers. `python remote_steps.py move WORK` saves again what was loaded from a folder
 that is no longer there, and `python remote_steps.py twins WORK` loads two folders of one name. `python remote_steps.py
-pinned FOLDER WORK` asks a classifier for what it makes of the row that lies in its folder. `python remote_steps.py
-push FOLDER NAME` is someone who has the package and shares a folder on the Hub.
+pinned WORK FOLDER...` asks the model of each folder what it says of the pinned row. `python remote_steps.py push
+FOLDER NAME` is someone who has the package and shares a folder on the Hub.
 """
 
 import copy
@@ -42,6 +42,16 @@ READERS = {
     "MoTForPreTraining": ("AutoModelForPreTraining", "AutoModelForMaskedLM"),
     "MoTForMaskedLM": ("AutoModelForMaskedLM",),
 }
+# The Auto class that reads the pinned folder of each class.
+PINNED_CLASSES = {
+    "MoTModel": "AutoModel",
+    "MoTForSequenceClassification": "AutoModelForSequenceClassification",
+    "MoTForImageClassification": "AutoModelForImageClassification",
+    "MoTForAudioClassification": "AutoModelForAudioClassification",
+    "MoTForRetrieval": "AutoModelForZeroShotImageClassification",
+    "MoTForPreTraining": "AutoModelForPreTraining",
+    "MoTForMaskedLM": "AutoModelForMaskedLM",
+}
 PROCESSOR_CLASSES = ("AutoProcessor", "AutoTokenizer", "AutoImageProcessor", "AutoFeatureExtractor")
 OUTPUTS = (
     *("last_hidden_state", "pooler_output", "logits"),
@@ -53,6 +63,8 @@ GAP = "a small [MASK] cat sings"
 CANDIDATES = ["red cat", "small dog sings", "dog"]
 WORDS = ("a", "small", "red", "cat", "dog", "sings")
 RATE = 16000
+PINNED = Path(__file__).with_name("pinned") / "classifier"
+PINNED_ROW = {"text": SENTENCE, "images": str(PINNED / "cat.png"), "audio": str(PINNED / "cat.wav")}
 
 
 class NotInstalled:
@@ -296,20 +308,23 @@ def push(folder, name):
 
 
 def answers_to_row(model, processor, row: dict[str, str]) -> dict[str, torch.Tensor]:
-    """What a processor makes of a row, and what a classifier says of each modality of it and of all."""
+    """What a processor makes of a row, and what a model says of each modality of it and of all."""
     found = {f"inputs.{name}": value for name, value in processor(**row).items()}
-    for names in [*([name] for name in row), list(row)]:
-        with torch.no_grad():
-            found["logits." + "+".join(names)] = model(**processor(**{name: row[name] for name in names})).logits
+    alone = ["text"] if type(model).__name__ == "MoTForMaskedLM" else row  # it answers to no row without text
+    for names in [*([name] for name in alone), list(row)]:
+        said = answers(model, processor(**{name: row[name] for name in names}))
+        found |= {f"{output}.{'+'.join(names)}": value.clone() for output, value in said.items()}
     return found
 
 
-def pinned(folder, work):
-    folder = Path(folder)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
-    processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=True)
-    row = {"text": SENTENCE, "images": str(folder / "cat.png"), "audio": str(folder / "cat.wav")}
-    save_file(answers_to_row(model.eval(), processor, row), Path(work) / "answers.safetensors")
+def pinned(work, *folders):
+    forbid_mot()
+    for folder in map(Path, folders):
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
+        auto_class = getattr(transformers, PINNED_CLASSES[config.architectures[0]])
+        model = auto_class.from_pretrained(folder, trust_remote_code=True).eval()
+        processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+        save_file(answers_to_row(model, processor, PINNED_ROW), Path(work) / f"{folder.name}.safetensors")
 
 
 def run_step(*arguments, home, timeout=200, **environment):

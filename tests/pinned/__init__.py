@@ -2,9 +2,11 @@
 """What saved checkpoints rely on, written down once: names and shapes of parameters, and a folder that was saved then.
 
 `python tests/pinned` has written `parameters.json` and `classifier/`, which no change of the code may change. The
-folder has its weights, its processor and its own code, a row, and what processor and model made of it.
+folder has its weights, its processor and its own code, a row, and what processor and model made of it. `save_heads.py`
+has written the folders of earlier code, one for each head, in the same way.
 """
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -24,9 +26,8 @@ from mixture_of_transformers import (
 from mixture_of_transformers.fusion_mot import FUSIONS
 
 PINNED = Path(__file__).parent
-FOLDER, PARAMETERS = PINNED / "classifier", PINNED / "parameters.json"
+FOLDER, PARAMETERS, HEADS = PINNED / "classifier", PINNED / "parameters.json", PINNED / "4e47f52"
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "small", "red", "cat", "sings")
-ROW = {"text": "a small red cat sings", "images": str(FOLDER / "cat.png"), "audio": str(FOLDER / "cat.wav")}
 
 
 def models() -> dict[str, torch.nn.Module]:
@@ -62,3 +63,10 @@ def classifier() -> tuple[MoTForSequenceClassification, MoTProcessor]:
         BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}, model_max_length=16),
     )
     return build(MoTForSequenceClassification, config), processor
+
+
+def put_together(name: str, folder: Path) -> Path:
+    """The folder of a head as earlier code has saved it: what every head has, and its own."""
+    for part in ("code", "processor", name):
+        shutil.copytree(HEADS / part, folder / name, dirs_exist_ok=True)
+    return folder / name

@@ -10,10 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 from PIL import Image  # noqa: E402
-from remote_steps import answers_to_row  # noqa: E402
+from remote_steps import PINNED_ROW, answers_to_row  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from pinned import FOLDER, PARAMETERS, ROW, classifier, models, parameters  # noqa: E402
+from pinned import FOLDER, PARAMETERS, classifier, models, parameters  # noqa: E402
 
 if PARAMETERS.exists():
     sys.exit(f"{PARAMETERS} is there: it is what the tests compare with.")
@@ -22,6 +22,6 @@ PARAMETERS.write_text(json.dumps(found, indent=0) + "\n")
 model, processor = classifier()
 model.save_pretrained(FOLDER)
 processor.save_pretrained(FOLDER)
-Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(ROW["images"])
-soundfile.write(ROW["audio"], 0.5 * np.sin(np.arange(4000) * 0.17), 16000)
-save_file(answers_to_row(model, processor, ROW), FOLDER / "answers.safetensors")
+Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(PINNED_ROW["images"])
+soundfile.write(PINNED_ROW["audio"], 0.5 * np.sin(np.arange(4000) * 0.17), 16000)
+save_file(answers_to_row(model, processor, PINNED_ROW), FOLDER / "answers.safetensors")

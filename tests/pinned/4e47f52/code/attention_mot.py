@@ -1,0 +1,385 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""How the tokens of a batch lie in memory, and how they attend to each other there.
+
+Rows of a multimodal batch are uneven: texts differ in length, modalities are missing. *Padded*, every row takes as many
+places as the longest, (B, L, d), and a mask hides what is not real. *Packed*, the real tokens of all rows stand one
+after another, (1, N, d), and nothing else is computed; each row attends to itself alone. Layers work on either: what
+acts token by token need not know, and attention goes through the layout (`layout.attend`).
+
+Shapes: B rows, L places of a row, N real tokens of all rows, d width, H heads, D width of a head.
+"""
+
+import copy
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils.generic import is_flash_attention_requested
+from transformers.utils.import_utils import is_tracing
+
+from .sparse_attention_mot import (
+    BlockSparsity,
+    block_sparse_attention,
+    block_sparse_flex_attention,
+    block_sparse_mask,
+    send,
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Attention of equally long rows
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """softmax(Q K^T / sqrt(D)) V, written out: q, k, v (B, H, L, D) -> ((B, L, H, D), weights (B, H, L, L))."""
+    scores = (query @ key.transpose(-1, -2)) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    output = F.dropout(weights, p=dropout, training=module.training) @ value
+    return output.transpose(1, 2).contiguous(), weights
+
+
+def multi_head_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """
+    Attention by the implementation that `module.config` names.
+
+    Args:
+        query, key, value: (B, L, d).
+        attention_mask: what that implementation takes.
+        kwargs: handed to it.
+
+    Returns:
+        (B, L, d), and the weights (B, H, L, L) if the implementation forms them.
+    """
+    config = module.config
+    interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager_attention_forward)
+    heads = (config.num_attention_heads, query.shape[-1] // config.num_attention_heads)
+    query, key, value = (tokens.unflatten(-1, heads).transpose(1, 2) for tokens in (query, key, value))
+    dropout = config.attention_dropout if module.training else 0.0
+    output, weights = interface(
+        module, query, key, value, attention_mask, scaling=heads[1] ** -0.5, dropout=dropout, **kwargs
+    )
+    return output.flatten(2), weights  # (B, L, H, D) -> (B, L, d)
+
+
+def attention_mask_for(config, hidden_states: torch.Tensor, mask: torch.Tensor | None):
+    """The mask that the config's attention implementation takes: every token may attend to every real token."""
+    if mask is None:
+        return None
+    # A softmax over nothing is NaN: in a row without any token, whose output nobody reads, all may attend to all.
+    mask = mask | ~mask.any(dim=1, keepdim=True)
+    return create_bidirectional_mask(config=config, inputs_embeds=hidden_states, attention_mask=mask)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Layouts
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def can_pack(config, tensor: torch.Tensor) -> bool:
+    """
+    Whether rows may be packed: where attention takes rows of any length, and outside of compiled code, which needs
+    shapes that do not depend on values. Eager attention stays padded, since it returns its weights.
+    """
+    is_ragged = config._attn_implementation in ("sdpa", "flex_attention") or is_flash_attention_requested(config)
+    return is_ragged and not is_tracing(tensor)
+
+
+def varlen_runs(module: nn.Module, query: torch.Tensor) -> bool:
+    """Whether torch's own FlashAttention for rows of many lengths takes these queries (..., d)."""
+    head_size = query.shape[-1] // module.config.num_attention_heads
+    return (
+        query.dtype in (torch.float16, torch.bfloat16)
+        and head_size % 8 == 0
+        and head_size <= 256
+        and query.is_cuda
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)
+    )
+
+
+# flex_attention over packed rows: whole blocks of each row, none of which is left out.
+WHOLE_ROWS = BlockSparsity(block_size=128, sparsity=0.0, seed=0, layer=0)
+
+
+class Movable:
+    """Goes to the device of the layer that it is given to, as accelerate's hooks ask of an argument (`device_map`)."""
+
+    def to(self, device: torch.device | str, **kwargs) -> "Movable":
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, torch.Tensor):
+                setattr(moved, name, value.to(device, **kwargs))
+        return moved
+
+
+class PaddedTokens(Movable):
+    """
+    Tokens in a rectangle, (B, L, d).
+
+    Args:
+        mask: (B, L) bool, which tokens are real; None means all.
+        attention_mask: the same as the attention implementation takes it.
+        lengths: how many places each of several modalities takes of a row.
+    """
+
+    def __init__(
+        self,
+        mask: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        lengths: tuple[int, ...] = (),
+    ):
+        self.mask, self.attention_mask, self.lengths = mask, attention_mask, lengths
+
+    def pack(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Padded tokens (B, L, d) in this layout."""
+        return hidden_states
+
+    def unpack(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Tokens in this layout as (B, L, d); what is not real there is to be blanked by `mask`."""
+        return hidden_states
+
+    def attend(self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **kwargs):
+        """Attention within each row, by `multi_head_attention`."""
+        attention_mask, sparsity = self.attention_mask, module.block_sparsity
+        if sparsity is not None and sparsity.applies_to(self.lengths or query.shape[1:2]):
+            attention_mask = self.sparse_mask(query, sparsity)
+        return multi_head_attention(module, query, key, value, attention_mask, **kwargs)
+
+    def sparse_mask(self, query: torch.Tensor, sparsity: BlockSparsity) -> torch.Tensor:
+        """The mask of block-sparse attention, (B, 1, L, L), to be added to the scores: the reference, not faster."""
+        mask = query.new_ones(query.shape[:2], dtype=torch.bool) if self.mask is None else self.mask
+        kept = block_sparse_mask(mask.split(self.lengths or mask.shape[1], dim=1), sparsity)
+        return query.new_zeros(kept.shape).masked_fill(~kept, torch.finfo(query.dtype).min)[:, None]
+
+    def rand(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """A random number from 0 to 1 for each row, to be multiplied with tokens in this layout."""
+        return torch.rand(hidden_states.shape[0], 1, 1, device=hidden_states.device)
+
+    # A joint sequence is in the order of its rows; weights of their own want each modality by itself.
+
+    def by_row(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Parts (B, L_m, d) -> (B, L, d)."""
+        return concatenate(parts)
+
+    def by_modality(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
+        """(B, L, d) -> parts (B, L_m, d)."""
+        parts = hidden_states.split(self.lengths, dim=1)
+        return [part.contiguous() for part in parts]  # which is how linear layers are fastest
+
+
+class PackedTokens(Movable):
+    """
+    Real tokens alone, row after row, (1, N, d).
+
+    Args:
+        shape: (B, L) of the padded form.
+        lengths: how many real tokens each of the B rows has.
+        places: (N,) where in the padded form, flattened to B * L, the tokens stand; None: everywhere.
+        source: (N,) likewise among the rows that have any token, all that `pack` is given.
+    """
+
+    mask = None  # what it unpacks is blank already
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        lengths: list[int],
+        places: torch.Tensor | None = None,
+        source: torch.Tensor | None = None,
+    ):
+        self.shape, self.lengths, self.places, self.source = shape, lengths, places, source
+        self.segments = [(length,) for length in lengths]  # of each modality of each row
+        self.sizes: list[int] = []  # of the parts of a joint sequence
+        self.order = self.inverse = None
+        self.starts = None  # made when an attention first asks
+
+    @classmethod
+    def of(cls, mask: torch.Tensor, lengths: list[int]) -> tuple["PackedTokens", torch.Tensor | None]:
+        """The layout of tokens with `mask` (B, L), and the rows that have any, (B',); None if all do."""
+        present = [i for i, length in enumerate(lengths) if length]
+        rows = None if len(present) == len(lengths) else send(present, torch.long, mask.device)
+        found = mask if rows is None else mask[rows]
+        # The number is known, so that an accelerator need not be waited for.
+        source = torch.nonzero_static(found.flatten(), size=sum(lengths))[:, 0]
+        width = mask.shape[1]
+        places = source if rows is None else rows[source // width] * width + source % width
+        return cls(tuple(mask.shape), lengths, places, source), rows
+
+    @classmethod
+    def full(cls, layout: "PaddedTokens | PackedTokens", shape: tuple[int, int]) -> "PackedTokens":
+        """A layout whose tokens are packed or all real, as one of packed tokens."""
+        return layout if isinstance(layout, cls) else cls(tuple(shape), [shape[1]] * shape[0])
+
+    @classmethod
+    def joint(cls, parts: list["PackedTokens"], device: torch.device) -> "PackedTokens":
+        """The layout of several modalities of the same rows, joined."""
+        if len(parts) == 1:
+            layout = parts[0]
+            joint = cls(layout.shape, layout.lengths, layout.places)
+        else:
+            width = sum(part.shape[1] for part in parts)
+            places, offset = [], 0
+            for part in parts:
+                own = part.all_places(device)
+                places.append(own // part.shape[1] * width + own % part.shape[1] + offset)
+                offset += part.shape[1]
+            joint = cls((parts[0].shape[0], width), [sum(lengths) for lengths in zip(*(p.lengths for p in parts))])
+            joint.places, joint.order = torch.cat(places).sort()
+            joint.inverse = joint.order.argsort()
+        joint.segments = list(zip(*(part.lengths for part in parts)))
+        joint.sizes = [sum(part.lengths) for part in parts]
+        return joint
+
+    def all_places(self, device: torch.device) -> torch.Tensor:
+        return torch.arange(self.shape[0] * self.shape[1], device=device) if self.places is None else self.places
+
+    def pack(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Padded tokens (B', L, d) of the rows that have any -> (1, N, d)."""
+        hidden_states = hidden_states.flatten(0, 1)
+        return (hidden_states if self.source is None else hidden_states.index_select(0, self.source))[None]
+
+    def unpack(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(1, N, d) -> (B, L, d), zero where nothing is real."""
+        if self.places is not None:
+            padded = hidden_states.new_zeros(self.shape[0] * self.shape[1], hidden_states.shape[-1])
+            hidden_states = padded.index_copy(0, self.places, hidden_states[0])
+        return hidden_states.reshape(*self.shape, -1)
+
+    @torch.compiler.disable
+    def attend(self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **kwargs):
+        """Attention within each row, by the kernel for rows of many lengths that the implementation has."""
+        config = module.config
+        if query.shape[1] == 0:  # a modality that is given, and masked out in every row
+            return query + key + value, None
+        sparsity = module.block_sparsity
+        if sparsity is not None and any(map(sparsity.applies_to, self.segments)):
+            return self.attend_to_blocks(module, query, key, value, segments=self.segments, options=sparsity), None
+        if is_flash_attention_requested(config):
+            kwargs |= self.flash_arguments(query.device)
+        elif config._attn_implementation == "flex_attention":
+            rows = [(length,) for length in self.lengths]
+            return self.attend_to_blocks(module, query, key, value, segments=rows, options=WHOLE_ROWS), None
+        elif query.device.type == "cpu" or len(set(filter(None, self.lengths))) == 1:
+            return self.attend_row_by_row(module, query, key, value, **kwargs), None
+        elif varlen_runs(module, query):
+            return self.attend_varlen(module, query, key, value), None
+        else:  # a kernel for each row would cost more to start than padding costs
+            return self.attend_padded(module, query, key, value, **kwargs), None
+        return multi_head_attention(module, query, key, value, **kwargs)
+
+    def attend_row_by_row(self, module: nn.Module, *tokens: torch.Tensor, **kwargs) -> torch.Tensor:
+        """One call for each run of rows of the same length."""
+        runs = [(len(list(run)), length) for length, run in itertools.groupby(filter(None, self.lengths))]
+        sizes = [rows * length for rows, length in runs]
+        attended = []
+        for (rows, _), *part in zip(runs, *(states.split(sizes, dim=1) for states in tokens)):
+            query, key, value = (states.reshape(rows, -1, states.shape[-1]) for states in part)  # (rows, length, d)
+            output, _ = multi_head_attention(module, query, key, value, **kwargs)
+            attended.append(output.reshape(1, -1, output.shape[-1]))
+        return concatenate(attended)
+
+    def attend_varlen(self, module: nn.Module, *tokens: torch.Tensor) -> torch.Tensor:
+        """
+        By torch's own FlashAttention for rows of many lengths: the operator below `torch.nn.attention.varlen`, which
+        knows dropout and whose backward pass is not slowed by Python.
+        """
+        config = module.config
+        query, key, value = (
+            states[0].unflatten(-1, (config.num_attention_heads, -1)) for states in tokens
+        )  # (N, H, D)
+        starts, longest = self.row_starts(query.device), max(self.lengths)
+        dropout = config.attention_dropout if module.training else 0.0
+        rows = (starts, starts, longest, longest)
+        return torch.ops.aten._flash_attention_forward(query, key, value, *rows, dropout, False, False)[0].flatten(1)[
+            None
+        ]
+
+    def attend_padded(self, module: nn.Module, *tokens: torch.Tensor, **kwargs) -> torch.Tensor:
+        """Packed but for the attention itself."""
+        mask = torch.zeros(self.shape, dtype=torch.bool, device=tokens[0].device)
+        mask = mask.flatten().index_fill(0, self.all_places(mask.device), True).reshape(self.shape)
+        query, key, value = (self.unpack(states) for states in tokens)
+        attention_mask = attention_mask_for(module.config, query, mask)
+        output, _ = multi_head_attention(module, query, key, value, attention_mask, **kwargs)
+        return output.flatten(0, 1).index_select(0, self.all_places(mask.device))[None]
+
+    def attend_to_blocks(
+        self, module: nn.Module, *tokens: torch.Tensor, segments: list[tuple[int, ...]], options: BlockSparsity
+    ) -> torch.Tensor:
+        """Block-sparse attention, in chunks on a CPU, by flex_attention elsewhere and where it is asked for."""
+        in_chunks = tokens[0].device.type == "cpu" and module.config._attn_implementation == "sdpa"
+        attention = block_sparse_attention if in_chunks else block_sparse_flex_attention
+        heads = module.config.num_attention_heads
+        query, key, value = (states.unflatten(-1, (heads, -1)).transpose(1, 2) for states in tokens)
+        segments = tuple(row for row in segments if any(row))
+        output = attention(query, key, value, segments, options, query.shape[-1] ** -0.5)
+        return output.flatten(2)
+
+    def flash_arguments(self, device: torch.device) -> dict:
+        """What FlashAttention's kernel for rows of many lengths wants to know."""
+        starts, longest = self.row_starts(device), max(self.lengths)
+        return {"cu_seq_lens_q": starts, "cu_seq_lens_k": starts, "max_length_q": longest, "max_length_k": longest}
+
+    def row_starts(self, device: torch.device) -> torch.Tensor:
+        """Where each row that has tokens begins, and where the last one ends; made once for all layers."""
+        if self.starts is None:
+            edges = itertools.accumulate(filter(None, self.lengths), initial=0)
+            self.starts = send(list(edges), torch.int32, device)
+        return self.starts
+
+    def rand(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """A random number from 0 to 1 for each row, (1, N, 1)."""
+        numbers = torch.rand(self.shape[0], device=hidden_states.device)
+        return numbers[self.all_places(hidden_states.device) // self.shape[1]][None, :, None]
+
+    def by_row(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Parts (1, N_m, d) -> (1, N, d), row after row."""
+        return permute(concatenate(parts), self.order, self.inverse)
+
+    def by_modality(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
+        """(1, N, d), row after row -> parts (1, N_m, d)."""
+        return list(permute(hidden_states, self.inverse, self.order).split(self.sizes, dim=1))
+
+
+def concatenate(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+class Permute(torch.autograd.Function):
+    """Tokens (N, d) in another order; backward gathers too, where autograd's own would scatter and add."""
+
+    @staticmethod
+    def forward(ctx, tokens: torch.Tensor, order: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(order, inverse)
+        return tokens.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        order, inverse = ctx.saved_tensors
+        return Permute.apply(gradient, inverse, order), None, None
+
+
+def permute(tokens: torch.Tensor, order: torch.Tensor | None, inverse: torch.Tensor | None) -> torch.Tensor:
+    """Tokens (1, N, d) in the given order, of which the other is the inverse; as they are, if None."""
+    return tokens if order is None else Permute.apply(tokens[0], order, inverse)[None]

@@ -1,0 +1,427 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Losses of heads that classify, retrieve and pretrain.
+
+They take what a model says of a batch and return scalars. What does not count (a row without a label or without the
+modality, NaN in a target) is left out of the mean, and a loss of which nothing is left is 0 with zero gradients.
+
+Shapes: B or N rows, L tokens, d width.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+IGNORED_LABEL = -100  # as everywhere in PyTorch and transformers
+MAX_LOG_SCALE = math.log(100)
+CHUNK_SIZE = 2**21  # the logits of a contrastive loss that are held at a time: 8 MiB
+UNCOUNTED = torch.finfo(torch.float32).min  # the logit of a pair that does not count
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Classification and regression
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def problem_type_of(labels: torch.Tensor, num_labels: int) -> str:
+    """The kind of problem that labels speak of, by transformers' rule: one output regresses, integers classify."""
+    if num_labels == 1:
+        return "regression"
+    return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+
+
+def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str) -> None:
+    """Raise a ValueError for labels whose shape or values do not fit logits (B, num_labels)."""
+    batch_size, num_labels = logits.shape
+    if problem_type == "single_label_classification" or num_labels == 1:
+        expected = ((batch_size,), (batch_size, 1))
+    else:
+        expected = ((batch_size, num_labels),)
+    if tuple(labels.shape) not in expected:
+        raise ValueError(f"`labels` has shape {tuple(labels.shape)}; {problem_type} expects {expected[0]}.")
+    # Looking at values waits for an accelerator, so there the loss' own assertion must do.
+    if problem_type != "single_label_classification" or labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    outside = (labels != IGNORED_LABEL) & ((labels < 0) | (labels >= num_labels))
+    if outside.any():
+        raise ValueError(
+            f"`labels` holds {labels[outside][0].item()}, but the model has {num_labels} classes: "
+            f"expected 0 to {num_labels - 1}, or {IGNORED_LABEL} for a row without a label."
+        )
+
+
+def classification_loss(
+    logits: torch.Tensor, labels: torch.Tensor, config, rows: torch.Tensor | None = None
+) -> torch.Tensor:
+    """
+    Cross-entropy, binary cross-entropy or a regression loss, as `config.problem_type` says; where it says nothing, the
+    labels decide, and it is set.
+
+    Args:
+        logits: (B, num_labels).
+        labels: (B,) class ids; (B, num_labels) zeros and ones; or (B,) or (B, num_labels) numbers. -100 and NaN are
+            left out.
+        config: has `problem_type` and `regression_loss`.
+        rows: (B,) bool, the rows that count; all by default.
+
+    Returns:
+        A scalar: the mean over the rows that count, 0 if there is none.
+    """
+    if config.problem_type is None:  # kept, as transformers' own losses do: pipelines answer by it
+        config.problem_type = problem_type_of(labels, logits.shape[-1])
+    problem_type = config.problem_type
+    check_labels(labels, logits, problem_type)
+    logits, labels = logits.float(), labels.to(logits.device)
+    if problem_type == "single_label_classification":
+        labels = labels.reshape(-1).nan_to_num(IGNORED_LABEL).long()
+        losses = F.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED_LABEL)  # (B,)
+        counted = labels != IGNORED_LABEL
+    else:
+        regression = F.l1_loss if config.regression_loss == "l1" else F.mse_loss
+        loss = regression if problem_type == "regression" else F.binary_cross_entropy_with_logits
+        labels = labels.reshape(logits.shape).float()
+        given = labels.isfinite() & (labels != IGNORED_LABEL)  # (B, num_labels)
+        losses = loss(logits, labels.masked_fill(~given, 0), reduction="none").masked_fill(~given, 0)
+        losses = losses.sum(dim=1) / given.sum(dim=1).clamp(min=1)  # (B,)
+        counted = given.any(dim=1)
+    counted = counted if rows is None else counted & rows
+    return losses.masked_fill(~counted, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Contrastive losses: what belongs together is drawn together, the rest of the batch is pushed apart
+#
+# The N x N logits of a batch are never held at once. One sweep over chunks of their rows gives the loss; the backward
+# sweep forms each chunk again, turns it into its gradient and multiplies that with both sides. These are four products
+# of N x N x d, the fewest that do without the whole matrix.
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Embeddings:
+    """One side of a contrastive loss."""
+
+    vectors: torch.Tensor  # (N, d), of length 1
+    present: torch.Tensor  # (N,) bool: which rows have it
+
+
+def clamped(log_scale: torch.Tensor) -> torch.Tensor:
+    """`log_scale` between 0 and ln 100, as in CLIP; the gradient passes, so that a value beyond comes back."""
+    return log_scale + (log_scale.clamp(0, MAX_LOG_SCALE) - log_scale).detach()
+
+
+@dataclass
+class Pairs:
+    """
+    Which pairs of rows, one of each side, count and which of them are positive.
+
+    The parts of one row match. Rows with the same label (a class, or the id of a caption; -100 for none) match too if
+    `positives` is "label", and count neither as positive nor as negative if it is "row". With `same`, both sides are
+    the same vectors, and none is compared with itself.
+    """
+
+    first_present: torch.Tensor  # (N,) bool
+    second_present: torch.Tensor  # (N,) bool
+    labels: torch.Tensor | None  # (N,)
+    positives: str
+    same: bool
+
+    def fill(
+        self, logits: torch.Tensor, positive: torch.Tensor, rows: slice, first: torch.Tensor, second: torch.Tensor
+    ) -> None:
+        """
+        Write a chunk: the logits of n rows of `first` (N, d) with all of `second` (N, d), and 1 where a pair is
+        positive, else 0; both (n, N). A pair that does not count has the logit UNCOUNTED.
+        """
+        torch.mm(first[rows], second.T, out=logits)  # autocast leaves `out=` alone, and so the logits precise
+        positive.zero_().diagonal(rows.start).fill_(1)
+        if self.labels is not None:
+            alike = (self.labels[rows, None] == self.labels) & (self.labels != IGNORED_LABEL)
+            if self.positives == "label":
+                positive.masked_fill_(alike, 1)
+            else:
+                alike.diagonal(rows.start).fill_(False)
+                logits.masked_fill_(alike, UNCOUNTED)
+        if self.same:
+            positive.diagonal(rows.start).fill_(0)
+            logits.diagonal(rows.start).fill_(UNCOUNTED)
+        for present in (self.first_present[rows, None], self.second_present):
+            positive.mul_(present)
+            logits.clamp_(max=torch.where(present, -UNCOUNTED, UNCOUNTED))  # many times faster than `masked_fill_`
+
+
+def chunks(first: torch.Tensor) -> list[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """
+    All N rows, as many at a time as have CHUNK_SIZE logits, but at least one: slices of n rows, and with each three
+    matrices (n, N) to write to. All chunks share their memory, for new memory takes longer than arithmetic.
+    """
+    number = len(first)
+    if number * number <= CHUNK_SIZE:  # by itself, so that torch.compile compiles once for all small numbers
+        return [(slice(0, number), *first.new_empty(3, number, number))]
+    size = max(CHUNK_SIZE // number, 1)
+    matrices = first.new_empty(3, size, number)
+    slices = [slice(start, min(start + size, number)) for start in range(0, number, size)]
+    return [(rows, *matrices[:, : rows.stop - rows.start]) for rows in slices]
+
+
+def empty_summary(first: torch.Tensor) -> torch.Tensor:
+    """
+    What InfoNCE keeps of each row of logits, or of each column, (4, N): the maximum, the sum of exp(logit - maximum),
+    the number of positives and the sum of their logits.
+    """
+    summary = first.new_zeros(4, len(first))
+    summary[0] = UNCOUNTED
+    return summary
+
+
+def add_to_summary(
+    summary: torch.Tensor, logits: torch.Tensor, positive: torch.Tensor, work: torch.Tensor, dim: int
+) -> None:
+    """Take a chunk (n, N), summed over `dim`, into a summary: the online softmax of arXiv 1805.02867."""
+    maximum, total, number, positive_sum = summary
+    before = maximum.clone()
+    torch.maximum(before, logits.amax(dim), out=maximum)
+    exponentials = torch.sub(logits, maximum.unsqueeze(dim), out=work).exp_()
+    total.mul_((before - maximum).exp()).add_(exponentials.sum(dim))
+    number.add_(positive.sum(dim))
+    positive_sum.add_(torch.mul(logits, positive, out=work).sum(dim))
+
+
+def mean_loss(summary: torch.Tensor) -> torch.Tensor:
+    """The mean, over the rows that have a positive, of -log softmax averaged over a row's positives."""
+    maximum, total, number, positive_sum = summary
+    losses = total.log() + (maximum - positive_sum / number.clamp(min=1))
+    return losses.masked_fill(number == 0, 0).sum() / (number > 0).sum().clamp(min=1)
+
+
+def mean_loss_weights(summary: torch.Tensor, loss_gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Two weights of each row, (N,) each, that lead from the gradient of `mean_loss` to that of the logits:
+    exp(logit - maximum) times the first, plus the second where a pair is positive.
+    """
+    _, total, number, _ = summary
+    weight = loss_gradient * (number > 0) / (number > 0).sum().clamp(min=1)
+    return weight / total, -weight / number.clamp(min=1)
+
+
+class InfoNCE(torch.autograd.Function):
+    """
+    Symmetric InfoNCE (arXiv 1807.03748; with several positives, arXiv 2004.11362), the mean of `mean_loss` by rows and
+    by columns, of two sides (N, d) whose products are the logits.
+    """
+
+    @staticmethod
+    def forward(ctx, first: torch.Tensor, second: torch.Tensor, pairs: Pairs) -> torch.Tensor:
+        by_row, by_column = empty_summary(first), empty_summary(first)
+        for rows, logits, positive, work in chunks(first):
+            pairs.fill(logits, positive, rows, first, second)
+            add_to_summary(by_row[:, rows], logits, positive, work, dim=1)
+            add_to_summary(by_column, logits, positive, work, dim=0)
+        ctx.save_for_backward(first, second, by_row, by_column)
+        ctx.pairs = pairs
+        return (mean_loss(by_row) + mean_loss(by_column)) / 2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, loss_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        first, second, by_row, by_column = ctx.saved_tensors
+        row_maximum, column_maximum = by_row[0, :, None], by_column[0]
+        row_softmax, row_positive = (weight[:, None] for weight in mean_loss_weights(by_row, loss_gradient / 2))
+        column_softmax, column_positive = mean_loss_weights(by_column, loss_gradient / 2)
+        first_gradient, second_gradient = torch.empty_like(first), torch.zeros_like(second)
+        for rows, logits, positive, work in chunks(first):
+            ctx.pairs.fill(logits, positive, rows, first, second)
+            gradient = positive.mul_(torch.add(row_positive[rows], column_positive, out=work))
+            gradient += torch.sub(logits, row_maximum[rows], out=work).exp_().mul_(row_softmax[rows])
+            gradient += logits.sub_(column_maximum).exp_().mul_(column_softmax)
+            torch.mm(gradient, second, out=first_gradient[rows])
+            second_gradient.addmm_(gradient.T, first[rows])
+        return first_gradient, second_gradient, None
+
+
+class PairwiseSigmoid(torch.autograd.Function):
+    """
+    The sum of -log sigmoid over all pairs, for each row of the first side that has any, of two sides (N, d) whose
+    products are the logits.
+    """
+
+    @staticmethod
+    def forward(ctx, first: torch.Tensor, second: torch.Tensor, pairs: Pairs) -> torch.Tensor:
+        total, number = first.new_zeros(2)
+        for rows, logits, positive, _ in chunks(first):
+            pairs.fill(logits, positive, rows, first, second)
+            number += (logits.amax(dim=1) > UNCOUNTED).sum()
+            signs = positive.mul_(2).sub_(1)
+            total -= F.logsigmoid(logits.mul_(signs)).sum()
+        number.clamp_(min=1)
+        ctx.save_for_backward(first, second, number)
+        ctx.pairs = pairs
+        return total / number
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, loss_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        first, second, number = ctx.saved_tensors
+        first_gradient, second_gradient = torch.empty_like(first), torch.zeros_like(second)
+        for rows, logits, positive, _ in chunks(first):
+            ctx.pairs.fill(logits, positive, rows, first, second)
+            gradient = logits.sigmoid_().sub_(positive).mul_(loss_gradient / number)
+            torch.mm(gradient, second, out=first_gradient[rows])
+            second_gradient.addmm_(gradient.T, first[rows])
+        return first_gradient, second_gradient, None
+
+
+class GatherRows(torch.autograd.Function):
+    """
+    The rows (n, d) of every process, each padded to (longest, d), as (processes, longest, d).
+
+    Every process goes on to compute one and the same loss of all rows, so the gradient that reaches its own rows is
+    already that of the whole batch, and backward needs no communication. It is scaled by the number of processes, by
+    which DDP and FSDP divide the sum of the processes' gradients.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: torch.Tensor, longest: int) -> torch.Tensor:
+        ctx.rank, ctx.world_size, ctx.number = dist.get_rank(), dist.get_world_size(), len(rows)
+        gathered = rows.new_empty(ctx.world_size, longest, *rows.shape[1:])
+        padded = F.pad(rows, (0, 0) * (rows.ndim - 1) + (0, longest - len(rows)))
+        dist.all_gather(list(gathered.unbind()), padded.contiguous())
+        return gathered
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient[ctx.rank, : ctx.number] * ctx.world_size, None
+
+
+def several_processes() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def gather_batch(
+    embeddings: dict, given: list[bool], labels: torch.Tensor | None
+) -> tuple[dict, list[bool], torch.Tensor | None]:
+    """
+    The batches of all processes as one, in the order of the processes, with gradients. Every process makes the same
+    calls whatever its batch lacks.
+
+    Args:
+        embeddings: name -> `Embeddings` of the same names on every process; the numbers of rows may differ.
+        given: what the batch of this process has; joined, what any has.
+        labels: (N,) or None; where only some processes have them, -100 stands for those of the others.
+    """
+    sides = list(embeddings.values())
+    facts = torch.tensor([len(sides[0].vectors), labels is not None, *given], device=sides[0].vectors.device)
+    all_facts = facts.new_empty(dist.get_world_size(), len(facts))
+    dist.all_gather(list(all_facts.unbind()), facts)
+    numbers, labelled, *given = all_facts.T.tolist()
+
+    vectors = gather_rows(torch.stack([side.vectors for side in sides], dim=1), numbers)  # (N, names, d)
+    present = gather_rows(torch.stack([side.present for side in sides], dim=1).float(), numbers)  # (N, names)
+    joined = {name: Embeddings(vectors[:, i], present[:, i] > 0) for i, name in enumerate(embeddings)}
+    if any(labelled):
+        unknown = torch.full_like(sides[0].present, IGNORED_LABEL, dtype=torch.long)
+        labels = gather_rows(unknown if labels is None else labels.long(), numbers)
+    return joined, [any(flags) for flags in given], labels
+
+
+def gather_rows(rows: torch.Tensor, numbers: list[int]) -> torch.Tensor:
+    """The rows of all processes one after another; `numbers` has how many each of them has."""
+    padded = GatherRows.apply(rows, max(numbers))
+    return torch.cat([process[:number] for process, number in zip(padded, numbers)])
+
+
+def contrastive_loss(
+    first: Embeddings,
+    second: Embeddings,
+    log_scale: torch.Tensor,
+    labels: torch.Tensor | None = None,
+    positives: str = "row",
+    same: bool = False,
+) -> torch.Tensor:
+    """
+    Symmetric InfoNCE between two modalities of the same N rows (CLIP, arXiv 2103.00020), a scalar in float32. A row
+    that lacks one of them is no positive; what it has is still a negative for the others. 0 with zero gradients if no
+    row has both.
+
+    Args:
+        log_scale: a scalar, the logarithm of 1 / temperature (see `clamped`).
+        labels, positives, same: see `Pairs`.
+    """
+    scaled = clamped(log_scale).exp() * first.vectors.float()
+    pairs = Pairs(first.present, second.present, labels, positives, same)
+    return InfoNCE.apply(scaled, second.vectors.float(), pairs)
+
+
+def sigmoid_loss(
+    first: Embeddings,
+    second: Embeddings,
+    log_scale: torch.Tensor,
+    bias: torch.Tensor,
+    labels: torch.Tensor | None = None,
+    positives: str = "row",
+    same: bool = False,
+) -> torch.Tensor:
+    """
+    The sigmoid loss of SigLIP (arXiv 2303.15343): each pair of rows by itself is a match or not. Arguments as in
+    `contrastive_loss`, and `bias`, a scalar added to the logits.
+    """
+    scaled = clamped(log_scale).exp() * first.vectors.float()
+    # The bias is one more column of the first side, and the second side's is 1.
+    scaled = torch.cat([scaled, bias.float().expand(len(scaled), 1)], dim=1)
+    extended = F.pad(second.vectors.float(), (0, 1), value=1.0)
+    pairs = Pairs(first.present, second.present, labels, positives, same)
+    return PairwiseSigmoid.apply(scaled, extended, pairs)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reconstruction: what was hidden, or other targets for each token
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def token_loss(logits: torch.Tensor, labels: torch.Tensor, name: str = "text_labels") -> torch.Tensor:
+    """
+    Cross-entropy over the tokens whose label (B, L) is not -100; logits (B, L, vocab_size). 0 if there is none. `name`
+    is what the caller calls the labels.
+    """
+    if labels.shape != logits.shape[:2]:
+        raise ValueError(f"`{name}` has shape {tuple(labels.shape)}, expected {tuple(logits.shape[:2])}.")
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        outside = (labels != IGNORED_LABEL) & ((labels < 0) | (labels >= logits.shape[-1]))
+        if outside.any():
+            raise ValueError(
+                f"`{name}` holds {labels[outside][0].item()}, outside the vocabulary of {logits.shape[-1]}: expected ids, "
+                f"or {IGNORED_LABEL} for a token that does not count."
+            )
+    total = F.cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten().long(), ignore_index=IGNORED_LABEL, reduction="sum"
+    )
+    return total / (labels != IGNORED_LABEL).sum().clamp(min=1)
+
+
+def reconstruction_loss(
+    predictions: torch.Tensor, targets: torch.Tensor, kind: str, tokens: torch.Tensor | None = None
+) -> torch.Tensor:
+    """
+    Mean squared ("mse") or absolute ("l1") error over the finite targets. 0 if there is none.
+
+    Args:
+        predictions: (B, N, n).
+        targets: (B, N, n); NaN is left out.
+        tokens: (B, N) bool, the tokens that count; all by default.
+    """
+    counted = targets.isfinite()
+    if tokens is not None:
+        counted = counted & tokens[..., None]
+    targets = targets.detach().masked_fill(~counted, 0)  # features may come from a model that trains, too
+    differences = (predictions.float() - targets).masked_fill(~counted, 0)
+    losses = differences.square() if kind == "mse" else differences.abs()
+    return losses.sum() / counted.sum().clamp(min=1)
+
+
+def normalize_patches(patches: torch.Tensor) -> torch.Tensor:
+    """Each patch (..., n) with mean 0 and variance 1, which teaches more than plain pixels (arXiv 2111.06377)."""
+    mean, variance = patches.mean(dim=-1, keepdim=True), patches.var(dim=-1, keepdim=True)
+    return (patches - mean) / (variance + 1e-6).sqrt()

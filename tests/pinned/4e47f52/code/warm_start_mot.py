@@ -1,0 +1,273 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Towers that begin with what other models have learned: find a checkpoint, read it, fill a tower, and say what was done.
+
+Checkpoints come from the Hub, through its cache, or from folders, as safetensors, whole or in shards. They are read one
+tensor at a time, so that nothing but the model itself is held. `conversion_mot.py` knows what the tensors are called.
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers.modeling_utils import safe_open  # safetensors', through the library, which remote code may import
+from transformers.utils import logging
+from transformers.utils.hub import cached_file, get_checkpoint_shard_files
+
+from .configuration_mot import MoTConfig
+from .conversion_mot import convert, describe, split_revision
+from .embeddings_mot import encoder_of, resize_grid
+
+logger = logging.get_logger(__name__)
+
+WEIGHTS = {"safetensors": "model.safetensors", "pickled": "pytorch_model.bin"}
+
+
+class Checkpoint:
+    """
+    The config and the tensors of a model on the Hub or in a folder.
+
+    Args:
+        name: a folder, or a Hub id, with `@` and a revision if it is not the newest: `user/model@v1`.
+        modality: of the tower that it is for.
+        allow_pickle: whether weights that are not safetensors may be read, by `torch.load(weights_only=True)`.
+        hub: `token`, `cache_dir`, `local_files_only`, as in `from_pretrained`.
+
+    Raises:
+        ValueError: it cannot be such a tower; or there are no weights, or pickled ones alone, or they are damaged or not
+            all there.
+        OSError: (of the Hub) there is no such model, or it cannot be reached.
+    """
+
+    def __init__(self, name: str | os.PathLike, modality: str, allow_pickle: bool = False, **hub):
+        self.name, revision = split_revision(name)
+        hub |= revision
+        self.config = AutoConfig.from_pretrained(self.name, **hub)
+        if self.config.model_type == "mot":
+            raise ValueError(f"{self.name} is a MoT already: load it with `from_pretrained`.")
+        self.fields = describe(self.config, modality)  # before its weights are downloaded
+        files, self.is_pickled = self.find_weights(allow_pickle, hub)
+        self.files: dict[str, str] = {}  # tensor -> the file that has it
+        for file in files:
+            self.files |= dict.fromkeys(self.names_in(file), file)
+
+    def find_weights(self, allow_pickle: bool, hub: dict) -> tuple[list[str], bool]:
+        """The files that hold the weights, and whether they are pickled."""
+        hub = hub | {"_raise_exceptions_for_missing_entries": False}
+        for kind, file_name in WEIGHTS.items():
+            whole = cached_file(self.name, file_name, **hub)
+            index = None if whole else cached_file(self.name, f"{file_name}.index.json", **hub)
+            if (whole or index) and kind == "pickled" and not allow_pickle:
+                raise ValueError(
+                    f"{self.name} has pickled weights alone ({file_name}), and reading them may run code that is in "
+                    "them. Ask its authors for safetensors (huggingface.co/spaces/safetensors/convert makes them), or "
+                    "pass allow_pickle=True if you trust them."
+                )
+            if whole:
+                return [whole], kind == "pickled"
+            if index:
+                return self.find_shards(index, hub), kind == "pickled"
+        raise ValueError(f"{self.name} has no weights: neither {' nor '.join(WEIGHTS.values())}, whole or in shards.")
+
+    def find_shards(self, index: str, hub: dict) -> list[str]:
+        hub = {name: value for name, value in hub.items() if not name.startswith("_")}
+        try:
+            files, _ = get_checkpoint_shard_files(self.name, index, **hub)
+        except OSError as error:
+            raise ValueError(
+                f"{self.name} is not all there, since a shard of its weights is missing: {error}"
+            ) from None
+        if missing := [file for file in files if not os.path.exists(file)]:
+            names = ", ".join(Path(file).name for file in missing)
+            raise ValueError(f"{self.name} is not all there: {names} of its weights is missing. Download it again.")
+        return files
+
+    def names_in(self, file: str) -> list[str]:
+        if self.is_pickled:
+            return list(unpickled(file))
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                return list(tensors.keys())
+        except Exception as error:  # safetensors has one of its own
+            raise ValueError(
+                f"{Path(file).name} of {self.name} is damaged, or was not downloaded to its end ({error}): delete it and "
+                "download it again."
+            ) from None
+
+    def read(self, name: str) -> torch.Tensor:
+        if self.is_pickled:
+            return unpickled(self.files[name])[name]
+        # Opened for each tensor: what is mapped of a file that stays open counts as memory in use.
+        with safe_open(self.files[name], framework="pt") as tensors:
+            return tensors.get_tensor(name)
+
+
+@lru_cache(maxsize=1)
+def unpickled(file: str) -> dict[str, torch.Tensor]:
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The config
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def joined_config(
+    checkpoints: dict[str, Checkpoint], backbones: dict[str, PreTrainedConfig], fields: dict
+) -> MoTConfig:
+    """
+    The config of a model whose towers begin as other models.
+
+    Args:
+        checkpoints: modality -> what its tower begins as.
+        backbones: modality -> the config of the model in front of its tower.
+        fields: of `MoTConfig`; those of a modality stand above what its source says. What the joint part is not told, it
+            takes from the towers, where they agree.
+
+    Raises:
+        ValueError: the towers differ in width and no `hidden_size` is given.
+    """
+    fields = dict(fields)
+    towers = {m: checkpoint.fields for m, checkpoint in checkpoints.items()}
+    for m, own in (towers | {m: backbone_fields(config) for m, config in backbones.items()}).items():
+        name = f"{m}_config"
+        if fields.get(name, {}) is None:
+            raise ValueError(f"A checkpoint is named for {m}, but `{name}` is None: leave one of them out.")
+        fields[name] = own | dict(fields.get(name, {}))
+    widths = {m: fields[f"{m}_config"]["hidden_size"] for m in towers}
+    if widths and "hidden_size" not in fields:
+        if len(set(widths.values())) > 1:
+            listed = ", ".join(f"{m} {width}" for m, width in widths.items())
+            raise ValueError(f"The towers differ in width ({listed}): give the joint one as `hidden_size`.")
+        fields["hidden_size"] = next(iter(widths.values()))
+    width = fields.get("hidden_size", MoTConfig.hidden_size)
+    for name, otherwise in (("num_attention_heads", max(1, width // 64)), ("intermediate_size", 4 * width)):
+        found = {tower[name] for m, tower in towers.items() if widths[m] == width}
+        fields.setdefault(name, found.pop() if len(found) == 1 else otherwise)
+    return MoTConfig(**fields)
+
+
+def backbone_fields(config: PreTrainedConfig) -> dict:
+    """The fields of a modality's config with any model in front of its tower."""
+    words = {name: getattr(config, name, None) for name in ("vocab_size", "pad_token_id")}
+    return {"backbone_config": config.to_dict()} | (words if words["vocab_size"] else {})
+
+
+def load_backbone(name: str | os.PathLike, allow_pickle: bool, **options) -> nn.Module:
+    """
+    A model of transformers to put in front of a tower; of an encoder and a decoder the encoder.
+
+    Raises:
+        ValueError: it has no safetensors, and `allow_pickle` is not set.
+    """
+    name, revision = split_revision(name)
+    try:
+        model = AutoModel.from_pretrained(name, use_safetensors=None if allow_pickle else True, **revision, **options)
+    except OSError as error:
+        if "safetensors" not in str(error):
+            raise
+        raise ValueError(
+            f"{name} has no safetensors: pass allow_pickle=True if you trust its authors. {error}"
+        ) from None
+    return encoder_of(model)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The weights
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Report:
+    """What became of each tensor of one tower, by what was done: lines of (source, tower, shapes)."""
+
+    title: str
+    lines: dict[str, list[tuple[str, str, str]]] = field(
+        default_factory=lambda: {what: [] for what in ("loaded", "renamed", "resized", "initialised", "left out")}
+    )
+
+    def add(self, what: str, source: str = "", tower: str = "", shapes: str = "") -> None:
+        line = (*map(without_details, (source, tower)), shapes)
+        if line not in self.lines[what]:
+            self.lines[what].append(line)
+
+    def __str__(self) -> str:
+        rows = [(what, *line) for what, lines in self.lines.items() for line in lines]
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        return "\n".join([self.title, *("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)])
+
+
+def without_details(name: str) -> str:
+    """Layers differ in their number alone, and weights and biases go the same way."""
+    return re.sub(r"\.(weight|bias)\b", "", re.sub(r"(layers?)\.\d+\.", r"\1.*.", name))
+
+
+def fill_tower(model: nn.Module, modality: str, checkpoint: Checkpoint) -> Report:
+    """
+    Give a tower the weights of its source.
+
+    Args:
+        model: a MoT model, with or without a head, whose config `joined_config` made.
+
+    Raises:
+        ValueError: a tensor does not fit, naming both shapes, or the source lacks some.
+    """
+    model = getattr(model, "mot", model)
+    parts = (f"embeddings.{modality}.", f"encoders.{modality}.", f"modality_embeddings.{modality}")
+    targets = {name: p for name, p in model.named_parameters() if name.startswith(parts)}
+    report = Report(f"The {modality} tower begins as {checkpoint.name} ({checkpoint.config.model_type}):")
+    unused = set(checkpoint.files)
+    config = model.config.modality_config(modality)
+    with torch.no_grad():
+        for name, theirs, make in convert(checkpoint.files, checkpoint.read, checkpoint.config, modality):
+            if name not in targets:
+                continue
+            unused -= set(theirs)
+            target, tensor = targets.pop(name), make()
+            if tensor.shape != target.shape:
+                shapes = f"{tuple(tensor.shape)} -> {tuple(target.shape)}"
+                tensor = resized(tensor, target, name, config, checkpoint)
+                report.add("resized", theirs[0], name, shapes)
+            else:
+                is_same = len(theirs) == 1 and theirs[0].endswith(name.split(".", 2)[2])
+                report.add("loaded" if is_same else "renamed", " + ".join(theirs), name)
+            target.copy_(tensor)
+        lacking = []
+        for name, target in targets.items():
+            if name.endswith(".bias") or name.startswith("modality_embeddings"):
+                target.zero_()  # what a source does not add
+            elif not name.endswith((".frame_position_embeddings", f"encoders.{modality}.projection.weight")):
+                lacking.append(name)
+                continue
+            report.add("initialised", "", name)
+    if lacking:
+        raise ValueError(
+            f"{checkpoint.name} lacks {len(lacking)} of the tensors of its tower ({modality}), such as {lacking[0]}: it is not "
+            f"all there, or its config ({checkpoint.config.model_type}) is that of another model."
+        )
+    for name in sorted(unused):
+        report.add("left out", name)
+    return report
+
+
+def resized(tensor: torch.Tensor, target: torch.Tensor, name: str, config, checkpoint: Checkpoint) -> torch.Tensor:
+    """A table of another size than its source's: positions of pictures, fewer positions, or more words."""
+    same_width = tensor.ndim == target.ndim and tensor.shape[-1] == target.shape[-1]
+    if same_width and name == "embeddings.image.position_embeddings":
+        side = round(target.shape[1] ** 0.5)
+        return resize_grid(tensor, side, side, config.position_interpolation)[None]
+    if same_width and name.endswith("position_embeddings.weight") and len(tensor) > len(target):
+        return tensor[: len(target)]
+    if same_width and name.endswith("word_embeddings.weight") and len(tensor) < len(target):
+        return torch.cat([tensor.to(target.dtype), target[len(tensor) :]])
+    raise ValueError(
+        f"{name} has shape {tuple(target.shape)} in the model, but {tuple(tensor.shape)} in {checkpoint.name}: the config "
+        "that was given does not fit this checkpoint."
+    )
+
+
+__all__ = ["Checkpoint", "fill_tower", "joined_config", "load_backbone"]
