@@ -122,7 +122,7 @@ class MultimodalClassificationPipeline(Pipeline):
 
     A row holds `text` (a string), `image`, `audio` and `video` (paths, bytes, open files, arrays, PIL, with
     `allow_urls` URLs; see `MoTProcessor`); what it lacks is left out, None or blank. The sound track of a video is
-    heard unless the row has `audio`. What one file may cost is in `pipeline.processor.limits`, the `Limits` of
+    heard unless the row has `audio`. What one file may cost is in `pipeline.processor.limits`, the `DecodingLimits` of
     `decoding_mot.py`.
 
     One row gives one answer, a list or tuple a list. Anything else that has rows (generators, `datasets`, datasets of
