@@ -47,7 +47,6 @@ from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.secrets import hide
 from mixture_of_transformers.data.sources import fingerprint_of_files
 from mixture_of_transformers.data.streams import RowStream
-from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.loss_mot import IGNORED_LABEL, problem_type_of
 from mixture_of_transformers.processing_mot import frames_per_second
 from mixture_of_transformers.training.augmentation import AudioAugmentation, ImageAugmentation
@@ -697,7 +696,8 @@ class MoTTrainer(Trainer):
             self.early_stopping = EarlyStoppingCallback(self.args.early_stopping_patience)
             self.add_callback(self.early_stopping)
         accepted = inspect.signature(self.head.forward).parameters
-        self.takes_subsets, self.retrieves = "modality_subsets" in accepted, isinstance(self.head, MoTForRetrieval)
+        kind = getattr(self.head, "answers_with", None)
+        self.takes_subsets, self.retrieves = kind in ("classes", "numbers"), kind == "embeddings"
         if self.args.contrastive_chunk_size is not None:
             self.check_chunks()
         if "return_loss" in accepted:  # a loss that needs no labels, also in evaluation
