@@ -1,5 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Mixture-of-Transformers for text, images or video, and audio. Importing this package registers it with the Auto classes."""
+"""Mixture-of-Transformers for text, images or video, and audio.
+
+Importing this package registers it with the Auto classes.
+"""
 
 import transformers
 

@@ -16,7 +16,7 @@ def is_one_of(value: object, *choices: object) -> bool:
 
 
 def can_look_at(values: torch.Tensor) -> bool:
-    """Whether values may be looked at: that waits for an accelerator, so there the operations' own assertions must do."""
+    """Whether values may be looked at. An accelerator would be waited for, so there torch's own assertions must do."""
     return values.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
@@ -24,8 +24,8 @@ def check_tensor(value: torch.Tensor, name: str = "labels") -> None:
     """Refuse a list, an array of numpy or the like, and tensors that no argument takes."""
     if not isinstance(value, torch.Tensor):
         raise ValueError(
-            f"`{name}` has type {type(value).__name__}, expected a tensor: pass `torch.tensor({name})`, on the device of the "
-            "inputs."
+            f"`{name}` has type {type(value).__name__}, expected a tensor: pass `torch.tensor({name})`, on the device "
+            "of the inputs."
         )
     is_plain = value.layout == torch.strided and not value.is_nested and not value.is_quantized
     if not is_plain or value.is_complex():
@@ -67,19 +67,21 @@ def check_floats(value: torch.Tensor, name: str) -> None:
 def check_not_empty(value: torch.Tensor, name: str) -> None:
     if 0 in value.shape:
         raise ValueError(
-            f"`{name}` has shape {tuple(value.shape)}, with a size of 0: expected at least one row, and something in each. "
-            "What a row lacks is masked out."
+            f"`{name}` has shape {tuple(value.shape)}, with a size of 0: expected at least one row, and something in "
+            "each. What a row lacks is masked out."
         )
 
 
 def check_mask(value: torch.Tensor, name: str) -> None:
-    """Refuse floats that are NaN, negative or all 0: masks of these are elsewhere added to scores, and there 0 is real."""
+    """
+    Refuse floats that are NaN, negative or all 0: such a mask was made to be added to scores, where 0 stands for real.
+    """
     check_tensor(value, name)
     if not value.is_floating_point() or not can_look_at(value):
         return
     is_zero = not value.any()
     if is_zero or not (value >= 0).all():
         raise ValueError(
-            f"`{name}` holds {'floats that are all 0' if is_zero else value.min().item()}, expected numbers of which 0 is "
-            f"masked and others, such as 1, are real. (An additive mask becomes one by `{name} == 0`.)"
+            f"`{name}` holds {'floats that are all 0' if is_zero else value.min().item()}, expected numbers of which "
+            f"0 is masked and others, such as 1, are real. (An additive mask becomes one by `{name} == 0`.)"
         )

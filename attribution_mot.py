@@ -130,7 +130,7 @@ def modality_contributions(
 
 
 def model_of(model: nn.Module) -> nn.Module:
-    if not hasattr(model, "classifier") and not (hasattr(model, "contrastive") and hasattr(model, "embed")):
+    if getattr(model, "answers_with", None) is None:
         raise ValueError(
             f"{type(model).__name__} gives no answer that modalities could contribute to: expected a model that "
             "classifies, regresses or retrieves."
@@ -139,34 +139,19 @@ def model_of(model: nn.Module) -> nn.Module:
 
 
 def unit_of(model: nn.Module, output: str) -> str:
-    if not hasattr(model, "classifier"):
-        return "cosine similarity"
-    return "value" if is_regression(model) else output
-
-
-def is_regression(model: nn.Module) -> bool:
-    problem_type = model.config.problem_type
-    return problem_type == "regression" or (problem_type is None and model.config.num_labels == 1)
+    return {"embeddings": "cosine similarity", "numbers": "value", "classes": output}[model.answers_with]
 
 
 def read_answers(model: nn.Module, encoded, subset: tuple[str, ...], output: str) -> torch.Tensor:
     """The answers of a model from a subset of the modalities: (B, classes) or embeddings (B, D)."""
-    if not hasattr(model, "classifier"):
-        return model.embed(encoded, subset).vectors
-    if subset:
-        fused = model.mot.join(encoded, subset).pooler_output
-    else:
-        fused = next(iter(encoded.hidden_states.values())).new_zeros(encoded.batch_size, model.config.hidden_size)
-    logits = model.answer(fused).float()
-    if output == "logit" or is_regression(model):
-        return logits
-    return logits.sigmoid() if model.config.problem_type == "multi_label_classification" else logits.softmax(dim=-1)
+    answers = model.answer(encoded, subset).float()
+    return answers if output == "logit" else model.score(answers)
 
 
 def choose_target(model: nn.Module, answers: torch.Tensor, target):
     """The target of each row, and the function that takes its value (B,) from the answers (B, n) to a subset."""
     batch_size, number = answers.shape
-    if not hasattr(model, "classifier"):
+    if model.answers_with == "embeddings":
         if not isinstance(target, torch.Tensor) or target.shape not in ((number,), (batch_size, number)):
             found = tuple(target.shape) if isinstance(target, torch.Tensor) else repr(target)
             raise ValueError(
@@ -176,7 +161,7 @@ def choose_target(model: nn.Module, answers: torch.Tensor, target):
         target = F.normalize(target.to(answers), dim=-1).expand(batch_size, -1)
         return target, lambda found: (found * target).sum(dim=-1)
     if target is None:
-        target = 0 if is_regression(model) else answers.argmax(dim=-1)
+        target = 0 if model.answers_with == "numbers" else answers.argmax(dim=-1)
     target = torch.as_tensor(target, device=answers.device)
     if target.is_floating_point() or target.shape not in ((), (batch_size,)):
         raise ValueError(

@@ -1,7 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What loading and saving do beyond the library: weights from safetensors alone, no weights that a damaged config makes
-up, no pipeline with a head that was never trained, a folder that names every class which can read it, and models whose
-towers begin as other models.
+"""What loading and saving do beyond the library.
+
+Weights are read from safetensors alone, and none that a damaged config makes up; a pipeline gets no head that was
+never trained; a saved folder names every class that can read it; and a model's towers may begin as other models.
 """
 
 import os
@@ -17,18 +18,18 @@ from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
 logger = logging.get_logger(__name__)
 
 ASK_FOR_SAFETENSORS = (
-    "Weights are read from safetensors alone, since pickled ones (pytorch_model.bin) can run code: save the model anew, or "
-    "convert it (huggingface.co/spaces/safetensors/convert)."
+    "Weights are read from safetensors alone, since pickled ones (pytorch_model.bin) can run code: save the model "
+    "anew, or convert it (huggingface.co/spaces/safetensors/convert)."
 )
 # Of a damaged file of weights, or of the list of their shards; code that travels takes no names from safetensors.
 UNREADABLE = ("SafetensorError", "JSONDecodeError", "UnicodeDecodeError")
-# Weights that may begin anew beside those of a checkpoint, such as a head, which may also be as many as those; a damaged
-# config could ask for any number.
+# How many weights, such as those of a head, may begin anew beside a checkpoint's; as many as the checkpoint holds may,
+# too. A damaged config could ask for any number.
 MOST_NEW_WEIGHTS = 2**27
 
 
 def task_of_pipeline() -> str | None:
-    """The task of the library's `pipeline(...)`, if that is what loads a model now; it tells the model nothing of it."""
+    """The task of the library's `pipeline(...)`, if that loads a model now, of which it tells the model nothing."""
     frame = sys._getframe()
     while frame is not None:
         if frame.f_code.co_name == "load_model" and frame.f_globals.get("__name__") == "transformers.pipelines.base":
@@ -65,11 +66,11 @@ class CheckpointMixin:
 
         Args:
             text, image, audio: Hub ids (`user/model`, `user/model@revision`) or folders of the models that the towers
-                begin as: SigLIP or RoBERTa-PreLayerNorm for text; ViT, DeiT, DINOv2, CLIP or SigLIP for images; Whisper
-                for audio (see `docs/warm_starts.md`). A modality without one keeps a fresh tower, or has none with
-                `text_config=None` (and so on).
-            text_backbone, image_backbone, audio_backbone: likewise any models of transformers, to stand in front of
-                fresh towers that read what they give; frozen unless `text_config={"freeze_backbone": False}`.
+                begin as: SigLIP or RoBERTa-PreLayerNorm for text; ViT, DeiT, DINOv2, CLIP or SigLIP for images;
+                Whisper for audio (see `docs/warm_starts.md`). A modality without one keeps a fresh tower, or has none
+                with `text_config=None` (and so on).
+            text_backbone, image_backbone, audio_backbone: ids or folders of any models of transformers, to stand in
+                front of fresh towers that read what they give; frozen unless `text_config={"freeze_backbone": False}`.
             allow_pickle: read checkpoints that have no safetensors, too.
             token, cache_dir, local_files_only: as in `from_pretrained`.
             dtype: of the model; by default torch's own.
@@ -111,8 +112,9 @@ class CheckpointMixin:
         there to answer, gets no head that the checkpoint lacks.
 
         Raises:
-            OSError: the checkpoint is not there, or its weights are not safetensors. ValueError: they are damaged; or a
-                pipeline's lacks its head, or the config promises more than `MOST_NEW_WEIGHTS` that the checkpoint does not hold.
+            OSError: the checkpoint is not there, or its weights are not safetensors.
+            ValueError: they are damaged; or a pipeline's checkpoint lacks its head; or the config promises more than
+                `MOST_NEW_WEIGHTS` weights that the checkpoint does not hold.
         """
         kwargs.setdefault("use_safetensors", True)
         task = task_of_pipeline()
@@ -134,8 +136,8 @@ class CheckpointMixin:
             if type(error).__name__ not in UNREADABLE:
                 raise
             raise ValueError(
-                f"The weights of {pretrained_model_name_or_path} cannot be read ({error}): its model.safetensors is damaged, "
-                "or was not copied to its end. Copy or download it anew."
+                f"The weights of {pretrained_model_name_or_path} cannot be read ({error}): its model.safetensors is "
+                "damaged, or was not copied to its end. Copy or download it anew."
             ) from error
         if task is None:
             return found
@@ -145,8 +147,9 @@ class CheckpointMixin:
             lacking = ["the embeddings of MoTForRetrieval"]
         if lacking and not getattr(model, "_hf_peft_config_loaded", False):  # an adapter may bring the head
             raise ValueError(
-                f"{pretrained_model_name_or_path} was saved as {', '.join(model.config.architectures)} and cannot answer "
-                f"{task!r}, for which it lacks {', '.join(lacking[:3])}: name a checkpoint that was trained for it."
+                f"{pretrained_model_name_or_path} was saved as {', '.join(model.config.architectures)} and cannot "
+                f"answer {task!r}, for which it lacks {', '.join(lacking[:3])}: name a checkpoint that was trained "
+                "for it."
             )
         return model
 
@@ -156,8 +159,8 @@ class CheckpointMixin:
         held = self.num_parameters() - lacking
         if lacking > max(MOST_NEW_WEIGHTS, held) and not is_fsdp_enabled():  # whose other processes load nothing
             raise ValueError(
-                f"The config promises {lacking:,} weights that the checkpoint does not hold, such as {min(missing_keys)}: it is "
-                "damaged, or its config is that of another model."
+                f"The config promises {lacking:,} weights that the checkpoint does not hold, such as "
+                f"{min(missing_keys)}: it is damaged, or its config is that of another model."
             )
         return super()._move_missing_keys_from_meta_to_device(missing_keys, *args, **kwargs)
 
@@ -168,9 +171,9 @@ class CheckpointMixin:
         for name, value in (self.state_dict() if state_dict is None else state_dict).items():
             if not isinstance(value, torch.Tensor):
                 raise ValueError(
-                    f"{name!r} is no tensor but a {type(value).__name__}, which cannot be saved: nothing was written. Save "
-                    "the model before it is quantised (torch's `quantize_dynamic` is done anew after loading), or keep "
-                    "int8 in a file with `export_onnx` and `quantize_onnx`."
+                    f"{name!r} is no tensor but a {type(value).__name__}, which cannot be saved: nothing was written. "
+                    "Save the model before it is quantised (torch's `quantize_dynamic` is done anew after loading), "
+                    "or keep int8 in a file with `export_onnx` and `quantize_onnx`."
                 )
 
     def save_pretrained(self, save_directory, *args, **kwargs):

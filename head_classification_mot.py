@@ -28,8 +28,8 @@ def is_regression(config: MoTConfig) -> bool:
 
 def scores_of(logits: torch.Tensor, config: MoTConfig) -> torch.Tensor:
     """
-    What logits (..., num_labels) say: numbers as they are, or the probabilities of classes, each by itself if a row may
-    have several, else of one among all.
+    What logits (..., num_labels) say: numbers as they are, or the probabilities of classes, of each by itself if a row
+    may have several, else of one among all.
     """
     if is_regression(config):
         return logits
@@ -88,9 +88,9 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         Answer from the modalities that each row has.
 
         Args:
-            labels: (B,) whole numbers, class ids; (B, num_labels) zeros and ones for multi-label classification; (B,) or
-                (B, num_labels) numbers for regression. What is -100, or NaN among numbers, has no label and does not
-                count. (B, 1) is as good as (B,).
+            labels: (B,) whole numbers, class ids; (B, num_labels) zeros and ones for multi-label classification; (B,)
+                or (B, num_labels) numbers for regression. What is -100, or NaN among numbers, has no label and does
+                not count. (B, 1) is as good as (B,).
             modality_subsets: answer from each of these subsets, for example `[("text",), ("text", "audio")]`: the
                 encoders run once and the joint part once for each. The loss is the mean of the subsets' losses, each
                 over the rows that have any of the subset's modalities.
@@ -110,7 +110,7 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         return "numbers" if is_regression(self.config) else "classes"
 
     def answer(self, encoded: EncodedModalities, modalities: Iterable[str]) -> torch.Tensor:
-        """The logits (B, num_labels) from those of `modalities` that each row has; of none, what the head says of zeros."""
+        """The logits (B, num_labels) from what each row has of `modalities`; the head's of zeros, if nothing."""
         return self.classify(self.mot.pool(encoded, modalities))
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:

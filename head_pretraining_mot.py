@@ -68,8 +68,8 @@ class MoTForPreTraining(MoTPreTrainedModel):
         for m in predicted:
             if config.modality_config(m).backbone_config is not None:
                 raise ValueError(
-                    f"Pretraining cannot hide parts of {m} from the backbone in front of its tower, which sees all: give "
-                    f'it `modality_weights={{"{m}": 0}}`.'
+                    f"Pretraining cannot hide parts of {m} from the backbone in front of its tower, which sees all: "
+                    f'give it `modality_weights={{"{m}": 0}}`.'
                 )
         self.mot = MoTModel(config)
         self.prediction_heads = nn.ModuleDict({m: prediction_head(config, m) for m in predicted})
@@ -108,8 +108,8 @@ class MoTForPreTraining(MoTPreTrainedModel):
         Args:
             text_labels: (B, L_text) the words to predict, -100 for none; the caller has hidden them in `input_ids`, as
                 transformers' `DataCollatorForLanguageModeling` does (`MoTCollator` calls it). Without, no word counts.
-            image_labels: pixels of the shape of `pixel_values`, to be predicted from the image as it is; a patch with a
-                NaN does not count.
+            image_labels: pixels of the shape of `pixel_values`, to be predicted from the image as it is; a patch with
+                a NaN does not count.
             audio_labels: mel frames of the shape of `input_features`; what is NaN does not count. The labels of a
                 modality of ready features are features of the same shape.
             return_loss: whether to hide anything and to compute the loss; by default in training and wherever labels
@@ -197,7 +197,7 @@ class MoTForPreTraining(MoTPreTrainedModel):
         return draw_hidden(real, config.mask_ratio, span=max(1, config.mask_span // stride))
 
     def reconstruction_losses(self, predictions: dict, targets: dict, labels: dict, covered: dict) -> dict:
-        """The loss of each modality that has targets: over the tokens that were covered, or over all that have labels."""
+        """The loss of each modality that has targets: over the tokens that were covered, or over all with labels."""
         losses = {}
         for m, target in targets.items():
             if self.takes_ids(m):

@@ -33,8 +33,8 @@ class MoTRetrievalOutput(ModelOutput):
             The loss of each pair, such as `"text-image"` or `"text+audio-image"`.
         logits_per_text (`torch.FloatTensor` of shape `(B_text, B_image or B_audio)`, *optional*):
             Scaled similarities of each text with each image, or with each audio clip where no image is given.
-        logits_per_image (`torch.FloatTensor` of shape `(B_image, B_text or B_audio)`, *optional*): The same of each image.
-        logits_per_audio (`torch.FloatTensor` of shape `(B_audio, B_text or B_image)`, *optional*): The same of each clip.
+        logits_per_image (`torch.FloatTensor` of shape `(B_image, B_text or B_audio)`, *optional*): Those of images.
+        logits_per_audio (`torch.FloatTensor` of shape `(B_audio, B_text or B_image)`, *optional*): Those of clips.
         text_embeds (`torch.FloatTensor` of shape `(B_text, projection_dim)`, *optional*):
             Embeddings of length 1, zero for a row that has no text.
         image_embeds (`torch.FloatTensor` of shape `(B_image, projection_dim)`, *optional*): Those of images.
@@ -60,6 +60,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
     """
 
     auto_model = "MoTForRetrieval"
+    answers_with = "embeddings"
 
     def __init__(self, config: MoTConfig):
         super().__init__(config)
@@ -104,8 +105,6 @@ class MoTForRetrieval(MoTPreTrainedModel):
             **{f"{m}_embeds": side.vectors for (m,), side in given.items()},
             model_outputs={m: outputs[m] for m in encoded.given},
         )
-
-    answers_with = "embeddings"
 
     def answer(self, encoded: EncodedModalities, modalities: Iterable[str]) -> torch.Tensor:
         """The embeddings (B, projection_dim) of `embed`."""
@@ -172,8 +171,8 @@ class MoTForRetrieval(MoTPreTrainedModel):
         self, inputs: Mapping[str, torch.Tensor], **kwargs: Unpack[TransformersKwargs]
     ) -> MoTModelOutput:
         """
-        What [`MoTModel`] says of rows with any combination of modalities, with one embedding for each row, of length 1,
-        (B, projection_dim), as `pooler_output`: a sentence and a sound together may look for an image. A row of one
+        What [`MoTModel`] says of rows with any combination of modalities, with one embedding for each row, of length
+        1, (B, projection_dim), as `pooler_output`: a sentence and a sound together may look for an image. A row of one
         modality gets that modality's embedding.
         """
         encoded = self.mot.encode(**inputs, **kwargs)

@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The inputs of every model, written once: their names and shapes, how a `forward` takes them, and how they are checked.
+"""The inputs of every model, written once: their names and shapes, how a `forward` takes them, how they are checked.
 
 `MoTInputs` names them. `takes_inputs` gives a method that is written as `forward(self, inputs, ...)` the signature in
 which every input stands by its name. `collect_inputs` turns what was given into one `ModalityInput` for each modality,

@@ -32,9 +32,9 @@ def with_zero_gradients(value: torch.Tensor, *unused: torch.Tensor) -> torch.Ten
 
 class MoTVectors(nn.Module):
     """
-    Learned vectors, one for each modality, of `shapes`. As every parameter they are read in the `forward` of the module
-    that owns them and nowhere else, for there it is that whatever moves, splits or adapts a model puts them in place.
-    (torch's own ParameterDict has none.)
+    Learned vectors, one for each modality, of `shapes`. Like every parameter they are read in the `forward` of the
+    module that owns them and nowhere else, because that is where whatever moves, splits or adapts a model puts them in
+    place. (torch's own ParameterDict has no `forward`.)
     """
 
     def __init__(self, shapes: dict[str, tuple[int, ...]]):
@@ -47,7 +47,7 @@ class MoTVectors(nn.Module):
 
 
 class MoTAttention(nn.Module):
-    """The four projections of a multi-head attention; the layer that owns them decides which tokens attend to which."""
+    """The four projections of a multi-head attention; the layer that owns them decides who attends to whom."""
 
     def __init__(self, config, key_bias: bool = True):
         super().__init__()
@@ -222,7 +222,12 @@ class MoTGlobalLayer(GradientCheckpointingLayer):
 def run_layers(
     layers: Iterable[nn.Module], hidden_states: torch.Tensor, *args, keep_states: bool, keep_weights: bool, **kwargs
 ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
-    """Run layers one after another; the states before the first and after each, and the attention weights, on request."""
+    """
+    Run layers one after another.
+
+    Returns:
+        The tokens; on request the states before the first layer and after each, and each layer's attention weights.
+    """
     states, weights = [hidden_states] if keep_states else [], []
     for layer in layers:
         # Tensors go by position: reentrant gradient checkpointing tracks no others.

@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """How the tokens of a batch lie in memory: padded or packed.
 
-Rows of a multimodal batch are uneven: texts differ in length, modalities are missing. *Padded*, every row is as long as
-the longest, (B, L, d), and a mask hides what is not real. *Packed*, the real tokens of all rows stand one after
+Rows of a multimodal batch are uneven: texts differ in length, modalities are missing. *Padded*, every row is as long
+as the longest, (B, L, d), and a mask hides what is not real. *Packed*, the real tokens of all rows stand one after
 another, (1, N, d), and nothing else is computed; each row attends to itself alone. Layers work on either: what acts
 token by token need not know, and attention goes through the layout (`layout.attend`).
 

@@ -40,8 +40,8 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str) 
         expected = ((batch_size, num_labels),)
     if tuple(labels.shape) not in expected:
         raise ValueError(
-            f"`labels` has shape {tuple(labels.shape)} and type {labels.dtype}; {problem_type} with {num_labels} outputs "
-            f"expects {expected[0]}. (Classes are whole numbers ({batch_size},); numbers to be predicted need "
+            f"`labels` has shape {tuple(labels.shape)} and type {labels.dtype}; {problem_type} with {num_labels} "
+            f"outputs expects {expected[0]}. (Classes are whole numbers ({batch_size},); numbers to be predicted need "
             '`problem_type="regression"` in the config.)'
         )
     if problem_type == "single_label_classification":
@@ -64,17 +64,17 @@ def check_classes(labels: torch.Tensor, num_labels: int) -> None:
     """Raise a ValueError for labels of one class each that are no class ids."""
     if labels.is_floating_point():
         raise ValueError(
-            f"`labels` has type {labels.dtype}, but classes are whole numbers: pass `labels.long()`, with {IGNORED_LABEL} "
-            'for a row without a label, or set `problem_type="regression"` in the config if they are numbers to be '
-            "predicted."
+            f"`labels` has type {labels.dtype}, but classes are whole numbers: pass `labels.long()`, with "
+            f'{IGNORED_LABEL} for a row without a label, or set `problem_type="regression"` in the config if they are '
+            "numbers to be predicted."
         )
     check_whole_numbers(labels, "labels")
     outside = (labels != IGNORED_LABEL) & ((labels < 0) | (labels >= num_labels))
     if can_look_at(labels) and outside.any():
         raise ValueError(
             f"`labels` holds {labels[outside][0].item()}, but the model has {num_labels} classes: "
-            f"expected 0 to {num_labels - 1}, or {IGNORED_LABEL} for a row without a label. (`num_labels` in the config is "
-            "the number of classes: 2 for yes and no.)"
+            f"expected 0 to {num_labels - 1}, or {IGNORED_LABEL} for a row without a label. (`num_labels` in the "
+            "config is the number of classes: 2 for yes and no.)"
         )
 
 
@@ -89,8 +89,8 @@ def classification_loss(
         logits: (B, num_labels).
         labels: (B,) class ids; (B, num_labels) numbers from 0 to 1; or (B,) or (B, num_labels) numbers. -100 and NaN
             are left out.
-        config: has `problem_type`, `regression_loss` and `regression_std`, the unit that the loss of a regression counts
-            in.
+        config: has `problem_type`, `regression_loss` and `regression_std`, the unit that the loss of a regression
+            counts in.
         rows: (B,) bool, the rows that count; all by default.
 
     Returns:
@@ -141,8 +141,8 @@ def token_loss(logits: torch.Tensor, labels: torch.Tensor, name: str = "text_lab
         outside = (labels != IGNORED_LABEL) & ((labels < 0) | (labels >= logits.shape[-1]))
         if outside.any():
             raise ValueError(
-                f"`{name}` holds {labels[outside][0].item()}, outside the vocabulary of {logits.shape[-1]}: expected ids, "
-                f"or {IGNORED_LABEL} for a token that does not count."
+                f"`{name}` holds {labels[outside][0].item()}, outside the vocabulary of {logits.shape[-1]}: expected "
+                f"ids, or {IGNORED_LABEL} for a token that does not count."
             )
     total = F.cross_entropy(
         logits.float().flatten(0, 1), labels.flatten().long(), ignore_index=IGNORED_LABEL, reduction="sum"

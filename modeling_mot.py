@@ -48,7 +48,8 @@ from .sparse_attention_mot import BlockSparsity
 
 logger = logging.get_logger(__name__)
 
-# What an x86 processor must have for products in half precision to be faster than in float32, not several times slower.
+# What an x86 processor must have for products in half precision to be faster than in float32 instead of several times
+# slower.
 INSTRUCTIONS = {torch.bfloat16: ("avx512_bf16", "amx_bf16"), torch.float16: ("avx512_fp16", "amx_fp16")}
 
 
@@ -343,7 +344,7 @@ class MoTModel(MoTPreTrainedModel):
         return self.bare_embeddings("text")
 
     def bare_embeddings(self, modality: str) -> MoTEmbeddings:
-        """The embeddings of a modality for all that reads none of their own parameters, without an adapter around them."""
+        """A modality's embeddings without an adapter around them, for all that reads none of their own parameters."""
         embeddings = self.embeddings[modality]
         return embeddings.get_base_layer() if hasattr(embeddings, "get_base_layer") else embeddings
 
@@ -515,7 +516,8 @@ class MoTModel(MoTPreTrainedModel):
         The joint part: join the encoded modalities, run the joint and the global layers, fuse.
 
         Args:
-            encoded: what `encode` returned; it may be joined several times, so that encoders run once for many subsets.
+            encoded: what `encode` returned; it may be joined several times, so that encoders run once for many
+                subsets.
             modalities: use only these; all that were given by default.
             output_hidden_states, output_attentions: as in `forward`; by default what `encode` was told.
         """

@@ -18,7 +18,7 @@ from transformers import Pipeline
 from transformers.utils import logging
 
 from .arguments_mot import is_one_of
-from .attribution_mot import Contributions, is_regression, modality_contributions
+from .attribution_mot import Contributions, modality_contributions
 from .decoding_audio_mot import load_audio
 from .decoding_container_mot import has_sound
 from .decoding_image_mot import load_image
@@ -162,7 +162,7 @@ class MultimodalClassificationPipeline(Pipeline):
         super().__init__(model, *args, **kwargs)
         if self.processor is None:
             raise ValueError("The pipeline needs a `processor`, the `MoTProcessor` that belongs to the model.")
-        if not hasattr(model, "classifier"):
+        if getattr(model, "answers_with", None) not in ("classes", "numbers"):
             raise ValueError(
                 f"{type(model).__name__} has no classifier: expected a model that classifies or gives numbers, such "
                 "as MoTForSequenceClassification."
@@ -328,10 +328,7 @@ class MultimodalClassificationPipeline(Pipeline):
 
     def answers(self, logits: torch.Tensor) -> torch.Tensor:
         """Probabilities of classes, of each by itself if several may hold; or numbers."""
-        if is_regression(self.model):
-            return logits.float()
-        is_multi_label = self.model.config.problem_type == "multi_label_classification"
-        return logits.float().sigmoid() if is_multi_label else logits.float().softmax(-1)
+        return self.model.score(logits.float())
 
     @staticmethod
     def parts(found: Contributions, row: int) -> dict[str, float]:
@@ -339,7 +336,7 @@ class MultimodalClassificationPipeline(Pipeline):
 
     def postprocess(self, answer: dict, top_k: int | None = None) -> Any:
         scores, config = answer["scores"].cpu(), self.model.config
-        if is_regression(self.model):
+        if self.model.answers_with == "numbers":
             result = {"value": scores.item() if scores.numel() == 1 else scores.tolist()}
         else:
             order = scores.argsort(descending=True)[:top_k].tolist()

@@ -3,8 +3,8 @@
 
 `block_pattern` says which blocks a row keeps. `block_sparse_mask` spells it out token by token for padded batches;
 `block_sparse_attention` and `block_sparse_flex_attention` compute only what is kept, for packed tokens on a CPU and
-on a GPU. Packed tokens are the real ones alone, row after row, each row modality after modality; their `rows` say how many
-tokens each row has of each modality.
+on a GPU. Packed tokens are the real ones alone, row after row, each row modality after modality; their `rows` say how
+many tokens each row has of each modality.
 
 Blocks restart with each modality and count the real tokens of their row alone, so a row's pattern never depends on
 padding or on its neighbours. A block of queries keeps its own block, the first block of every modality of the row
@@ -302,14 +302,15 @@ def block_slots(rows: RowLengths, sparsity: BlockSparsity, device: torch.device)
 
 
 def ordered_blocks(kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, n, n) -> for all heads, how many blocks each block of queries keeps (B, 1, n), and which come first there."""
+    """(B, n, n) -> for all heads, how many blocks each block of queries keeps (B, 1, n), and which, those first."""
     indices = kept.int().argsort(dim=-1, descending=True, stable=True)
     return kept.sum(-1, dtype=torch.int32).unsqueeze(1), indices.int().unsqueeze(1)
 
 
 @functools.cache
 def compiled_flex_attention(autotune: bool):
-    # A function of its own: code is compiled, and how often is limited, by function, and others compile flex_attention.
+    # A function of its own, since torch limits by function how often code is compiled anew, and others compile
+    # flex_attention, too.
     def attend(*tensors: torch.Tensor, **options) -> torch.Tensor:
         return flex_attention(*tensors, **options)
 

@@ -170,7 +170,8 @@ def as_text(*parts: str) -> str:
 def show_checkpoint(checkpoints: Offered, name: str) -> list:
     """What the checkpoint takes and gives, and the inputs and modalities that it has."""
     with messages():
-        config = checkpoints(name).model.config
+        model = checkpoints(name).model
+    config = model.config
     raw = [m for m in config.modalities if config.modality_config(m).takes_raw_input]
     takes = {m: m for m in raw}
     if "text" in raw:
@@ -179,7 +180,7 @@ def show_checkpoint(checkpoints: Offered, name: str) -> list:
         takes["audio"] += f" (up to {config.audio_config.max_frames * SECONDS_PER_FRAME:g} seconds)"
     labels = [shortened(label) for label in list(config.id2label.values())[:MOST_LABELS]]
     gives = ", ".join(labels) + ", …" * (len(config.id2label) > MOST_LABELS)
-    gives = "a number" if config.problem_type == "regression" else gives
+    gives = "a number" if model.answers_with == "numbers" else gives
     return [
         as_text(f"Takes {', '.join(takes.values())}, any of them; the rest is cut off. Answers {gives}."),
         gr.Textbox(visible="text" in raw),
@@ -228,7 +229,7 @@ def answer_subsets(classifier: MultimodalClassificationPipeline, batch: dict, gi
 
 def show_answer(classifier: MultimodalClassificationPipeline, answer: torch.Tensor) -> dict[str, float] | str:
     """As gr.Label takes it: labels with probabilities, or numbers."""
-    if classifier.model.config.problem_type == "regression":
+    if classifier.model.answers_with == "numbers":
         return ", ".join(f"{value:.3f}" for value in answer.tolist())
     return {part["label"]: part["score"] for part in classifier.postprocess({"scores": answer})}
 
@@ -236,7 +237,7 @@ def show_answer(classifier: MultimodalClassificationPipeline, answer: torch.Tens
 def show_answers(classifier: MultimodalClassificationPipeline, answers: dict) -> gr.Dataframe:
     """A line for each subset of what was given: what would be said without the rest."""
     config, whole = classifier.model.config, next(iter(answers.values()))
-    if config.problem_type == "regression":
+    if classifier.model.answers_with == "numbers":
         header = ["given", "answer"]
         lines = [[" + ".join(subset), show_answer(classifier, answer)] for subset, answer in answers.items()]
     else:
@@ -257,7 +258,7 @@ def show_answers(classifier: MultimodalClassificationPipeline, answers: dict) ->
 
 def show_timeline(classifier: MultimodalClassificationPipeline, video: bytes, audio: bytes | None, text: str):
     """A table of the probability of each label in each window of a longer clip, or None."""
-    if classifier.model.config.problem_type == "regression":
+    if classifier.model.answers_with == "numbers":
         return None
     windows = analyze_video_sentiment(video, audio, text or None, classifier=classifier)["timeline"]
     if len(windows) == 1:

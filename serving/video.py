@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from mixture_of_transformers.attribution_mot import is_regression
 from mixture_of_transformers.decoding_audio_mot import load_audio
 from mixture_of_transformers.decoding_container_mot import has_sound
 from mixture_of_transformers.decoding_mot import open_source, read_once, reason
@@ -56,7 +55,7 @@ def analyze_video_sentiment(
     """
     if window <= 0 or (stride is not None and stride <= 0):
         raise ValueError(f"`window` and `stride` are seconds above 0, got {window} and {stride}.")
-    if is_regression(classifier.model):
+    if classifier.model.answers_with == "numbers":
         raise ValueError(
             "The sentiment of a video needs a model with labels, and this one gives numbers (regression)."
         )

@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate.utils import DistributedType
-from transformers import EarlyStoppingCallback, Trainer, TrainerState
+from transformers import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerState,
+)
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
-from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.training import evaluation
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.callbacks import (
@@ -48,7 +51,9 @@ from mixture_of_transformers.training.interruption import (
     weights_file,
 )
 from mixture_of_transformers.training.launch import check_engine, check_one_device
-from mixture_of_transformers.training.metrics import NOT_ALWAYS_DEFINED
+from mixture_of_transformers.training.metrics import (
+    NOT_ALWAYS_DEFINED,
+)
 from mixture_of_transformers.training.objective import check_label_smoothing, draw_subsets, labels_of_subsets
 from mixture_of_transformers.training.optimization import WITHOUT_DECAY, freeze, settings_of, split_by_learning_rate
 from mixture_of_transformers.training.pushing import being_pushed, push_checkpoint, push_folder
@@ -116,7 +121,8 @@ class MoTTrainer(Trainer):
             self.early_stopping = EarlyStoppingCallback(self.args.early_stopping_patience)
             self.add_callback(self.early_stopping)
         accepted = inspect.signature(self.head.forward).parameters
-        self.takes_subsets, self.retrieves = "modality_subsets" in accepted, isinstance(self.head, MoTForRetrieval)
+        kind = getattr(self.head, "answers_with", None)
+        self.takes_subsets, self.retrieves = kind in ("classes", "numbers"), kind == "embeddings"
         if self.args.contrastive_chunk_size is not None:
             self.check_chunks()
         if "return_loss" in accepted:  # a loss that needs no labels, also in evaluation
