@@ -5,21 +5,40 @@ Shapes: B rows, T frames, N tokens, d width.
 """
 
 import math
-from collections.abc import Callable
+import numbers
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from torch.nn import functional as F
+from transformers.feature_extraction_utils import BatchFeature
 
 from .convolution_mot import MoTConv1d
-from .modality_mot import Cell, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .decoding_audio_mot import is_number_list, is_rate_and_samples, load_audio
+from .decoding_container_mot import has_sound
+from .modality_mot import (
+    Cell,
+    Modality,
+    MoTEmbeddings,
+    MoTModalityConfig,
+    ProcessorCall,
+    RowReading,
+    present_rows,
+    spread,
+    unit_scale,
+)
 from .positions_mot import as_mask, blank, count_before, real_first, take
 
 CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
 SECONDS_PER_FRAME = 0.01  # the step of mel frames that come without times
+WINDOW_ATTRIBUTES = ("frame_length", "win_length", "n_fft")  # what mel extractors call their window, in samples
+# Flat `padding=`, `max_length=`, ... are about tokens; read as samples they would silently cut a sound short.
+TOKEN_LENGTH_OPTIONS = ("padding", "max_length", "truncation", "pad_to_multiple_of")
+HEARD_IN = "video"  # the cell of another modality that may have sound, too
 SILENCE_MARGIN = 0.05  # nepers above silence that half precision may round it to
 
 
@@ -102,6 +121,58 @@ class AudioModality(Modality):
             row[self.names.times] = F.interpolate(times[None, None], size=length, mode="linear")[0, 0]
         return row
 
+    def is_one(self, cell: Cell, value: Any) -> bool:
+        """(Hz, array) is one sound."""
+        return is_rate_and_samples(value)
+
+    def split(self, cell: Cell, values: list) -> list:
+        """A list of numbers is one sound."""
+        return [np.asarray(values)] if is_number_list(values) else values
+
+    def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
+        """Sounds to mel frames (B, T, mel), their mask (B, T) and, if asked for, the times (B, T)."""
+        ((name, cells),) = rows.items()
+        seconds, extractor, indices = call.max_audio_seconds, call.processor.feature_extractor, present_rows(cells)
+        if seconds is not None and not (isinstance(seconds, numbers.Real) and 0 < seconds < math.inf):
+            raise ValueError(f"`max_audio_seconds` is {seconds!r}: expected seconds, a number above 0, or None.")
+        options = audio_options(call.options["audio_kwargs"], call.given.get("audio_kwargs", {}))
+        access = {"allow_urls": call.allow_urls, "limits": call.processor.limits}
+        clips, starts = load_sounds(cells, name, extractor, options.pop("sampling_rate", None), seconds, access)
+        options |= {"sampling_rate": extractor.sampling_rate, "return_attention_mask": True, "return_tensors": "pt"}
+        features, mask = frames_first(extractor, extractor(list(clips), **options), options)
+        if seconds is not None:
+            most = max(1, round(seconds * frames_per_second(extractor)))
+            features, mask = features[:, :most], mask[:, :most]
+        for i, row_mask in zip(indices, mask):
+            if not row_mask.any():
+                raise ValueError(f"{name}[{i}] gives no frames: it is shorter than the extractor's analysis window.")
+        features = features * mask[..., None]  # padding is zero whatever the extractor leaves there
+        outputs = {self.names.raw: features, self.names.mask: mask}
+        if call.processor.return_times:
+            outputs[self.names.times] = frame_times(extractor, mask, starts)
+        return {name: spread(values, indices, len(cells)) for name, values in outputs.items()}
+
+    def decode(self, row: Mapping[str, Any], reading: RowReading) -> dict[str, Any]:
+        """The row's sound, or that of its video where it has no other."""
+        (cell,), video = self.cells, row.get(HEARD_IN)
+        is_wanted = cell.name not in row and self.name in reading.modalities and may_have_sound(video)
+        if is_wanted and has_sound(video, f"{reading.name}{HEARD_IN}", **reading.access):
+            row = {cell.name: video}
+        return super().decode(row, reading)
+
+    def decode_cell(self, cell: Cell, value: Any, reading: RowReading) -> dict[str, Any]:
+        rate, name = reading.processor.feature_extractor.sampling_rate, f"{reading.name}{cell.name}"
+        samples, _ = load_audio(value, name, rate, reading.sampling_rate, reading.max_seconds, **reading.access)
+        return {"array": samples, "sampling_rate": rate}
+
+    def cut_options(self, config: MoTAudioConfig, processor: Any) -> dict[str, Any]:
+        return {"max_audio_seconds": config.max_frames / frames_per_second(processor.feature_extractor)}
+
+    def cut(self, config: MoTAudioConfig, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Frames (B, T, ...), their mask and their times."""
+        own = (self.names.raw, self.names.mask, self.names.times)
+        return {name: batch[name][:, : config.max_frames] for name in own if name in batch}
+
     def target_size(self, config: MoTAudioConfig) -> int:
         return config.num_mel_bins * config.stem_stride
 
@@ -147,6 +218,94 @@ class AudioModality(Modality):
         if backbone.model_type in CHANNELS_FIRST:
             frames = 2 * backbone.max_source_positions
         return torch.zeros(1, frames, bins, device=device)
+
+
+def may_have_sound(video: Any) -> bool:
+    """Whether frames and sound may come in one: not an array or a list of frames."""
+    return video is not None and not isinstance(video, (list, tuple, np.ndarray, torch.Tensor))
+
+
+def audio_options(flat: dict, own: dict) -> dict:
+    """Options of an extractor: flat ones that are not about tokens, exact lengths, and over both those for audio."""
+    flat = {name: value for name, value in flat.items() if name not in TOKEN_LENGTH_OPTIONS}
+    exact = {"padding": "longest", "pad_to_multiple_of": None, "truncation": False}
+    return {**flat, **exact, **own}
+
+
+def load_sounds(
+    cells: list, name: str, extractor, default_rate: int | None, max_seconds: float | None, access: dict
+) -> tuple[Sequence[np.ndarray], Sequence[float]]:
+    """The samples (N_i,) of each row that has sound, at the extractor's rate, and the seconds at which they start."""
+    rate, indices = extractor.sampling_rate, present_rows(cells)
+    window = next((getattr(extractor, name) for name in WINDOW_ATTRIBUTES if hasattr(extractor, name)), 1)
+    # The last frame that is kept sees half of a window beyond; some extractors ask for a sample more.
+    heard = None if max_seconds is None else max_seconds + (window + 1) / rate
+    loaded = [load_audio(cells[i], f"{name}[{i}]", rate, default_rate, heard, **access) for i in indices]
+    clips, starts = zip(*loaded, strict=True)
+    for i, clip in zip(indices, clips):
+        if len(clip) < window:
+            raise ValueError(
+                f"{name}[{i}] has {len(clip)} samples at {rate} Hz, shorter than one analysis window ({window})."
+            )
+    return clips, starts
+
+
+def frame_times(extractor, mask: torch.Tensor, starts: Sequence[float]) -> torch.Tensor:
+    """Seconds (N, T) of mel frames with mask (N, T), of clips that start at `starts` (N,) in their files.
+
+    Extractors pad the front by half of their window, so that frame i has its centre, not its left edge, on sample
+    i * hop_length, the first of the hop_length samples that it stands for.
+    """
+    hop_length = getattr(extractor, "hop_length", None)
+    if hop_length is None:
+        raise ValueError(
+            f"{type(extractor).__name__} has no `hop_length` (samples from one frame to the next), "
+            "which return_times=True needs."
+        )
+    indices = mask.cumsum(1) - 1  # padding, also on the left, takes no time
+    seconds = torch.tensor(starts)[:, None] + indices * (hop_length / extractor.sampling_rate)
+    return seconds.float() * mask
+
+
+def frames_first(extractor, extracted: BatchFeature, options: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """Any extractor's output to mel frames (N, T, mel), or samples (N, T, 1), and a mask (N, T)."""
+    features = extracted.get("input_features", extracted.get("input_values"))
+    if features is not None and features.ndim == 2:
+        features = features[..., None]  # waveforms: frames of one sample
+    if features is None or features.ndim != 3:
+        shape = None if features is None else tuple(features.shape)
+        raise ValueError(
+            f"{type(extractor).__name__} returned features of shape {shape}: expected "
+            "mel frames (N, T, mel) or (N, mel, T), or waveforms (N, samples)."
+        )
+    mask = frame_mask(extracted)
+    if mask is None:
+        mask = torch.ones(features.shape[:2])
+    elif is_channels_first(extractor, features, mask, options):
+        features = features.transpose(1, 2)
+    return features.contiguous(), (mask != 0).long()
+
+
+def is_channels_first(extractor, features: torch.Tensor, mask: torch.Tensor, options: dict) -> bool:
+    """Whether an extractor gives (N, mel, T), not (N, T, mel): the mask (N, T) says which axis is time."""
+    if features.shape[1] == features.shape[2]:  # as many frames as bins: ask again with another length
+        silence = np.zeros(2 * extractor.sampling_rate, dtype=np.float32)
+        extracted = extractor([silence], **options)
+        features, mask = extracted["input_features"], frame_mask(extracted)
+    return features.shape[2] == mask.shape[1]
+
+
+def frame_mask(extracted: BatchFeature) -> torch.Tensor | None:
+    """The mask of what a feature extractor gives, under either of the names that extractors use."""
+    return extracted.get("input_features_mask", extracted.get("attention_mask"))
+
+
+def frames_per_second(extractor) -> float:
+    """How many frames a feature extractor gives for a second: mel frames, 100 unless it says otherwise, or samples."""
+    if hop_length := getattr(extractor, "hop_length", None):
+        return extractor.sampling_rate / hop_length
+    gives_samples = getattr(extractor, "feature_size", 80) == 1 and not hasattr(extractor, "num_mel_bins")
+    return extractor.sampling_rate if gives_samples else 100.0
 
 
 class MoTAudioEmbeddings(MoTEmbeddings):

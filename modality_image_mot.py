@@ -5,17 +5,23 @@ Shapes: B rows, F frames of a video, C channels, d width.
 """
 
 import math
-from collections.abc import Sequence
+import numbers
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from huggingface_hub.dataclasses import strict
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
 from .convolution_mot import MoTConv2d
-from .modality_mot import Cell, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .decoding_image_mot import load_image
+from .decoding_mot import is_array
+from .decoding_video_mot import load_frames
+from .image_processing_mot import MoTImageProcessor
+from .modality_mot import Cell, Modality, MoTEmbeddings, MoTModalityConfig, ProcessorCall, RowReading, unit_scale
 from .positions_mot import (
     POSITIONS_PER_SECOND,
     as_mask,
@@ -91,6 +97,7 @@ class ImageModality(Modality):
             columns=("image", "image_features", "img", "vision", "png", "jpg", "jpeg", "webp"),
             synonyms=("images", "picture", "pictures"),
             example="picture.png",
+            dimensions=3,
         ),
         Cell(
             name="video",
@@ -99,6 +106,7 @@ class ImageModality(Modality):
             columns=("video", "mp4", "mov", "avi", "mkv", "webm"),
             synonyms=("videos",),
             example="clip.mp4",
+            dimensions=4,
         ),
     )
     config_class = MoTImageConfig
@@ -129,6 +137,52 @@ class ImageModality(Modality):
     def length_of(self, value: torch.Tensor) -> int:
         return 0 if value.ndim == 3 else len(value)
 
+    def split(self, cell: Cell, values: list) -> list:
+        """A list of frames is one video; transformers also writes pictures as [[picture], [], [picture]]."""
+        if cell.name == self.cells[0].name:
+            return [unnest_image(value, f"{cell.argument}[{i}]") for i, value in enumerate(values)]
+        is_one_video = any(isinstance(value, Image.Image) or (is_array(value) and value.ndim < 4) for value in values)
+        return [values] if is_one_video else values
+
+    def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
+        """
+        Pictures and videos to pixels (B, C, H, W) and their mask (B,), or (B, F, C, H, W) with a mask (B, F) and, if
+        asked for, times (B, F) if there are videos.
+        """
+        image_processor, own = (
+            call.processor.image_processor,
+            {**call.options["images_kwargs"], "return_tensors": "pt"},
+        )
+        convert_rgb = own.get("do_convert_rgb", getattr(image_processor, "do_convert_rgb", None))
+        clips, times = load_clips(rows, self.cells, call, convert_rgb is not False)
+        pixels = call_image_processor(image_processor, [frame for clip in clips for frame in clip], own)
+        pixel_values, mask = batch_clips(clips, pixels)
+        if self.cells[1].argument not in rows:
+            return {self.names.raw: pixel_values[:, 0], self.names.mask: mask[:, 0]}
+        outputs = {self.names.raw: pixel_values, self.names.mask: mask}
+        if call.processor.return_times:
+            outputs[self.names.times] = torch.zeros(mask.shape)
+            outputs[self.names.times][mask.bool()] = torch.tensor([second for clip in times for second in clip])
+        return outputs
+
+    def check_cell(self, cell: Cell, value: Any, name: str) -> Any:
+        return unnest_image(value, name) if cell.name == self.cells[0].name else value
+
+    def decode(self, row: Mapping[str, Any], reading: RowReading) -> dict[str, Any]:
+        """A model without pictures takes no frames, but the video may be there for its sound."""
+        if self.name not in reading.modalities:
+            row = {name: value for name, value in row.items() if name != self.cells[1].name}
+        return super().decode(row, reading)
+
+    def decode_cell(self, cell: Cell, value: Any, reading: RowReading) -> Any:
+        name = f"{reading.name}{cell.name}"
+        if cell.name == self.cells[0].name:
+            return load_image(value, name, convert_rgb=True, **reading.access)
+        frames, _ = load_frames(
+            value, name, reading.num_frames or reading.processor.num_frames, None, **reading.access
+        )
+        return [load_image(frame, name, convert_rgb=True, **reading.access) for frame in frames]
+
     def target_size(self, config: MoTImageConfig) -> int:
         return config.num_channels * config.patch_size**2
 
@@ -154,6 +208,90 @@ class ImageModality(Modality):
         if config.backbone_config is not None:
             side = getattr(config.backbone_config, "image_size", 64)
         return torch.zeros(1, config.num_channels, side, side, device=device)
+
+
+def unnest_image(row: Any, name: str) -> Any:
+    """The one picture of a row that is written as a list."""
+    if not isinstance(row, (list, tuple)):
+        return row
+    if len(row) > 1:
+        raise ValueError(f"{name} is a list of {len(row)} pictures: a row takes one; pass several as `videos`.")
+    return row[0] if row else None
+
+
+def load_clips(
+    rows: dict[str, list], cells: tuple[Cell, Cell], call: ProcessorCall, convert_rgb: bool
+) -> tuple[list[list[Image.Image]], list[list[float]]]:
+    """The frames of each row (those of its video, its one picture, or none) and, if asked for, their seconds."""
+    processor = call.processor
+    num_frames, fps = frame_choice(processor, call.options["videos_kwargs"])
+    access = {"allow_urls": call.allow_urls, "limits": processor.limits}
+    pictures, videos = (cell.argument for cell in cells)
+    clips = [[] for _ in next(iter(rows.values()))]
+    clip_times = [[] for _ in clips]
+    for i, image in enumerate(rows.get(pictures, ())):
+        if image is not None:
+            clips[i], clip_times[i] = [load_image(image, f"{pictures}[{i}]", convert_rgb, **access)], [0.0]
+    for i, video in enumerate(rows.get(videos, ())):
+        if video is not None:
+            frames, clip_times[i] = load_frames(video, f"{videos}[{i}]", num_frames, fps, **access)
+            if processor.return_times and clip_times[i] is None:
+                raise ValueError(
+                    f"{videos}[{i}] does not say when its frames are, which return_times=True needs: pass "
+                    'videos_kwargs={"fps": ...}, the number of frames per second.'
+                )
+            clips[i] = [load_image(frame, f"{videos}[{i}]", convert_rgb, **access) for frame in frames]
+    return clips, clip_times
+
+
+def batch_clips(clips: list[list[Image.Image]], pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pixels of all frames (N, C, H, W) as (B, F, C, H, W), and the mask (B, F) of those that there are."""
+    mask = torch.zeros(len(clips), max(map(len, clips)), dtype=torch.long)
+    for i, clip in enumerate(clips):
+        mask[i, : len(clip)] = 1
+    pixel_values = pixels.new_zeros(*mask.shape, *pixels.shape[1:])
+    pixel_values[mask.bool()] = pixels
+    return pixel_values, mask
+
+
+def frame_choice(processor, options: dict) -> tuple[int | None, float | None]:
+    """How many frames of a video are kept, None for all, and how many come in a second where it does not say."""
+    num_frames = processor.num_frames if options.get("num_frames") is None else options["num_frames"]
+    if not isinstance(num_frames, numbers.Integral) or num_frames < 1:
+        raise ValueError(f"num_frames is {num_frames!r}: expected a whole number of at least 1.")
+    fps = options.get("fps") if processor.return_times else None
+    if fps is not None and not (isinstance(fps, numbers.Real) and 0 < fps < math.inf):
+        raise ValueError(f"fps is {fps!r}: expected a positive number, the frames per second of the videos given.")
+    return None if options.get("do_sample_frames") is False else num_frames, fps
+
+
+def call_image_processor(image_processor, frames: list[Image.Image], options: dict) -> torch.Tensor:
+    """Pictures to pixel values (N, C, H, W) of one shape."""
+    try:
+        pixels = image_processor(frames, **options)["pixel_values"]
+    except ValueError as error:
+        sizes = sorted({image.size for image in frames})
+        modes = sorted({image.mode for image in frames})
+        raise ValueError(
+            f"The image processor failed on pictures of sizes (W, H) {sizes} and modes {modes}: it has to give "
+            f"every picture the same shape. {error}"
+        ) from error
+    if pixels.ndim != 4:
+        raise ValueError(
+            f"The image processor returned pixel_values of shape {tuple(pixels.shape)}: expected (N, C, H, W)."
+        )
+    return pixels
+
+
+def whole_pictures(image_processor) -> MoTImageProcessor:
+    """Of a processor that cuts patches out of pictures of any shape (SigLIP 2), one that leaves squares whole."""
+    side = math.isqrt(image_processor.max_num_patches) * image_processor.patch_size
+    settings = ("resample", "image_mean", "image_std", "rescale_factor")
+    return MoTImageProcessor(
+        size={"height": side, "width": side},
+        do_convert_rgb=True,
+        **{name: getattr(image_processor, name) for name in settings},
+    )
 
 
 def check_channels(pixel_values: torch.Tensor, config: MoTImageConfig, name: str) -> None:

@@ -7,8 +7,9 @@ A modality has a *name* ("text") and a *kind*, a subclass of `Modality` in a roo
 Shapes: B rows, L or N tokens, d width, T frames of audio.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -181,6 +182,7 @@ class Cell:
         synonyms: what else people call it; each of these can mean nothing else.
         example: what a person would give.
         takes_samples: whether a list of numbers is one.
+        dimensions: those of an array that is one cell.
     """
 
     name: str
@@ -190,6 +192,67 @@ class Cell:
     synonyms: tuple[str, ...]
     example: str
     takes_samples: bool = False
+    dimensions: int = 2
+
+
+@dataclass(frozen=True)
+class ProcessorCall:
+    """
+    One call of the `MoTProcessor`, of which each modality takes what concerns it.
+
+    Args:
+        processor: for its parts, its limits, `num_frames` and `return_times`.
+        options: group of options ("text_kwargs", ...) -> all of them, with their defaults.
+        given: the groups as they were given.
+        allow_urls, max_audio_seconds: as for the processor.
+    """
+
+    processor: Any
+    options: dict[str, dict]
+    given: dict[str, dict]
+    allow_urls: bool | str
+    max_audio_seconds: float | None
+
+
+@dataclass(frozen=True)
+class RowReading:
+    """
+    How a row is decoded before it is known in which batch it comes.
+
+    Args:
+        processor: the `MoTProcessor`, for its limits, `num_frames` and the rate of its feature extractor.
+        modalities: those of the model.
+        allow_urls: as for the processor.
+        name: what errors begin with.
+        num_frames: of a video, where the processor's are not wanted.
+        sampling_rate: in Hz, of sound that does not say.
+        max_seconds: where longer sound is cut.
+    """
+
+    processor: Any
+    modalities: tuple[str, ...]
+    allow_urls: bool | str
+    name: str = ""
+    num_frames: int | None = None
+    sampling_rate: int | None = None
+    max_seconds: float | None = None
+
+    @property
+    def access(self) -> dict[str, Any]:
+        """What may be opened, and how large it may be."""
+        return {"allow_urls": self.allow_urls, "limits": self.processor.limits}
+
+
+def present_rows(cells: list) -> list[int]:
+    """The numbers of the rows that have a cell."""
+    return [i for i, cell in enumerate(cells) if cell is not None]
+
+
+def spread(values: torch.Tensor, indices: list[int], batch_size: int) -> torch.Tensor:
+    """(len(indices), ...) to (batch_size, ...): the given rows at their places, zeros elsewhere."""
+    spread_values = values.new_zeros(batch_size, *values.shape[1:])
+    spread_values[indices] = values
+    return spread_values
 
 
 class Modality:
@@ -239,6 +302,46 @@ class Modality:
     def labels_name(self) -> str:
         """The argument of pretraining that says what to predict."""
         return f"{self.name}_labels"
+
+    # What the processor makes of cells
+
+    def is_one(self, cell: Cell, value: Any) -> bool:
+        """Whether a list or tuple is one cell, not a batch of them."""
+        return False
+
+    def split(self, cell: Cell, values: list) -> list:
+        """What a person wrote as a batch, as a cell for each row."""
+        return values
+
+    def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
+        """
+        Raw cells of a batch as the model takes them, by the names of its arguments.
+
+        Args:
+            rows: argument of the processor -> a cell for each row, None where it has none.
+        """
+        raise NotImplementedError
+
+    def check_cell(self, cell: Cell, value: Any, name: str) -> Any:
+        """One cell of a row as a person wrote it, `name` in errors."""
+        return value
+
+    def decode(self, row: Mapping[str, Any], reading: RowReading) -> dict[str, Any]:
+        """Those of a row's cells that are of this modality, decoded, as arguments of the processor."""
+        taken = [cell for cell in self.cells if cell.name in row]
+        return {cell.argument: self.decode_cell(cell, row[cell.name], reading) for cell in taken}
+
+    def decode_cell(self, cell: Cell, value: Any, reading: RowReading) -> Any:
+        """One cell, decoded."""
+        raise NotImplementedError
+
+    def cut_options(self, config: MoTModalityConfig, processor: Any) -> dict[str, Any]:
+        """Options by which the processor cuts raw input where a model takes no more."""
+        return {}
+
+    def cut(self, config: MoTModalityConfig, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What of a batch is longer than a model takes, cut."""
+        return {}
 
     # What becomes of rows in a batch
 

@@ -1,15 +1,40 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Text: token ids (B, L), and what the word embeddings make of them."""
 
-from typing import Literal
+import numbers
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from .arguments_mot import can_look_at
-from .modality_mot import Cell, InputNames, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .modality_mot import (
+    Cell,
+    InputNames,
+    Modality,
+    MoTEmbeddings,
+    MoTModalityConfig,
+    ProcessorCall,
+    RowReading,
+    present_rows,
+    spread,
+    unit_scale,
+)
 from .positions_mot import as_mask, blank
+
+# What options of text take: the least and the most.
+LENGTHS_OF_TEXT = {"max_length": (1, 2**24), "pad_to_multiple_of": (1, 2**24), "stride": (0, 2**24)}
+# A tokenizer keeps padding and truncation of the call that it is in, where a call on another thread would find them.
+TOKENIZING = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a process that is forked meanwhile would find it taken, by nobody, for ever
+    os.register_at_fork(
+        before=TOKENIZING.acquire, after_in_parent=TOKENIZING.release, after_in_child=TOKENIZING.release
+    )
 
 
 @strict
@@ -60,6 +85,7 @@ class TextModality(Modality):
             ),
             synonyms=("texts", "sentence", "sentences"),
             example="a sentence",
+            dimensions=0,
         ),
     )
     config_class = MoTTextConfig
@@ -75,6 +101,23 @@ class TextModality(Modality):
 
     def describe_limit(self, config: MoTTextConfig) -> str:
         return f"up to {config.max_position_embeddings} tokens"
+
+    def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
+        (cells,) = rows.values()
+        tokens = collect_text(cells, call.processor.tokenizer, call.options["text_kwargs"])
+        unused = call.processor.unused_input_names
+        return {name: values for name, values in tokens.items() if name not in unused}
+
+    def check_cell(self, cell: Cell, value: Any, name: str) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f"{name} has type {type(value).__name__}: expected a string.")
+        return value
+
+    def decode_cell(self, cell: Cell, value: str, reading: RowReading) -> str:
+        return value
+
+    def cut_options(self, config: MoTTextConfig, processor: Any) -> dict[str, Any]:
+        return {"truncation": True, "max_length": config.max_position_embeddings}
 
     def target_size(self, config: MoTTextConfig) -> int:
         return config.vocab_size
@@ -145,3 +188,53 @@ class MoTTextEmbeddings(MoTEmbeddings):
                 f"`{self.names.raw}` holds {outside[0].item()}, outside the vocabulary of {vocab_size} (0 to {vocab_size - 1}): "
                 "is this the model's own tokenizer?"
             )
+
+
+@contextmanager
+def tokenizing(tokenizer) -> Iterator[None]:
+    """One call at a time, which leaves a fast tokenizer, and so what it saves, as it was, also if the call fails."""
+    with TOKENIZING:
+        backend = getattr(tokenizer, "_tokenizer", None)
+        truncation, padding = (getattr(backend, name, None) for name in ("truncation", "padding"))
+        try:
+            yield
+        finally:
+            if hasattr(backend, "no_truncation"):
+                backend.enable_truncation(**truncation) if truncation else backend.no_truncation()
+                backend.enable_padding(**padding) if padding else backend.no_padding()
+
+
+def collect_text(cells: list, tokenizer, options: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Strings or None to `input_ids` and `attention_mask` (B, L), and what else the options ask the tokenizer for."""
+    indices = present_rows(cells)
+    texts = [cells[i] for i in indices]
+    for i, text in zip(indices, texts):
+        if not isinstance(text, str):
+            raise ValueError(f"text[{i}] has type {type(text).__name__}: expected a string or None.")
+    check_whole(options, LENGTHS_OF_TEXT)
+    if options.get("padding") and getattr(tokenizer, "pad_token", "") is None:
+        raise ValueError(
+            "The tokenizer has no padding token, which texts of several lengths need: its tokenizer_config.json is "
+            "missing or names none. Set `processor.tokenizer.pad_token`."
+        )
+    with tokenizing(tokenizer):
+        tokens = tokenizer(texts, **{**options, "return_tensors": "pt", "return_attention_mask": True})
+    if len(tokens["attention_mask"]) != len(indices):
+        raise ValueError(
+            f"{len(indices)} texts gave {len(tokens['attention_mask'])} rows, which would fit no other input: leave "
+            "out return_overflowing_tokens, or pass the parts as rows of their own."
+        )
+    for i, text, mask in zip(indices, texts, tokens["attention_mask"], strict=True):
+        if not mask.any():
+            raise ValueError(f"text[{i}] is {text!r}, which gives no tokens; pass None for a row without text.")
+    return {name: spread(values, indices, len(cells)) for name, values in tokens.items()}
+
+
+def check_whole(options: dict[str, Any], bounds: dict[str, tuple[int, int]]) -> None:
+    """Raise a ValueError for an option that is given and no whole number within its bounds."""
+    for name, (least, most) in bounds.items():
+        value = options.get(name)
+        if value is not None and not (
+            isinstance(value, numbers.Integral) and least <= value <= most and value is not True
+        ):
+            raise ValueError(f"`{name}` is {value!r:.100}: expected a whole number from {least} to {most}, or None.")

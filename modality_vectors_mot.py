@@ -4,11 +4,15 @@
 `VectorsModality` stands for a modality whose config has a `feature_size`: it has its name, and no pixels, words or sound.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import nn
 
 from .backbones_mot import build_backbone, close_gaps, freeze_unused
-from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .decoding_mot import to_numpy
+from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, present_rows, unit_scale
 from .positions_mot import as_mask, blank
 
 
@@ -106,3 +110,31 @@ class MoTVectorEmbeddings(MoTEmbeddings):
             raw = self.modality.raw.raw_stand_in(self.config, device)
             return self.through_backbone(raw, None, dtype)[0][:, :1]
         return torch.zeros(1, 1, self.config.feature_size, device=device)
+
+
+def pad_features(name: str, rows: list) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows (L_i, F) or None to (B, L, F) float32 and its mask (B, L)."""
+    arrays = {i: to_vectors(f"{name}[{i}]", rows[i]) for i in present_rows(rows)}
+    widths = {i: array.shape[1] for i, array in arrays.items()}
+    if len(set(widths.values())) > 1:
+        raise ValueError(f"The rows of {name} differ in feature_size: {widths} (row: width).")
+    features = torch.zeros(len(rows), max(map(len, arrays.values())), next(iter(widths.values())))  # (B, L, F)
+    mask = torch.zeros(features.shape[:2], dtype=torch.long)
+    for i, array in arrays.items():
+        features[i, : len(array)] = torch.from_numpy(array)
+        mask[i, : len(array)] = 1
+    return features, mask
+
+
+def to_vectors(name: str, row: Any) -> np.ndarray:
+    """Ready features as (L, F) float32."""
+    array = to_numpy(row, name)
+    if array.ndim != 2 or len(array) == 0:
+        raise ValueError(f"{name} has shape {array.shape}: expected (length, feature_size), length >= 1.")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} holds values of type {array.dtype}: expected numbers.")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN, infinite values, or some beyond float32.")
+    return array

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from transformers import Pipeline
@@ -19,19 +18,15 @@ from transformers.utils import logging
 
 from .arguments_mot import is_one_of
 from .attribution_mot import Contributions, modality_contributions
-from .decoding_audio_mot import load_audio
-from .decoding_container_mot import has_sound
-from .decoding_image_mot import load_image
 from .decoding_mot import read_once
-from .decoding_video_mot import load_frames
-from .processing_audio_mot import frames_per_second
+from .modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
+from .modality_mot import RowReading
 from .processing_mot import encode_rows
-from .rows_mot import SYNONYMS, is_blank, resolve_synonyms, unknown_name, unnest_image
+from .rows_mot import SYNONYMS, is_blank, resolve_synonyms, unknown_name
 
 logger = logging.get_logger(__name__)
 
 TASK = "multimodal-classification"
-KEYS = ("text", "image", "audio", "video")
 OPTIONS = ("top_k", "num_frames", "sampling_rate", "truncation", "return_attribution", "batch_size", "num_workers")
 OPTIONS += ("on_error", "allow_urls")
 ROW_ERRORS = (ValueError, OSError, ImportError)  # what a row may be at fault for, and nothing else
@@ -276,37 +271,26 @@ class MultimodalClassificationPipeline(Pipeline):
     ) -> dict:
         """A row with everything decoded; errors begin with `name`."""
         row = read_row(row, name)
-        access = {"allow_urls": allow_urls, "limits": self.processor.limits}
-        modalities = self.model.config.modalities
-        decoded = {"text": row["text"]} if "text" in row else {}
-        if "image" in row:
-            decoded["images"] = load_image(row["image"], f"{name}image", convert_rgb=True, **access)
-        if "video" in row and "image" in modalities:
-            frames = load_frames(
-                row["video"], f"{name}video", num_frames or self.processor.num_frames, None, **access
-            )[0]
-            decoded["videos"] = [load_image(frame, f"{name}video", convert_rgb=True, **access) for frame in frames]
-        sound = row.get("audio")
-        if sound is None and "audio" in modalities and is_file(row.get("video")):
-            sound = row["video"] if has_sound(row["video"], f"{name}video", **access) else None
-        if sound is not None:
-            rate = self.processor.feature_extractor.sampling_rate
-            samples, _ = load_audio(sound, f"{name}audio", rate, sampling_rate, self.heard(truncation), **access)
-            decoded["audio"] = {"array": samples, "sampling_rate": rate}
+        modalities, heard = self.model.config.modalities, self.heard(truncation)
+        reading = RowReading(self.processor, modalities, allow_urls, name, num_frames, sampling_rate, heard)
+        decoded = {}
+        for modality in MODALITIES.values():
+            decoded |= modality.decode(row, reading)
         if not decoded:
             raise ValueError(f"{name}The model takes {', '.join(modalities)}, and nothing of the row is that.")
         return decoded
 
     def heard(self, truncation: bool) -> float | None:
         """Seconds of a sound that are decoded: with `truncation`, what the model takes, and one more for the edge."""
-        if not truncation:
-            return None
-        return self.model.config.audio_config.max_frames / frames_per_second(self.processor.feature_extractor) + 1
+        options = {}
+        for m in self.model.config.modalities if truncation else ():
+            options |= MODALITIES[m].cut_options(self.model.config.modality_config(m), self.processor)
+        return options["max_audio_seconds"] + 1 if "max_audio_seconds" in options else None
 
     def encode(self, rows: list[dict], truncation: bool = False) -> dict[str, torch.Tensor]:
         """The batch that the model takes, of rows as `preprocess` gives them."""
         # Pictures are videos of one frame where the batch has videos; else there is no axis of frames.
-        names = [name for name in ("text", "images", "videos", "audio") if any(name in row for row in rows)]
+        names = [cell.argument for cell in CELLS.values() if any(cell.argument in row for row in rows)]
         return encode_rows(self.processor, self.model, {n: [row.get(n) for row in rows] for n in names}, truncation)
 
     def _forward(self, rows: list[dict], return_attribution: bool = False, truncation: bool = False) -> list[dict]:
@@ -347,29 +331,26 @@ class MultimodalClassificationPipeline(Pipeline):
 
 
 def read_row(row: Mapping, name: str = "") -> dict:
-    """What a row has, by the names of `KEYS`; open files are read, since a video is wanted more than once."""
+    """What a row has, by the names of `CELLS`; open files are read, since a video is wanted more than once."""
     if not isinstance(row, Mapping):
         raise ValueError(f'{name}A row is a dict, such as {{"text": ..., "image": ...}}; got {type(row).__name__}.')
     for key in map(str, row):
-        if key not in (*KEYS, *SYNONYMS):
-            error = unknown_name(key, KEYS, f"part of {name.rstrip(': ') or 'a row'}")
+        if key not in (*CELLS, *SYNONYMS):
+            error = unknown_name(key, CELLS, f"part of {name.rstrip(': ') or 'a row'}")
             raise ValueError(f"{error} Leave out what is no input: `dataset.remove_columns({key!r})`.")
     row = resolve_synonyms({key: None if is_blank(value) else value for key, value in row.items()}, SYNONYMS, name)
-    if "image" in row:
-        row["image"] = unnest_image(row["image"], f"{name}image")
+    for key in [key for key, value in row.items() if value is not None]:
+        row[key] = MODALITIES[MODALITY_OF_CELL[key]].check_cell(CELLS[key], row[key], f"{name}{key}")
     row = {key: value for key, value in row.items() if value is not None and not is_blank(value)}
     if not row:
-        raise ValueError(f"{name}A row needs at least one of {', '.join(KEYS)}, and more than white space.")
-    if "image" in row and "video" in row:
-        raise ValueError(f"{name}A row has either an image or a video, got both.")
-    if not isinstance(row.get("text", ""), str):
-        raise ValueError(f"{name}text has type {type(row['text']).__name__}: expected a string.")
+        raise ValueError(f"{name}A row needs at least one of {', '.join(CELLS)}, and more than white space.")
+    for modality in MODALITIES.values():
+        forms = [
+            f"{'an' if cell.name[0] in 'aeiou' else 'a'} {cell.name}" for cell in modality.cells if cell.name in row
+        ]
+        if len(forms) > 1:
+            raise ValueError(f"{name}A row has either {' or '.join(forms)}, got both.")
     return {key: read_once(value, f"{name}{key}") for key, value in row.items()}
-
-
-def is_file(video: Any) -> bool:
-    """Whether frames and sound may come in one: not an array or a list of frames."""
-    return video is not None and not isinstance(video, (list, tuple, np.ndarray, torch.Tensor))
 
 
 __all__ = ["MultimodalClassificationPipeline"]

@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """`MoTProcessor`: what people have (strings, pictures, sounds, videos, ready features) becomes the tensors of a batch.
 
-`rows_mot.py` says which cell belongs to which row, and the rooms named `processing_..._mot.py` lay the cells of one
-modality out as one row per example, with a mask that says which parts are real.
+`rows_mot.py` says which cell belongs to which row, and the rooms of the kinds (`modality_..._mot.py`) lay the cells of
+one modality out as one row per example, with a mask that says which parts are real.
 """
 
 import copy
@@ -26,10 +26,10 @@ from transformers.video_utils import VideoInput
 from .decoding_mot import DecodingLimits
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
-from .processing_audio_mot import audio_options, collect_sound, frames_per_second
-from .processing_image_mot import collect_pictures, whole_pictures
-from .processing_text_mot import collect_text
-from .processing_vectors_mot import collect_features
+from .modalities_mot import MODALITIES
+from .modality_image_mot import whole_pictures
+from .modality_mot import ProcessorCall
+from .modality_vectors_mot import pad_features
 from .rows_mot import CALL_SYNONYMS, batch_rows, is_blank, resolve_synonyms, unknown_name
 from .warm_start_mot import split_revision
 
@@ -179,9 +179,9 @@ class MoTProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        names = ["input_ids", "attention_mask", "pixel_values", "pixel_mask"]
-        times = ["pixel_times", "input_features_times"] if self.return_times else []
-        return [*names, "input_features", "input_features_mask", *times]
+        every = [modality.names for modality in MODALITIES.values()]
+        times = [names.times for names in every if names.times and self.return_times]
+        return [name for names in every for name in (names.raw, names.mask)] + times
 
     @property
     def unused_input_names(self) -> list[str]:
@@ -251,16 +251,14 @@ class MoTProcessor(ProcessorMixin):
             )
         options = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         return_tensors = options["text_kwargs"].pop("return_tensors", None)
-        data = {}
-        if "text" in rows:
-            tokens = collect_text(rows["text"], self.tokenizer, options["text_kwargs"])
-            data |= {name: values for name, values in tokens.items() if name not in self.unused_input_names}
-        if pictures := {name: rows[name] for name in ("images", "videos") if name in rows}:
-            data |= collect_pictures(pictures, self, options, allow_urls)
-        if "audio" in rows:
-            own_options = audio_options(options["audio_kwargs"], kwargs.get("audio_kwargs", {}))
-            data |= collect_sound(rows["audio"], self, own_options, max_audio_seconds, allow_urls)
-        data |= collect_features(rows)
+        call, data = ProcessorCall(self, options, kwargs, allow_urls, max_audio_seconds), {}
+        for modality in MODALITIES.values():
+            arguments = [cell.argument for cell in modality.cells]
+            if raw := {name: rows[name] for name in arguments if name in rows}:
+                data |= modality.collect(raw, call)
+            if (features := rows.get(modality.features_argument)) is not None:
+                padded = pad_features(modality.features_argument, features)
+                data |= zip((modality.names.features, modality.names.mask), padded)
         return BatchFeature(data, tensor_type=return_tensors)
 
     def _check_options(self, options: dict, inputs: Collection[str]) -> None:
@@ -313,16 +311,13 @@ def encode_rows(
         truncation: whether to cut text and sound that are longer than the model takes.
         allow_urls: as for the processor.
     """
-    config, options = model.config, {"allow_urls": allow_urls}
-    if truncation and "text" in config.modalities and "text" in rows:
-        options |= {"truncation": True, "max_length": config.text_config.max_position_embeddings}
-    if truncation and "audio" in config.modalities and "audio" in rows:
-        frames = config.audio_config.max_frames
-        options["max_audio_seconds"] = frames / frames_per_second(processor.feature_extractor)
+    options, towers = {"allow_urls": allow_urls}, {m: model.config.modality_config(m) for m in model.config.modalities}
+    for m, tower in towers.items() if truncation else ():
+        if any(cell.argument in rows for cell in MODALITIES[m].cells):
+            options |= MODALITIES[m].cut_options(tower, processor)
     batch = processor(**rows, **options)
-    if truncation and "audio" in config.modalities:
-        heard = {name: values for name, values in batch.items() if name.startswith("input_features")}  # (B, T, ...)
-        batch |= {name: values[:, : config.audio_config.max_frames] for name, values in heard.items()}
+    for m, tower in towers.items() if truncation else ():
+        batch |= MODALITIES[m].cut(tower, batch)
     return {name: to_model(name, values, model) for name, values in batch.items()}
 
 

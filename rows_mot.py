@@ -5,30 +5,19 @@ import difflib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
-from .decoding_audio_mot import is_number_list, is_rate_and_samples
 from .decoding_mot import is_array
+from .modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
+from .modality_mot import present_rows
 
 # What else people call an input, in the singular as a row has it; each of these can mean nothing else.
-SYNONYMS = {
-    **dict.fromkeys(("texts", "sentence", "sentences"), "text"),
-    **dict.fromkeys(("images", "picture", "pictures"), "image"),
-    **dict.fromkeys(("audios", "sound", "sounds"), "audio"),
-    "videos": "video",
-}
-ARGUMENTS = {"image": "images", "video": "videos"}  # the others are called alike in a row and in a call
+SYNONYMS = {synonym: cell.name for cell in CELLS.values() for synonym in cell.synonyms}
+# What is called otherwise in a call than in a row.
+ARGUMENTS = {cell.name: cell.argument for cell in CELLS.values() if cell.argument != cell.name}
 CALL_SYNONYMS = {name: ARGUMENTS.get(meant, meant) for name, meant in SYNONYMS.items()} | ARGUMENTS
-RAW_OR_READY = (
-    ("text", "text_features"),
-    ("images", "image_features"),
-    ("videos", "image_features"),
-    ("audio", "audio_features"),
-)
-# The dimensions of an array that is one row of the argument; sound and ready features have 2.
-ROW_DIMENSIONS = {"text": 0, "images": 3, "videos": 4}
+# argument -> its cell and the modality of that
+CELLS_OF_ARGUMENTS = {cell.argument: (cell, MODALITIES[MODALITY_OF_CELL[cell.name]]) for cell in CELLS.values()}
 
 
 def unknown_name(name: str, known: Collection[str], what: str) -> ValueError:
@@ -81,41 +70,14 @@ def batch_rows(given: dict[str, Any]) -> dict[str, list]:
 
 def to_rows(name: str, value: Any) -> list:
     """One cell for each row: a batch is split, a single input becomes a batch of one."""
+    cell, modality = CELLS_OF_ARGUMENTS.get(name, (None, None))  # none for ready features
     if is_array(value):
-        return list(value) if value.ndim == ROW_DIMENSIONS.get(name, 2) + 1 else [value]
+        return list(value) if value.ndim == (cell.dimensions if cell else 2) + 1 else [value]
     is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
-    if not is_list or (name == "audio" and is_rate_and_samples(value)):
+    if not is_list or (cell and modality.is_one(cell, value)):
         return [value]
     cells = [value[i] for i in range(len(value))]  # lists, tuples and columns of `datasets`
-    return SPLITTERS[name](cells) if name in SPLITTERS else cells
-
-
-def image_rows(cells: list) -> list:
-    """Each cell's one picture."""
-    return [unnest_image(cell, f"images[{i}]") for i, cell in enumerate(cells)]
-
-
-def video_rows(cells: list) -> list:
-    """A list of frames is one video."""
-    is_one_video = any(isinstance(cell, Image.Image) or (is_array(cell) and cell.ndim < 4) for cell in cells)
-    return [cells] if is_one_video else cells
-
-
-def audio_rows(cells: list) -> list:
-    """A list of numbers is one sound."""
-    return [np.asarray(cells)] if is_number_list(cells) else cells
-
-
-SPLITTERS = {"images": image_rows, "videos": video_rows, "audio": audio_rows}
-
-
-def unnest_image(row: Any, name: str) -> Any:
-    """transformers also writes a batch as [[image], [], [image]]."""
-    if not isinstance(row, (list, tuple)):
-        return row
-    if len(row) > 1:
-        raise ValueError(f"{name} is a list of {len(row)} pictures: a row takes one; pass several as `videos`.")
-    return row[0] if row else None
+    return modality.split(cell, cells) if cell else cells
 
 
 def is_blank(value: Any) -> bool:
@@ -147,24 +109,14 @@ def check_rows(rows: dict[str, list]) -> None:
         if not present:
             listed = f"{', '.join(rows)} are all" if len(rows) > 1 else f"{next(iter(rows))} is"
             raise ValueError(f"Row {i} is empty: {listed} None or blank there.")
-        if {"images", "videos"} <= present:
-            raise ValueError(f"Row {i} has both images and videos: give at most one of them.")
+        for modality in MODALITIES.values():
+            forms = [cell.argument for cell in modality.cells if cell.argument in present]
+            if len(forms) > 1:
+                raise ValueError(f"Row {i} has both {' and '.join(forms)}: give at most one of them.")
 
 
 def check_raw_or_ready(rows: dict[str, list]) -> None:
     """Raise a ValueError if an input is given both raw and as ready features."""
-    for raw, ready in RAW_OR_READY:
-        if raw in rows and ready in rows:
-            raise ValueError(f"Got both {raw} and {ready}: a batch holds one of them.")
-
-
-def present_rows(cells: list) -> list[int]:
-    """The numbers of the rows that have a cell."""
-    return [i for i, cell in enumerate(cells) if cell is not None]
-
-
-def spread(values: torch.Tensor, indices: list[int], batch_size: int) -> torch.Tensor:
-    """(len(indices), ...) to (batch_size, ...): the given rows at their places, zeros elsewhere."""
-    spread_values = values.new_zeros(batch_size, *values.shape[1:])
-    spread_values[indices] = values
-    return spread_values
+    for cell, modality in CELLS_OF_ARGUMENTS.values():
+        if cell.argument in rows and modality.features_argument in rows:
+            raise ValueError(f"Got both {cell.argument} and {modality.features_argument}: a batch holds one of them.")

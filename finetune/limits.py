@@ -22,8 +22,8 @@ from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.modality_audio_mot import frames_per_second
 from mixture_of_transformers.modality_mot import MoTModalityConfig
-from mixture_of_transformers.processing_audio_mot import frames_per_second
 
 logger = logging.get_logger(__name__)
 

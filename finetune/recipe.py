@@ -23,7 +23,7 @@ from mixture_of_transformers.head_pretraining_mot import MoTForPreTraining
 from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.image_processing_mot import MoTImageProcessor
 from mixture_of_transformers.modalities_mot import MODALITIES
-from mixture_of_transformers.processing_audio_mot import frames_per_second
+from mixture_of_transformers.modality_audio_mot import frames_per_second
 from mixture_of_transformers.processing_mot import MoTProcessor, load_processor
 from mixture_of_transformers.training.continuation import fit_classifier, is_adapter, load_model, read_config
 

@@ -22,7 +22,7 @@ from mixture_of_transformers.data.preparation import find_columns
 from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.modalities_mot import MODALITIES
-from mixture_of_transformers.processing_audio_mot import frames_per_second
+from mixture_of_transformers.modality_audio_mot import frames_per_second
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.search.building import build_index
 from mixture_of_transformers.search.columns import EMBEDDING_KINDS

@@ -23,7 +23,7 @@ from mixture_of_transformers import (
     MultimodalClassificationPipeline,
 )
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.processing_text_mot import tokenizing
+from mixture_of_transformers.modality_text_mot import tokenizing
 
 RATE, WORDS = 16_000, [f"w{i}" for i in range(20)]
 

@@ -15,7 +15,7 @@ from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.loss_mot import IGNORED_LABEL
-from mixture_of_transformers.processing_audio_mot import frames_per_second
+from mixture_of_transformers.modality_audio_mot import frames_per_second
 
 # For each sequence-like input of the processor, its mask, and the modality that both belong to.
 INPUTS = {

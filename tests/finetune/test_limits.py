@@ -17,7 +17,7 @@ from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.finetune.batches import encode_split
 from mixture_of_transformers.finetune.limits import check_splits, fit_processor
 from mixture_of_transformers.finetune.options import DataArguments
-from mixture_of_transformers.processing_audio_mot import frames_per_second
+from mixture_of_transformers.modality_audio_mot import frames_per_second
 from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
 
 READY = MoTConfig.of_size(

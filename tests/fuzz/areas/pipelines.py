@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mixture_of_transformers.pipeline_mot import KEYS, OPTIONS
+from mixture_of_transformers.modalities_mot import CELLS
+from mixture_of_transformers.pipeline_mot import OPTIONS
 
 from ..case import Case
 from ..odd import odd_number, odd_object, one, show
@@ -21,7 +22,7 @@ def pipeline_case(rng: np.random.Generator, world: World, folder: Path) -> Case:
     rows = [sound_row(rng, world) for _ in range(3)]
     row, options = int(rng.integers(3)), {"batch_size": int(rng.integers(1, 4))}
     kind = one(rng, ("part", "part", "part", "row", "option", "name", "all"))
-    key = one(rng, KEYS)
+    key = one(rng, list(CELLS))
     names = (f"rows[{row}]",)
     inputs = rows
     if kind == "part":
