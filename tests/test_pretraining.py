@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """`MoTForPreTraining` and `MoTForMaskedLM`: what is hidden, what is predicted, and what the losses are made of.
 
-What a call hides is read off the arguments of `encode`; targets are then written out by hand, patch by patch and frame
-by frame. Batches come from `helpers.make_inputs`, whose rows differ in padding and in the modalities they have.
+What a call hides is read off the arguments of `encode_collected`; targets are then written out by hand, patch by patch
+and frame by frame. Batches come from `helpers.make_inputs`, whose rows differ in padding and in the modalities they have.
 """
 
 import functools
@@ -69,18 +69,18 @@ model_for = functools.cache(new_model)  # in eval mode, built once: tests read i
 
 def run_seeded(model, inputs, seed=0, **options):
     """The output with the draws of a seed, and what was hidden: modality -> (B, N) bool."""
-    hidden, encode = {}, model.mot.encode
+    hidden, encode = {}, model.mot.encode_collected
 
-    def spy(**arguments):
-        hidden.update({m: tokens for m, (tokens, _) in arguments["hidden"].items()})
-        return encode(**arguments)
+    def spy(given, **arguments):
+        hidden.update({m: tokens for m, (tokens, _) in arguments["covered"].items()})
+        return encode(given, **arguments)
 
-    model.mot.encode = spy
+    model.mot.encode_collected = spy
     try:
         torch.manual_seed(seed)
         return run(model, inputs, **{"return_loss": True} | options), hidden
     finally:
-        del model.mot.encode
+        del model.mot.encode_collected
 
 
 def text_labels_for(inputs):
