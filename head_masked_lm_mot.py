@@ -17,6 +17,7 @@ from .configuration_mot import MoTConfig
 from .inputs_mot import takes_inputs
 from .layers_mot import with_zero_gradients
 from .loss_mot import token_loss
+from .modalities_mot import words_of
 from .modeling_mot import MoTModel, MoTPreTrainedModel, states_of
 from .prediction_mot import own_tokens, prediction_head
 
@@ -46,17 +47,18 @@ class MoTForMaskedLM(MoTPreTrainedModel):
 
     def __init__(self, config: MoTConfig):
         super().__init__(config)
-        if config.text_config is None or config.text_config.feature_size is not None:
+        self.words = words_of(config)
+        if self.words is None:
             raise ValueError("`MoTForMaskedLM` needs token ids: a `text_config` without `feature_size`.")
         self.mot = MoTModel(config)
-        self.prediction_heads = nn.ModuleDict({"text": prediction_head(config, "text")})
+        self.prediction_heads = nn.ModuleDict({self.words: prediction_head(config, self.words)})
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
-        return self.prediction_heads["text"].decoder
+        return self.prediction_heads[self.words].decoder
 
     def set_output_embeddings(self, value: nn.Module):
-        self.prediction_heads["text"].decoder = value
+        self.prediction_heads[self.words].decoder = value
 
     @takes_inputs
     @can_return_tuple
@@ -75,7 +77,7 @@ class MoTForMaskedLM(MoTPreTrainedModel):
         if not inputs.keys() & {"input_ids", "inputs_embeds"}:
             raise ValueError("`MoTForMaskedLM` predicts words, so it needs `input_ids`.")
         output = self.mot(**inputs, **kwargs)
-        logits = self.prediction_heads["text"](own_tokens(self.config, output, "text"))
+        logits = self.prediction_heads[self.words](own_tokens(self.config, output, self.words))
         loss = None
         if labels is not None:
             loss = with_zero_gradients(token_loss(logits, labels, "labels"), output.pooler_output)

@@ -19,7 +19,9 @@ from .configuration_mot import MoTConfig
 from .contrastive_mot import MoTContrastive
 from .inputs_mot import ModalityInput, check_devices, takes_inputs
 from .layers_mot import MoTVectors, with_zero_gradients
-from .loss_mot import normalize_patches, reconstruction_loss, token_loss
+from .loss_mot import reconstruction_loss, token_loss
+from .modalities_mot import MODALITIES, modality_of, words_of
+from .modality_mot import Modality
 from .modeling_mot import EncodedModalities, MoTModel, MoTModelOutput, MoTPreTrainedModel, states_of
 from .prediction_mot import own_tokens, prediction_head
 
@@ -80,15 +82,18 @@ class MoTForPreTraining(MoTPreTrainedModel):
             self.contrastive = MoTContrastive(config)
         self.post_init()
 
+    def kind_of(self, modality: str) -> Modality:
+        return modality_of(self.config.modality_config(modality), modality)
+
     def takes_ids(self, modality: str) -> bool:
-        return modality == "text" and self.config.text_config.feature_size is None
+        return self.kind_of(modality).predicts_ids
 
     def get_output_embeddings(self) -> nn.Module | None:
-        is_predicted = "text" in self.prediction_heads and self.takes_ids("text")
-        return self.prediction_heads["text"].decoder if is_predicted else None
+        words = words_of(self.config)
+        return self.prediction_heads[words].decoder if words in self.prediction_heads else None
 
     def set_output_embeddings(self, value: nn.Module):
-        self.prediction_heads["text"].decoder = value
+        self.prediction_heads[words_of(self.config)].decoder = value
 
     @takes_inputs(ignores=("labels",))
     @can_return_tuple
@@ -117,8 +122,8 @@ class MoTForPreTraining(MoTPreTrainedModel):
 
         Pretraining learns without the classes of rows: `labels`, which a dataset may bring along, are not read.
         """
-        labels = {"text": text_labels, "image": image_labels, "audio": audio_labels}
-        labels = {m: value for m, value in labels.items() if value is not None}
+        every = zip(MODALITIES, (text_labels, image_labels, audio_labels))
+        labels = {m: value for m, value in every if value is not None}
         check_flag(return_loss, "return_loss")
         wants_loss = (self.training or bool(labels)) if return_loss is None else return_loss
         self.check_kinds(labels)
@@ -148,7 +153,7 @@ class MoTForPreTraining(MoTPreTrainedModel):
     def check_kinds(self, labels: Mapping[str, torch.Tensor]) -> None:
         """Raise a ValueError for labels of the wrong kind: words are whole numbers, all else is floats."""
         for m, own in labels.items():
-            is_ids = m == "text" and (m not in self.prediction_heads or self.takes_ids(m))
+            is_ids = MODALITIES[m].predicts_ids and (m not in self.prediction_heads or self.takes_ids(m))
             (check_whole_numbers if is_ids else check_floats)(own, f"{m}_labels")
 
     def choose_targets(
@@ -184,17 +189,12 @@ class MoTForPreTraining(MoTPreTrainedModel):
                 f"`{m}_labels` has shape {tuple(labels.shape)}, expected that of `{embeddings.input_name}`, "
                 f"{tuple(given.values.shape)}."
             )
-        targets = embeddings.targets(labels, given.mask)
-        is_pixels = m == "image" and self.config.image_config.feature_size is None
-        return normalize_patches(targets) if is_pixels else targets
+        return self.kind_of(m).scale_targets(embeddings.targets(labels, given.mask))
 
     def draw(self, m: str, real: torch.Tensor) -> torch.Tensor:
         """Which of a modality's real tokens (B, N) to cover."""
         config = self.config.modality_config(m)
-        if m != "audio":
-            return draw_hidden(real, config.mask_ratio, span=1)
-        stride = config.stem_stride if config.feature_size is None else 1
-        return draw_hidden(real, config.mask_ratio, span=max(1, config.mask_span // stride))
+        return draw_hidden(real, config.mask_ratio, self.kind_of(m).mask_span(config))
 
     def reconstruction_losses(self, predictions: dict, targets: dict, labels: dict, covered: dict) -> dict:
         """The loss of each modality that has targets: over the tokens that were covered, or over all with labels."""
@@ -204,7 +204,7 @@ class MoTForPreTraining(MoTPreTrainedModel):
                 losses[m] = token_loss(predictions[m], target)
             else:
                 counted = None if m in labels else covered[m][0]
-                losses[m] = reconstruction_loss(predictions[m], target, "l1" if m == "audio" else "mse", counted)
+                losses[m] = reconstruction_loss(predictions[m], target, self.kind_of(m).reconstruction_loss, counted)
         return losses
 
     def contrastive_losses(self, encoded: EncodedModalities) -> tuple[dict[str, torch.Tensor], torch.Tensor | float]:

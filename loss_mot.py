@@ -168,9 +168,3 @@ def reconstruction_loss(
     differences = (predictions.float() - targets).masked_fill(~counted, 0)
     losses = differences.square() if kind == "mse" else differences.abs()
     return losses.sum() / counted.sum().clamp(min=1)
-
-
-def normalize_patches(patches: torch.Tensor) -> torch.Tensor:
-    """Each patch (..., n) with mean 0 and variance 1, which teaches more than plain pixels (arXiv 2111.06377)."""
-    mean, variance = patches.mean(dim=-1, keepdim=True), patches.var(dim=-1, keepdim=True)
-    return (patches - mean) / (variance + 1e-6).sqrt()

@@ -187,9 +187,7 @@ class ImageModality(Modality):
         return config.num_channels * config.patch_size**2
 
     def scale_targets(self, targets: torch.Tensor) -> torch.Tensor:
-        """Each patch (..., n) with mean 0 and variance 1, which teaches more than plain pixels (arXiv 2111.06377)."""
-        mean, variance = targets.mean(dim=-1, keepdim=True), targets.var(dim=-1, keepdim=True)
-        return (targets - mean) / (variance + 1e-6).sqrt()
+        return normalize_patches(targets)
 
     def run_backbone(
         self, backbone: nn.Module, config: MoTImageConfig, pixel_values: torch.Tensor, mask: torch.Tensor | None
@@ -208,6 +206,12 @@ class ImageModality(Modality):
         if config.backbone_config is not None:
             side = getattr(config.backbone_config, "image_size", 64)
         return torch.zeros(1, config.num_channels, side, side, device=device)
+
+
+def normalize_patches(patches: torch.Tensor) -> torch.Tensor:
+    """Each patch (..., n) with mean 0 and variance 1, which teaches more than plain pixels (arXiv 2111.06377)."""
+    mean, variance = patches.mean(dim=-1, keepdim=True), patches.var(dim=-1, keepdim=True)
+    return (patches - mean) / (variance + 1e-6).sqrt()
 
 
 def unnest_image(row: Any, name: str) -> Any:

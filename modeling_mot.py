@@ -39,10 +39,9 @@ from .layers_mot import (
     with_zero_gradients,
 )
 from .layouts_mot import Layout, PackedTokens, PaddedTokens, WrittenOut, can_pack, rows_with_tokens
-from .modalities_mot import MODALITIES, modality_of
+from .modalities_mot import MODALITIES, modality_of, words_of
 from .modality_image_mot import MoTImageEmbeddings
 from .modality_mot import MoTEmbeddings, MoTModalityConfig
-from .modality_text_mot import MoTTextEmbeddings
 from .positions_mot import blank
 from .sparse_attention_mot import BlockSparsity
 
@@ -181,7 +180,7 @@ class MoTPreTrainedModel(CheckpointMixin, PreTrainedModel):
     config: MoTConfig
     base_model_prefix = "mot"
     main_input_name = "input_ids"
-    input_modalities = ("text", "image", "audio")
+    input_modalities = tuple(MODALITIES)
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
     answers_with: str | None = None  # what `answer` gives: "classes" (logits), "numbers" or "embeddings"
@@ -332,16 +331,20 @@ class MoTModel(MoTPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        return self._text_embeddings().word_embeddings
+        return self.bare_embeddings(self.words()).word_embeddings
 
     def set_input_embeddings(self, value: nn.Module):
-        self._text_embeddings().word_embeddings = value
-        self.config.text_config.vocab_size = getattr(value, "num_embeddings", self.config.text_config.vocab_size)
+        words = self.words()
+        self.bare_embeddings(words).word_embeddings = value
+        config = self.config.modality_config(words)
+        config.vocab_size = getattr(value, "num_embeddings", config.vocab_size)
 
-    def _text_embeddings(self) -> MoTTextEmbeddings:
-        if "text" not in self.embeddings or self.config.text_config.feature_size is not None:
+    def words(self) -> str:
+        """The modality that arrives as token ids, which has the word embeddings."""
+        words = words_of(self.config)
+        if words is None:
             raise NotImplementedError("This model takes no token ids, so it has no word embeddings.")
-        return self.bare_embeddings("text")
+        return words
 
     def bare_embeddings(self, modality: str) -> MoTEmbeddings:
         """A modality's embeddings without an adapter around them, for all that reads none of their own parameters."""

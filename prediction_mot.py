@@ -9,19 +9,20 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from .configuration_mot import MoTConfig
+from .modalities_mot import modality_of
 from .modeling_mot import MoTModelOutput
 
 
 class MoTTokenHead(nn.Module):
     """Scores of every word of the vocabulary for each text token, as BERT's head (arXiv 1810.04805)."""
 
-    def __init__(self, config: MoTConfig):
+    def __init__(self, config: MoTConfig, vocab_size: int):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.activation = ACT2FN[config.hidden_act]
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         # With weights of its own: the word embeddings start at the scale of the positions, too large for logits.
-        self.decoder = nn.Linear(config.hidden_size, config.text_config.vocab_size)
+        self.decoder = nn.Linear(config.hidden_size, vocab_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.decoder(self.layernorm(self.activation(self.dense(hidden_states))))
@@ -42,13 +43,9 @@ class MoTReconstructionHead(nn.Module):
 def prediction_head(config: MoTConfig, modality: str) -> nn.Module:
     """The head that predicts a modality's tokens."""
     tower = config.modality_config(modality)
-    if tower.feature_size is not None:
-        return MoTReconstructionHead(config, tower.feature_size)
-    if modality == "text":
-        return MoTTokenHead(config)
-    if modality == "image":
-        return MoTReconstructionHead(config, tower.num_channels * tower.patch_size**2)
-    return MoTReconstructionHead(config, tower.num_mel_bins * tower.stem_stride)
+    kind = modality_of(tower, modality)
+    head_class = MoTTokenHead if kind.predicts_ids else MoTReconstructionHead
+    return head_class(config, kind.target_size(tower))
 
 
 def own_tokens(config: MoTConfig, output: MoTModelOutput, modality: str) -> torch.Tensor:

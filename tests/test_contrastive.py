@@ -28,7 +28,8 @@ from mixture_of_transformers.contrastive_mot import (
     contrastive_loss,
     sigmoid_loss,
 )
-from mixture_of_transformers.loss_mot import IGNORED_LABEL, normalize_patches, reconstruction_loss, token_loss
+from mixture_of_transformers.loss_mot import IGNORED_LABEL, reconstruction_loss, token_loss
+from mixture_of_transformers.modality_image_mot import normalize_patches
 
 EXACT = 1e-12  # in float64
 SINGLE = 1e-5  # in float32
