@@ -15,6 +15,7 @@ from huggingface_hub.dataclasses import strict
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+from transformers import initialization as init
 
 from .convolution_mot import MoTConv2d
 from .decoding_image_mot import load_image
@@ -334,6 +335,13 @@ class MoTImageEmbeddings(MoTEmbeddings):
             self.grid_size = config.image_size // config.patch_size
             self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid_size**2, config.hidden_size))
             self.frame_position_embeddings = nn.Parameter(torch.zeros(config.num_frames, config.hidden_size))
+
+    def init_positions(self) -> None:
+        """A learned grid begins as the 2-D sinusoid, and a learned time as the sinusoid of that."""
+        if self.config.position_embedding_type == "learned":
+            place, time = self.fixed_positions(self.config.num_frames, self.grid_size, self.grid_size)
+            init.copy_(self.position_embeddings, place[None])
+            init.copy_(self.frame_position_embeddings, time)
 
     @staticmethod
     def build_stem(config: MoTImageConfig) -> tuple[nn.Sequential, int, int]:

@@ -531,6 +531,9 @@ class MoTEmbeddings(nn.Module):
         table = sinusoids(length, self.config.hidden_size, device)
         return table[None] if mask is None else F.embedding(counts, table)
 
+    def init_positions(self) -> None:
+        """Have learned positions begin as something other than random numbers."""
+
     def check_length(self, length: int) -> None:
         limit = self.modality.length_limit(self.config)
         if limit is not None and length > limit:

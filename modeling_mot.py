@@ -40,7 +40,6 @@ from .layers_mot import (
 )
 from .layouts_mot import Layout, PackedTokens, PaddedTokens, WrittenOut, can_pack, rows_with_tokens
 from .modalities_mot import MODALITIES, modality_of, words_of
-from .modality_image_mot import MoTImageEmbeddings
 from .modality_mot import MoTEmbeddings, MoTModalityConfig
 from .positions_mot import blank
 from .sparse_attention_mot import BlockSparsity
@@ -209,14 +208,10 @@ class MoTPreTrainedModel(CheckpointMixin, PreTrainedModel):
             init.constant_(module.log_scale, math.log(10 if is_sigmoid else 1 / self.config.temperature))
             init.constant_(module.bias, -10.0 if is_sigmoid else 0.0)
         if isinstance(module, MoTEmbeddings):
+            module.init_positions()
             for name in ("cls_token", "register_tokens"):
                 if hasattr(module, name):
                     init.normal_(getattr(module, name), std=std)
-        if isinstance(module, MoTImageEmbeddings) and hasattr(module, "frame_position_embeddings"):
-            grid = module.grid_size
-            place, time = module.fixed_positions(module.config.num_frames, grid, grid)
-            init.copy_(module.position_embeddings, place[None])
-            init.copy_(module.frame_position_embeddings, time)
 
     def __init__(self, config: MoTConfig | MoTModalityConfig):
         super().__init__(config)

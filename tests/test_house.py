@@ -103,3 +103,36 @@ def test_a_wing_imports_what_travels_and_the_wings_below_it(path):
     assert not [node for node in imports(ROOT / path) if isinstance(node, ast.ImportFrom) and node.level], (
         "a wing names all that it imports in full"
     )
+
+
+# The newcomer's table
+
+
+def table_of_the_house() -> list[tuple[str, str, str]]:
+    """The rows of the table in docs/architecture.md: (file or folder, its job, who may import it)."""
+    lines = (ROOT / "docs" / "architecture.md").read_text().splitlines()
+    cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| [`")]
+    return [(row[0].split("`")[1], row[1], row[2]) for row in cells if len(row) == 3]
+
+
+def test_the_table_of_the_house_names_every_file_and_folder_once():
+    names = [name for name, _, _ in table_of_the_house()]
+    assert len(set(names)) == len(names)
+    files = {path.name for path in ROOT.glob("*.py")}
+    assert set(names) == files | {f"{wing}/" for wing in (*WINGS, COMMAND)}
+
+
+def test_a_file_imports_only_what_stands_above_it_in_the_table():
+    above = set()
+    for name, _, _ in table_of_the_house():
+        module = name.removesuffix(".py")
+        if module in TRAVELS:
+            assert siblings(module, lazy=False) <= above, module
+            above.add(module)
+
+
+def test_the_table_says_which_wings_may_import_each_wing():
+    for name, _, importers in table_of_the_house():
+        if name.rstrip("/") in WINGS:
+            allowed = {wing for wing, below in WINGS.items() if name.rstrip("/") in below}
+            assert {part.strip("`/") for part in importers.split(", ")} == (allowed or {"nobody"}), name
