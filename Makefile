@@ -4,15 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 # An environment of its own: what the audit needs is no part of the tested versions.
 AUDIT := $(VENV)/audit
+LOWEST := $(VENV)/lowest
+# Where uv finds torch for it: builds without CUDA, which are far smaller, have an index of their own.
+LOWEST_TORCH ?= --torch-backend cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Two processes of one thread each: tiny models gain nothing from more threads. They take file after file in the order
 # of tests/conftest.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install finetune test test-fast test-slow bench lint types docs wheel audit clean
+.PHONY: help install finetune test test-fast test-slow test-lowest bench lint types docs wheel audit clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed  ## create .venv and install the tested versions into it
 
@@ -34,6 +37,13 @@ test-fast: install  ## without transformers' common tests and training runs
 
 test-slow: install  ## the slow tests alone
 	$(PYTEST) -m slow
+
+test-lowest:  ## the fast tests with the lowest versions that pyproject.toml allows
+	test -x $(LOWEST)/bin/uv || { python3.11 -m venv $(LOWEST) && \
+		$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet uv; }
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct $(LOWEST_TORCH) \
+		--editable '.[test]'
+	$(PYTEST:$(BIN)/python=$(LOWEST)/bin/python) -m 'not slow and not training' --ignore=tests/test_common.py
 
 bench: install  ## measure everything and write docs/benchmarks.md
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench]'

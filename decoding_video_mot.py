@@ -130,4 +130,4 @@ def check_frame(frame: Any, name: str, limits: DecodingLimits) -> None:
 def upright(frame: Any, limits: DecodingLimits = LIMITS) -> Image.Image:
     """A decoded frame as a picture. Phones store portrait videos lying on their side, with the angle beside them."""
     picture = shrink(frame.to_image(), limits.max_kept_frame_pixels)
-    return picture.rotate(getattr(frame, "rotation", 0), expand=True)  # absent before PyAV 14
+    return picture.rotate(frame.rotation, expand=True)

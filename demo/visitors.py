@@ -228,7 +228,7 @@ def bounded(receive, most: int):
             return await receive()
         try:
             message = await asyncio.wait_for(receive(), max(deadline - time.monotonic(), 0.001))
-        except (asyncio.TimeoutError, TimeoutError):
+        except TimeoutError:
             raise TooMuch("What was sent took too long.") from None
         received += len(message.get("body", b""))
         is_whole = not message.get("more_body")

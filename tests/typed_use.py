@@ -6,10 +6,9 @@ type that becomes `Any` where it was known is an error of the type checker.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_type
 
 from datasets import Dataset, DatasetDict
-from typing_extensions import assert_type
 
 from mixture_of_transformers import (
     MoTAudioConfig,
