@@ -155,8 +155,8 @@ def choose_target(model: nn.Module, answers: torch.Tensor, target):
         if not isinstance(target, torch.Tensor) or target.shape not in ((number,), (batch_size, number)):
             found = tuple(target.shape) if isinstance(target, torch.Tensor) else repr(target)
             raise ValueError(
-                f"`target` is {found}; a model that retrieves needs the embeddings of the items whose similarity is to "
-                f"be explained, of shape ({number},) or ({batch_size}, {number})."
+                f"`target` is {found}; a model that retrieves needs the embeddings of the items whose similarity is "
+                f"to be explained, of shape ({number},) or ({batch_size}, {number})."
             )
         target = F.normalize(target.to(answers), dim=-1).expand(batch_size, -1)
         return target, lambda found: (found * target).sum(dim=-1)

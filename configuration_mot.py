@@ -1,8 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What a Mixture-of-Transformers is made of: one `MoTConfig` with one sub-config for each modality.
 
-A modality's config describes its embeddings and its own encoder (`modality_mot.py` and the rooms of its kinds); the joint
-config describes the layers that see every modality. What a modality leaves at None is filled in with the joint value.
+A modality's config describes its embeddings and its own encoder (`modality_mot.py` and the rooms of its kinds); the
+joint config describes the layers that see every modality. What a modality leaves at None is filled in with the joint
+value.
 """
 
 import difflib
@@ -81,25 +82,25 @@ class MoTConfig(PreTrainedConfig):
         hidden_dropout (`float`, *optional*, defaults to 0.0): Dropout after embeddings, attention, feed-forward.
         attention_dropout (`float`, *optional*, defaults to 0.0): Dropout on the attention weights.
         sparse_attention (`dict`, *optional*):
-            Block-sparse attention, for example `{"block_size": 64, "sparsity": 0.8, "seed": 0}` (the defaults; {} means
-            all of them): a block of `block_size` tokens looks at its own block, at the first of every modality, and at
-            others drawn with `seed`, in all at a share of 1 - `sparsity` of the row's blocks (see
+            Block-sparse attention, for example `{"block_size": 64, "sparsity": 0.8, "seed": 0}` (the defaults; {}
+            means all of them): a block of `block_size` tokens looks at its own block, at the first of every modality,
+            and at others drawn with `seed`, in all at a share of 1 - `sparsity` of the row's blocks (see
             `sparse_attention_mot.py`). For joint and global layers, and in the encoders for rows of more than
             `min_encoder_tokens` (1024) tokens. None: every token looks at every other.
         drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth at the last layer of each encoder.
         classifier_dropout (`float`, *optional*, defaults to 0.0): Dropout before the classifier.
         initializer_range (`float`, *optional*, defaults to 0.02): Standard deviation of the initial weights.
         zero_init_new_layers (`bool`, *optional*, defaults to `False`):
-            Whether the last projections of every joint and global layer begin at zero, so that a fresh model gives what
-            its encoders give: the start of a model whose encoders were trained before.
+            Whether the last projections of every joint and global layer begin at zero, so that a fresh model gives
+            what its encoders give: the start of a model whose encoders were trained before.
         regression_loss (`str`, *optional*, defaults to `"mse"`): `"mse"` or `"l1"`, for `problem_type="regression"`.
         regression_mean (`float`, *optional*, defaults to 0.0):
             The mean of the training labels of a regression. A head learns and its loss is measured on the scale where
             they have mean 0 and standard deviation 1; its answers are in the labels' own unit.
         regression_std (`float`, *optional*, defaults to 1.0): Their standard deviation.
         contrastive_loss (`str`, *optional*, defaults to `"infonce"`):
-            What draws the modalities of a row together: `"infonce"` as in CLIP (arXiv 2103.00020), or `"sigmoid"` as in
-            SigLIP (arXiv 2303.15343).
+            What draws the modalities of a row together: `"infonce"` as in CLIP (arXiv 2103.00020), or `"sigmoid"` as
+            in SigLIP (arXiv 2303.15343).
         contrastive_positives (`str`, *optional*, defaults to `"row"`):
             What matches: `"row"`, the parts of one row, where other rows with the same label are neither drawn
             together nor pushed apart; or `"label"`, all rows with the same label, also within a modality (supervised
@@ -285,8 +286,8 @@ class MoTConfig(PreTrainedConfig):
     def validate_losses(self):
         if not (math.isfinite(self.regression_mean) and 0 < self.regression_std < math.inf):
             raise ValueError(
-                "`regression_mean` and `regression_std` are the mean and standard deviation of finite numbers that differ, "
-                f"got {self.regression_mean} and {self.regression_std}."
+                "`regression_mean` and `regression_std` are the mean and standard deviation of finite numbers that "
+                f"differ, got {self.regression_mean} and {self.regression_std}."
             )
         if not 0.01 <= self.temperature <= 1:
             raise ValueError(f"`temperature` starts between 0.01 and 1, got {self.temperature}.")

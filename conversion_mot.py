@@ -19,8 +19,8 @@ from .modalities_mot import MODALITIES
 
 Read = Callable[[str], torch.Tensor]  # from a name in the source to its tensor
 
-# What a tower's parts are called elsewhere; the first name is ours. Checkpoints on the Hub keep the names of the time when
-# they were saved, so that a model may come with older ones and with newer ones.
+# What a tower's parts are called elsewhere; the first name is ours. Checkpoints on the Hub keep the names of the time
+# when they were saved, so that a model may come with older ones and with newer ones.
 IN_A_LAYER = {
     "layernorm_before": ("layer_norm1", "norm1", "self_attn_layer_norm", "attention.LayerNorm"),
     "attention.q_proj": ("self_attn.q_proj", "attention.attention.query", "attention.self.query"),
@@ -60,7 +60,8 @@ class Source:
         kind: of the modality whose tower it can be.
         prefixes: what may stand before its names in a checkpoint, of a model with a head or of the encoder alone.
         fields: from its config to the fields of the modality's config.
-        first_position: of the first token in a text's or sound's table of positions; before it stands what is for none.
+        first_position: of the first token in a text's or sound's table of positions; before it stands what is for
+            none.
         has_grid: whether its tokens are patches of a picture, whose positions are a grid.
         num_positioned: the tokens in front of a picture's patches that have positions: cls, or cls and distillation.
         unused: of our names, what it has but does not use for its `last_hidden_state`.
@@ -201,7 +202,8 @@ REFUSED = {
     "clip_text_model": "its attention is causal, and a tower looks both ways",
     "modernbert": "its positions are rotary and its feed-forward layers gated",
     "dinov3_vit": "its positions are rotary, and a tower adds positions to its tokens",
-    "audio-spectrogram-transformer": "its patches overlap, and lie in rows of frequencies rather than one after another",
+    "audio-spectrogram-transformer": "its patches overlap, and lie in rows of frequencies rather than one after "
+    "another",
     "wav2vec2": "it reads waveforms, and a tower reads mel frames",
     "hubert": "it reads waveforms, and a tower reads mel frames",
     **dict.fromkeys(
@@ -229,8 +231,8 @@ def find_source(config: PreTrainedConfig, modality: str) -> tuple[Source, PreTra
     else:
         reason = REFUSED.get(config.model_type, "its layers are not known to be those of a tower")
     raise ValueError(
-        f"A model of type {config.model_type!r} cannot become the {modality} tower: {reason}. Use {wanted.sources}, or put it in "
-        f"front of a fresh tower as it is, with `{modality}_backbone=`."
+        f"A model of type {config.model_type!r} cannot become the {modality} tower: {reason}. Use {wanted.sources}, "
+        f"or put it in front of a fresh tower as it is, with `{modality}_backbone=`."
     )
 
 
@@ -261,7 +263,9 @@ def describe(config: PreTrainedConfig, modality: str) -> dict:
 
 
 def rename(name: str) -> str | None:
-    """A source's name, without its prefix, as ours: `layers.3.mlp.fc1.weight`, `cls_token`; None where there is none."""
+    """
+    A source's name, without its prefix, as ours: `layers.3.mlp.fc1.weight`, `cls_token`; None where there is none.
+    """
     if match := LAYER.fullmatch(name):
         number, name = match.groups()
         part, _, kind = name.rpartition(".")
@@ -352,7 +356,9 @@ def scale_of(ours: str, found: dict) -> str | None:
 
 
 def as_convolution(weight: torch.Tensor, fields: dict) -> torch.Tensor:
-    """A convolution over patches; SigLIP 2 has a linear layer over their pixels in the order rows, columns, channels."""
+    """
+    A convolution over patches; SigLIP 2 has a linear layer over their pixels in the order rows, columns, channels.
+    """
     if weight.ndim == 4:
         return weight
     side = fields["patch_size"]

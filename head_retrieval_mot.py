@@ -60,13 +60,16 @@ class MoTForRetrieval(MoTPreTrainedModel):
     """
 
     auto_model = "MoTForRetrieval"
-    answers_with = "embeddings"
 
     def __init__(self, config: MoTConfig):
         super().__init__(config)
         self.mot = MoTModel(config)
         self.contrastive = MoTContrastive(config)
         self.post_init()
+
+    @property
+    def answers_with(self) -> str:
+        return "embeddings"
 
     @takes_inputs
     @can_return_tuple

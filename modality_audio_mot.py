@@ -186,13 +186,13 @@ class AudioModality(Modality):
         self, backbone: nn.Module, config: MoTAudioConfig, frames: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Of frames (B, T, num_mel_bins) as they are, or of waveforms (B, S, 1) for a model that reads `input_values` of two
-        dimensions.
+        Of frames (B, T, num_mel_bins) as they are, or of waveforms (B, S, 1) for a model that reads `input_values` of
+        two dimensions.
         """
         if frames.ndim != 3:
             raise ValueError(
-                f"`{self.names.raw}` has shape {tuple(frames.shape)}, expected (batch, frames, mel bins), or (batch, samples, "
-                "1) for a backbone that reads waveforms."
+                f"`{self.names.raw}` has shape {tuple(frames.shape)}, expected (batch, frames, mel bins), or (batch, "
+                "samples, 1) for a backbone that reads waveforms."
             )
         mask = as_mask(mask, tuple(frames.shape[:2]), self.names.mask)
         values, kind = blank(frames, mask), config.backbone_config.model_type
@@ -336,12 +336,16 @@ class MoTAudioEmbeddings(MoTEmbeddings):
         return self.first_frames(self.check_frames(frames, mask))
 
     def num_tokens(self, num_frames: int) -> int:
-        """num_frames / stem_stride, rounded up, in the words of each stem: an exporter must see that the sizes agree."""
+        """
+        num_frames / stem_stride, rounded up, in the words of each stem: an exporter must see that the sizes agree.
+        """
         stride = self.config.stem_stride
         return (num_frames + stride - 1) // stride if self.config.stem == "linear" else (num_frames - 1) // stride + 1
 
     def first_frames(self, mask: torch.Tensor | None) -> torch.Tensor | None:
-        """From frames (B, T) to tokens (B, L): a token is real where its first frame is, once the real ones stand first."""
+        """
+        From frames (B, T) to tokens (B, L): a token is real where its first frame is, once the real ones stand first.
+        """
         if mask is None:
             return None
         first_frames = torch.arange(self.num_tokens(mask.shape[1]), device=mask.device) * self.config.stem_stride
@@ -423,7 +427,8 @@ class MoTAudioEmbeddings(MoTEmbeddings):
 class AudioAugmentation:
     """
     On log-mel frames: another tempo, another length of the vocal tract (mel bins stretched, as in VTLP: Jaitly and
-    Hinton, 2013), and what happens to sound on its way: a steady noise floor or a gate, a narrow band, digital silence.
+    Hinton, 2013), and what happens to sound on its way: a steady noise floor or a gate, a narrow band, digital
+    silence.
 
     Args:
         tempo, tract: the largest stretch of time and of the mel axis, as a share.

@@ -54,8 +54,8 @@ class MoTImageConfig(MoTModalityConfig):
             `"sinusoidal_2d"` (the default), `"sinusoidal"` or `"learned"`. Ready features are a sequence without rows
             and columns: theirs is `"sinusoidal"` (the default) or `"learned"`.
         position_interpolation (`str`, *optional*, defaults to `"bicubic"`):
-            How learned positions come to another size: `"bicubic"` as in ViT, `"antialiased_bicubic"` as in DINOv2 with
-            registers, or `"antialiased_bilinear"` as in SigLIP 2.
+            How learned positions come to another size: `"bicubic"` as in ViT, `"antialiased_bicubic"` as in DINOv2
+            with registers, or `"antialiased_bilinear"` as in SigLIP 2.
     """
 
     model_type = "mot_image"
@@ -419,7 +419,9 @@ class MoTImageEmbeddings(MoTEmbeddings):
         device: torch.device,
         times: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """E_pos of the patches of all frames, (1 or B, F * rows * columns, d): that of the place plus that of the time."""
+        """
+        E_pos of the patches of all frames, (1 or B, F * rows * columns, d): that of the place plus that of the time.
+        """
         if self.config.position_embedding_type == "sinusoidal":
             token_mask = None if mask is None else mask.repeat_interleave(rows * columns, dim=1)
             return self.positions(num_frames * rows * columns, token_mask, device)

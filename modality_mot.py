@@ -56,7 +56,8 @@ class MoTModalityConfig(PreTrainedConfig):
         use_cls_token (`bool`, *optional*, defaults to `False`):
             A learned token in front, which then stands for the modality when it is pooled.
         num_register_tokens (`int`, *optional*, defaults to 0):
-            Learned tokens in front, behind the cls token, that stand for nothing (arXiv 2309.16588): room to compute in.
+            Learned tokens in front, behind the cls token, that stand for nothing (arXiv 2309.16588): room to compute
+            in.
         sparse_attention (`dict`, *optional*): As in [`MoTConfig`]; for rows of more than `min_encoder_tokens` tokens.
         key_bias (`bool`, *optional*, defaults to `True`): Whether the key projections have a bias.
         mask_ratio (`float`, *optional*):
@@ -259,8 +260,8 @@ class Modality:
     """
     One modality of a model: its name, what its arguments are called, and what is particular to its kind.
 
-    Whoever needs to know asks `modality_of(config, name)`, which answers for raw input by the kind itself and for ready
-    features by `VectorsModality`.
+    Whoever needs to know asks `modality_of(config, name)`, which answers for raw input by the kind itself and for
+    ready features by `VectorsModality`.
     """
 
     cells: tuple[Cell, ...]  # the forms in which people have it, the usual one first
@@ -398,7 +399,9 @@ class Modality:
     def run_backbone(
         self, backbone: nn.Module, config: MoTModalityConfig, inputs: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Raw input through the model in front: its last hidden state (B, N, feature_size) and the mask of that (B, N)."""
+        """
+        Raw input through the model in front: its last hidden state (B, N, feature_size) and the mask of that (B, N).
+        """
         raise NotImplementedError
 
     def raw_stand_in(self, config: MoTModalityConfig, device: torch.device) -> torch.Tensor:
@@ -463,8 +466,8 @@ class MoTEmbeddings(nn.Module):
         Args:
             inputs: raw input, or ready features (B, N, feature_size).
             mask: which inputs are real; None means all.
-            modality_embedding: E_mod, (1, d). Its type is what the model computes in, and what inputs are cast to: that
-                of a layer's own weights may be the bytes into which a quantisation packs them.
+            modality_embedding: E_mod, (1, d). Its type is what the model computes in, and what inputs are cast to:
+                that of a layer's own weights may be the bytes into which a quantisation packs them.
             times: what `fill_times` returned; positions are then seconds, not counts.
             hidden: (B, N) bool, the tokens of which nothing may be seen.
             mask_token: (d,) what takes the place of hidden tokens.
@@ -545,15 +548,17 @@ class MoTEmbeddings(nn.Module):
     def fill_times(
         self, inputs: torch.Tensor, mask: torch.Tensor | None, times: torch.Tensor | None
     ) -> torch.Tensor | None:
-        """The seconds of frames (B, F or T) or ready features (B, N); where raw input comes without, the usual ones."""
+        """
+        The seconds of frames (B, F or T) or ready features (B, N); where raw input comes without, the usual ones.
+        """
         if self.names.times is None or inputs.ndim < 3:  # the embedding refuses such input itself
             return None
         if times is None:
             times = self.usual_times(inputs, mask)
         if times is None:
             raise ValueError(
-                f"`time_positions` needs the seconds of `{self.input_name}` as `{self.names.times}`: build the processor "
-                "with `return_times=True`, or pass them."
+                f"`time_positions` needs the seconds of `{self.input_name}` as `{self.names.times}`: build the "
+                "processor with `return_times=True`, or pass them."
             )
         expected = (inputs.shape[0], self.number_of_times(inputs))
         if tuple(times.shape) != expected:

@@ -174,8 +174,8 @@ class MoTTextEmbeddings(MoTEmbeddings):
     def check_embeds(self, values: torch.Tensor) -> None:
         if not self.is_embedded(values):
             raise ValueError(
-                f"`{self.names.embeds}` has shape {tuple(values.shape)} and type {values.dtype}, expected floats of shape "
-                f"(batch, length, {self.config.hidden_size})."
+                f"`{self.names.embeds}` has shape {tuple(values.shape)} and type {values.dtype}, expected floats of "
+                f"shape (batch, length, {self.config.hidden_size})."
             )
 
     def check_ids(self, input_ids: torch.Tensor) -> None:
@@ -185,8 +185,8 @@ class MoTTextEmbeddings(MoTEmbeddings):
         outside = input_ids[(input_ids < 0) | (input_ids >= vocab_size)]
         if len(outside):
             raise ValueError(
-                f"`{self.names.raw}` holds {outside[0].item()}, outside the vocabulary of {vocab_size} (0 to {vocab_size - 1}): "
-                "is this the model's own tokenizer?"
+                f"`{self.names.raw}` holds {outside[0].item()}, outside the vocabulary of {vocab_size} (0 to "
+                f"{vocab_size - 1}): is this the model's own tokenizer?"
             )
 
 

@@ -1,7 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Ready features of any modality: vectors (B, N, feature_size) that somebody else's model made, or one in front makes.
 
-`VectorsModality` stands for a modality whose config has a `feature_size`: it has its name, and no pixels, words or sound.
+`VectorsModality` stands for a modality whose config has a `feature_size`: it has its name, and no pixels, words or
+sound.
 """
 
 from typing import Any

@@ -182,7 +182,6 @@ class MoTPreTrainedModel(CheckpointMixin, PreTrainedModel):
     input_modalities = tuple(MODALITIES)
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
-    answers_with: str | None = None  # what `answer` gives: "classes" (logits), "numbers" or "embeddings"
     _no_split_modules = ["MoTEncoderLayer", "MoTJointLayer", "MoTGlobalLayer"]
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -220,6 +219,11 @@ class MoTPreTrainedModel(CheckpointMixin, PreTrainedModel):
             name = MODALITIES[first].names.taken_by(config.modality_config(first))[0]
             if name != "input_ids":
                 self.main_input_name = name
+
+    @property
+    def answers_with(self) -> str | None:
+        """What `answer` gives: "classes" (logits), "numbers" or "embeddings"; None if there is no answer."""
+        return None
 
     def answer(self, encoded: EncodedModalities, modalities: Iterable[str]) -> torch.Tensor:
         """What the model answers to rows of which it sees `modalities` alone, (B, n); see `answers_with`."""

@@ -13,7 +13,9 @@ POSITIONS_PER_SECOND = 50  # the clock of `time_positions`: that of Whisper's to
 
 
 def sinusoids_at(positions: torch.Tensor, width: int) -> torch.Tensor:
-    """E_pos(pos, 2i) = sin(pos / 10000^(2i / width)), E_pos(pos, 2i + 1) = cos(same): (...) -> (..., width), float32."""
+    """
+    E_pos(pos, 2i) = sin(pos / 10000^(2i / width)), E_pos(pos, 2i + 1) = cos(same): (...) -> (..., width), float32.
+    """
     frequencies = torch.exp(torch.arange(0, width, 2, device=positions.device) * (-math.log(10000.0) / width))
     angles = positions[..., None] * frequencies  # (..., width / 2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)

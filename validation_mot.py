@@ -15,8 +15,8 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-# What a config may ask for: the least and the most of each number. The most are far above any model that was built; a file
-# that says more is damaged, or was made to fill the memory of whoever loads it.
+# What a config may ask for: the least and the most of each number. The most are far above any model that was built; a
+# file that says more is damaged, or was made to fill the memory of whoever loads it.
 BOUNDS = {
     "hidden_size": (1, 2**17),
     "intermediate_size": (1, 2**20),
@@ -95,8 +95,8 @@ def check_library_fields(config: PreTrainedConfig, unknown: dict) -> None:
     count = unknown.get("num_labels")
     if count is not None and (type(count) is not int or not 1 <= count <= MOST_UNNAMED_LABELS):
         raise ValueError(
-            f"`{owner}.num_labels` is {shown(count)}, expected a whole number from 1 to {MOST_UNNAMED_LABELS}; of more, "
-            "`id2label` gives the names."
+            f"`{owner}.num_labels` is {shown(count)}, expected a whole number from 1 to {MOST_UNNAMED_LABELS}; of "
+            "more, `id2label` gives the names."
         )
     check_labels(config)
 
@@ -105,13 +105,15 @@ def check_labels(config: PreTrainedConfig) -> None:
     owner = type(config).__name__
     if config.problem_type is not None and config.problem_type not in PROBLEM_TYPES:
         raise ValueError(
-            f"`{owner}.problem_type` is {shown(config.problem_type)}, expected one of {', '.join(PROBLEM_TYPES)}, or None."
+            f"`{owner}.problem_type` is {shown(config.problem_type)}, expected one of {', '.join(PROBLEM_TYPES)}, or "
+            "None."
         )
     names, ids = config.id2label, config.label2id
     if names is not None:
         if not isinstance(names, dict) or not names or sorted(map(str, range(len(names)))) != sorted(map(str, names)):
             raise ValueError(
-                f"`{owner}.id2label` is {shown(names)}, expected a name for each number from 0 on, such as {{0: 'no', 1: 'yes'}}."
+                f"`{owner}.id2label` is {shown(names)}, expected a name for each number from 0 on, such as "
+                f"{{0: 'no', 1: 'yes'}}."
             )
         if wrong := [name for name in names.values() if not isinstance(name, (str, int, float))]:
             raise ValueError(f"`{owner}.id2label` names a label {shown(wrong[0])}, expected a string.")
@@ -122,7 +124,8 @@ def check_labels(config: PreTrainedConfig) -> None:
     for name, number in (ids or {}).items():
         if not str(number).isdecimal():
             raise ValueError(
-                f"`{owner}.label2id` gives the number {shown(number)} to the label {shown(name)}, expected a whole number."
+                f"`{owner}.label2id` gives the number {shown(number)} to the label {shown(name)}, expected a whole "
+                "number."
             )
 
 

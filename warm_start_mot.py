@@ -1,8 +1,10 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Towers that begin with what other models have learned: find a checkpoint, read it, fill a tower, and say what was done.
+"""Towers that begin with what other models have learned: find a checkpoint, read it, fill a tower, and say what was
+done.
 
-Checkpoints come from the Hub, through its cache, or from folders, as safetensors, whole or in shards. They are read one
-tensor at a time, so that nothing but the model itself is held. `conversion_mot.py` knows what the tensors are called.
+Checkpoints come from the Hub, through its cache, or from folders, as safetensors, whole or in shards. They are read
+one tensor at a time, so that nothing but the model itself is held. `conversion_mot.py` knows what the tensors are
+called.
 """
 
 import os
@@ -48,8 +50,8 @@ class Checkpoint:
         hub: `token`, `cache_dir`, `local_files_only`, as in `from_pretrained`.
 
     Raises:
-        ValueError: it cannot be such a tower; or there are no weights, or pickled ones alone, or they are damaged or not
-            all there.
+        ValueError: it cannot be such a tower; or there are no weights, or pickled ones alone, or they are damaged or
+            not all there.
         OSError: (of the Hub) there is no such model, or it cannot be reached.
     """
 
@@ -104,8 +106,8 @@ class Checkpoint:
                 return list(tensors.keys())
         except Exception as error:  # safetensors has one of its own
             raise ValueError(
-                f"{Path(file).name} of {self.name} is damaged, or was not downloaded to its end ({error}): delete it and "
-                "download it again."
+                f"{Path(file).name} of {self.name} is damaged, or was not downloaded to its end ({error}): delete it "
+                "and download it again."
             ) from None
 
     def read(self, name: str) -> torch.Tensor:
@@ -135,8 +137,8 @@ def joined_config(
     Args:
         checkpoints: modality -> what its tower begins as.
         backbones: modality -> the config of the model in front of its tower.
-        fields: of `MoTConfig`; those of a modality stand above what its source says. What the joint part is not told, it
-            takes from the towers, where they agree.
+        fields: of `MoTConfig`; those of a modality stand above what its source says. What the joint part is not told,
+            it takes from the towers, where they agree.
 
     Raises:
         ValueError: the towers differ in width and no `hidden_size` is given.
@@ -257,8 +259,8 @@ def fill_tower(model: nn.Module, modality: str, checkpoint: Checkpoint) -> Repor
             report.add("initialised", "", name)
     if lacking:
         raise ValueError(
-            f"{checkpoint.name} lacks {len(lacking)} of the tensors of its tower ({modality}), such as {lacking[0]}: it is not "
-            f"all there, or its config ({checkpoint.config.model_type}) is that of another model."
+            f"{checkpoint.name} lacks {len(lacking)} of the tensors of its tower ({modality}), such as {lacking[0]}: "
+            f"it is not all there, or its config ({checkpoint.config.model_type}) is that of another model."
         )
     for name in sorted(unused):
         report.add("left out", name)
@@ -276,8 +278,8 @@ def resized(tensor: torch.Tensor, target: torch.Tensor, name: str, config, check
     if same_width and name.endswith("word_embeddings.weight") and len(tensor) < len(target):
         return torch.cat([tensor.to(target.dtype), target[len(tensor) :]])
     raise ValueError(
-        f"{name} has shape {tuple(target.shape)} in the model, but {tuple(tensor.shape)} in {checkpoint.name}: the config "
-        "that was given does not fit this checkpoint."
+        f"{name} has shape {tuple(target.shape)} in the model, but {tuple(tensor.shape)} in {checkpoint.name}: the "
+        "config that was given does not fit this checkpoint."
     )
 
 

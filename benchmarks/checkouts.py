@@ -4,8 +4,8 @@
     git worktree add ../before REVISION
     python -m benchmarks.checkouts ../before [--seconds 30]
 
-The model of each checkout gets the same weights and inputs; their answers and gradients have to be equal before anything
-is timed. The ratio is the time of this checkout by that of the other.
+The model of each checkout gets the same weights and inputs; their answers and gradients have to be equal before
+anything is timed. The ratio is the time of this checkout by that of the other.
 """
 
 import argparse

@@ -2,7 +2,8 @@
 """`MoTForPreTraining` and `MoTForMaskedLM`: what is hidden, what is predicted, and what the losses are made of.
 
 What a call hides is read off the arguments of `encode_collected`; targets are then written out by hand, patch by patch
-and frame by frame. Batches come from `helpers.make_inputs`, whose rows differ in padding and in the modalities they have.
+and frame by frame. Batches come from `helpers.make_inputs`, whose rows differ in padding and in the modalities they
+have.
 """
 
 import functools

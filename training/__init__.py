@@ -1,7 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Trains any head on any subset of the modalities, with transformers' `Trainer` underneath.
 
-- `encoded`: rows of a dataset as the processor's tensors; `feature_cache`: what frozen backbones make of them, on disk.
+- `encoded`: rows of a dataset as the processor's tensors; `feature_cache`: what frozen backbones make of them, on
+  disk.
 - `collator`: rows become batches, changed at random; `samplers`: which rows come together.
 - `arguments`: what a training can be told; `trainer`: `MoTTrainer`.
 - `objective`: what a step trains; `gradient_cache`: contrastive batches that do not fit; `divergence`: when to stop.

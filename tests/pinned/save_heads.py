@@ -6,7 +6,8 @@
     PYTHONPATH=/tmp/path OMP_NUM_THREADS=1 python tests/pinned/save_heads.py
 
 has written `4e47f52/`, which no change of the code may change: `code/` and `processor/`, which are the same for every
-head, are there once, and each head's config, weights and answers to the row lie in a folder that is named as its class.
+head, are there once, and each head's config, weights and answers to the row lie in a folder that is named as its
+class.
 """
 
 import shutil
