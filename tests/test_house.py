@@ -136,3 +136,12 @@ def test_the_table_says_which_wings_may_import_each_wing():
         if name.rstrip("/") in WINGS:
             allowed = {wing for wing, below in WINGS.items() if name.rstrip("/") in below}
             assert {part.strip("`/") for part in importers.split(", ")} == (allowed or {"nobody"}), name
+
+
+def test_the_drawing_of_the_house_shows_what_travels_and_every_wing():
+    drawing = (ROOT / "docs" / "house.svg").read_text()
+    for module in TRAVELS:
+        name = module.removesuffix("_mot")
+        assert name in drawing or name.rpartition("_")[2] in drawing.partition("decoding (")[2], module
+    for wing in WINGS:
+        assert f">{wing}/<" in drawing
