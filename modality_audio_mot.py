@@ -54,6 +54,7 @@ class MoTAudioConfig(MoTModalityConfig):
             How frames become tokens: `"conv"`, two convolutions as in Whisper (arXiv 2212.04356), or `"linear"`, one
             projection of `stem_stride` frames.
         stem_stride (`int`, *optional*, defaults to 2): Frames for one token.
+        position_embedding_type (`str`, *optional*, defaults to `"sinusoidal"`): `"sinusoidal"` or `"learned"`.
         mask_span (`int`, *optional*, defaults to 20): Frames that pretraining hides in a row.
         mean_normalization (`bool`, *optional*, defaults to `False`):
             Subtract each bin's mean over the clip's real frames (cepstral mean normalisation), which takes away the
@@ -61,7 +62,6 @@ class MoTAudioConfig(MoTModalityConfig):
         silence_value (`float`, *optional*):
             What every bin of a frame of digital silence is (`MoTFeatureExtractor.silence_value`). Such frames do not
             count in the mean, which else would depend on how much silence there is. None: all frames count.
-        position_embedding_type (`str`, *optional*, defaults to `"sinusoidal"`): `"sinusoidal"` or `"learned"`.
     """
 
     model_type = "mot_audio"
