@@ -76,6 +76,8 @@ class AudioModality(Modality):
             synonyms=("audios", "sound", "sounds"),
             example="sound.wav",
             takes_samples=True,
+            suffixes=("m4a", "aac", "wma", "aif"),
+            track_of="video",
         ),
     )
     config_class = MoTAudioConfig

@@ -99,6 +99,7 @@ class ImageModality(Modality):
             columns=("video", "mp4", "mov", "avi", "mkv", "webm"),
             synonyms=("videos",),
             example="clip.mp4",
+            suffixes=("mpg", "webm", "m4v", "wmv", "flv"),
         ),
     )
     config_class = MoTImageConfig
