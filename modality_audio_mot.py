@@ -38,7 +38,6 @@ SECONDS_PER_FRAME = 0.01  # the step of mel frames that come without times
 WINDOW_ATTRIBUTES = ("frame_length", "win_length", "n_fft")  # what mel extractors call their window, in samples
 # Flat `padding=`, `max_length=`, ... are about tokens; read as samples they would silently cut a sound short.
 TOKEN_LENGTH_OPTIONS = ("padding", "max_length", "truncation", "pad_to_multiple_of")
-HEARD_IN = "video"  # the cell of another modality that may have sound, too
 SILENCE_MARGIN = 0.05  # nepers above silence that half precision may round it to
 
 
@@ -95,6 +94,8 @@ class AudioModality(Modality):
             synonyms=("audios", "sound", "sounds"),
             example="sound.wav",
             takes_samples=True,
+            suffixes=("m4a", "aac", "wma", "aif"),
+            track_of="video",
         ),
     )
     config_class = MoTAudioConfig
@@ -154,9 +155,9 @@ class AudioModality(Modality):
 
     def decode(self, row: Mapping[str, Any], reading: RowReading) -> dict[str, Any]:
         """The row's sound, or that of its video where it has no other."""
-        (cell,), video = self.cells, row.get(HEARD_IN)
+        (cell,), video = self.cells, row.get(self.cells[0].track_of)
         is_wanted = cell.name not in row and self.name in reading.modalities and may_have_sound(video)
-        if is_wanted and has_sound(video, f"{reading.name}{HEARD_IN}", **reading.access):
+        if is_wanted and has_sound(video, f"{reading.name}{cell.track_of}", **reading.access):
             row = {cell.name: video}
         return super().decode(row, reading)
 

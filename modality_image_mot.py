@@ -108,6 +108,7 @@ class ImageModality(Modality):
             synonyms=("videos",),
             example="clip.mp4",
             dimensions=4,
+            suffixes=("mpg", "webm", "m4v", "wmv", "flv"),
         ),
     )
     config_class = MoTImageConfig

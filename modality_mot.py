@@ -162,6 +162,11 @@ class InputNames:
         """The arguments through which models take the modality, each of them another form of it."""
         return tuple(dict.fromkeys(name for name in (self.raw, self.features, self.embeds) if name))
 
+    @property
+    def of_row(self) -> tuple[str, ...]:
+        """What a row alone may have, which needs no mask: its values in any of these forms, and their seconds."""
+        return self.inputs if self.times is None else (*self.inputs, self.times)
+
     def taken_by(self, config: MoTModalityConfig) -> tuple[str, ...]:
         """Those of a model with this config, one of which a batch may have; the usual one first."""
         if not config.takes_raw_input:
@@ -184,6 +189,8 @@ class Cell:
         example: what a person would give.
         takes_samples: whether a list of numbers is one.
         dimensions: those of an array that is one cell.
+        suffixes: of its files, in lower case and without a dot, beside those that `datasets` lists of the medium.
+        track_of: the medium whose files may hold one of it as well, as a video holds its sound.
     """
 
     name: str
@@ -194,6 +201,8 @@ class Cell:
     example: str
     takes_samples: bool = False
     dimensions: int = 2
+    suffixes: tuple[str, ...] = ()
+    track_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -298,6 +307,11 @@ class Modality:
     def features_argument(self) -> str:
         """The argument of `MoTProcessor` that takes ready features."""
         return f"{self.name}_features"
+
+    @property
+    def takes_samples(self) -> bool:
+        """Whether people have it as the samples of a sound, of which an extractor makes frames."""
+        return any(cell.takes_samples for cell in self.cells)
 
     @property
     def labels_name(self) -> str:

@@ -26,10 +26,11 @@ import torch
 from datasets import load_dataset
 
 from mixture_of_transformers import MoTForSequenceClassification, MoTProcessor
+from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.serving.onnx import export_onnx, quantize_onnx
 from mixture_of_transformers.subsets_mot import all_subsets, subset_name
 from mixture_of_transformers.training.collator import MoTCollator
-from mixture_of_transformers.training.encoded import INPUTS, EncodedDataset
+from mixture_of_transformers.training.encoded import EncodedDataset
 
 from .bare import inference, model_forward
 from .measure import Row, Table, take_turns
@@ -94,7 +95,7 @@ def tables(seconds: float) -> Iterator[Table]:
 
 def keep(subset: tuple[str, ...], inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The same batch with all other modalities masked out."""
-    hidden = {mask for name, (mask, modality) in INPUTS.items() if modality not in subset}
+    hidden = {modality.names.mask for name, modality in MODALITIES.items() if name not in subset}
     return {name: torch.zeros_like(value) if name in hidden else value for name, value in inputs.items()}
 
 

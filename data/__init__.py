@@ -13,6 +13,7 @@ Where rows come from
     table_builder, tables, table_types, text_files: the same files from bytes to text, tables and typed columns
     relative_paths: paths in tables, made whole
     media_folders: pictures, sounds and videos in folders
+    media_suffixes: which medium a file is of, by its name
     archives: tar archives of WebDataset
     mmsa, pickles: the pickles of MMSA, read without running them
     digits: the embedded dataset

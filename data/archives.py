@@ -21,7 +21,8 @@ from mixture_of_transformers.data.builders import builder_of, built_split
 from mixture_of_transformers.data.column_types import undecoded_stream
 from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
 from mixture_of_transformers.data.fingerprints import fingerprint_of_code
-from mixture_of_transformers.data.folders import Files, is_litter, medium_of
+from mixture_of_transformers.data.folders import Files, is_litter
+from mixture_of_transformers.data.media_suffixes import medium_of
 from mixture_of_transformers.data.tables import parse_json
 from mixture_of_transformers.data.text_files import decode_text, named, open_bytes
 from mixture_of_transformers.data.unpacking import read_member, read_tar

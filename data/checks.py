@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from datasets import Features
+from datasets import Audio, Features, Image, Video
 from PIL import Image as PILImage
 
-from mixture_of_transformers.data.column_types import is_ready_features
+from mixture_of_transformers.data.column_types import is_ready_features, media_type
 from mixture_of_transformers.data.labels import shortened
 from mixture_of_transformers.data.secrets import printable, without_secrets
 from mixture_of_transformers.decoding_audio_mot import read_timed_audio
 from mixture_of_transformers.decoding_image_mot import load_image, open_image
 from mixture_of_transformers.decoding_mot import LIMITS, DecodingLimits, open_source
 from mixture_of_transformers.decoding_video_mot import iterate_frames
-from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.modalities_mot import CELLS, MODALITIES
 
 SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
 EDGE_SECONDS = 1.0  # Sound is decoded so far beyond what is kept: further than the window of any extractor reaches.
@@ -96,7 +96,7 @@ class ExampleCheck:
         max_lengths: dict[str, float] | None = None,
         reading: Reading | None = None,
     ):
-        self.ready = [column for column in (*MODALITIES, "video") if is_ready_features(features.get(column))]
+        self.ready = [column for column in CELLS if is_ready_features(features.get(column))]
         self.feature_sizes, self.max_lengths = dict(feature_sizes or {}), max_lengths or {}
         self.reading = reading or Reading()
 
@@ -110,7 +110,7 @@ class ExampleCheck:
         """What `encode` makes of a good example, or what is wrong with it; its media are decoded once."""
         try:
             # A decoded video is too large to be kept, so one that cannot be decoded is found when it is encoded.
-            decoded = self._decode(example, put_off=("video",))
+            decoded = self._decode(example, put_off=(Video,))
         except BadExample as problem:
             return None, problem
         try:
@@ -121,16 +121,16 @@ class ExampleCheck:
                 raise
             return None, problem
 
-    def _decode(self, example: dict, put_off: tuple[str, ...] = ()) -> dict:
-        """The pictures and sounds, decoded; those of `put_off` are not looked into. Raises `BadExample`."""
-        present = [name for name in (*MODALITIES, "video") if not is_absent(example.get(name))]
+    def _decode(self, example: dict, put_off: tuple[type, ...] = ()) -> dict:
+        """The pictures and sounds, decoded; the media of `put_off` are not looked into. Raises `BadExample`."""
+        present = [name for name in CELLS if not is_absent(example.get(name))]
         if not present:
             raise BadExample("empty row", "every modality is None or blank.")
         decoded = {}
         for name in present:
             if name in self.ready:
                 check_features(example[name], name, self.feature_sizes, self.max_lengths.get(name, math.inf))
-            elif name in CHECKS and name not in put_off:
+            elif media_type(name) in CHECKS and media_type(name) not in put_off:
                 decoded[name] = check_file(example[name], name, self.reading)
         return decoded
 
@@ -160,9 +160,9 @@ def check_features(cell: list, name: str, feature_sizes: dict[str, int], max_len
 
 
 def check_file(cell: dict, name: str, reading: Reading):
-    noun = "audio clip" if name == "audio" else name
+    noun = MODALITIES[name].noun if name in MODALITIES else name
     try:
-        return CHECKS[name](cell, name, reading)
+        return CHECKS[media_type(name)](cell, name, reading)
     except (BadExample, ImportError):
         raise
     except FileNotFoundError as error:
@@ -207,4 +207,4 @@ def check_video(cell: dict, name: str, reading: Reading) -> None:
             raise BadExample("empty video", "it has no frames.")
 
 
-CHECKS = {"image": check_image, "audio": check_audio, "video": check_video}
+CHECKS = {Image: check_image, Audio: check_audio, Video: check_video}

@@ -5,19 +5,13 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import islice
-from urllib.parse import urlsplit
 
 from datasets import ClassLabel, Dataset, IterableDataset
-from datasets.packaged_modules.webdataset.webdataset import WebDataset
 
 from mixture_of_transformers.data.column_names import label_candidates
-from mixture_of_transformers.data.column_types import MEDIA, is_string, undecoded_stream
+from mixture_of_transformers.data.column_types import MEDIA_TYPES, is_string, undecoded_stream
+from mixture_of_transformers.data.media_suffixes import medium_of_path
 
-MEDIA_EXTENSIONS = {
-    "image": set(WebDataset.IMAGE_EXTENSIONS),
-    "audio": set(WebDataset.AUDIO_EXTENSIONS),
-    "video": set(WebDataset.VIDEO_EXTENSIONS),
-}
 ROWS_READ, ROWS_OF_A_STREAM_READ = 10_000, 200  # at most, to see what columns hold
 NEARLY_ALL = 0.95  # of the cells
 FEWEST_ROWS = 5  # Fewer rows tell nothing.
@@ -116,7 +110,7 @@ def what_repeats(cells: list[str | None], labels: dict[str, list]) -> CellConten
     present = [i for i, cell in enumerate(cells) if cell is not None and cell.strip()]
     values = Counter(cells[i] for i in present)
     media = Counter(medium_of_path(cells[i]) for i in present)
-    for medium in MEDIA:
+    for medium in MEDIA_TYPES:
         if 2 * media[medium] > len(present):
             return CellContents(medium, reason=f"paths of files of {medium}")
     if len(present) < 2 * len(values) or not values:  # Hardly any value stands twice.
@@ -131,8 +125,3 @@ def what_repeats(cells: list[str | None], labels: dict[str, list]) -> CellConten
     if any(words <= most and len(present) >= rows * len(values) for most, rows in ROWS_OF_A_CLASS.items()):
         return CellContents(reason=f"{len(values)} values in {len(present)} rows, as classes have")
     return CellContents()
-
-
-def medium_of_path(path: str) -> str | None:
-    suffix = urlsplit(path.strip()).path.rpartition(".")[2].lower()
-    return next((medium for medium, suffixes in MEDIA_EXTENSIONS.items() if suffix in suffixes), None)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from datasets import ClassLabel, Features, Json
 
 from mixture_of_transformers.data.column_types import (
-    MEDIA,
     element_of,
     is_file,
     is_ready_features,
@@ -15,27 +14,23 @@ from mixture_of_transformers.data.column_types import (
     is_string,
     is_value,
     is_vector,
+    media_type,
 )
+from mixture_of_transformers.modalities_mot import CELLS, MODALITIES
 
-KNOWN_NAMES = {
-    "text": ("text", "text_features", "sentence", "caption", "transcription", "transcript", "utterance", "txt"),
-    "image": ("image", "image_features", "img", "vision", "png", "jpg", "jpeg", "webp"),
-    "audio": ("audio", "audio_features", "wav", "flac", "mp3", "ogg", "opus", "m4a"),
-    "video": ("video", "mp4", "mov", "avi", "mkv", "webm"),
-    "label": (
-        "label",
-        "labels",
-        "target",
-        "targets",
-        "class",
-        "category",
-        "sentiment",
-        "emotion",
-        "score",
-        "cls",
-        "regression_labels",
-    ),
-}
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "target",
+    "targets",
+    "class",
+    "category",
+    "sentiment",
+    "emotion",
+    "score",
+    "cls",
+    "regression_labels",
+)
 FEATURE_WORDS = re.compile("features|embeddings?|vectors?")  # such as clip_image_embedding
 # A column with one of these words in its name tells what the row is, which is an answer and never an input.
 LABEL_WORDS = re.compile(
@@ -58,10 +53,15 @@ def label_candidates(features: Features) -> list[str]:
     ]
 
 
+def known_names(role: str) -> tuple[str, ...]:
+    """What datasets call a column of this role, the best known first."""
+    return LABEL_NAMES if role == "label" else CELLS[role].columns
+
+
 def with_known_names(role: str, columns: Iterable[str]) -> list[str]:
     """The columns that have a well-known name in any case, or end in one (`json.caption`), the best known first."""
     columns = {name: name.lower() for name in columns}
-    return [name for k in KNOWN_NAMES[role] for name, low in columns.items() if k in (low, low.rpartition(".")[2])]
+    return [name for k in known_names(role) for name, low in columns.items() if k in (low, low.rpartition(".")[2])]
 
 
 def words_of(name: str) -> list[str]:
@@ -70,9 +70,9 @@ def words_of(name: str) -> list[str]:
     return [part.lower() for part in parts if part]
 
 
-def is_named_features(modality: str, name: str) -> bool:
+def is_named_features(role: str, name: str) -> bool:
     *first, last = words_of(name) or [""]
-    return bool(FEATURE_WORDS.fullmatch(last)) and any(word in KNOWN_NAMES[modality] for word in first)
+    return bool(FEATURE_WORDS.fullmatch(last)) and any(word in known_names(role) for word in first)
 
 
 def is_label_name(name: str) -> bool:
@@ -91,17 +91,17 @@ def what_name_says(name: str) -> str | None:
     return None
 
 
-def serves(modality: str, kind) -> bool:
+def serves(role: str, kind) -> bool:
     if is_ready_features(kind) or is_string(kind):
         return True
-    if modality != "video" and is_vector(kind):
-        return True
+    if is_vector(kind):
+        return role in MODALITIES  # A vector stands for a whole picture, sound or text, but for no frames of a video.
     # Image, Audio and Video are stored alike (bytes and path), so one that is typed wrongly is cast at no cost.
-    return modality != "text" and is_file(kind) or modality == "audio" and is_samples(kind)
+    return CELLS[role].medium is not None and is_file(kind) or CELLS[role].takes_samples and is_samples(kind)
 
 
-def is_typed_as(modality: str, kind) -> bool:
-    return isinstance(kind, MEDIA[modality]) or modality == "audio" and is_samples(kind)
+def is_typed_as(role: str, kind) -> bool:
+    return isinstance(kind, media_type(role)) or CELLS[role].takes_samples and is_samples(kind)
 
 
 def is_label(kind) -> bool:

@@ -11,9 +11,15 @@ from datasets import Audio, Features, Image, IterableDataset, Value, Video
 
 from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS
 from mixture_of_transformers.decoding_container_mot import has_sound
+from mixture_of_transformers.modalities_mot import CELLS
 
-MEDIA = {"image": Image, "audio": Audio, "video": Video}
-MEDIA_TYPES = tuple(MEDIA.values())
+MEDIA_TYPES = {kind.__name__.lower(): kind for kind in (Image, Audio, Video)}  # medium -> type
+# What a column can be beside the label: files of a medium, or strings.
+MEDIA_ROLES = tuple(name for name, cell in CELLS.items() if cell.medium)
+STRING_ROLES = tuple(name for name, cell in CELLS.items() if not cell.medium)
+# The sound may be a track of the videos, and then one column is both.
+SOUND = next(name for name, cell in CELLS.items() if cell.track_of)
+VIDEO = next(name for name, cell in CELLS.items() if cell.medium == CELLS[SOUND].track_of)
 # How `datasets` stores a file of any medium.
 STORED_FILE = {"bytes": Value("binary"), "path": Value("string")}
 
@@ -49,9 +55,19 @@ def is_stored_file(kind) -> bool:
     return isinstance(kind, dict) and kind == STORED_FILE
 
 
+def media_type(role: str) -> type | None:
+    """The type of a column of this role; None for one of strings."""
+    return MEDIA_TYPES.get(CELLS[role].medium)
+
+
+def is_medium(kind) -> bool:
+    """Whether a column's type is that of a medium."""
+    return isinstance(kind, tuple(MEDIA_TYPES.values()))
+
+
 def is_file(kind) -> bool:
     """Whether a column's type is files of a medium: however they are typed, they are stored alike."""
-    return isinstance(kind, MEDIA_TYPES) or is_stored_file(kind) or is_value(kind, "binary")
+    return is_medium(kind) or is_stored_file(kind) or is_value(kind, "binary")
 
 
 def is_list(kind) -> bool:
@@ -74,7 +90,7 @@ def element_of(kind):
 def cell_has_sound(cell, allow_urls: bool | str = True) -> bool:
     """Whether a video has a sound track; one that cannot be opened has none, and its row is a bad one."""
     try:
-        return cell is not None and has_sound(cell, "video", allow_urls)
+        return cell is not None and has_sound(cell, VIDEO, allow_urls)
     except (OSError, ValueError):
         return False
 
@@ -86,7 +102,7 @@ def undecoded_stream(stream: IterableDataset) -> IterableDataset:
     torchcodec even to pass a file on.
     """
     kinds = stream.features.items()
-    kinds = {name: Image(decode=False) if isinstance(kind, MEDIA_TYPES) else kind for name, kind in kinds}
+    kinds = {name: Image(decode=False) if is_medium(kind) else kind for name, kind in kinds}
     return stream.cast(Features(kinds))
 
 
@@ -94,14 +110,14 @@ def stored_type(role: str, kind):
     """The type of a column of the text or a medium in its stored form."""
     if is_vector(kind):
         return datasets.List(datasets.List(kind.feature))
-    return MEDIA[role](decode=False) if role in MEDIA and not is_ready_features(kind) else kind
+    return media_type(role)(decode=False) if role in MEDIA_ROLES and not is_ready_features(kind) else kind
 
 
 def stored_cell(role: str, kind, cell):
     """A cell in the form of `stored_type`: an embedding is a sequence of one."""
     if is_vector(kind):
         return cell and [cell]
-    return stored_file(cell) if role in MEDIA and not is_ready_features(kind) else cell
+    return stored_file(cell) if role in MEDIA_ROLES and not is_ready_features(kind) else cell
 
 
 def stored_file(cell: dict | bytes | str | None) -> dict | None:

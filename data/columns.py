@@ -15,11 +15,11 @@ from transformers.utils import logging
 from mixture_of_transformers.data.allowed_paths import AllowedPaths, path_of_cell
 from mixture_of_transformers.data.column_contents import CellContents, what_strings_hold
 from mixture_of_transformers.data.column_names import (
-    KNOWN_NAMES,
     is_label,
     is_label_name,
     is_named_features,
     is_typed_as,
+    known_names,
     label_candidates,
     serves,
     what_name_says,
@@ -27,11 +27,14 @@ from mixture_of_transformers.data.column_names import (
     words_of,
 )
 from mixture_of_transformers.data.column_types import (
-    MEDIA,
-    MEDIA_TYPES,
+    MEDIA_ROLES,
+    SOUND,
+    STRING_ROLES,
+    VIDEO,
     cell_has_sound,
     is_file,
     is_list,
+    is_medium,
     is_ready_features,
     is_string,
     is_vector,
@@ -39,12 +42,12 @@ from mixture_of_transformers.data.column_types import (
     undecoded_stream,
 )
 from mixture_of_transformers.data.secrets import printable
-from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.modalities_mot import CELLS, MODALITIES
 
 logger = logging.get_logger(__name__)
 
 # In the order in which their columns are looked for: the text comes last, since any string column may be it.
-ROLES = ("label", "image", "audio", "video", "text")
+SEARCH_ORDER = ("label", *MEDIA_ROLES, *STRING_ROLES)
 LEFT_OUT = "none"  # is given in place of a column to leave a role out
 VIDEOS_LISTENED_TO = 20  # to find out whether videos have sound
 
@@ -66,7 +69,7 @@ class ModalityColumns:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        return tuple(name for name in (*MODALITIES, "video") if getattr(self, name) is not None)
+        return tuple(name for name in CELLS if getattr(self, name) is not None)
 
     @classmethod
     def guess(
@@ -97,11 +100,12 @@ class ModalityColumns:
             ValueError: a named column does not exist, has an unfit type or is named twice; several columns could be
                 meant; there is no modality at all.
         """
-        named = {"text": text, "image": image, "audio": audio, "video": video, "label": label}
+        given = cls(text, image, audio, video, label)
+        named = {role: getattr(given, role) for role in (*CELLS, "label")}
         chosen = {role: None if name == LEFT_OUT else in_any_case(name, features) for role, name in named.items()}
         check_named(chosen, features)
         held = {} if rows is None else what_strings_hold(rows, chosen["label"])
-        for role in ROLES:
+        for role in SEARCH_ORDER:
             if named[role] is None:
                 free = Features({name: kind for name, kind in features.items() if name not in chosen.values()})
                 chosen[role] = find_label(free) if role == "label" else find_modality(role, free, held)
@@ -110,25 +114,27 @@ class ModalityColumns:
         columns = cls(**chosen, left_out=left_out)
         if not columns.modalities:
             raise ValueError(
-                "No column of text, image, audio or video was found:\n"
+                f"No column of {any_of(CELLS)} was found:\n"
                 + "\n".join(columns.lines(features)[-len(left_out) :])
-                + "\nName the one to take, as --text_column, --image_column, --audio_column or --video_column do."
+                + f"\nName the one to take, as {any_of(map(option_of, CELLS))} do."
             )
-        if text is None and held.get(columns.text, CellContents()).of_label:
-            logger.warning(
-                f"Column '{columns.text}' has one value for each class of '{held[columns.text].of_label}': a model "
-                "that reads it reads the answer. --text_column none leaves it out."
-            )
+        for role in STRING_ROLES:
+            label = held.get(chosen[role], CellContents()).of_label
+            if named[role] is None and label is not None:
+                logger.warning(
+                    f"Column '{chosen[role]}' has one value for each class of '{label}': a model that reads it reads "
+                    f"the answer. {option_of(role)} none leaves it out."
+                )
         return columns
 
     def lines(self, features: Features) -> list[str]:
         """One line for each modality and the label: which column was taken, and of what type it is; and one for each
         other column, with the reason why it was not."""
         lines = []
-        for role in (*MODALITIES, "video", "label"):
+        for role in (*CELLS, "label"):
             name = getattr(self, role)
             place = f"column '{name}' ({kind_name(features[name])})" if name else "no column"
-            lines.append(f"{role}: " + ("sound track of " if role == "audio" and self.has_video_sound else "") + place)
+            lines.append(f"{role}: " + ("sound track of " if role == SOUND and self.has_video_sound else "") + place)
         lines += [
             f"left out: column '{name}' ({kind_name(features[name])}), {reason}"
             for name, reason in self.left_out.items()
@@ -153,7 +159,7 @@ class ModalityColumns:
         column = split.select_columns(self.video)
         if isinstance(split, IterableDataset):
             column = undecoded_stream(column)
-        elif isinstance(split.features[self.video], MEDIA_TYPES):
+        elif is_medium(split.features[self.video]):
             column = column.cast_column(self.video, Video(decode=False))
         first = (row[self.video] for row in islice(column, VIDEOS_LISTENED_TO))
         for row, cell in enumerate(first):
@@ -162,6 +168,17 @@ class ModalityColumns:
             if cell_has_sound(cell, allowed_paths is None or allowed_paths.follow_urls):
                 return replace(self, audio=self.video)
         return self
+
+
+def option_of(role: str) -> str:
+    """The option of a command that names the column of a role."""
+    return f"--{role}_column"
+
+
+def any_of(words: Iterable[str]) -> str:
+    """`text, image or audio`"""
+    *others, last = words
+    return f"{', '.join(others)} or {last}"
 
 
 def describe_columns(features: Features) -> str:
@@ -197,7 +214,7 @@ def check_named(chosen: dict[str, str | None], features: Features, split_name: s
                 f"{describe_columns(features)}"
             )
         # Videos with their sound are one column for both.
-        if name in taken and (taken[name], role) != ("audio", "video"):
+        if name in taken and (taken[name], role) != (SOUND, VIDEO):
             raise ValueError(f"Column '{name}' is named both as {taken[name]} and as {role}; name another or 'none'.")
         taken[name] = role
 
@@ -209,21 +226,21 @@ def find_label(features: Features) -> str | None:
     return only_one("label", candidates)
 
 
-def find_modality(modality: str, features: Features, held: dict[str, CellContents]) -> str | None:
-    serving = [name for name, kind in features.items() if serves(modality, kind)]
-    by_name = with_known_names(modality, [name for name in serving if not is_vector(features[name])])
-    by_name += [name for name in serving if is_named_features(modality, name) and not is_string(features[name])]
+def find_modality(role: str, features: Features, held: dict[str, CellContents]) -> str | None:
+    serving = [name for name, kind in features.items() if serves(role, kind)]
+    by_name = with_known_names(role, [name for name in serving if not is_vector(features[name])])
+    by_name += [name for name in serving if is_named_features(role, name) and not is_string(features[name])]
     if by_name:
         return by_name[0]
-    if modality == "text":
+    if role in STRING_ROLES:
         prose = [name for name, kind in features.items() if is_string(kind) and is_prose(name, held.get(name))]
-        return only_one("text", prose)
-    others = [name for other in KNOWN_NAMES if other != modality for name in with_known_names(other, features)]
-    of_type = [name for name, kind in features.items() if is_typed_as(modality, kind) and not is_label_name(name)]
+        return only_one(role, prose)
+    others = [name for other in SEARCH_ORDER if other != role for name in with_known_names(other, features)]
+    of_type = [name for name, kind in features.items() if is_typed_as(role, kind) and not is_label_name(name)]
     if of_type := [name for name in of_type if name not in others]:
-        return only_one(modality, of_type)
-    paths = [name for name, found in held.items() if name in features and found.medium == modality]
-    return only_one(modality, [name for name in paths if set(words_of(name)) & set(KNOWN_NAMES[modality])] or paths)
+        return only_one(role, of_type)
+    paths = [name for name, found in held.items() if name in features and found.medium == CELLS[role].medium]
+    return only_one(role, [name for name in paths if set(words_of(name)) & set(known_names(role))] or paths)
 
 
 def is_prose(name: str, held: CellContents | None) -> bool:
@@ -239,17 +256,15 @@ def only_one(role: str, candidates: list[str]) -> str | None:
 
 
 def why_left_out(name: str, kind, chosen: dict[str, str | None], held: CellContents | None) -> str:
-    text = chosen["text"]
     if says := what_name_says(name):
         return says + (f": --label_column {name} would learn it" if says.endswith("label") and is_label(kind) else "")
     if held and held.reason:
         return held.reason
-    if is_string(kind):
-        return f"the text is column '{text}'" if text else "--text_column would take it"
     if is_list(kind) and is_file(kind.feature):
         return "several files in each row: give each a column of its own, or store them as a video"
     if is_vector(kind) or is_ready_features(kind):
-        return "--text_column, --image_column or --audio_column would take it as ready features"
-    if role := next((role for role in MEDIA if serves(role, kind)), None):
-        return f"the {role} is column '{chosen[role]}'" if chosen[role] else f"--{role}_column would take it"
+        return f"{any_of(map(option_of, MODALITIES))} would take it as ready features"
+    roles = STRING_ROLES if is_string(kind) else MEDIA_ROLES
+    if role := next((role for role in roles if serves(role, kind)), None):
+        return f"the {role} is column '{chosen[role]}'" if chosen[role] else f"{option_of(role)} would take it"
     return "a type that is no input"

@@ -9,20 +9,20 @@ Hub; all characters of names are plain ones. What is left out is said.
 import glob
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import NamedTuple
 
 import fsspec
 from datasets.data_files import resolve_pattern, sanitize_patterns
-from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 from transformers.utils import logging
 
 from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
+from mixture_of_transformers.data.media_suffixes import medium_of
 from mixture_of_transformers.data.split_names import order_of_split, split_of_name
 from mixture_of_transformers.data.tables import TEXT_TABLE_SUFFIXES, is_table_of_rows
 from mixture_of_transformers.data.text_files import table_suffix
@@ -31,13 +31,6 @@ logger = logging.get_logger(__name__)
 
 Files = dict[str, list[str]]  # the files of each split
 SHARD_NAME = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\.[^/]*$")
-VIDEO_EXTENSIONS = {*WebDataset.VIDEO_EXTENSIONS, "mpg", "webm", "m4v", "wmv", "flv"}
-MEDIA_SUFFIXES = {
-    "image": {f".{kind}" for kind in WebDataset.IMAGE_EXTENSIONS}
-    - {f".{kind}" for kind in (*VIDEO_EXTENSIONS, "h5", "hdf")},
-    "audio": {f".{kind}" for kind in (*WebDataset.AUDIO_EXTENSIONS, "m4a", "aac", "wma", "aif")} - {".raw"},
-    "video": {f".{kind}" for kind in VIDEO_EXTENSIONS},
-}
 # The forms of tables. Where several of them stand side by side, the first is read.
 TABLE_SUFFIXES = (".parquet", *TEXT_TABLE_SUFFIXES)
 DESCRIPTION_FILES = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
@@ -60,14 +53,6 @@ def is_litter(name: str) -> bool:
     """Whether a path of a folder or an archive is a hidden file, or one of those that macOS adds."""
     *folders, file = (part for part in PurePath(name).parts if part not in (".", ".."))
     return file.startswith(".") or any(part.startswith((".", "__")) for part in folders)
-
-
-def medium_of(names: Iterable[str]) -> str | None:
-    """What most of these files are, by their extensions: "image", "audio", "video", or None."""
-    suffixes = Counter(PurePath(name).suffix.lower() for name in names)
-    counts = {medium: sum(suffixes[kind] for kind in kinds) for medium, kinds in MEDIA_SUFFIXES.items()}
-    medium = max(counts, key=counts.get)
-    return medium if counts[medium] else None
 
 
 def look_into(

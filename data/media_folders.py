@@ -10,9 +10,10 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset, Features
 from transformers.utils import logging
 
-from mixture_of_transformers.data.column_types import MEDIA, MEDIA_TYPES
+from mixture_of_transformers.data.column_types import MEDIA_TYPES, is_medium
 from mixture_of_transformers.data.dataset_limits import DatasetLimits
-from mixture_of_transformers.data.folders import Files, medium_of
+from mixture_of_transformers.data.folders import Files
+from mixture_of_transformers.data.media_suffixes import medium_of
 from mixture_of_transformers.data.relative_paths import whole_path
 from mixture_of_transformers.data.split_column import select_by
 from mixture_of_transformers.data.split_names import split_of_path
@@ -54,10 +55,11 @@ def with_files_beside(split: Dataset, folder: str) -> Dataset:
 def with_named_media(split: Dataset) -> Dataset:
     """The columns of files typed as the medium that most of them are, and `file_name` called so."""
     for name in file_columns(split):
-        medium = medium_of(filter(None, split[name][:])) or "image"
+        # Files whose names say nothing are taken for the first medium, pictures.
+        medium = medium_of(filter(None, split[name][:])) or next(iter(MEDIA_TYPES))
         wanted = name.removesuffix("file_name").removesuffix("_") or medium
         wanted = name if wanted in split.column_names else wanted
-        split = split.rename_column(name, wanted).cast_column(wanted, MEDIA[medium]())
+        split = split.rename_column(name, wanted).cast_column(wanted, MEDIA_TYPES[medium]())
     return split
 
 
@@ -77,7 +79,7 @@ def split_by_folder(splits: dict[str, Dataset], root: str) -> dict[str, Dataset]
 
 
 def media_columns(split: Dataset) -> list[str]:
-    return [name for name, kind in split.features.items() if isinstance(kind, MEDIA_TYPES)]
+    return [name for name, kind in split.features.items() if is_medium(kind)]
 
 
 def read_media_splits(files: Files) -> dict[str, Dataset]:
@@ -86,7 +88,7 @@ def read_media_splits(files: Files) -> dict[str, Dataset]:
     medium = medium_of(names)
     classes = sorted({os.path.basename(os.path.dirname(name)) for name in names})
     depths = {name.count("/") for name in names}
-    features = Features({medium: MEDIA[medium]()})
+    features = Features({medium: MEDIA_TYPES[medium]()})
     if len(classes) > 1 and len(depths) == 1:
         features["label"] = ClassLabel(names=classes)
     elif len(classes) > 1:

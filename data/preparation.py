@@ -18,13 +18,16 @@ from transformers.utils import logging
 from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.checks import BadRows, ExampleCheck, Reading, count_by_kind
 from mixture_of_transformers.data.column_types import (
-    MEDIA,
-    MEDIA_TYPES,
+    MEDIA_ROLES,
+    SOUND,
+    VIDEO,
     cell_has_sound,
+    is_medium,
     is_ready_features,
     is_samples,
     is_string,
     is_vector,
+    media_type,
     stored_cell,
     stored_type,
 )
@@ -42,7 +45,7 @@ def find_columns(
     """Which column of a training split is what (`ModalityColumns.guess`), the sound of its videos among them unless
     the `audio` is named or "none". `allowed_paths` says where these videos may lie."""
     columns = ModalityColumns.guess(split.features, **named, rows=split)
-    return columns if named.get("audio") else columns.with_video_sound(split, allowed_paths)
+    return columns if named.get(SOUND) else columns.with_video_sound(split, allowed_paths)
 
 
 def prepare_splits(
@@ -184,9 +187,9 @@ def prepare_split(
     if isinstance(split, IterableDataset):
         return RowStream(split, chosen, labels, split_name, allowed_paths), labels
     if allowed_paths is not None:
-        allowed_paths.check(split, [chosen[role] for role in MEDIA if role in chosen], split_name)
+        allowed_paths.check(split, [chosen[role] for role in MEDIA_ROLES if role in chosen], split_name)
     if columns.has_video_sound:
-        del chosen["audio"]
+        del chosen[SOUND]
     reduced = split.with_format(None).select_columns(list(chosen.values()))
     reduced = reduced.rename_columns({name: role for role, name in chosen.items()})
     for role in columns.modalities:
@@ -207,10 +210,10 @@ def with_stored_cells(split: Dataset, role: str, name: str) -> Dataset:
     kind = split.features[name]
     stored = stored_type(role, kind)
     has_blanks = (
-        role in MEDIA and is_string(kind) and any(cell is not None and not cell.strip() for cell in split[name])
+        role in MEDIA_ROLES and is_string(kind) and any(cell is not None and not cell.strip() for cell in split[name])
     )
     if is_vector(kind) or is_samples(kind) or has_blanks:
-        untyped = Image(decode=False) if role in MEDIA and not is_ready_features(stored) else stored
+        untyped = Image(decode=False) if role in MEDIA_ROLES and not is_ready_features(stored) else stored
         split = split.map(
             lambda cell: {name: stored_cell(role, kind, cell)},
             input_columns=name,
@@ -218,7 +221,7 @@ def with_stored_cells(split: Dataset, role: str, name: str) -> Dataset:
             desc=f"Reading '{name}'",
         )
     # The column holds paths, which may be of type large_string, or bytes.
-    elif isinstance(kind, Value) and role in MEDIA:
+    elif isinstance(kind, Value) and role in MEDIA_ROLES:
         split = split.cast_column(name, Value("string" if is_string(kind) else "binary"))
     return split if split.features[name] == stored else split.cast_column(name, stored)
 
@@ -227,11 +230,11 @@ def with_sound_tracks(split: Dataset, allow_urls: bool | str) -> Dataset:
     """The videos again as `audio`, None where a video is silent."""
     untyped = Image(decode=False)  # The type Audio, which is stored alike, asks for torchcodec.
     return split.map(
-        lambda row: {"audio": row["video"] if cell_has_sound(row["video"], allow_urls) else None},
+        lambda row: {SOUND: row[VIDEO] if cell_has_sound(row[VIDEO], allow_urls) else None},
         load_from_cache_file=False,  # A video may have changed under its name.
-        features=Features({**split.features, "audio": untyped}),
+        features=Features({**split.features, SOUND: untyped}),
         desc="Looking for sound tracks",
-    ).cast_column("audio", Audio(decode=False))
+    ).cast_column(SOUND, Audio(decode=False))
 
 
 def drop_bad_examples(
@@ -279,9 +282,9 @@ def good_rows(
 ) -> list[int]:
     """The numbers of the rows that `drop_bad_examples` keeps."""
     undecoded = split.with_format(None)
-    for column in MEDIA:
-        if isinstance(split.features.get(column), MEDIA_TYPES):
-            undecoded = undecoded.cast_column(column, MEDIA[column](decode=False))
+    for column in MEDIA_ROLES:
+        if is_medium(split.features.get(column)):
+            undecoded = undecoded.cast_column(column, media_type(column)(decode=False))
 
     check, good, bad = ExampleCheck(split.features, reading=reading), [], BadRows(split_name, on_bad_example, report)
     for row, example in enumerate(tqdm(undecoded, desc=f"Checking '{split_name}'", unit="row")):

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset, Value
 
-from mixture_of_transformers.data.folders import MEDIA_SUFFIXES, list_files
+from mixture_of_transformers.data.folders import list_files
+from mixture_of_transformers.data.media_suffixes import MEDIUM_OF_SUFFIX
 from mixture_of_transformers.data.split_types import with_columns
 
 MOST_PATHS_LOOKED_FOR = 1000  # of a column, to find the folder of its paths
@@ -66,7 +67,7 @@ def folder_of_paths(cells: pa.ChunkedArray, folders: list[str], exists: Callable
     """The folder with most of the files that cells name; if it has none but all look like media, the table's own."""
     paths = [path for path in pc.unique(cells).to_pylist() if is_relative(path) and len(path) < 1000]
     suffixes = Counter(os.path.splitext(path)[1].lower() for path in paths)
-    are_media = sum(suffixes[kind] for kinds in MEDIA_SUFFIXES.values() for kind in kinds) > len(paths) / 2
+    are_media = sum(suffixes[suffix] for suffix in MEDIUM_OF_SUFFIX) > len(paths) / 2
     few = paths[:: max(1, len(paths) // MOST_PATHS_LOOKED_FOR)]
     for sample in (few, paths if are_media else []):
         counts = {folder: sum(exists(os.path.join(folder, path)) for path in sample) for folder in folders}

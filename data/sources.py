@@ -20,7 +20,7 @@ from datasets.exceptions import DatasetGenerationError
 from transformers.utils import logging
 
 from mixture_of_transformers.data.column_names import label_candidates
-from mixture_of_transformers.data.column_types import MEDIA_TYPES, stored_file, undecoded_stream
+from mixture_of_transformers.data.column_types import is_medium, stored_file, undecoded_stream
 from mixture_of_transformers.data.columns import LEFT_OUT
 from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
 from mixture_of_transformers.data.folders import TABLE_SUFFIXES
@@ -164,7 +164,7 @@ def held_out_rows(stream: IterableDataset, limit: int, name: str) -> Dataset:
     if len(rows) > limit:
         logger.warning(f"Split '{name}' has more rows: the first {limit} of its stream stand for it.")
     features = Features({column: stored_kind(kind, column, rows) for column, kind in stream.features.items()})
-    media = [column for column, kind in features.items() if isinstance(kind, MEDIA_TYPES)]
+    media = [column for column, kind in features.items() if is_medium(kind)]
     rows = [row | {column: stored_file(row[column]) for column in media} for row in rows[:limit]]
     return without_blank_cells(Dataset(pa.Table.from_pylist(rows, schema=features.arrow_schema)))
 

@@ -14,7 +14,10 @@ from transformers.utils import logging
 from mixture_of_transformers.data.allowed_paths import AllowedPaths, path_of_cell
 from mixture_of_transformers.data.checks import BadRows, ExampleCheck, Reading, is_absent
 from mixture_of_transformers.data.column_types import (
-    MEDIA,
+    MEDIA_ROLES,
+    SOUND,
+    STRING_ROLES,
+    VIDEO,
     cell_has_sound,
     is_string,
     stored_cell,
@@ -136,12 +139,12 @@ class RowStream:
 
     def _prepared(self, index: int, row: dict) -> dict:
         cells = {role: None if is_absent(row[name]) else row[name] for role, name in self.columns.items()}
-        for role in MEDIA if self.allowed_paths else ():
+        for role in MEDIA_ROLES if self.allowed_paths else ():
             if path := path_of_cell(cells.get(role)):
                 self.allowed_paths.check_cell(path, index, self.columns[role], self.split_name)
         prepared = {role: stored_cell(role, self.kinds[role], cell) for role, cell in cells.items() if role != "label"}
-        if self.columns.get("audio") == self.columns.get("video", "") and not self._has_sound(prepared["video"]):
-            prepared["audio"] = None
+        if self.columns.get(SOUND) == self.columns.get(VIDEO, "") and not self._has_sound(prepared[VIDEO]):
+            prepared[SOUND] = None
         if "label" in cells:
             column = LabelColumn(self.columns["label"], self.kinds["label"], self.split_name)
             prepared["label"] = column.encode(index, column.read(index, cells["label"]), self.labels)
@@ -153,10 +156,10 @@ class RowStream:
     def sample(self) -> Dataset:
         """The texts of the first rows, and all of the very first ones: enough to choose a vocabulary and sizes by."""
         check, rows = ExampleCheck(self.features, reading=self.reading), []
-        has_texts = is_string(self.features.get("text"))
-        for index, row in enumerate(islice(self.source, SAMPLE_TEXTS if has_texts else SAMPLE_MEDIA)):
+        texts = {role: self.columns[role] for role in STRING_ROLES if is_string(self.features.get(role))}
+        for index, row in enumerate(islice(self.source, SAMPLE_TEXTS if texts else SAMPLE_MEDIA)):
             if index >= SAMPLE_MEDIA:
-                rows.append(dict.fromkeys(self.features) | {"text": row[self.columns["text"]]})
+                rows.append(dict.fromkeys(self.features) | {role: row[name] for role, name in texts.items()})
             elif check(prepared := self._prepared(index, row)) is None:
                 rows.append(prepared)
         return Dataset(pa.Table.from_pylist(rows, schema=self.features.arrow_schema))

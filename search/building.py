@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from mixture_of_transformers.data.column_types import MEDIA
+from mixture_of_transformers.data.column_types import MEDIA_ROLES, media_type
 from mixture_of_transformers.search.columns import (
     STRINGS,
     check_columns,
@@ -55,8 +55,8 @@ def build_index(
     check_columns(columns, dataset, model)
     if is_guessed:
         tell_left_out(dataset.features, columns)
-    paths = {kind: name for kind, name in columns.items() if kind in MEDIA and dataset.features[name] in STRINGS}
-    dataset = with_media(dataset, {name: MEDIA[kind] for kind, name in paths.items()})
+    paths = {kind: name for kind, name in columns.items() if kind in MEDIA_ROLES and dataset.features[name] in STRINGS}
+    dataset = with_media(dataset, {name: media_type(kind) for kind, name in paths.items()})
     fingerprint = fingerprint_of_rows(dataset, columns, shard_rows)
     begin_index(folder, fingerprint, columns, model, processor)
     with locked(folder):

@@ -21,7 +21,7 @@ from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.preparation import find_columns
 from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
-from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
 from mixture_of_transformers.modality_audio_mot import frames_per_second
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.search.building import build_index
@@ -82,7 +82,7 @@ def parse_index(arguments: list[str]) -> argparse.Namespace:
         default="skip",
         help="what is done with a row that cannot be read",
     )
-    for kind in (*MODALITIES, "video"):
+    for kind in CELLS:
         known = f"the column of the {kind}, which is found as in training if it is not given; 'none' leaves it out"
         parser.add_argument(f"--{kind}_column", help=known)
     for option in fields(DatasetLimits):
@@ -107,9 +107,10 @@ def read_dataset(options: argparse.Namespace) -> tuple[Dataset, AllowedPaths | N
 
 def reading_of(model, processor, allowed_paths: AllowedPaths | None) -> Reading:
     """How the rows are decoded: as the processor does it, with as much of their sound as the model takes."""
-    tower, seconds = model.config.audio_config, None
-    if tower is not None and tower.feature_size is None:
-        seconds = tower.max_frames / frames_per_second(processor.feature_extractor)
+    towers = {name: model.config.modality_config(name) for name in model.config.modalities}
+    sounds = [n for n, tower in towers.items() if MODALITIES[n].takes_samples and tower.feature_size is None]
+    frames = max((MODALITIES[name].length_limit(towers[name]) for name in sounds), default=None)
+    seconds = frames and frames / frames_per_second(processor.feature_extractor)
     return Reading(processor.limits, allowed_paths is None or allowed_paths.follow_urls, seconds)
 
 
@@ -117,9 +118,9 @@ def columns_to_embed(
     split: Dataset, options: argparse.Namespace, modalities: Sequence[str], allowed_paths: AllowedPaths | None = None
 ) -> ModalityColumns:
     """The columns that a training run would take, of the modalities that the model has."""
-    named = {kind: getattr(options, f"{kind}_column") for kind in (*MODALITIES, "video")}
+    named = {kind: getattr(options, f"{kind}_column") for kind in CELLS}
     for kind in named:
-        if named[kind] is None and ("image" if kind == "video" else kind) not in modalities:
+        if named[kind] is None and MODALITY_OF_CELL[kind] not in modalities:
             named[kind] = LEFT_OUT
     return find_columns(split, allowed_paths, **named)
 
@@ -129,9 +130,9 @@ def search(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="mot search", description="Find the rows of an index nearest to a query.")
     parser.add_argument("index", help="the folder that `mot index` wrote")
     parser.add_argument("--model", help="the checkpoint that it was built with, if it is not where it was")
-    parser.add_argument("--text", help="the text of the query")
-    parser.add_argument("--image", help="the picture of the query, a file or URL")
-    parser.add_argument("--audio", help="the sound of the query, a file or URL")
+    for name, modality in MODALITIES.items():
+        place = ", a file or URL" if modality.cells[0].medium else ""
+        parser.add_argument(f"--{name}", help=f"the {modality.noun} of the query{place}")
     parser.add_argument("-k", type=int, default=10, help="how many rows to find (default: 10)")
     parser.add_argument(
         "--modality", choices=EMBEDDING_KINDS, help="what of the rows to compare with (default: whatever is nearest)"
@@ -139,7 +140,8 @@ def search(arguments: list[str]) -> None:
     parser.add_argument("--trust_remote_code", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
     found = load_with_model(options.index, options.model, options.trust_remote_code)
-    hits = found.search(options.text, options.image, options.audio, k=options.k, modality=options.modality)
+    query = {name: getattr(options, name) for name in MODALITIES}
+    hits = found.search(**query, k=options.k, modality=options.modality)
     features = found.dataset.features.items()
     shown = [name for name, feature in features if getattr(feature, "dtype", "") in ("string", "int64")]
     for hit in hits:

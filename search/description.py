@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mixture_of_transformers.search.columns import PROCESSOR_ARGUMENTS
+from mixture_of_transformers.modalities_mot import CELLS
 from mixture_of_transformers.search.files import REMEDY, check_inside, write_whole
 
 DESCRIPTION = "index.json"
@@ -63,7 +63,7 @@ def check_description(file: Path, found: Any) -> None:
             f"{REMEDY}."
         )
     for kind, name in found["columns"].items():
-        if kind not in PROCESSOR_ARGUMENTS or not isinstance(name, str):
+        if kind not in CELLS or not isinstance(name, str):
             raise ValueError(f"{file} is damaged: `columns` holds {kind!r}: {name!r:.100}. {REMEDY}.")
     if not isinstance(found.get("settings", {}), dict):
         raise ValueError(f"{file} is damaged: `settings` is {found['settings']!r:.100}, expected dict. {REMEDY}.")

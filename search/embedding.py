@@ -11,12 +11,12 @@ import pyarrow as pa
 from datasets import Dataset, Features
 
 from mixture_of_transformers.attribution_mot import inference
+from mixture_of_transformers.modalities_mot import CELLS, MODALITY_OF_CELL
 from mixture_of_transformers.processing_mot import encode_rows
 from mixture_of_transformers.rows_mot import is_blank
 from mixture_of_transformers.search.columns import (
     EMBEDDING_COLUMNS,
     EMBEDDING_KINDS,
-    PROCESSOR_ARGUMENTS,
     stored_features,
 )
 from mixture_of_transformers.search.joining import as_joined
@@ -40,7 +40,7 @@ def embed_rows(model, processor, rows: dict[str, list]) -> dict[str, np.ndarray]
     for kind, cells in rows.items():
         present = [i for i, cell in enumerate(cells) if cell is not None]
         count[present] += 1
-        name = "image" if kind == "video" else kind
+        name = MODALITY_OF_CELL[kind]
         found[name] = np.full((number, model.config.projection_dim), np.nan, dtype=np.float32)
         if present:
             found[name][present] = embed_as(model, processor, {kind: [cells[i] for i in present]}, name)
@@ -59,7 +59,7 @@ def embed_as(model, processor, rows: dict[str, list], embedding_kind: str) -> np
     Raises:
         ValueError, OSError: a row has no embedding of this kind, a cell cannot be read, or an embedding is not finite.
     """
-    arguments = {PROCESSOR_ARGUMENTS[kind]: cells for kind, cells in rows.items()}
+    arguments = {CELLS[kind].argument: cells for kind, cells in rows.items()}
     batch = encode_rows(processor, model, arguments, truncation=True)
     with inference(model):
         vectors = getattr(model, f"get_{embedding_kind}_features")(**batch).pooler_output.float().cpu().numpy()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
-from mixture_of_transformers.data.column_types import MEDIA_TYPES
+from mixture_of_transformers.data.column_types import is_medium
 
 
 def matches(rows: Dataset, name: str, value: Any) -> np.ndarray:
@@ -27,7 +27,7 @@ def matches(rows: Dataset, name: str, value: Any) -> np.ndarray:
     column, feature = rows.data.column(name), rows.features[name]
     if value is None:
         return np.asarray(column.is_null())
-    if isinstance(feature, MEDIA_TYPES):
+    if is_medium(feature):
         raise ValueError(
             f"`where` cannot compare {name!r}, a column of {type(feature).__name__.lower()}s, with {value!r}: it "
             "matches values alone, or None. Name another column, or give a function of the row."

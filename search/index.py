@@ -24,7 +24,7 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from mixture_of_transformers.arguments_mot import is_one_of
-from mixture_of_transformers.data.column_types import MEDIA_TYPES
+from mixture_of_transformers.data.column_types import is_medium
 from mixture_of_transformers.decoding_audio_mot import is_rate_and_samples
 from mixture_of_transformers.rows_mot import is_blank, unknown_name
 from mixture_of_transformers.search.approximate import load_faiss, save_faiss
@@ -198,7 +198,7 @@ class Index:
             raise unknown_name(name, [*inspect.signature(self.search).parameters][:-1], "argument")
         self.check_options(k, modality, where, approximate)
         chosen = self.selected(where)
-        queries, is_single = self.queries(text, image, audio, embedding)
+        queries, is_single = self.queries(embedding, text=text, image=image, audio=audio)
         if approximate:
             found = self.search_faiss(queries, modality, k)
         else:
@@ -223,7 +223,7 @@ class Index:
         if approximate and (where is not None or modality is None):
             raise ValueError("`approximate` goes with a `modality` and without `where`.")
 
-    def queries(self, text, image, audio, embedding) -> tuple[torch.Tensor, bool]:
+    def queries(self, embedding, **given) -> tuple[torch.Tensor, bool]:
         """
         The embeddings of what is searched for, (Q, d) of length 1, and whether it was one query, not a list of
         queries.
@@ -231,16 +231,14 @@ class Index:
         Raises:
             ValueError: as `search` does for its query.
         """
-        given = {"text": text, "image": image, "audio": audio}
+        arguments = ", ".join(f"`{name}=`" for name in given)
         given = {name: value for name, value in given.items() if value is not None and not is_blank(value)}
         if embedding is not None:
             if given:
                 raise ValueError(f"A query is an `embedding` or {', '.join(given)}, not both.")
             return self.ready_queries(embedding)
         if not given:
-            raise ValueError(
-                "Give a query: `text=`, `image=`, `audio=`, several of them, or `embedding=`; a blank string is none."
-            )
+            raise ValueError(f"Give a query: {arguments}, several of them, or `embedding=`; a blank string is none.")
         self.check_embedder()
         lists = {name: value for name, value in given.items() if isinstance(value, (list, tuple))}
         lengths = {name: len(value) for name, value in lists.items() if not is_rate_and_samples(value)}
@@ -367,7 +365,7 @@ class Index:
         dataset, columns = as_stored(dataset), self.description["columns"]
         with locked(self.folder):
             self.reload().check_embedder()
-            media = {name: type(f) for name, f in self.rows.features.items() if isinstance(f, MEDIA_TYPES)}
+            media = {name: type(f) for name, f in self.rows.features.items() if is_medium(f)}
             paths = {name: kind for name, kind in media.items() if dataset.features.get(name) in STRINGS}
             dataset = with_media(dataset, paths)
             features = joined_features(self.rows.features, dataset.features, "the rows to add")

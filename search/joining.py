@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Features, List, Value
 from datasets.table import table_cast
 
-from mixture_of_transformers.data.column_types import MEDIA_TYPES
+from mixture_of_transformers.data.column_types import is_medium
 from mixture_of_transformers.search.files import put_in_place
 from mixture_of_transformers.search.shards import write_shard
 
@@ -45,7 +45,7 @@ def joined(feature: Any, other: Any, name: str, what: str) -> Any:
         return {key: joined(own, other[key], f"{name}.{key}", what) for key, own in feature.items()}
     if isinstance(feature, List) and isinstance(other, List) and feature.length == other.length:
         return List(joined(feature.feature, other.feature, name, what), length=feature.length)
-    is_media = isinstance(feature, MEDIA_TYPES) and type(feature) is type(other)
+    is_media = is_medium(feature) and type(feature) is type(other)
     is_empty = other == Value("null")  # The column holds nothing but None.
     if is_media or is_empty or feature == other or is_same_sort(feature, other):
         return feature

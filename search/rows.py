@@ -10,7 +10,7 @@ from datasets import Audio, Dataset, Features, Image
 
 from mixture_of_transformers.data.allowed_paths import AllowedPaths, paths_of
 from mixture_of_transformers.data.checks import Reading
-from mixture_of_transformers.data.column_types import MEDIA, MEDIA_TYPES
+from mixture_of_transformers.data.column_types import MEDIA_ROLES, SOUND, is_medium
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.fingerprints import fingerprint_of_files
 from mixture_of_transformers.data.preparation import good_rows, prepare_split, with_stored_cells
@@ -47,13 +47,14 @@ def rows_to_index(
     prepared, _ = prepare_split(split, replace(columns, label=None), split_name=name, allowed_paths=allowed_paths)
     rows, of_kind = split.with_format(None), {kind: getattr(columns, kind) for kind in columns.modalities}
     for kind, column in of_kind.items():
-        if not (kind == "audio" and columns.has_video_sound):
+        if not (kind == SOUND and columns.has_video_sound):
             rows = with_stored_cells(rows, kind, column)
     if columns.has_video_sound:
-        rows, of_kind["audio"] = rows.add_column("audio", prepared["audio"][:], feature=Audio(decode=False)), "audio"
+        rows = rows.add_column(SOUND, prepared[SOUND][:], feature=Audio(decode=False))
+        of_kind[SOUND] = SOUND
     good = good_rows(prepared, on_bad_example, name, reading=reading)
     rows = rows if len(good) == len(rows) else rows.select(good)
-    media = [column for kind, column in of_kind.items() if kind in MEDIA]
+    media = [column for kind, column in of_kind.items() if kind in MEDIA_ROLES]
     return with_downloads(rows, media, reading or Reading()), of_kind
 
 
@@ -81,7 +82,7 @@ def as_stored(dataset: Dataset) -> Dataset:
     """
     dataset = dataset.with_format(None)
     for name, feature in dataset.features.items():
-        if isinstance(feature, MEDIA_TYPES):
+        if is_medium(feature):
             dataset = dataset.cast_column(name, type(feature)(decode=False))
     return dataset
 

@@ -21,7 +21,7 @@ from datasets import Dataset, Features, LargeList, List
 from datasets.table import InMemoryTable, MemoryMappedTable, Table, concat_tables, embed_table_storage
 from transformers.utils import logging
 
-from mixture_of_transformers.data.column_types import MEDIA_TYPES
+from mixture_of_transformers.data.column_types import is_medium
 from mixture_of_transformers.search.columns import EMBEDDING_COLUMNS
 from mixture_of_transformers.search.description import DESCRIPTION
 from mixture_of_transformers.search.files import CACHE, REMEDY, checksum, put_in_place
@@ -114,7 +114,7 @@ def check_holds_media(file: Path, features: Features, table: Table, start: int) 
                 ) from error
             for where in map(np.flatnonzero, outside):
                 if len(where):
-                    row = f"row {first + where[0]}" if isinstance(feature, MEDIA_TYPES) else "a row"
+                    row = f"row {first + where[0]}" if is_medium(feature) else "a row"
                     raise ValueError(
                         f"{file} holds only the path of {name!r} of {row}, not its content, and an index reads no "
                         "files outside of its folder: build it again."
@@ -129,7 +129,7 @@ def is_path(media: pa.StructArray) -> pa.BooleanArray:
 
 def media_in(feature: Any, column: pa.Array) -> Iterator[pa.Array]:
     """The cells of pictures, videos and sounds in a column, also those in lists and dicts."""
-    if isinstance(feature, MEDIA_TYPES):
+    if is_medium(feature):
         yield column
     elif isinstance(feature, dict):
         for key, part in feature.items():

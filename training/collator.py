@@ -5,13 +5,14 @@ import zlib
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 from transformers import DataCollatorForLanguageModeling
 
 from mixture_of_transformers.loss_mot import IGNORED_LABEL
+from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
-from mixture_of_transformers.training.encoded import INPUTS, TIMES, is_picture
+from mixture_of_transformers.modality_mot import Modality
+from mixture_of_transformers.training.encoded import modalities_of
 
 
 @dataclass
@@ -50,14 +51,8 @@ class MoTCollator:
     def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict:
         rows = [self.augment(row) for row in rows]
         batch = {}
-        for name, (mask_name, _) in INPUTS.items():
-            values = [row.get(name) for row in rows]
-            if any(value is not None for value in values):
-                batch[name], batch[mask_name] = self.pad(name, values)
-        for name in (*TIMES.values(), "text_labels"):
-            values = [row.get(name) for row in rows]
-            if any(value is not None for value in values):
-                batch[name], _ = self.pad(name, values)
+        for modality in MODALITIES.values():
+            batch |= self.pad(modality, rows)
         labels = [row["labels"] for row in rows if "labels" in row]
         if labels:
             missing = torch.full_like(labels[0], torch.nan if labels[0].is_floating_point() else IGNORED_LABEL)
@@ -69,15 +64,21 @@ class MoTCollator:
     def augment(self, row: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         random = self.row_generator(row)
         row = self.drop_modalities(row, random)
-        if self.audio_augmentation and "input_features" in row:
-            row = self.augment_audio(row, random)
-        if self.image_augmentation and "pixel_values" in row:
-            row = row | {"pixel_values": self.image_augmentation(row["pixel_values"], random)}
-        if self.word_masking and "input_ids" in row:
-            self.word_masking.generator = random
-            ids, labels = self.word_masking.torch_mask_tokens(row["input_ids"][None].clone())
-            row = row | {"input_ids": ids[0], "text_labels": labels[0]}
+        for modality in reversed(MODALITIES.values()):  # the order in which the random numbers of a row are drawn
+            if modality.names.raw not in row:
+                continue
+            if augmentation := getattr(self, f"{modality.name}_augmentation", None):
+                row = modality.augment(row, augmentation, random)
+            if self.word_masking and modality.predicts_ids:
+                row = self.mask_words(modality, row, random)
         return row
+
+    def mask_words(
+        self, modality: Modality, row: dict[str, torch.Tensor], random: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        self.word_masking.generator = random
+        ids, labels = self.word_masking.torch_mask_tokens(row[modality.names.raw][None].clone())
+        return row | {modality.names.raw: ids[0], modality.labels_name: labels[0]}
 
     def row_generator(self, row: dict[str, torch.Tensor]) -> torch.Generator:
         """Its state is a hash of the seed and the row, of which the epoch is a part."""
@@ -92,33 +93,23 @@ class MoTCollator:
             rate *= min(1.0, row["epoch"].item() / self.modality_dropout_warmup)
         if not rate:
             return row
-        names = [name for name in INPUTS if name in row]
-        dropped = [name for name in names if torch.rand((), generator=random) < rate]
-        if len(dropped) == len(names):
-            dropped.pop(int(torch.randint(len(names), (), generator=random)))
-        dropped += [TIMES[name] for name in dropped if name in TIMES]
-        return {name: value for name, value in row.items() if name not in dropped}
+        present = modalities_of(row)
+        dropped = [modality for modality in present if torch.rand((), generator=random) < rate]
+        if len(dropped) == len(present):
+            dropped.pop(int(torch.randint(len(present), (), generator=random)))
+        names = {name for modality in dropped for name in modality.names.of_row}
+        return {name: value for name, value in row.items() if name not in names}
 
-    def augment_audio(self, row: dict[str, torch.Tensor], random: torch.Generator) -> dict[str, torch.Tensor]:
-        """Another tempo gives other frames over the same seconds, so that what happened together stays together."""
-        row = row | {"input_features": self.audio_augmentation(row["input_features"], random)}
-        if "input_features_times" in row:
-            times, length = row["input_features_times"], len(row["input_features"])
-            row["input_features_times"] = F.interpolate(times[None, None], size=length, mode="linear")[0, 0]
-        return row
-
-    def pad(self, name: str, values: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Values (L_i, ...) with their own lengths, or single images (C, H, W), to one tensor and its mask."""
-        example = next(value for value in values if value is not None)
-        if is_picture(name, example):
-            mask = torch.tensor([value is not None for value in values]).long()
-            return torch.stack([torch.zeros_like(example) if value is None else value for value in values]), mask
-        lengths = [0 if value is None else len(value) for value in values]
-        fill = {"input_ids": self.pad_token_id, "text_labels": IGNORED_LABEL}.get(name, 0)
-        longest = -(-max(lengths) // self.pad_to_multiple_of) * self.pad_to_multiple_of
-        padded = example.new_full((len(values), longest, *example.shape[1:]), fill)
-        for row, value, length in zip(padded, values, lengths):
-            if value is not None:
-                row[:length] = value
-        mask = torch.arange(longest)[None] < torch.tensor(lengths)[:, None]
-        return padded, mask.long()
+    def pad(self, modality: Modality, rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """What the rows have of a modality, (L_i, ...) each, as tensors (B, L, ...) with a mask."""
+        fills = dict.fromkeys(modality.names.of_row, 0)
+        if modality.predicts_ids:
+            fills |= {modality.names.raw: self.pad_token_id, modality.labels_name: IGNORED_LABEL}
+        batch = {}
+        for name, fill in fills.items():
+            values = [row.get(name) for row in rows]
+            if any(value is not None for value in values):
+                batch[name], mask = modality.pad(values, self.pad_to_multiple_of, fill)
+                if name in modality.names.inputs:
+                    batch[modality.names.mask] = mask
+        return batch

@@ -12,26 +12,18 @@ import datasets
 import torch
 
 from mixture_of_transformers.data.checks import Reading
-from mixture_of_transformers.data.column_types import is_ready_features
+from mixture_of_transformers.data.column_types import STRING_ROLES, is_medium, is_ready_features
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.loss_mot import IGNORED_LABEL
+from mixture_of_transformers.modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
 from mixture_of_transformers.modality_audio_mot import frames_per_second
-
-# For each sequence-like input of the processor, its mask, and the modality that both belong to.
-INPUTS = {
-    "input_ids": ("attention_mask", "text"),
-    "text_features": ("attention_mask", "text"),
-    "pixel_values": ("pixel_mask", "image"),
-    "image_features": ("pixel_mask", "image"),
-    "input_features": ("input_features_mask", "audio"),
-}
-# Inputs that may come with the seconds of their frames.
-TIMES = {"pixel_values": "pixel_times", "input_features": "input_features_times"}
+from mixture_of_transformers.modality_mot import Modality
 
 
-def is_picture(name: str, value: torch.Tensor) -> bool:
-    """Whether an encoded input is one image, of the same size in every row."""
-    return name == "pixel_values" and value.ndim == 3
+def modalities_of(inputs: Mapping[str, torch.Tensor]) -> list[Modality]:
+    """Those of which an encoded row, or a batch of them, has something."""
+    present = {name for name, value in inputs.items() if value is not None}
+    return [modality for modality in MODALITIES.values() if present.intersection(modality.names.inputs)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -64,33 +56,37 @@ class RowEncoder:
         rate = frames_per_second(processor.feature_extractor)
         self.reading = Reading(processor.limits, allow_urls, max_audio_seconds)
         self.max_frames = None if max_audio_seconds is None else round(max_audio_seconds * rate)
+        sounds = [modality for modality in MODALITIES.values() if modality.takes_samples]
+        self.of_frames = {name for modality in sounds for name in modality.names.of_row}
         self.text_options = {"truncation": True, "max_length": max_text_tokens} if max_text_tokens else {}
         self.missing_label = missing_label(features.get("label"))
         # Columns of vectors are ready features, which the processor takes under another name than raw input.
-        self.argument_names = {
-            "text": "text_features" if is_ready_features(features.get("text")) else "text",
-            "image": "image_features" if is_ready_features(features.get("image")) else "images",
-            "audio": "audio_features" if is_ready_features(features.get("audio")) else "audio",
-            "video": "image_features" if is_ready_features(features.get("video")) else "videos",
-        }
+        self.argument_names = {column: argument_of(column, features.get(column)) for column in CELLS}
 
     def encode(self, row: dict) -> dict[str, torch.Tensor]:
         arguments = {
             name: [row[column]] for column, name in self.argument_names.items() if row.get(column) is not None
         }
-        if "text" in arguments:
+        if any(CELLS[column].argument in arguments for column in STRING_ROLES):
             arguments["text_kwargs"] = self.text_options
         reading = {"allow_urls": self.reading.allow_urls, "max_audio_seconds": self.reading.max_audio_seconds}
         encoded = self.processor(**arguments, **reading, return_tensors="pt")
-        example = {name: value[0] for name, value in encoded.items() if name in (*INPUTS, *TIMES.values())}
-        for name in ("input_features", "input_features_times"):
-            if name in example and self.max_frames is not None:
-                example[name] = example[name][: self.max_frames]
+        kept = {name for modality in MODALITIES.values() for name in modality.names.of_row}
+        example = {name: value[0] for name, value in encoded.items() if name in kept}
+        for name in self.of_frames & example.keys():
+            example[name] = example[name][: self.max_frames]
         if row.get("label") is not None:
             example["labels"] = torch.as_tensor(row["label"])
         elif self.missing_label is not None:  # a batch of such rows alone has labels too, none of which counts
             example["labels"] = self.missing_label
         return example
+
+
+def argument_of(column: str, kind) -> str:
+    """The argument of the processor that takes a column of this type, or of a type that is not known."""
+    if is_ready_features(kind):
+        return MODALITIES[MODALITY_OF_CELL[column]].features_argument
+    return CELLS[column].argument
 
 
 def missing_label(kind) -> torch.Tensor | None:
@@ -151,7 +147,7 @@ class EncodedDataset(EpochDataset):
         super().__init__()
         features = getattr(split, "features", None) or {}
         for column, kind in features.items():
-            if isinstance(kind, (datasets.Image, datasets.Audio, datasets.Video)) and kind.decode:
+            if is_medium(kind) and kind.decode:
                 split = split.cast_column(column, type(kind)(decode=False))  # decoding is the processor's work
         self.split, self.free_bytes = split, cache_bytes
         self.encoder = RowEncoder(processor, features, max_audio_seconds, max_text_tokens, allow_urls)

@@ -8,7 +8,7 @@ from transformers import Trainer
 
 from mixture_of_transformers.loss_mot import IGNORED_LABEL, problem_type_of
 from mixture_of_transformers.subsets_mot import all_subsets
-from mixture_of_transformers.training.encoded import INPUTS
+from mixture_of_transformers.training.encoded import modalities_of
 
 
 def draw_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
@@ -20,7 +20,7 @@ def draw_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
 
 def row_has(inputs: dict[str, torch.Tensor], subset: tuple[str, ...], how) -> torch.Tensor:
     """(B,) bool: which rows of a batch have all (`how=all`) or any (`how=any`) of a subset's modalities."""
-    masks = {modality: inputs[mask] for name, (mask, modality) in INPUTS.items() if inputs.get(name) is not None}
+    masks = {modality.name: inputs[modality.names.mask] for modality in modalities_of(inputs)}
     has = {modality: mask.reshape(len(mask), -1).any(dim=1) for modality, mask in masks.items()}
     nowhere = torch.zeros_like(next(iter(has.values())))
     stacked = torch.stack([has.get(modality, nowhere) for modality in subset])

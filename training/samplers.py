@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 from transformers.trainer_pt_utils import BatchRebalanceSampler, LengthGroupedSampler
 
-from mixture_of_transformers.training.encoded import INPUTS, is_picture
+from mixture_of_transformers.training.encoded import modalities_of
 
 
 class LengthSampler(LengthGroupedSampler):
@@ -49,4 +49,9 @@ class RebalanceSampler(BatchRebalanceSampler):
 
 def length_of(row: dict[str, torch.Tensor]) -> int:
     """How much of an encoded row is padded in a batch: its tokens, frames and ready features."""
-    return sum(len(value) for name, value in row.items() if name in INPUTS and not is_picture(name, value))
+    return sum(
+        modality.length_of(row[name])
+        for modality in modalities_of(row)
+        for name in modality.names.inputs
+        if name in row
+    )

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
+from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.training import evaluation
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.callbacks import (
@@ -35,7 +36,7 @@ from mixture_of_transformers.training.callbacks import (
 )
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.divergence import check_gradients, check_loss, check_weights
-from mixture_of_transformers.training.encoded import TIMES, EpochDataset, EvaluatedRows
+from mixture_of_transformers.training.encoded import EpochDataset, EvaluatedRows
 from mixture_of_transformers.training.gradient_cache import cached_step
 from mixture_of_transformers.training.interruption import (
     StopOnSignal,
@@ -274,7 +275,7 @@ class MoTTrainer(Trainer):
     def _prepare_inputs(self, inputs: dict) -> dict:
         prepared = super()._prepare_inputs(inputs)
         # DeepSpeed has floats cast, and half precision spoils seconds.
-        for name in inputs.keys() & set(TIMES.values()):
+        for name in inputs.keys() & {modality.names.times for modality in MODALITIES.values()}:
             prepared[name] = inputs[name].to(prepared[name].device)
         return prepared
 

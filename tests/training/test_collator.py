@@ -7,8 +7,13 @@ from toy_trainers import encoded_row
 from transformers import DataCollatorForLanguageModeling
 
 from mixture_of_transformers import MoTProcessor
+from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
+from mixture_of_transformers.modality_image_mot import ImageModality
+from mixture_of_transformers.modality_mot import InputNames
 from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.objective import row_has
+from mixture_of_transformers.training.samplers import length_of
 
 
 def test_collator_pads_every_modality_and_masks_what_a_row_lacks():
@@ -20,6 +25,24 @@ def test_collator_pads_every_modality_and_masks_what_a_row_lacks():
     assert batch["input_features_mask"].sum(dim=1).tolist() == [5, 0, 2]
     assert torch.equal(batch["input_features"][2, :2], rows[2]["input_features"])
     assert batch["labels"].tolist() == [0, 1, 0]
+
+
+def test_a_modality_that_the_table_gains_is_padded_hidden_and_counted_as_the_others(monkeypatch):
+    names = InputNames("depth_values", "depth_features", "depth_mask", times="depth_times")
+    monkeypatch.setitem(MODALITIES, "depth", ImageModality("depth", names))
+    clips = [{"depth_values": torch.rand(n, 1, 4, 4), "depth_times": torch.arange(1.0, n + 1)} for n in (2, 3)]
+    rows = [row | encoded_row(text=4) for row in clips] + [encoded_row(text=5)]
+    batch = MoTCollator()(rows)
+    assert torch.equal(batch["depth_values"][1], clips[1]["depth_values"])
+    assert batch["depth_mask"].tolist() == [[1, 1, 0], [1, 1, 1], [0, 0, 0]]
+    assert batch["depth_times"].tolist() == [[1, 2, 0], [1, 2, 3], [0, 0, 0]]
+    assert row_has(batch, ("text", "depth"), all).tolist() == [True, True, False]
+    assert [length_of(row) for row in rows] == [6, 7, 5]
+    hidden = [MoTCollator(modality_dropout=1.0, seed=seed)(rows[:1]) for seed in range(9)]
+    assert {frozenset(found) - {"labels"} for found in hidden} == {
+        frozenset({"input_ids", "attention_mask"}),
+        frozenset({"depth_values", "depth_mask", "depth_times"}),
+    }
 
 
 def test_collator_pads_to_few_lengths():
