@@ -5,7 +5,7 @@ Shapes: B rows, T frames, N tokens, d width.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .convolution_mot import MoTConv1d
-from .modality_mot import Cell, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .modality_mot import Cell, LengthOption, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank, count_before, real_first, take
 
 CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
@@ -81,6 +81,8 @@ class AudioModality(Modality):
     config_class = MoTAudioConfig
     length_field = "max_frames"
     reconstruction_loss = "l1"
+    length_option = LengthOption("max_audio_seconds", default=30.0, in_seconds=True)
+    drawing = "spectrogram"
     sources = "Whisper"
 
     def embeddings(self, config: MoTAudioConfig) -> "MoTAudioEmbeddings":
@@ -91,6 +93,27 @@ class AudioModality(Modality):
 
     def describe_limit(self, config: MoTAudioConfig) -> str:
         return f"up to {config.max_frames * SECONDS_PER_FRAME:g} seconds"
+
+    def augmentation(self, config: MoTAudioConfig, processor) -> "AudioAugmentation | None":
+        """None for a model in front, which may hear waveforms."""
+        if config.backbone_config is not None:
+            return None
+        silence_value = getattr(processor.feature_extractor, "silence_value", None)
+        return AudioAugmentation(silence_value=silence_value, max_frames=config.max_frames)
+
+    def is_moving(self, inputs: Mapping[str, torch.Tensor]) -> bool:
+        return self.names.raw in inputs
+
+    def token_times(
+        self, config: MoTAudioConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int
+    ) -> tuple[torch.Tensor, str]:
+        """A token has the time of its first frame; frames that come without times follow each other, since padding
+        takes no time."""
+        frames = self.real_places(inputs, row, inputs[self.names.raw].shape[1])
+        times, unit = self.times_of_places(inputs, row, frames, "frame")
+        if unit != "s":
+            times = torch.arange(len(frames)) * SECONDS_PER_FRAME
+        return times[:: config.stem_stride], "s"
 
     def augment(
         self, row: dict[str, torch.Tensor], change: Callable[..., torch.Tensor], random: torch.Generator

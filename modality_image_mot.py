@@ -5,7 +5,7 @@ Shapes: B rows, F frames of a video, C channels, d width.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,6 +104,7 @@ class ImageModality(Modality):
     config_class = MoTImageConfig
     length_field = "num_frames"
     timed_positions = "sinusoidal_2d"
+    drawing, moments = "frames", "video frames"
     sources, part_of_pair = "ViT, DeiT, DINOv2, CLIP or SigLIP", "vision_config"
 
     def embeddings(self, config: MoTImageConfig) -> "MoTImageEmbeddings":
@@ -115,6 +116,37 @@ class ImageModality(Modality):
 
     def describe(self, config: MoTImageConfig) -> str:
         return f"pictures or video frames of {config.image_size} x {config.image_size} pixels"
+
+    def fit_processor(self, config: MoTImageConfig, processor) -> None:
+        if limit := self.length_limit(config):
+            processor.num_frames = min(processor.num_frames, limit)
+
+    def augmentation(self, config: MoTImageConfig, processor) -> "ImageAugmentation":
+        return ImageAugmentation()
+
+    def is_moving(self, inputs: Mapping[str, torch.Tensor]) -> bool:
+        return self.names.raw in inputs and is_video(inputs[self.names.raw])
+
+    def token_times(
+        self, config: MoTImageConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int
+    ) -> tuple[torch.Tensor, str]:
+        """A patch has the time of its frame."""
+        pixels = inputs[self.names.raw]
+        frames = self.real_places(inputs, row, pixels.shape[1] if is_video(pixels) else 1)
+        times, unit = self.times_of_places(inputs, row, frames, "frame")
+        return times.repeat_interleave(math.prod(patch_grid(pixels, config))), unit
+
+    def token_labels(
+        self, config: MoTImageConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int, tokenizer=None
+    ) -> list[str]:
+        """The place in the picture, in a video behind the frame: "0.10 s, patch row 0, column 1"."""
+        pixels = inputs[self.names.raw]
+        frames = super().token_labels(config, inputs, row, number)
+        rows, columns = patch_grid(pixels, config)
+        return [
+            (f"{frame}, " if is_video(pixels) else "") + f"patch row {i // columns % rows}, column {i % columns}"
+            for i, frame in enumerate(frames)
+        ]
 
     def pad(
         self, values: Sequence[torch.Tensor | None], multiple: int = 1, fill: float = 0
@@ -154,6 +186,17 @@ class ImageModality(Modality):
         if config.backbone_config is not None:
             side = getattr(config.backbone_config, "image_size", 64)
         return torch.zeros(1, config.num_channels, side, side, device=device)
+
+
+def is_video(pixel_values: torch.Tensor) -> bool:
+    """Whether the pictures of a batch are frames of videos."""
+    return pixel_values.ndim == 5
+
+
+def patch_grid(pixel_values: torch.Tensor, config: MoTImageConfig) -> tuple[int, int]:
+    """The rows and columns of patches in a picture."""
+    rows, columns = (side // config.patch_size for side in pixel_values.shape[-2:])
+    return rows, columns
 
 
 def check_channels(pixel_values: torch.Tensor, config: MoTImageConfig, name: str) -> None:

@@ -1,6 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Text: token ids (B, L), and what the word embeddings make of them."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -8,7 +9,7 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from .arguments_mot import can_look_at
-from .modality_mot import Cell, InputNames, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .modality_mot import Cell, InputNames, LengthOption, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank
 
 
@@ -65,6 +66,7 @@ class TextModality(Modality):
     config_class = MoTTextConfig
     length_field = "max_position_embeddings"
     predicts_ids = True
+    length_option = LengthOption("max_text_tokens", default=128)
     sources, part_of_pair = "SigLIP or RoBERTa-PreLayerNorm", "text_config"
 
     def embeddings(self, config: MoTTextConfig) -> "MoTTextEmbeddings":
@@ -75,6 +77,17 @@ class TextModality(Modality):
 
     def describe_limit(self, config: MoTTextConfig) -> str:
         return f"up to {config.max_position_embeddings} tokens"
+
+    def fit_processor(self, config: MoTTextConfig, processor) -> None:
+        processor.tokenizer.model_max_length = config.max_position_embeddings
+
+    def token_labels(
+        self, config: MoTTextConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int, tokenizer=None
+    ) -> list[str]:
+        """The words, or their ids without a tokenizer."""
+        ids = inputs[self.names.raw][row]
+        ids = ids[self.real_places(inputs, row, len(ids)).to(ids.device)].tolist()
+        return list(map(str, ids)) if tokenizer is None else tokenizer.convert_ids_to_tokens(ids)
 
     def target_size(self, config: MoTTextConfig) -> int:
         return config.vocab_size
