@@ -6,7 +6,8 @@ import json
 
 from transformers import pipeline
 
-from mixture_of_transformers.pipeline_mot import KEYS, TASK
+from mixture_of_transformers.modalities_mot import CELLS
+from mixture_of_transformers.pipeline_mot import TASK
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.serving.video import analyze_video_sentiment
 
@@ -50,6 +51,6 @@ def main(arguments: list[str] | None = None) -> None:
             allow_urls=True,
         )
     else:
-        row = {name: getattr(options, name) for name in KEYS}
+        row = {name: getattr(options, name) for name in CELLS}
         found = classifier(row, top_k=options.top_k, return_attribution=options.attribution, allow_urls=True)
     print(json.dumps(found, indent=1))

@@ -15,6 +15,7 @@ import torch
 from helpers import MODALITIES, build, make_inputs, max_difference, run, select_rows, tiny_config, without
 from matplotlib import pyplot
 from PIL import Image
+from transformers import ViTConfig
 from transformers.dynamic_module_utils import get_imports
 
 from mixture_of_transformers import (
@@ -476,6 +477,29 @@ def test_pictures_of_cls_tokens_holes_and_ready_features(features):
     assert token_labels(maps, "audio", 3)[2] == ("token 2" if features else "0.03 s")
     for row in (0, 3):
         assert plot_token_attention(maps, row=row) and plot_rollout(maps, row=row)
+
+
+def test_register_tokens_have_names_and_leave_the_others_theirs():
+    inputs, drawn = make_inputs(MODALITIES), []
+    for registers in (0, 2):
+        config = tiny_config()
+        for m in MODALITIES:
+            config.modality_config(m).num_register_tokens = registers
+        maps = attention_maps(build(MoTModel, config), inputs, encoders=True)
+        drawn.append({m: token_labels(maps, m, 0) for m in maps.present(0)})
+        assert all(len(labels) == len(maps.real(m, 0)) for m, labels in drawn[-1].items())
+        assert plot_token_attention(maps) and plot_rollout(maps)
+    without_registers, with_registers = drawn
+    assert with_registers == {m: ["register 0", "register 1", *labels] for m, labels in without_registers.items()}
+
+
+def test_tokens_that_a_model_in_front_gives_are_counted():
+    front = {"backbone_config": ViTConfig(hidden_size=8, num_attention_heads=2, image_size=8, patch_size=4)}
+    config = MoTConfig.of_size("tiny", text_config=None, image_config=front, audio_config=None)
+    model = build(MoTModel, config)
+    maps = attention_maps(model, {"pixel_values": torch.rand(2, 3, 8, 8)}, encoders=True)
+    assert token_labels(maps, "image") == [f"token {i}" for i in range(5)]  # 2 x 2 patches and ViT's own cls token
+    assert plot_token_attention(maps) and plot_rollout(maps)
 
 
 def test_loss_curves_have_each_term(tmp_path):
