@@ -5,7 +5,7 @@ Shapes: B rows, T frames, N tokens, d width.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,27 +94,6 @@ class AudioModality(Modality):
     def describe_limit(self, config: MoTAudioConfig) -> str:
         return f"up to {config.max_frames * SECONDS_PER_FRAME:g} seconds"
 
-    def augmentation(self, config: MoTAudioConfig, processor) -> "AudioAugmentation | None":
-        """None for a model in front, which may hear waveforms."""
-        if config.backbone_config is not None:
-            return None
-        silence_value = getattr(processor.feature_extractor, "silence_value", None)
-        return AudioAugmentation(silence_value=silence_value, max_frames=config.max_frames)
-
-    def is_moving(self, inputs: Mapping[str, torch.Tensor]) -> bool:
-        return self.names.raw in inputs
-
-    def token_times(
-        self, config: MoTAudioConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int
-    ) -> tuple[torch.Tensor, str]:
-        """A token has the time of its first frame; frames that come without times follow each other, since padding
-        takes no time."""
-        frames = self.real_places(inputs, row, inputs[self.names.raw].shape[1])
-        times, unit = self.times_of_places(inputs, row, frames, "frame")
-        if unit != "s":
-            times = torch.arange(len(frames)) * SECONDS_PER_FRAME
-        return times[:: config.stem_stride], "s"
-
     def augment(
         self, row: dict[str, torch.Tensor], change: Callable[..., torch.Tensor], random: torch.Generator
     ) -> dict[str, torch.Tensor]:
@@ -133,6 +112,27 @@ class AudioModality(Modality):
 
     def mask_span_of_features(self, config: MoTAudioConfig) -> int:
         return config.mask_span
+
+    def augmentation(self, config: MoTAudioConfig, processor) -> "AudioAugmentation | None":
+        """None for a model in front, which may hear waveforms."""
+        if config.backbone_config is not None:
+            return None
+        silence_value = getattr(processor.feature_extractor, "silence_value", None)
+        return AudioAugmentation(silence_value=silence_value, max_frames=config.max_frames)
+
+    def is_moving(self, inputs: dict[str, torch.Tensor]) -> bool:
+        return self.names.raw in inputs
+
+    def token_times(
+        self, config: MoTAudioConfig, inputs: dict[str, torch.Tensor], row: int, number: int
+    ) -> tuple[torch.Tensor, str]:
+        """A token has the time of its first frame; frames that come without times follow each other, since padding
+        takes no time."""
+        frames = self.real_places(inputs, row, inputs[self.names.raw].shape[1])
+        times, unit = self.times_of_places(inputs, row, frames, "frame")
+        if unit != "s":
+            times = torch.arange(len(frames)) * SECONDS_PER_FRAME
+        return times[:: config.stem_stride], "s"
 
     def run_backbone(
         self, backbone: nn.Module, config: MoTAudioConfig, frames: torch.Tensor, mask: torch.Tensor | None

@@ -5,7 +5,7 @@ Shapes: B rows, F frames of a video, C channels, d width.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -124,11 +124,11 @@ class ImageModality(Modality):
     def augmentation(self, config: MoTImageConfig, processor) -> "ImageAugmentation":
         return ImageAugmentation()
 
-    def is_moving(self, inputs: Mapping[str, torch.Tensor]) -> bool:
+    def is_moving(self, inputs: dict[str, torch.Tensor]) -> bool:
         return self.names.raw in inputs and is_video(inputs[self.names.raw])
 
     def token_times(
-        self, config: MoTImageConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int
+        self, config: MoTImageConfig, inputs: dict[str, torch.Tensor], row: int, number: int
     ) -> tuple[torch.Tensor, str]:
         """A patch has the time of its frame."""
         pixels = inputs[self.names.raw]
@@ -137,7 +137,7 @@ class ImageModality(Modality):
         return times.repeat_interleave(math.prod(patch_grid(pixels, config))), unit
 
     def token_labels(
-        self, config: MoTImageConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int, tokenizer=None
+        self, config: MoTImageConfig, inputs: dict[str, torch.Tensor], row: int, number: int, tokenizer=None
     ) -> list[str]:
         """The place in the picture, in a video behind the frame: "0.10 s, patch row 0, column 1"."""
         pixels = inputs[self.names.raw]
@@ -188,17 +188,6 @@ class ImageModality(Modality):
         return torch.zeros(1, config.num_channels, side, side, device=device)
 
 
-def is_video(pixel_values: torch.Tensor) -> bool:
-    """Whether the pictures of a batch are frames of videos."""
-    return pixel_values.ndim == 5
-
-
-def patch_grid(pixel_values: torch.Tensor, config: MoTImageConfig) -> tuple[int, int]:
-    """The rows and columns of patches in a picture."""
-    rows, columns = (side // config.patch_size for side in pixel_values.shape[-2:])
-    return rows, columns
-
-
 def check_channels(pixel_values: torch.Tensor, config: MoTImageConfig, name: str) -> None:
     """Raise a ValueError unless `pixel_values` are pictures or frames with the channels of the config."""
     shape, channels = tuple(pixel_values.shape), config.num_channels
@@ -222,6 +211,17 @@ def as_frames(
     """Frames (B, F, C, H, W), blank where not real, and their mask (B, F)."""
     mask = frame_mask(pixel_values, mask, name)
     return blank(pixel_values if pixel_values.ndim == 5 else pixel_values[:, None], mask), mask
+
+
+def is_video(pixel_values: torch.Tensor) -> bool:
+    """Whether the pictures of a batch are frames of videos."""
+    return pixel_values.ndim == 5
+
+
+def patch_grid(pixel_values: torch.Tensor, config: MoTImageConfig) -> tuple[int, int]:
+    """The rows and columns of patches in a picture."""
+    rows, columns = (side // config.patch_size for side in pixel_values.shape[-2:])
+    return rows, columns
 
 
 class MoTImageEmbeddings(MoTEmbeddings):

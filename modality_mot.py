@@ -7,7 +7,7 @@ A modality has a *name* ("text") and a *kind*, a subclass of `Modality` in a roo
 Shapes: B rows, L or N tokens, d width, T frames of audio.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -260,55 +260,6 @@ class Modality:
         """The argument of pretraining that says what to predict."""
         return f"{self.name}_labels"
 
-    # What training asks
-
-    def fit_processor(self, config: MoTModalityConfig, processor) -> None:
-        """Have a `MoTProcessor` give no more of raw input than a model with this config takes."""
-
-    def augmentation(self, config: MoTModalityConfig, processor) -> Callable[..., torch.Tensor] | None:
-        """What changes raw input a little in training, at random; None where nothing does."""
-        return None
-
-    # What pictures say of the tokens of a row, without cls and register tokens
-
-    def token_times(
-        self, config: MoTModalityConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int
-    ) -> tuple[torch.Tensor, str]:
-        """
-        When each of a row's real tokens is, (number,), for a modality whose names have `times`.
-
-        Args:
-            inputs: the batch.
-            number: how many real tokens the row has.
-
-        Returns:
-            The times, and their unit: "s", or "frame" or "token", which are counted where nothing says when they are.
-        """
-        raise NotImplementedError
-
-    def token_labels(
-        self, config: MoTModalityConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int, tokenizer=None
-    ) -> list[str]:
-        """What each of a row's real tokens is called; the arguments are those of `token_times`."""
-        times, unit = self.token_times(config, inputs, row, number)
-        return [f"{time:.2f} s" if unit == "s" else f"{unit} {time:.0f}" for time in times.tolist()]
-
-    def is_moving(self, inputs: Mapping[str, torch.Tensor]) -> bool:
-        """Whether raw input of a batch has more than one moment, in time."""
-        return False
-
-    def real_places(self, inputs: Mapping[str, torch.Tensor], row: int, length: int) -> torch.Tensor:
-        """The places (n,) of what is real among the `length` inputs of a row."""
-        mask = inputs.get(self.names.mask)
-        return torch.arange(length) if mask is None else mask[row].reshape(-1).cpu().nonzero()[:, 0]
-
-    def times_of_places(
-        self, inputs: Mapping[str, torch.Tensor], row: int, places: torch.Tensor, unit: str
-    ) -> tuple[torch.Tensor, str]:
-        """The seconds of places of a row, and "s"; in a batch without times the places, and the unit they count."""
-        times = inputs.get(self.names.times)
-        return (places.float(), unit) if times is None else (times[row].cpu().float()[places], "s")
-
     # What becomes of rows in a batch
 
     def pad(
@@ -370,6 +321,55 @@ class Modality:
     def raw_stand_in(self, config: MoTModalityConfig, device: torch.device) -> torch.Tensor:
         """Raw input of one row, as little as there can be."""
         raise NotImplementedError
+
+    # What training asks
+
+    def fit_processor(self, config: MoTModalityConfig, processor) -> None:
+        """Have a `MoTProcessor` give no more of raw input than a model with this config takes."""
+
+    def augmentation(self, config: MoTModalityConfig, processor) -> Callable[..., torch.Tensor] | None:
+        """What changes raw input a little in training, at random; None where nothing does."""
+        return None
+
+    # What pictures say of the tokens of a row, without cls and register tokens
+
+    def token_times(
+        self, config: MoTModalityConfig, inputs: dict[str, torch.Tensor], row: int, number: int
+    ) -> tuple[torch.Tensor, str]:
+        """
+        When each of a row's real tokens is, (number,), for a modality whose names have `times`.
+
+        Args:
+            inputs: the batch.
+            number: how many real tokens the row has.
+
+        Returns:
+            The times, and their unit: "s", or "frame" or "token", which are counted where nothing says when they are.
+        """
+        raise NotImplementedError
+
+    def token_labels(
+        self, config: MoTModalityConfig, inputs: dict[str, torch.Tensor], row: int, number: int, tokenizer=None
+    ) -> list[str]:
+        """What each of a row's real tokens is called; the arguments are those of `token_times`."""
+        times, unit = self.token_times(config, inputs, row, number)
+        return [f"{time:.2f} s" if unit == "s" else f"{unit} {time:.0f}" for time in times.tolist()]
+
+    def is_moving(self, inputs: dict[str, torch.Tensor]) -> bool:
+        """Whether raw input of a batch has more than one moment, in time."""
+        return False
+
+    def real_places(self, inputs: dict[str, torch.Tensor], row: int, length: int) -> torch.Tensor:
+        """The places (n,) of what is real among the `length` inputs of a row."""
+        mask = inputs.get(self.names.mask)
+        return torch.arange(length) if mask is None else mask[row].reshape(-1).cpu().nonzero()[:, 0]
+
+    def times_of_places(
+        self, inputs: dict[str, torch.Tensor], row: int, places: torch.Tensor, unit: str
+    ) -> tuple[torch.Tensor, str]:
+        """The seconds of places of a row, and "s"; in a batch without times the places, and the unit they count."""
+        times = inputs.get(self.names.times)
+        return (places.float(), unit) if times is None else (times[row].cpu().float()[places], "s")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Text: token ids (B, L), and what the word embeddings make of them."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -78,17 +77,6 @@ class TextModality(Modality):
     def describe_limit(self, config: MoTTextConfig) -> str:
         return f"up to {config.max_position_embeddings} tokens"
 
-    def fit_processor(self, config: MoTTextConfig, processor) -> None:
-        processor.tokenizer.model_max_length = config.max_position_embeddings
-
-    def token_labels(
-        self, config: MoTTextConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int, tokenizer=None
-    ) -> list[str]:
-        """The words, or their ids without a tokenizer."""
-        ids = inputs[self.names.raw][row]
-        ids = ids[self.real_places(inputs, row, len(ids)).to(ids.device)].tolist()
-        return list(map(str, ids)) if tokenizer is None else tokenizer.convert_ids_to_tokens(ids)
-
     def target_size(self, config: MoTTextConfig) -> int:
         return config.vocab_size
 
@@ -104,6 +92,17 @@ class TextModality(Modality):
 
     def raw_stand_in(self, config: MoTTextConfig, device: torch.device) -> torch.Tensor:
         return torch.zeros(1, 1, dtype=torch.long, device=device)
+
+    def fit_processor(self, config: MoTTextConfig, processor) -> None:
+        processor.tokenizer.model_max_length = config.max_position_embeddings
+
+    def token_labels(
+        self, config: MoTTextConfig, inputs: dict[str, torch.Tensor], row: int, number: int, tokenizer=None
+    ) -> list[str]:
+        """The words, or their ids without a tokenizer."""
+        ids = inputs[self.names.raw][row]
+        ids = ids[self.real_places(inputs, row, len(ids)).to(ids.device)].tolist()
+        return list(map(str, ids)) if tokenizer is None else tokenizer.convert_ids_to_tokens(ids)
 
 
 def mask_of_ids(input_ids: torch.Tensor, mask: torch.Tensor | None, names: InputNames) -> torch.Tensor | None:

@@ -4,8 +4,6 @@
 `VectorsModality` stands for a modality whose config has a `feature_size`: it has its name, and no pixels, words or sound.
 """
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import nn
 
@@ -51,11 +49,11 @@ class VectorsModality(Modality):
         if config.takes_raw_input:
             self.raw.fit_processor(config, processor)
 
-    def augmentation(self, config: MoTModalityConfig, processor) -> Callable[..., torch.Tensor] | None:
+    def augmentation(self, config: MoTModalityConfig, processor):
         return self.raw.augmentation(config, processor) if config.takes_raw_input else None
 
     def token_times(
-        self, config: MoTModalityConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int
+        self, config: MoTModalityConfig, inputs: dict[str, torch.Tensor], row: int, number: int
     ) -> tuple[torch.Tensor, str]:
         """What the model in front makes of raw input is counted, since nothing says when it is."""
         if config.takes_raw_input:
@@ -64,7 +62,7 @@ class VectorsModality(Modality):
         return self.times_of_places(inputs, row, places, "token")
 
     def token_labels(
-        self, config: MoTModalityConfig, inputs: Mapping[str, torch.Tensor], row: int, number: int, tokenizer=None
+        self, config: MoTModalityConfig, inputs: dict[str, torch.Tensor], row: int, number: int, tokenizer=None
     ) -> list[str]:
         if self.names.times is None:
             return [f"token {i}" for i in range(number)]
