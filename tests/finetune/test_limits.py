@@ -8,13 +8,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import (
-    ASTConfig,
-    ASTFeatureExtractor,
-    BertConfig,
-    Wav2Vec2FeatureExtractor,
-    WhisperFeatureExtractor,
-)
+from transformers import ASTConfig, ASTFeatureExtractor, BertConfig, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
 from mixture_of_transformers.data.columns import ModalityColumns
