@@ -61,7 +61,7 @@ def frame_attention(
     groups, moments = [], []
     for modality in (queries, keys):
         times, _ = token_times(maps, modality, row)
-        places = maps.real(modality, row)[-len(times) :]  # without the cls token
+        places = maps.real(modality, row)[-len(times) :]  # without cls and register tokens
         found, index = times.unique(return_inverse=True)
         group = torch.zeros(len(found), maps.mask.shape[1], device=places.device)
         group[index.to(places.device), places] = 1
