@@ -29,6 +29,12 @@ CELLS: dict[str, Cell] = {cell.name: cell for cell in FIRST_CELLS + OTHER_CELLS}
 MODALITY_OF_CELL = {cell.name: modality.name for modality in MODALITIES.values() for cell in modality.cells}
 
 
+def words_of(config) -> str | None:
+    """The modality of a `MoTConfig` that arrives as words of a vocabulary; None without one."""
+    names = [name for name in config.modalities if modality_of(config.modality_config(name), name).predicts_ids]
+    return names[0] if names else None
+
+
 def modality_of(config: MoTModalityConfig, name: str) -> Modality:
     """What a modality with this config is: its own kind, or vectors where it arrives as ready features."""
     modality = MODALITIES[name]

@@ -13,7 +13,7 @@ from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.finetune.limits import encoding_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
 from mixture_of_transformers.finetune.rows import reading_of
-from mixture_of_transformers.modalities_mot import modality_of
+from mixture_of_transformers.modalities_mot import modality_of, words_of
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.training.collator import MoTCollator
@@ -82,11 +82,11 @@ def build_collators(
 
 def word_masking(processor: MoTProcessor, config: MoTConfig) -> DataCollatorForLanguageModeling | None:
     """What hides the words that pretraining predicts; None where it predicts none."""
-    towers = {m: config.modality_config(m) for m in config.modalities}
-    shares = [tower.mask_ratio for m, tower in towers.items() if modality_of(tower, m).predicts_ids]
-    if not shares:
+    words = words_of(config)
+    if words is None:
         return None
-    return DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=shares[0])
+    share = config.modality_config(words).mask_ratio
+    return DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=share)
 
 
 def augmentations(processor: MoTProcessor, config: MoTConfig, model: ModelArguments) -> dict[str, Callable]:

@@ -132,7 +132,7 @@ def table_lines(results: dict) -> str:
 
 def input_lines(config: MoTConfig) -> str:
     """What each modality of a model takes, as a list of Markdown."""
-    towers = {m: config.modality_config(m) for m in config.modalities}
+    towers = {m: tower for m in config.modalities if (tower := config.modality_config(m)) is not None}
     return "\n".join(f"- **{m}**: {modality_of(tower, m).describe(tower)}" for m, tower in towers.items())
 
 

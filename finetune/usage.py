@@ -6,7 +6,7 @@ from pathlib import Path
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.record import Record
-from mixture_of_transformers.modalities_mot import MODALITIES, OTHER_CELLS, modality_of
+from mixture_of_transformers.modalities_mot import MODALITIES, OTHER_CELLS, modality_of, words_of
 from mixture_of_transformers.training.trainer import MoTTrainer
 
 
@@ -90,8 +90,8 @@ print(similarity.item())
 
 
 def usage_of_pretraining(folder: str, arguments: dict[str, str], config: MoTConfig) -> str:
-    predicted = [m for m in config.modalities if modality_of(config.modality_config(m), m).predicts_ids]
-    if any(config.modality_weights.get(m, 1) for m in predicted):
+    words = words_of(config)
+    if words is not None and config.modality_weights.get(words, 1):
         return f"""\
 from transformers import pipeline
 
