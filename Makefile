@@ -55,6 +55,7 @@ lint: install  ## ruff, and the types of what is public
 	$(MAKE) --no-print-directory types
 
 types: install
+	rm -f demo/*.pyi  # which Gradio writes beside a component that runs
 	mkdir -p $(VENV)/types
 	ln -sfn ../.. $(VENV)/types/mixture_of_transformers
 	ln -sfn ../../command $(VENV)/types/mixture_of_transformers_command

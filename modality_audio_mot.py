@@ -22,6 +22,7 @@ from .decoding_audio_mot import is_number_list, is_rate_and_samples, load_audio
 from .decoding_container_mot import has_sound
 from .modality_mot import (
     Cell,
+    LengthOption,
     Modality,
     MoTEmbeddings,
     MoTModalityConfig,
@@ -101,6 +102,8 @@ class AudioModality(Modality):
     config_class = MoTAudioConfig
     length_field = "max_frames"
     reconstruction_loss = "l1"
+    length_option = LengthOption("max_audio_seconds", default=30.0, in_seconds=True)
+    drawing = "spectrogram"
     sources = "Whisper"
 
     def embeddings(self, config: MoTAudioConfig) -> "MoTAudioEmbeddings":
@@ -182,6 +185,27 @@ class AudioModality(Modality):
 
     def mask_span_of_features(self, config: MoTAudioConfig) -> int:
         return config.mask_span
+
+    def augmentation(self, config: MoTAudioConfig, processor) -> "AudioAugmentation | None":
+        """None for a model in front, which may hear waveforms."""
+        if config.backbone_config is not None:
+            return None
+        silence_value = getattr(processor.feature_extractor, "silence_value", None)
+        return AudioAugmentation(silence_value=silence_value, max_frames=config.max_frames)
+
+    def is_moving(self, inputs: dict[str, torch.Tensor]) -> bool:
+        return self.names.raw in inputs
+
+    def token_times(
+        self, config: MoTAudioConfig, inputs: dict[str, torch.Tensor], row: int, number: int
+    ) -> tuple[torch.Tensor, str]:
+        """A token has the time of its first frame; frames that come without times follow each other, since padding
+        takes no time."""
+        frames = self.real_places(inputs, row, inputs[self.names.raw].shape[1])
+        times, unit = self.times_of_places(inputs, row, frames, "frame")
+        if unit != "s":
+            times = torch.arange(len(frames)) * SECONDS_PER_FRAME
+        return times[:: config.stem_stride], "s"
 
     def run_backbone(
         self, backbone: nn.Module, config: MoTAudioConfig, frames: torch.Tensor, mask: torch.Tensor | None

@@ -114,6 +114,7 @@ class ImageModality(Modality):
     config_class = MoTImageConfig
     length_field = "num_frames"
     timed_positions = "sinusoidal_2d"
+    drawing, moments = "frames", "video frames"
     sources, part_of_pair = "ViT, DeiT, DINOv2, CLIP or SigLIP", "vision_config"
 
     def embeddings(self, config: MoTImageConfig) -> "MoTImageEmbeddings":
@@ -125,6 +126,37 @@ class ImageModality(Modality):
 
     def describe(self, config: MoTImageConfig) -> str:
         return f"pictures or video frames of {config.image_size} x {config.image_size} pixels"
+
+    def fit_processor(self, config: MoTImageConfig, processor) -> None:
+        if limit := self.length_limit(config):
+            processor.num_frames = min(processor.num_frames, limit)
+
+    def augmentation(self, config: MoTImageConfig, processor) -> "ImageAugmentation":
+        return ImageAugmentation()
+
+    def is_moving(self, inputs: dict[str, torch.Tensor]) -> bool:
+        return self.names.raw in inputs and is_video(inputs[self.names.raw])
+
+    def token_times(
+        self, config: MoTImageConfig, inputs: dict[str, torch.Tensor], row: int, number: int
+    ) -> tuple[torch.Tensor, str]:
+        """A patch has the time of its frame."""
+        pixels = inputs[self.names.raw]
+        frames = self.real_places(inputs, row, pixels.shape[1] if is_video(pixels) else 1)
+        times, unit = self.times_of_places(inputs, row, frames, "frame")
+        return times.repeat_interleave(math.prod(patch_grid(pixels, config))), unit
+
+    def token_labels(
+        self, config: MoTImageConfig, inputs: dict[str, torch.Tensor], row: int, number: int, tokenizer=None
+    ) -> list[str]:
+        """The place in the picture, in a video behind the frame: "0.10 s, patch row 0, column 1"."""
+        pixels = inputs[self.names.raw]
+        frames = super().token_labels(config, inputs, row, number)
+        rows, columns = patch_grid(pixels, config)
+        return [
+            (f"{frame}, " if is_video(pixels) else "") + f"patch row {i // columns % rows}, column {i % columns}"
+            for i, frame in enumerate(frames)
+        ]
 
     def pad(
         self, values: Sequence[torch.Tensor | None], multiple: int = 1, fill: float = 0
@@ -323,6 +355,17 @@ def as_frames(
     """Frames (B, F, C, H, W), blank where not real, and their mask (B, F)."""
     mask = frame_mask(pixel_values, mask, name)
     return blank(pixel_values if pixel_values.ndim == 5 else pixel_values[:, None], mask), mask
+
+
+def is_video(pixel_values: torch.Tensor) -> bool:
+    """Whether the pictures of a batch are frames of videos."""
+    return pixel_values.ndim == 5
+
+
+def patch_grid(pixel_values: torch.Tensor, config: MoTImageConfig) -> tuple[int, int]:
+    """The rows and columns of patches in a picture."""
+    rows, columns = (side // config.patch_size for side in pixel_values.shape[-2:])
+    return rows, columns
 
 
 class MoTImageEmbeddings(MoTEmbeddings):

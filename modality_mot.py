@@ -265,6 +265,23 @@ def spread(values: torch.Tensor, indices: list[int], batch_size: int) -> torch.T
     return spread_values
 
 
+@dataclass(frozen=True)
+class LengthOption:
+    """
+    The option by which people say where longer raw input of a kind is cut, in training and where rows are encoded.
+
+    Args:
+        name: of the option, such as "max_text_tokens".
+        default: that of a new model.
+        in_seconds: whether it counts seconds, of each of which a feature extractor makes some frames; what it counts
+            is otherwise what the kind's `length_field` counts.
+    """
+
+    name: str
+    default: float
+    in_seconds: bool = False
+
+
 class Modality:
     """
     One modality of a model: its name, what its arguments are called, and what is particular to its kind.
@@ -283,6 +300,9 @@ class Modality:
     sources: str  # the models of the Hub that its tower can begin as
     part_of_pair = ""  # where the config of a model of two encoders has that of its own
     reconstruction_loss = "mse"  # how far a prediction is from what was hidden
+    length_option: LengthOption | None = None  # None where nothing is cut
+    drawing = "words"  # how pictures show its tokens: "words", "frames" or "spectrogram"
+    moments = ""  # what of it has times, where that is not all of it
 
     def __init__(self, name: str, names: InputNames):
         self.name, self.names = name, names
@@ -421,6 +441,55 @@ class Modality:
     def raw_stand_in(self, config: MoTModalityConfig, device: torch.device) -> torch.Tensor:
         """Raw input of one row, as little as there can be."""
         raise NotImplementedError
+
+    # What training asks
+
+    def fit_processor(self, config: MoTModalityConfig, processor) -> None:
+        """Have a `MoTProcessor` give no more of raw input than a model with this config takes."""
+
+    def augmentation(self, config: MoTModalityConfig, processor) -> Callable[..., torch.Tensor] | None:
+        """What changes raw input a little in training, at random; None where nothing does."""
+        return None
+
+    # What pictures say of the tokens of a row, without cls and register tokens
+
+    def token_times(
+        self, config: MoTModalityConfig, inputs: dict[str, torch.Tensor], row: int, number: int
+    ) -> tuple[torch.Tensor, str]:
+        """
+        When each of a row's real tokens is, (number,), for a modality whose names have `times`.
+
+        Args:
+            inputs: the batch.
+            number: how many real tokens the row has.
+
+        Returns:
+            The times, and their unit: "s", or "frame" or "token", which are counted where nothing says when they are.
+        """
+        raise NotImplementedError
+
+    def token_labels(
+        self, config: MoTModalityConfig, inputs: dict[str, torch.Tensor], row: int, number: int, tokenizer=None
+    ) -> list[str]:
+        """What each of a row's real tokens is called; the arguments are those of `token_times`."""
+        times, unit = self.token_times(config, inputs, row, number)
+        return [f"{time:.2f} s" if unit == "s" else f"{unit} {time:.0f}" for time in times.tolist()]
+
+    def is_moving(self, inputs: dict[str, torch.Tensor]) -> bool:
+        """Whether raw input of a batch has more than one moment, in time."""
+        return False
+
+    def real_places(self, inputs: dict[str, torch.Tensor], row: int, length: int) -> torch.Tensor:
+        """The places (n,) of what is real among the `length` inputs of a row."""
+        mask = inputs.get(self.names.mask)
+        return torch.arange(length) if mask is None else mask[row].reshape(-1).cpu().nonzero()[:, 0]
+
+    def times_of_places(
+        self, inputs: dict[str, torch.Tensor], row: int, places: torch.Tensor, unit: str
+    ) -> tuple[torch.Tensor, str]:
+        """The seconds of places of a row, and "s"; in a batch without times the places, and the unit they count."""
+        times = inputs.get(self.names.times)
+        return (places.float(), unit) if times is None else (times[row].cpu().float()[places], "s")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from .arguments_mot import can_look_at
 from .modality_mot import (
     Cell,
     InputNames,
+    LengthOption,
     Modality,
     MoTEmbeddings,
     MoTModalityConfig,
@@ -91,6 +92,7 @@ class TextModality(Modality):
     config_class = MoTTextConfig
     length_field = "max_position_embeddings"
     predicts_ids = True
+    length_option = LengthOption("max_text_tokens", default=128)
     sources, part_of_pair = "SigLIP or RoBERTa-PreLayerNorm", "text_config"
 
     def embeddings(self, config: MoTTextConfig) -> "MoTTextEmbeddings":
@@ -134,6 +136,17 @@ class TextModality(Modality):
 
     def raw_stand_in(self, config: MoTTextConfig, device: torch.device) -> torch.Tensor:
         return torch.zeros(1, 1, dtype=torch.long, device=device)
+
+    def fit_processor(self, config: MoTTextConfig, processor) -> None:
+        processor.tokenizer.model_max_length = config.max_position_embeddings
+
+    def token_labels(
+        self, config: MoTTextConfig, inputs: dict[str, torch.Tensor], row: int, number: int, tokenizer=None
+    ) -> list[str]:
+        """The words, or their ids without a tokenizer."""
+        ids = inputs[self.names.raw][row]
+        ids = ids[self.real_places(inputs, row, len(ids)).to(ids.device)].tolist()
+        return list(map(str, ids)) if tokenizer is None else tokenizer.convert_ids_to_tokens(ids)
 
 
 def mask_of_ids(input_ids: torch.Tensor, mask: torch.Tensor | None, names: InputNames) -> torch.Tensor | None:

@@ -32,6 +32,9 @@ class VectorsModality(Modality):
             raw.noun,
         )
         self.reconstruction_loss = raw.reconstruction_loss
+        # A model in front gives a vector for each of its tokens; how many it gives for a second is its own affair.
+        is_counted = raw.length_option is not None and not raw.length_option.in_seconds
+        self.length_option = raw.length_option if is_counted else None
 
     def embeddings(self, config: MoTModalityConfig) -> "MoTVectorEmbeddings":
         return MoTVectorEmbeddings(config, self)
@@ -46,6 +49,29 @@ class VectorsModality(Modality):
 
     def describe_limit(self, config: MoTModalityConfig) -> str | None:
         return self.raw.describe_limit(config) if config.takes_raw_input else None
+
+    def fit_processor(self, config: MoTModalityConfig, processor) -> None:
+        if config.takes_raw_input:
+            self.raw.fit_processor(config, processor)
+
+    def augmentation(self, config: MoTModalityConfig, processor):
+        return self.raw.augmentation(config, processor) if config.takes_raw_input else None
+
+    def token_times(
+        self, config: MoTModalityConfig, inputs: dict[str, torch.Tensor], row: int, number: int
+    ) -> tuple[torch.Tensor, str]:
+        """What the model in front makes of raw input is counted, since nothing says when it is."""
+        if config.takes_raw_input:
+            return torch.arange(number).float(), "token"
+        places = self.real_places(inputs, row, inputs[self.names.features].shape[1])
+        return self.times_of_places(inputs, row, places, "token")
+
+    def token_labels(
+        self, config: MoTModalityConfig, inputs: dict[str, torch.Tensor], row: int, number: int, tokenizer=None
+    ) -> list[str]:
+        if self.names.times is None:
+            return [f"token {i}" for i in range(number)]
+        return super().token_labels(config, inputs, row, number)
 
     def target_size(self, config: MoTModalityConfig) -> int:
         return config.feature_size

@@ -16,18 +16,12 @@ import sys
 import time
 from pathlib import Path
 
-from transformers import (
-    PreTrainedModel,
-    set_seed,
-)
+from transformers import PreTrainedModel, set_seed
 
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.finetune.batches import build_collators, encode_split
 from mixture_of_transformers.finetune.checks import check_base, check_pushed_base
-from mixture_of_transformers.finetune.limits import (
-    check_splits,
-    set_limits,
-)
+from mixture_of_transformers.finetune.limits import check_splits, set_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments, parse
 from mixture_of_transformers.finetune.recipe import build, read_checkpoint
 from mixture_of_transformers.finetune.record import (
@@ -49,9 +43,7 @@ from mixture_of_transformers.training.launch import check_one_device
 from mixture_of_transformers.training.optimization import add_lora
 from mixture_of_transformers.training.pushing import check_push, push
 from mixture_of_transformers.training.run_folder import begin_run, owned
-from mixture_of_transformers.training.trainer import (
-    MoTTrainer,
-)
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 BAD_ROWS = "bad_rows.jsonl"
 LORA_RANK = 8

@@ -53,7 +53,7 @@ from mixture_of_transformers.explain.pictures import (
     plot_token_attention,
 )
 from mixture_of_transformers.finetune.usage import save_examples
-from mixture_of_transformers.modality_audio_mot import SECONDS_PER_FRAME
+from mixture_of_transformers.modalities_mot import CELLS, MODALITIES
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.search.building import build_index
 from mixture_of_transformers.search.commands import load
@@ -78,7 +78,10 @@ STYLE = (
     "#picture img, #query-picture img, .hit img {width: 100%; height: 100%; object-fit: contain} "
     ".hit {overflow-wrap: anywhere}"
 )
-PARTS = {"text": ("text",), "image": ("images", "videos"), "audio": ("audio",)}  # modality -> of a decoded row
+# modality -> those parts of a decoded row that are of it
+PARTS = {m: tuple(cell.argument for cell in kind.cells) for m, kind in MODALITIES.items()}
+# How the tokens of a modality are drawn -> what its inputs stand in
+FIELDS = {"words": gr.Textbox, "frames": gr.Row, "spectrogram": gr.Audio}
 BESIDE = {"contributions": "What each modality contributed", "modalities": "Who looks at whom"}  # the answer
 BELOW = {"tokens": "Token by token", "rollout": "What it goes back to", "over_time": "Frames and sound over time"}
 PICTURES = BESIDE | BELOW
@@ -173,19 +176,14 @@ def show_checkpoint(checkpoints: Offered, name: str) -> list:
         model = checkpoints(name).model
     config = model.config
     raw = [m for m in config.modalities if config.modality_config(m).takes_raw_input]
-    takes = {m: m for m in raw}
-    if "text" in raw:
-        takes["text"] += f" (up to {config.text_config.max_position_embeddings} tokens)"
-    if "audio" in raw:
-        takes["audio"] += f" (up to {config.audio_config.max_frames * SECONDS_PER_FRAME:g} seconds)"
+    limits = {m: MODALITIES[m].describe_limit(config.modality_config(m)) for m in raw}
+    takes = [f"{m} ({limit})" if limit else m for m, limit in limits.items()]
     labels = [shortened(label) for label in list(config.id2label.values())[:MOST_LABELS]]
     gives = ", ".join(labels) + ", …" * (len(config.id2label) > MOST_LABELS)
     gives = "a number" if model.answers_with == "numbers" else gives
     return [
-        as_text(f"Takes {', '.join(takes.values())}, any of them; the rest is cut off. Answers {gives}."),
-        gr.Textbox(visible="text" in raw),
-        gr.Row(visible="image" in raw),
-        gr.Audio(visible="audio" in raw),
+        as_text(f"Takes {', '.join(takes)}, any of them; the rest is cut off. Answers {gives}."),
+        *(FIELDS[kind.drawing](visible=m in raw) for m, kind in MODALITIES.items()),
         gr.CheckboxGroup(choices=raw, value=raw),
     ]
 
@@ -206,7 +204,7 @@ def classify(checkpoints: Offered, name: str, text: str, image, video, audio, us
     """The answer and those to every subset of the modalities; then the pictures, too."""
     with messages():
         classifier, text = checkpoints(name), (text or "").strip()
-        row = read_row(classifier, {"text": text, "image": image, "video": video, "audio": audio}, used)
+        row = read_row(classifier, dict(zip(CELLS, (text, image, audio, video), strict=True)), used)
         batch = classifier.encode([row], truncation=True)
         given = [m for m, parts in PARTS.items() if row.keys() & set(parts)]
         answers = answer_subsets(classifier, batch, given)
@@ -280,8 +278,9 @@ def draw(classifier: MultimodalClassificationPipeline, batch: dict, given: list[
     if model.config.num_hidden_layers:
         found["modalities"] = plot_modality_attention(maps, row=0)
         found["tokens"] = plot_token_attention(maps, tokenizer=tokenizer)
-        if "audio" in given and "pixel_values" in batch and batch["pixel_values"].ndim == 5:
-            found["over_time"] = plot_attention_over_time(maps)
+        moving = [m for m in given if MODALITIES[m].is_moving(batch)]
+        if len(moving) > 1:
+            found["over_time"] = plot_attention_over_time(maps, *moving[:2])
     return found | {"rollout": plot_rollout(maps, tokenizer=tokenizer)}
 
 
@@ -294,9 +293,8 @@ def show_examples(inputs: list) -> None:
             place = Path(folder) / str(number)
             place.mkdir()
             example = save_examples(place, row)
-            files.append([example["text"], example["image"], example["audio"]])
-            picture = load_image(row["image"], "image", convert_rgb=True)
-            rows.append([row["text"], picture, playable(row["audio"], "audio")])
+            files.append([example[m] for m in MODALITIES])
+            rows.append([FILLED_IN[kind.drawing](row[m], m) for m, kind in MODALITIES.items()])
         shown = gr.Dataset(components=inputs, samples=files, type="index", label="Digits that it never saw")
     shown.click(rows.__getitem__, shown, inputs, show_progress="hidden", api_visibility="private")
 
@@ -305,6 +303,14 @@ def playable(sound: Any, name: str) -> tuple[int, np.ndarray]:
     """Hz, and samples (N,) as the page plays them."""
     samples, rate = read_audio(sound, name, allow_urls=False)
     return rate, (to_mono(samples, name).clip(-1, 1) * np.iinfo(np.int16).max).astype(np.int16)
+
+
+# How the tokens of a modality are drawn -> what makes an example of a cell that its input is filled in with
+FILLED_IN = {
+    "words": lambda cell, name: cell,
+    "frames": partial(load_image, convert_rgb=True),
+    "spectrogram": playable,
+}
 
 
 def shortened(value: Any) -> str:

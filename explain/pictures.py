@@ -15,8 +15,9 @@ import torch
 from mixture_of_transformers.attribution_mot import Contributions
 from mixture_of_transformers.explain.attention import AttentionMaps, modality_attention, token_relevance
 from mixture_of_transformers.explain.projection import project_embeddings
-from mixture_of_transformers.explain.tokens import frame_attention, is_video, patch_grid, token_labels, token_times
+from mixture_of_transformers.explain.tokens import frame_attention, kind_of, token_labels, token_times
 from mixture_of_transformers.modality_audio_mot import SECONDS_PER_FRAME
+from mixture_of_transformers.modality_image_mot import is_video, patch_grid
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Figures in one style
@@ -30,6 +31,7 @@ BACKGROUND, DOTS_PER_INCH = "white", 110
 INK, GREY = "black", "#777777"
 MOST_TICKS, MOST_WORDS = 10, 40  # along an axis
 MOST_FRAMES, WORDS_PER_LINE = 8, 8
+HEIGHTS = {"frames": 3.0, "spectrogram": 2.4}  # inches of a drawing; that of words grows with their lines
 OPACITY = 0.65  # of what lies over a picture
 
 
@@ -109,12 +111,13 @@ def head_name(head: int | None) -> str:
 
 def axis_ticks(maps: AttentionMaps, modality: str, row: int, tokenizer) -> tuple[list[int], list[str]]:
     """Where to write what along the real tokens of a modality: words, rows of patches or frames, moments."""
-    labels = token_labels(maps, modality, row, tokenizer)
+    labels, kind = token_labels(maps, modality, row, tokenizer), kind_of(maps, modality)
     config = maps.config.modality_config(modality)
-    first, step, most = int(config.use_cls_token), 1, MOST_WORDS if modality == "text" else MOST_TICKS
-    if modality == "image" and config.feature_size is None:
-        rows, columns = patch_grid(maps)
-        step = rows * columns if is_video(maps) else columns
+    first, step, most = config.num_prefix_tokens, 1, MOST_WORDS if kind.names.times is None else MOST_TICKS
+    if kind.drawing == "frames":
+        pixels = maps.inputs[kind.names.raw]
+        rows, columns = patch_grid(pixels, config)
+        step = rows * columns if is_video(pixels) else columns
         labels = [label.split(", ")[0] for label in labels]  # the frame, or the row
     step *= math.ceil((len(labels) - first) / step / most)
     ticks = list(range(first, len(labels), step))
@@ -212,19 +215,22 @@ def plot_rollout(maps: AttentionMaps, row: int = 0, tokenizer=None, save_path=No
     """
     maps.check_row(row)
     relevance, present = 100 * token_relevance(maps)[row].cpu(), maps.present(row)
-    is_raw = {m: m != "text" and maps.config.modality_config(m).feature_size is None for m in present}
     lines = {m: math.ceil(len(maps.real(m, row)) / WORDS_PER_LINE) for m in present}
-    heights = [{"image": 3.0, "audio": 2.4}[m] if is_raw[m] else 0.7 + 0.3 * lines[m] for m in present]  # inches
+    drawings = {m: kind_of(maps, m).drawing for m in present}
+    heights = [HEIGHTS.get(drawing, 0.7 + 0.3 * lines[m]) for m, drawing in drawings.items()]  # inches
     with new_figure(f"Attention rollout{of_row(row, len(maps.mask))}", (7.5, sum(heights) + 0.4), save_path) as figure:
         parts = figure.subfigures(len(present), 1, squeeze=False, height_ratios=heights)[:, 0]
         for m, part in zip(present, parts):
             own = relevance[maps.real(m, row).cpu()]
             part.suptitle(f"{m}: {own.sum():.0f} % of the whole", fontsize=FONT_SIZE, color=INK)
-            own = own[int(maps.config.modality_config(m).use_cls_token) :]
-            if is_raw[m]:
-                (draw_frames if m == "image" else draw_spectrogram)(part, own, maps, row)
+            own = own[maps.config.modality_config(m).num_prefix_tokens :]
+            labels = token_labels(maps, m, row, tokenizer)[-len(own) :]
+            if drawings[m] == "words":
+                draw_words(part, own, labels)
+            elif drawings[m] == "frames":
+                draw_frames(part, own, labels, maps, m, row)
             else:
-                draw_words(part, own, token_labels(maps, m, row, tokenizer)[-len(own) :])
+                draw_spectrogram(part, own, maps, m, row)
     return figure
 
 
@@ -244,35 +250,39 @@ def draw_words(figure, relevance: torch.Tensor, words: list[str]) -> None:
     add_scale(figure, image, axis, "% per token")
 
 
-def draw_frames(figure, relevance: torch.Tensor, maps: AttentionMaps, row: int) -> None:
+def draw_frames(
+    figure, relevance: torch.Tensor, labels: list[str], maps: AttentionMaps, modality: str, row: int
+) -> None:
     """The picture, or the frames of a video, and beside or below it the same under the relevance of its patches."""
-    frames = maps.inputs["pixel_values"][row].cpu().float()
-    frames = frames if is_video(maps) else frames[None]  # (F, C, H, W)
-    if (mask := maps.inputs.get("pixel_mask")) is not None:
-        frames = frames[mask[row].reshape(-1).cpu() != 0]
+    kind = kind_of(maps, modality)
+    pixels = maps.inputs[kind.names.raw]
+    grid, is_moving = patch_grid(pixels, maps.config.modality_config(modality)), is_video(pixels)
+    frames = pixels[row].cpu().float()
+    frames = frames if is_moving else frames[None]  # (F, C, H, W)
+    frames = frames[kind.real_places(maps.inputs, row, len(frames))]
     frames = (frames - frames.amin()) / (frames.amax() - frames.amin()).clamp(min=1e-6)  # colours from 0 to 1
-    relevance = relevance.unflatten(0, (len(frames), *patch_grid(maps)))
-    labels = token_labels(maps, "image", row)[-relevance.numel() :: relevance[0].numel()]
+    relevance = relevance.unflatten(0, (len(frames), *grid))
+    labels = labels[:: relevance[0].numel()]
     shown = range(0, len(frames), math.ceil(len(frames) / MOST_FRAMES))
-    axes = new_axes(figure, *((2, len(shown)) if is_video(maps) else (1, 2))).T.reshape(-1, 2)
+    axes = new_axes(figure, *((2, len(shown)) if is_moving else (1, 2))).T.reshape(-1, 2)
     height, width = frames.shape[2:]
     for i, (bare, covered) in zip(shown, axes):
         for axis in (bare, covered):
             axis.imshow(frames[i].movedim(0, -1).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
             axis.set_axis_off()
-        bare.set_title(labels[i].split(", ")[0] if is_video(maps) else "", fontsize=7, color=INK)
+        bare.set_title(labels[i].split(", ")[0] if is_moving else "", fontsize=7, color=INK)
         options = {"cmap": COLOR_MAP, "vmin": 0, "vmax": relevance.max().item(), "alpha": OPACITY}
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         image = covered.imshow(relevance[i].numpy(), extent=extent, **options)
     add_scale(figure, image, axes, "% per patch")
 
 
-def draw_spectrogram(figure, relevance: torch.Tensor, maps: AttentionMaps, row: int) -> None:
+def draw_spectrogram(figure, relevance: torch.Tensor, maps: AttentionMaps, modality: str, row: int) -> None:
     """The log-mel spectrogram, and beside it the same under the relevance of its tokens."""
-    frames = maps.inputs["input_features"][row].cpu().float()
-    if (mask := maps.inputs.get("input_features_mask")) is not None:
-        frames = frames[mask[row].cpu() != 0]  # (T, mel)
-    stride, (times, _) = maps.config.audio_config.stem_stride, token_times(maps, "audio", row)
+    kind = kind_of(maps, modality)
+    frames = maps.inputs[kind.names.raw][row].cpu().float()
+    frames = frames[kind.real_places(maps.inputs, row, len(frames))]  # (T, mel)
+    stride, (times, _) = maps.config.modality_config(modality).stem_stride, token_times(maps, modality, row)
     step = (times[-1] - times[0]).item() / max(len(times) - 1, 1) / stride or SECONDS_PER_FRAME
     extent = (times[0].item(), times[0].item() + step * len(frames), 0, frames.shape[1])
     relevance = relevance.repeat_interleave(stride)[: len(frames)]

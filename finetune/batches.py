@@ -1,6 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """From rows to batches: which rows are encoded once and kept, and what makes the batches, augmented in training."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import datasets
@@ -12,8 +13,8 @@ from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.finetune.limits import encoding_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
 from mixture_of_transformers.finetune.rows import reading_of
+from mixture_of_transformers.modalities_mot import modality_of, words_of
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
-from mixture_of_transformers.modality_image_mot import ImageAugmentation
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
@@ -25,8 +26,6 @@ from mixture_of_transformers.training.feature_cache import (
 )
 
 logger = logging.get_logger(__name__)
-
-AUDIO_AUGMENTATIONS = {"speech": AudioAugmentation(), "sound": AudioAugmentation(tract=0.0)}
 
 
 def encode_split(
@@ -68,30 +67,37 @@ def build_collators(
     processor: MoTProcessor, config: MoTConfig, data: DataArguments, model: ModelArguments, seed: int
 ) -> dict[str, MoTCollator]:
     """What makes the batches of evaluation and, augmented, of training, by the names of `MoTTrainer`'s arguments."""
-    pad_token_id, word_masking = processor.tokenizer.pad_token_id, None
-    if data.task == "pretraining" and config.text_config and config.text_config.feature_size is None:
-        share = config.text_config.mask_ratio
-        word_masking = DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=share)
+    masking = word_masking(processor, config) if data.task == "pretraining" else None
+    common = {"pad_token_id": processor.tokenizer.pad_token_id, "word_masking": masking, "seed": seed}
     return {
-        "data_collator": MoTCollator(pad_token_id, word_masking=word_masking, seed=seed),
+        "data_collator": MoTCollator(**common),
         "train_collator": MoTCollator(
-            pad_token_id,
-            ImageAugmentation() if model.image_augmentation else None,
-            audio_augmentation(processor, config, model),
-            model.modality_dropout,
-            model.modality_dropout_warmup,
-            word_masking,
-            seed=seed,
+            **common,
+            **augmentations(processor, config, model),
+            modality_dropout=model.modality_dropout,
+            modality_dropout_warmup=model.modality_dropout_warmup,
         ),
     }
 
 
-def audio_augmentation(processor: MoTProcessor, config: MoTConfig, model: ModelArguments) -> AudioAugmentation | None:
-    """How the audio of training is augmented; None where it is not, or where there is none."""
-    if not model.audio_augmentation or config.audio_config is None or config.audio_config.feature_size is not None:
+def word_masking(processor: MoTProcessor, config: MoTConfig) -> DataCollatorForLanguageModeling | None:
+    """What hides the words that pretraining predicts; None where it predicts none."""
+    words = words_of(config)
+    if words is None:
         return None
-    return replace(
-        AUDIO_AUGMENTATIONS[model.audio_kind or "speech"],
-        silence_value=getattr(processor.feature_extractor, "silence_value", None),
-        max_frames=config.audio_config.max_frames,
-    )
+    share = config.modality_config(words).mask_ratio
+    return DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=share)
+
+
+def augmentations(processor: MoTProcessor, config: MoTConfig, model: ModelArguments) -> dict[str, Callable]:
+    """What changes the raw input of training a little, by the names of the options that switch it off."""
+    found = {}
+    for modality in config.modalities:
+        tower, option = config.modality_config(modality), f"{modality}_augmentation"
+        change = modality_of(tower, modality).augmentation(tower, processor)
+        if change is None or not getattr(model, option, False):
+            continue
+        if isinstance(change, AudioAugmentation) and model.audio_kind == "sound":
+            change = replace(change, tract=0.0)  # the pitch, which tells sounds apart, stays
+        found[option] = change
+    return found

@@ -12,8 +12,7 @@ from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.secrets import without_places
 from mixture_of_transformers.finetune.record import Run
 from mixture_of_transformers.finetune.table import COUNTS, section_of, table_of
-from mixture_of_transformers.modality_audio_mot import SECONDS_PER_FRAME
-from mixture_of_transformers.modality_mot import MoTModalityConfig
+from mixture_of_transformers.modalities_mot import modality_of
 
 CARD = "README.md"
 DESCRIPTIONS = {
@@ -133,18 +132,8 @@ def table_lines(results: dict) -> str:
 
 def input_lines(config: MoTConfig) -> str:
     """What each modality of a model takes, as a list of Markdown."""
-    return "\n".join(f"- **{m}**: {described_input(m, config.modality_config(m))}" for m in config.modalities)
-
-
-def described_input(modality: str, tower: MoTModalityConfig) -> str:
-    if not tower.takes_raw_input:
-        return f"ready features, vectors of width {tower.feature_size}"
-    if modality == "text":
-        return f"up to {tower.max_position_embeddings} tokens of a vocabulary of {tower.vocab_size:,}"
-    if modality == "image":
-        return f"pictures or video frames of {tower.image_size} x {tower.image_size} pixels"
-    seconds = tower.max_frames * SECONDS_PER_FRAME
-    return f"sound of up to {seconds:g} seconds, as {tower.num_mel_bins} log-mel bins"
+    towers = {m: tower for m in config.modalities if (tower := config.modality_config(m)) is not None}
+    return "\n".join(f"- **{m}**: {modality_of(tower, m).describe(tower)}" for m, tower in towers.items())
 
 
 def label_lines(results: dict, config: MoTConfig) -> str:

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from mixture_of_transformers.finetune.options import ModelArguments
+from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.training.continuation import is_adapter
 
 
@@ -29,7 +30,7 @@ def check_towers(model: ModelArguments, columns: list[str]) -> None:
             "--model_name_or_path goes on from a whole model, --text_model and its like begin one: give either."
         )
     for m in model.towers:
-        if m not in columns and not (m == "image" and "video" in columns):
+        if not any(cell.name in columns for cell in MODALITIES[m].cells):
             raise ValueError(
                 f"--{m}_model names a {m} tower, but the dataset has no {m} column; it has {', '.join(columns)}."
             )

@@ -21,21 +21,15 @@ from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.column_types import is_ready_features
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.finetune.options import DataArguments
-from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.modalities_mot import MODALITIES, MODALITY_OF_CELL, modality_of
 from mixture_of_transformers.modality_audio_mot import frames_per_second
-from mixture_of_transformers.modality_mot import MoTModalityConfig
+from mixture_of_transformers.modality_mot import LengthOption, MoTModalityConfig
+from mixture_of_transformers.processing_mot import MoTProcessor
 
 logger = logging.get_logger(__name__)
 
-# The limits of a new model.
-MAX_TEXT_TOKENS, MAX_AUDIO_SECONDS = 128, 30.0
-MODALITY_OF_COLUMN = {"text": "text", "image": "image", "video": "image", "audio": "audio"}
-
-
-def length_limit(config: MoTConfig, modality: str) -> int | None:
-    """How many tokens, frames or ready features of a modality the model takes; None where nothing limits them."""
-    tower = config.modality_config(modality)
-    return MODALITIES[modality].length_limit(tower)
+# The options that cut raw input, by their names; the limits of a new model are their defaults.
+LENGTH_OPTIONS = {kind.length_option.name: kind.length_option for kind in MODALITIES.values() if kind.length_option}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -52,20 +46,33 @@ def set_limits(data: DataArguments, config: MoTConfig | None = None, extractor=N
     Raises:
         ValueError: more was given than the checkpoint can take, or nothing.
     """
-    for name in ("max_text_tokens", "max_audio_seconds"):
+    for name in LENGTH_OPTIONS:
         if getattr(data, name) is not None and getattr(data, name) <= 0:
             raise ValueError(f"--{name} is {getattr(data, name)}; expected more than 0.")
-    if config is not None and config.text_config and config.text_config.takes_raw_input:
-        tokens = extended(config.text_config, "max_position_embeddings", data.max_text_tokens, "--max_text_tokens")
-        data.max_text_tokens = tokens
-    if config is not None and config.audio_config and config.audio_config.feature_size is None:
-        rate, seconds = frames_per_second(extractor), data.max_audio_seconds
-        frames = None if seconds is None else round(seconds * rate)
-        data.max_audio_seconds = extended(config.audio_config, "max_frames", frames, "--max_audio_seconds") / rate
-    if data.max_text_tokens is None:
-        data.max_text_tokens = MAX_TEXT_TOKENS
-    if data.max_audio_seconds is None:
-        data.max_audio_seconds = MAX_AUDIO_SECONDS
+    for name, option in LENGTH_OPTIONS.items():
+        asked = getattr(data, name)
+        steps = None if asked is None else steps_of(option, asked, extractor)
+        taken = [extended(tower, field, steps, f"--{name}") for tower, field in towers_cut_by(option, config)]
+        if taken:
+            asked = units_of(option, min(taken), extractor)
+        setattr(data, name, option.default if asked is None else asked)
+
+
+def towers_cut_by(option: LengthOption, config: MoTConfig | None) -> list[tuple[MoTModalityConfig, str]]:
+    """The configs of the modalities whose raw input an option cuts, each with the name of the field that limits it."""
+    towers = {m: config.modality_config(m) for m in config.modalities} if config else {}
+    kinds = {m: modality_of(tower, m) for m, tower in towers.items() if tower.takes_raw_input}
+    return [(towers[m], kind.length_field) for m, kind in kinds.items() if kind.length_option == option]
+
+
+def steps_of(option: LengthOption, units: float, extractor) -> int:
+    """What an option counts, tokens or seconds, as what the field of a config counts, tokens or frames."""
+    return round(units * frames_per_second(extractor)) if option.in_seconds else units
+
+
+def units_of(option: LengthOption, steps: int, extractor) -> float:
+    """The inverse of `steps_of`."""
+    return steps / frames_per_second(extractor) if option.in_seconds else steps
 
 
 def extended(tower: MoTModalityConfig, field: str, asked: int | None, option: str) -> int:
@@ -85,21 +92,18 @@ def extended(tower: MoTModalityConfig, field: str, asked: int | None, option: st
 
 def encoding_limits(config: MoTConfig, data: DataArguments, extractor) -> dict[str, float]:
     """Where longer text and sound are cut: at what was asked for, and never beyond what the model takes."""
-    text, audio = config.text_config, config.audio_config
-    tokens, seconds = data.max_text_tokens, data.max_audio_seconds
-    if text and text.takes_raw_input:
-        tokens = min(tokens, text.max_position_embeddings)
-    if audio and audio.feature_size is None:
-        seconds = min(seconds, audio.max_frames / frames_per_second(extractor))
-    return {"max_text_tokens": tokens, "max_audio_seconds": seconds}
+    limits = {}
+    for name, option in LENGTH_OPTIONS.items():
+        taken = [units_of(option, getattr(tower, field), extractor) for tower, field in towers_cut_by(option, config)]
+        limits[name] = min([getattr(data, name), *taken])
+    return limits
 
 
-def fit_processor(processor, config: MoTConfig) -> None:
+def fit_processor(processor: MoTProcessor, config: MoTConfig) -> None:
     """Have the processor give no more frames of a video, and cut text at no more tokens, than the model takes."""
-    if config.image_config and (limit := length_limit(config, "image")):
-        processor.num_frames = min(processor.num_frames, limit)
-    if config.text_config and config.text_config.takes_raw_input:
-        processor.tokenizer.model_max_length = config.text_config.max_position_embeddings
+    for modality in config.modalities:
+        tower = config.modality_config(modality)
+        modality_of(tower, modality).fit_processor(tower, processor)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -120,22 +124,24 @@ def check_splits(splits: Mapping[str, Dataset | RowStream], config: MoTConfig, r
     """
     checked = {}
     for name, split in splits.items():
-        ready = [column for column in MODALITY_OF_COLUMN if column in split.column_names]
+        ready = [column for column in MODALITY_OF_CELL if column in split.column_names]
         ready = [column for column in ready if check_kind(name, column, split.features[column], config)]
-        sizes = {c: config.modality_config(MODALITY_OF_COLUMN[c]).feature_size for c in ready}
-        lengths = {c: length_limit(config, MODALITY_OF_COLUMN[c]) or math.inf for c in ready}
+        towers = {column: config.modality_config(MODALITY_OF_CELL[column]) for column in ready}
+        sizes = {column: tower.feature_size for column, tower in towers.items()}
+        lengths = {c: modality_of(tower, MODALITY_OF_CELL[c]).length_limit(tower) for c, tower in towers.items()}
+        lengths = {column: length or math.inf for column, length in lengths.items()}
         if isinstance(split, RowStream):
             split = split.fitting(sizes, lengths)
         else:
             for column in ready:
-                check_column(name, split, column, sizes[column], lengths[column], config, report)
+                check_column(name, split, column, sizes[column], lengths[column], report)
         checked[name] = split
     return checked
 
 
 def check_kind(split_name: str, column: str, kind, config: MoTConfig) -> bool:
     """Whether a column holds ready features; a ValueError where the model does not take what it holds."""
-    tower, is_ready = config.modality_config(MODALITY_OF_COLUMN[column]), is_ready_features(kind)
+    tower, is_ready = config.modality_config(MODALITY_OF_CELL[column]), is_ready_features(kind)
     if tower is None:
         taken = ", ".join(config.modalities)
         raise ValueError(f"The model takes {taken}, and no {column}: leave it out with --{column}_column none.")
@@ -148,11 +154,9 @@ def check_kind(split_name: str, column: str, kind, config: MoTConfig) -> bool:
     return is_ready
 
 
-def check_column(
-    split_name: str, split: Dataset, column: str, size: int, longest: float, config: MoTConfig, report: Path | None
-) -> None:
+def check_column(split_name: str, split: Dataset, column: str, size: int, longest: float, report: Path | None) -> None:
     lengths, widths = feature_shapes(split, column)
-    modality = MODALITY_OF_COLUMN[column]
+    modality = MODALITY_OF_CELL[column]
     for row in np.flatnonzero((lengths > longest) | ((lengths > 0) & (widths != size)))[:1].tolist():
         place = f"Row {row_numbers(len(split), bad_rows(report, split_name))[row]} of split '{split_name}'"
         if widths[row] != size:

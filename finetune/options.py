@@ -7,13 +7,25 @@ from typing import Any, Literal
 
 from transformers import HfArgumentParser
 
-from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS
+from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.command import peek
 
 LABELLED_TASKS = ("classification", "regression")
+
+
+def option_of_limits(name: str) -> Any:
+    """An option of `DatasetLimits`, with its help as a sentence."""
+    limit = DatasetLimits.__dataclass_fields__[name]
+    text = limit.metadata["help"]
+    return field(default=limit.default, metadata={"help": f"{text[0].upper()}{text[1:]}."})
+
+
+def option_of_trainer(name: str, default: Any) -> Any:
+    """An option of `MoTTrainingArguments` with another default and the help that it has there."""
+    return field(default=default, metadata=MoTTrainingArguments.__dataclass_fields__[name].metadata)
 
 
 @dataclass
@@ -136,25 +148,11 @@ class DataArguments:
             "from takes."
         },
     )
-    allow_outside_paths: bool = field(
-        default=False, metadata={"help": "Read files that do not lie in the folder of the tables that name them."}
-    )
-    allow_urls: bool = field(
-        default=False,
-        metadata={"help": "Follow the URLs in a dataset of the Hub; those in tables of this machine are followed."},
-    )
-    max_member_megabytes: float = field(
-        default=DEFAULT_LIMITS.max_member_megabytes,
-        metadata={"help": "The largest file in an archive that is read, in MB; a row with a larger one is a bad row."},
-    )
-    max_members: int = field(
-        default=DEFAULT_LIMITS.max_members,
-        metadata={"help": "The largest number of files in an archive that is read."},
-    )
-    max_unpacked_ratio: float = field(
-        default=DEFAULT_LIMITS.max_unpacked_ratio,
-        metadata={"help": "How many times its own size a compressed file may unpack to; 256 MiB are always allowed."},
-    )
+    allow_outside_paths: bool = option_of_limits("allow_outside_paths")
+    allow_urls: bool = option_of_limits("allow_urls")
+    max_member_megabytes: float = option_of_limits("max_member_megabytes")
+    max_members: int = option_of_limits("max_members")
+    max_unpacked_ratio: float = option_of_limits("max_unpacked_ratio")
     cache_gigabytes: float = field(
         default=4.0,
         metadata={
@@ -267,11 +265,6 @@ class ModelArguments:
         """modality -> the checkpoint that its tower begins as."""
         names = {m: getattr(self, f"{m}_model") for m in MODALITIES}
         return {m: name for m, name in names.items() if name is not None}
-
-
-def option_of_trainer(name: str, default: Any) -> Any:
-    """An option of `MoTTrainingArguments` with another default and the help that it has there."""
-    return field(default=default, metadata=MoTTrainingArguments.__dataclass_fields__[name].metadata)
 
 
 @dataclass

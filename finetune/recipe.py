@@ -1,6 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """The processor and the model of a run: built to fit its data, or gone on with from a checkpoint."""
 
+import dataclasses
+import itertools
 import json
 
 import datasets
@@ -15,15 +17,15 @@ from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_image_mot import load_image
 from mixture_of_transformers.feature_extraction_mot import MoTFeatureExtractor
 from mixture_of_transformers.finetune.checks import check_lora, check_towers
-from mixture_of_transformers.finetune.limits import MAX_AUDIO_SECONDS, MAX_TEXT_TOKENS, fit_processor
+from mixture_of_transformers.finetune.limits import fit_processor, steps_of
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
 from mixture_of_transformers.finetune.rows import reading_of
 from mixture_of_transformers.head_classification_mot import MoTForSequenceClassification
 from mixture_of_transformers.head_pretraining_mot import MoTForPreTraining
 from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.image_processing_mot import MoTImageProcessor
-from mixture_of_transformers.modalities_mot import MODALITIES
-from mixture_of_transformers.modality_audio_mot import frames_per_second
+from mixture_of_transformers.modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
+from mixture_of_transformers.modality_mot import Modality
 from mixture_of_transformers.processing_mot import MoTProcessor, load_processor
 from mixture_of_transformers.training.continuation import fit_classifier, is_adapter, load_model, read_config
 
@@ -101,11 +103,10 @@ def image_geometry(train: datasets.Dataset, model: ModelArguments, data: DataArg
     """Image and patch size: small pictures keep their size, rounded up to whole patches, others become 224."""
     size, patch = model.image_size, model.patch_size
     if size is None:
-        has_pictures = "image" in train.column_names and not is_ready_features(train.features["image"])
-        column = train.select(range(min(len(train), 200)))["image"] if has_pictures else []
-        access = reading_of(data).access
-        pictures = (load_image(image, "image", convert_rgb=True, **access) for image in column if image is not None)
-        sides = [max(picture.size) for picture in pictures]
+        columns = [name for name, feature in train.features.items() if isinstance(feature, datasets.Image)]
+        some, access = train.select(range(min(len(train), 200))), reading_of(data).access
+        cells = ((cell, name) for name in columns for cell in some[name] if cell is not None)
+        sides = [max(load_image(cell, name, convert_rgb=True, **access).size) for cell, name in cells]
         side = int(np.median(sides)) if sides else 224
         size = side if side <= SMALL_IMAGE else 224
     patch = patch or (4 if size <= SMALL_IMAGE else 16)
@@ -118,9 +119,12 @@ def new_tokenizer(
     """The tokenizer that was named, or one that learns the training texts; None where these need none of the run's."""
     if model.tokenizer_name:
         return load_tokenizer(model.tokenizer_name)
-    if model.text_model or "text" not in train.column_names or is_ready_features(train.features["text"]):
+    columns = [name for name, cell in CELLS.items() if cell.medium is None and name in train.column_names]
+    columns = [name for name in columns if not is_ready_features(train.features[name])]
+    if model.text_model or not columns:
         return None
-    return train_tokenizer(train["text"], model_max_length=data.max_text_tokens)
+    texts = itertools.chain.from_iterable(train[name] for name in columns)
+    return train_tokenizer(texts, model_max_length=data.max_text_tokens)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -138,45 +142,47 @@ def config_fields(
     model: ModelArguments,
 ) -> dict:
     """The fields of a new model's config, beyond its size, for the modalities that the training split has."""
-    raw, overrides = raw_towers(train, processor, data, model), overrides_of(model)
+    raw, overrides = raw_fields(train, processor, data, model), overrides_of(model)
+    # A tower that begins as another model is what that is, but for the size of its pictures.
+    of_source = {"image_size": raw["image_size"]} if model.image_size else {}
     fields = {"drop_path_rate": 0.1} | task_fields(data.task, labels) | overrides
-    for modality in MODALITIES:
+    for modality, kind in MODALITIES.items():
         name = f"{modality}_config"
-        column = "video" if modality == "image" and "video" in train.column_names else modality
-        if column not in train.column_names:
+        columns = [cell.name for cell in kind.cells if cell.name in train.column_names]
+        if not columns:
             fields[name] = None
             continue
-        is_ready = is_ready_features(train.features[column])
-        tower = {"feature_size": feature_size(train[column])} if is_ready else raw[modality]
+        tower = own_fields(kind, of_source if modality in model.towers else raw)
+        if is_ready_features(train.features[columns[-1]]):
+            tower = {"feature_size": feature_size(train[columns[-1]])}
         fields[name] = tower | (overrides.get(name) or {})
     return fields
 
 
-def raw_towers(
-    train: datasets.Dataset, processor: MoTProcessor, data: DataArguments, model: ModelArguments
-) -> dict[str, dict]:
-    """modality -> the fields of its config where its data are raw; of a tower that begins as another model, its source
-    says what they are."""
+def raw_fields(train: datasets.Dataset, processor: MoTProcessor, data: DataArguments, model: ModelArguments) -> dict:
+    """The fields of the configs of all towers that take raw input; a tower has those that its kind knows."""
     size, patch_size = image_geometry(train, model, data)
-    seconds = data.max_audio_seconds or MAX_AUDIO_SECONDS
-    towers = {
-        "text": {
-            "vocab_size": len(processor.tokenizer),
-            "pad_token_id": processor.tokenizer.pad_token_id,
-            "max_position_embeddings": data.max_text_tokens or MAX_TEXT_TOKENS,
-        },
-        "image": {"image_size": size, "patch_size": patch_size},
-        "audio": {
-            "num_mel_bins": MEL_BINS,
-            "max_frames": round(seconds * frames_per_second(processor.feature_extractor)),
-            "stem_stride": 4,
-            "mean_normalization": model.audio_kind != "sound",
-            "silence_value": getattr(processor.feature_extractor, "silence_value", None),
-        },
+    fields = {
+        "vocab_size": len(processor.tokenizer),
+        "pad_token_id": processor.tokenizer.pad_token_id,
+        "image_size": size,
+        "patch_size": patch_size,
+        "num_mel_bins": MEL_BINS,
+        "stem_stride": 4,
+        "mean_normalization": model.audio_kind != "sound",
+        "silence_value": getattr(processor.feature_extractor, "silence_value", None),
     }
-    for modality in model.towers:
-        towers[modality] = {"image_size": size} if modality == "image" and model.image_size else {}
-    return towers
+    for kind in MODALITIES.values():
+        if option := kind.length_option:
+            longest = getattr(data, option.name) or option.default
+            fields[kind.length_field] = steps_of(option, longest, processor.feature_extractor)
+    return fields
+
+
+def own_fields(kind: Modality, known: dict) -> dict:
+    """Those of the known fields that the config of a kind has."""
+    names = {field.name for field in dataclasses.fields(kind.config_class)}
+    return {name: value for name, value in known.items() if name in names}
 
 
 def task_fields(task: str, labels: LabelSpec | None) -> dict:
@@ -226,12 +232,15 @@ def checkpoint_config(model: ModelArguments, data: DataArguments) -> MoTConfig:
         raise ValueError(f"--{given[0]} is for a new model; --model_name_or_path goes on with what {name} has.")
     config = read_config(name, overrides_of(model))
     leave_out_columns(data, config, name)
-    if config.audio_config:
-        kind = "speech" if config.audio_config.mean_normalization else "sound"
+    for modality in config.modalities:
+        is_normalized = getattr(config.modality_config(modality), "mean_normalization", None)
+        if is_normalized is None:  # a kind that is no sound
+            continue
+        kind = "speech" if is_normalized else "sound"
         if model.audio_kind not in (None, kind):
             raise ValueError(
                 f"--audio_kind is {model.audio_kind}, but {name} is one for {kind} (its "
-                f"`audio_config.mean_normalization` is {config.audio_config.mean_normalization}): leave it out."
+                f"`{modality}_config.mean_normalization` is {is_normalized}): leave it out."
             )
         model.audio_kind = kind
     return config
@@ -239,8 +248,8 @@ def checkpoint_config(model: ModelArguments, data: DataArguments) -> MoTConfig:
 
 def leave_out_columns(data: DataArguments, config: MoTConfig, name: str) -> None:
     """Take no columns of modalities that the checkpoint `name` lacks; a ValueError where one was given."""
-    for column in (*MODALITIES, "video"):
-        if ("image" if column == "video" else column) in config.modalities:
+    for column in CELLS:
+        if MODALITY_OF_CELL[column] in config.modalities:
             continue
         if getattr(data, f"{column}_column") not in (None, "none"):
             raise ValueError(f"--{column}_column is given, but {name} takes {', '.join(config.modalities)} alone.")
@@ -292,7 +301,7 @@ def build_model(
         fields[name] = None if fields[name] is None else new_layers | fields[name]
     built = model_class.from_unimodal_pretrained(**model.towers, **fields)
     if model.text_model:
-        check_vocabulary(model.text_model, built.config.text_config.vocab_size, number_of_words)
+        check_vocabulary(model.text_model, built.config.vocab_size, number_of_words)
     return built
 
 

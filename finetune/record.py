@@ -158,7 +158,7 @@ def named(data: dict) -> str:
 
 def answers_of(config: MoTConfig) -> str:
     """What a model takes and tells apart, as text: its modalities, the size of its vocabulary, and its classes."""
-    words = f", {config.text_config.vocab_size:,} tokens" if config.text_config else ""
+    words = f", {config.vocab_size:,} tokens" if hasattr(config, "vocab_size") else ""
     names = labels_of(config).names
     classes = f" and classes {', '.join(names)}" if names else ""
     return f"{', '.join(config.modalities)}{words}{classes}"

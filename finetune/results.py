@@ -16,6 +16,7 @@ from mixture_of_transformers.finetune.predictions import PREDICTIONS, predict, w
 from mixture_of_transformers.finetune.record import Record
 from mixture_of_transformers.finetune.table import print_table
 from mixture_of_transformers.finetune.usage import base_of, examples_for, usage_lines
+from mixture_of_transformers.modalities_mot import CELLS
 from mixture_of_transformers.training.metrics import compute_metrics, sentiment_metrics
 from mixture_of_transformers.training.run_folder import write_whole
 from mixture_of_transformers.training.trainer import MoTTrainer
@@ -111,7 +112,7 @@ def report(
     if name != RESULTS:
         return
     example = examples_for(folder, record, row)
-    own_files = {kind: value if kind == "text" else Path(value).name for kind, value in example.items()}
+    own_files = {name: Path(value).name if CELLS[name].medium else value for name, value in example.items()}
     config = trainer.model.config
     base = base_of(trainer)
     base = place_name(base) if base and Path(base).exists() else base  # the card may be shared

@@ -23,7 +23,7 @@ from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.data.splits import draw_rows
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.finetune.options import DataArguments, RunArguments, needs_labels
-from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.modalities_mot import CELLS
 
 LIMIT_OPTIONS = tuple(option.name for option in fields(DatasetLimits))
 
@@ -87,7 +87,7 @@ def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | 
 
 def named_columns(data: DataArguments) -> dict[str, str | None]:
     """role -> the column that was named for it, "none" for one that is left out, None for one that is to be found."""
-    names = {role: getattr(data, f"{role}_column") for role in (*MODALITIES, "video", "label")}
+    names = {role: getattr(data, f"{role}_column") for role in (*CELLS, "label")}
     if data.task == "pretraining":
         names["label"] = "none"
     return names

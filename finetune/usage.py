@@ -4,12 +4,10 @@
 from pathlib import Path
 
 from mixture_of_transformers.configuration_mot import MoTConfig
-from mixture_of_transformers.finetune.limits import length_limit
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.record import Record
+from mixture_of_transformers.modalities_mot import MODALITIES, OTHER_CELLS, modality_of, words_of
 from mixture_of_transformers.training.trainer import MoTTrainer
-
-EXAMPLE = {"text": "a sentence", "image": "picture.png", "video": "clip.mp4", "audio": "sound.wav"}
 
 
 def print_usage(trainer: MoTTrainer, folder: Path, record: Record, row: dict | None = None) -> None:
@@ -50,12 +48,13 @@ def example_arguments(config: MoTConfig, example: dict[str, str]) -> dict[str, s
     arguments = {}
     for modality in config.modalities:
         tower = config.modality_config(modality)
-        kind = "video" if modality == "image" and example.get("video") else modality
-        name = {"text": "text", "image": "images", "video": "videos", "audio": "audio"}[kind]
-        arguments[modality] = f"{name}={example.get(kind) or EXAMPLE[kind]!r}"
+        kind = modality_of(tower, modality)
+        usual, *others = kind.cells
+        cell = next((other for other in others if example.get(other.name)), usual)
+        arguments[modality] = f"{cell.argument}={example.get(cell.name) or cell.example!r}"
         if not tower.takes_raw_input:
-            length = min(8, length_limit(config, modality) or 8)
-            arguments[modality] = f"{modality}_features=np.ones(({length}, {tower.feature_size}))"
+            length = min(8, kind.length_limit(tower) or 8)
+            arguments[modality] = f"{kind.features_argument}=np.ones(({length}, {tower.feature_size}))"
     return arguments
 
 
@@ -91,8 +90,8 @@ print(similarity.item())
 
 
 def usage_of_pretraining(folder: str, arguments: dict[str, str], config: MoTConfig) -> str:
-    is_text = "text" in arguments and config.text_config.takes_raw_input
-    if is_text and config.modality_weights.get("text", 1):
+    words = words_of(config)
+    if words is not None and config.modality_weights.get(words, 1):
         return f"""\
 from transformers import pipeline
 
@@ -133,14 +132,18 @@ def examples_for(folder: Path, record: Record, row: dict | None) -> dict[str, st
     """A text and paths of files to show how the model is used, as far as the run has any."""
     if row is not None:
         return save_examples(folder, row)
-    return {"video": "clip.mp4"} if "video" in record.run.columns else {}
+    return {cell.name: cell.example for cell in OTHER_CELLS if cell.name in record.run.columns}
 
 
 def save_examples(folder: Path, row: dict) -> dict[str, str]:
     """A row of the embedded data as files, so that the printed lines run as they are; what it lacks stays unnamed."""
-    example = {"text": row["text"]} if row.get("text") else {}
-    for modality, name in (("image", "example.png"), ("audio", "example.wav")):
-        if row.get(modality) is not None:
-            (folder / name).write_bytes(row[modality]["bytes"])
-            example[modality] = str(folder / name)
+    example = {}
+    for cell in (modality.cells[0] for modality in MODALITIES.values()):
+        value = row.get(cell.name)
+        if value and cell.medium is not None:
+            file = (folder / "example").with_suffix(Path(cell.example).suffix)
+            file.write_bytes(value["bytes"])
+            value = str(file)
+        if value:
+            example[cell.name] = value
     return example

@@ -26,7 +26,7 @@ from mixture_of_transformers.data.preparation import check_labels_left, drop_bad
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.finetune.batches import build_collators, encode_split
-from mixture_of_transformers.finetune.limits import bad_rows, check_splits, fit_processor, set_limits
+from mixture_of_transformers.finetune.limits import LENGTH_OPTIONS, bad_rows, check_splits, fit_processor, set_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, OptionHelp, needs_labels
 from mixture_of_transformers.finetune.predictions import predict, write_predictions
 from mixture_of_transformers.finetune.recipe import MODEL_CLASSES, leave_out_columns
@@ -50,7 +50,7 @@ from mixture_of_transformers.training.trainer import MoTTrainer
 
 EMBEDDED, ROLES, BAD_ROWS = "digits", ("train", "validation", "test"), "bad_rows_evaluated.jsonl"
 # The data arguments of a run that hold for other data as well.
-OF_THE_MODEL = ("task", "sentiment_metrics", "on_bad_example", "max_audio_seconds", "max_text_tokens")
+OF_THE_MODEL = ("task", "sentiment_metrics", "on_bad_example", *LENGTH_OPTIONS)
 TASK_OF_CLASS = {"MoTForRetrieval": "retrieval", "MoTForPreTraining": "pretraining"}
 
 

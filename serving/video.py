@@ -3,7 +3,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -14,8 +14,17 @@ from mixture_of_transformers.decoding_video_mot import even_indices, iterate_fra
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 
 WINDOW_SECONDS = 5.0
+SAID = "text"  # the key of what is said, in utterances and in what a pipeline of speech recognition gives
 
 Utterances = list[dict]  # {"start", "end", "text"} in seconds
+
+
+class MultimodalRow(TypedDict, total=False):
+    """A row of the pipeline, of which a window has what is not empty."""
+
+    video: list
+    audio: dict | None
+    text: str
 
 
 def analyze_video_sentiment(
@@ -141,12 +150,12 @@ def recognize(speech_recognizer: Callable, samples: np.ndarray, rate: int, start
     kind = getattr(speech_recognizer, "type", "seq2seq_whisper")
     options = {"return_timestamps": "word" if kind.startswith("ctc") else True} if kind != "seq2seq" else {}
     found = speech_recognizer({"array": samples, "sampling_rate": rate}, **options)
-    whole = {"text": found.get("text"), "timestamp": (0.0, None)}
+    whole = {SAID: found.get(SAID), "timestamp": (0.0, None)}
     return [
         {
             "start": start + chunk["timestamp"][0],
             "end": start + (chunk["timestamp"][1] or len(samples) / rate),
-            "text": chunk["text"],
+            SAID: chunk[SAID],
         }
         for chunk in found.get("chunks", [whole])
     ]
@@ -169,14 +178,16 @@ def window_rows(
         inside = [i for i, time in enumerate(times) if start <= time < end or (end == spans[-1][1] and time == end)]
         wanted.append([inside[i] for i in even_indices(len(inside), num_frames)])
     for (start, end), frames in zip(spans, take_in_order(video, wanted, access)):
-        row = {"video": frames} if frames else {}
-        if samples is not None:
-            first, last = (max(0, round((second - sound_start) * rate)) for second in (start, end))
-            heard = samples[first:last]
-            if len(heard) >= rate // 10:  # less is no sound that an extractor takes
-                row["audio"] = {"array": heard, "sampling_rate": rate}
-        words = words_between(transcript, start, end)
-        yield row | ({"text": words} if words else {})
+        sound = None if samples is None else sound_between(samples, start - sound_start, end - sound_start, rate)
+        row = MultimodalRow(video=frames, audio=sound, text=words_between(transcript, start, end))
+        yield {name: cell for name, cell in row.items() if cell}
+
+
+def sound_between(samples: np.ndarray, start: float, end: float, rate: int) -> dict | None:
+    """What is heard in a window of the samples (N,); None where it is less than an extractor takes for sound."""
+    first, last = (max(0, round(second * rate)) for second in (start, end))
+    heard = samples[first:last]
+    return {"array": heard, "sampling_rate": rate} if len(heard) >= rate // 10 else None
 
 
 def take_in_order(video: Any, wanted: list[list[int]], access: dict) -> Iterator[list]:
@@ -202,4 +213,4 @@ def words_between(transcript: str | Utterances | None, start: float, end: float)
     """What is said in a window: all of a transcript without times, or the utterances that overlap the window."""
     if transcript is None or isinstance(transcript, str):
         return (transcript or "").strip()
-    return " ".join(part["text"].strip() for part in transcript if part["start"] < end and part["end"] > start)
+    return " ".join(part[SAID].strip() for part in transcript if part["start"] < end and part["end"] > start)

@@ -105,6 +105,52 @@ def test_a_wing_imports_what_travels_and_the_wings_below_it(path):
     )
 
 
+# Kinds of modalities
+
+# What may know the modalities by name: the rooms of the kinds, the table, and readers of files whose columns are these.
+KNOWS_NAMES = {Path("modalities_mot.py"), Path("data/digits.py"), Path("data/mmsa.py")}
+NAMES = {"text", "image", "audio"}
+MODULES = sorted({path.relative_to(ROOT) for path in ROOT.glob("*.py")} | set(WING_MODULES) - KNOWS_NAMES)
+MODULES = [path for path in MODULES if path not in KNOWS_NAMES and not path.name.startswith("modality_")]
+
+
+def is_name(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and node.value in NAMES
+
+
+def decides_by_name(node: ast.AST) -> bool:
+    """Whether an expression compares with the name of a modality, looks something up by it, or lists several.
+
+    A dict that packs a function's own arguments under their names, `{"text": text}`, decides nothing.
+    """
+    if isinstance(node, ast.Compare):
+        return any(map(is_name, [node.left, *node.comparators]))
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values)
+        return any(is_name(k) and not (isinstance(v, ast.Name) and v.id == k.value) for k, v in pairs)
+    if isinstance(node, ast.Subscript):
+        return is_name(node.slice)
+    if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+        return sum(map(is_name, node.elts)) > 1
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop"):
+        return any(map(is_name, node.args))
+    return False
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_nothing_outside_the_kinds_decides_by_the_name_of_a_modality(path):
+    nodes = ast.walk(ast.parse((ROOT / path).read_text()))
+    assert not [f"{path}:{node.lineno}: {ast.unparse(node)}" for node in nodes if decides_by_name(node)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ['m == "text"', 'm in ("text", "image")', '{"text": 1}', 'parts["audio"]', 'row.get("image")', '"text" in row'],
+)
+def test_a_decision_by_the_name_of_a_modality_is_found(source):
+    assert any(map(decides_by_name, ast.walk(ast.parse(source))))
+
+
 # The newcomer's table
 
 

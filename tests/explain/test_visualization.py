@@ -15,6 +15,7 @@ import torch
 from helpers import MODALITIES, build, make_inputs, max_difference, run, select_rows, tiny_config, without
 from matplotlib import pyplot
 from PIL import Image
+from transformers import ViTConfig
 from transformers.dynamic_module_utils import get_imports
 
 from mixture_of_transformers import (
@@ -50,6 +51,10 @@ from mixture_of_transformers.explain.pictures import (
 from mixture_of_transformers.explain.projection import project_embeddings
 from mixture_of_transformers.explain.tokens import frame_attention, token_labels
 from mixture_of_transformers.fusion_mot import FUSIONS
+from mixture_of_transformers.modality_audio_mot import AudioModality, MoTAudioConfig
+from mixture_of_transformers.modality_image_mot import ImageModality, MoTImageConfig
+from mixture_of_transformers.modality_mot import InputNames
+from mixture_of_transformers.modality_vectors_mot import VectorsModality
 
 TOLERANCE = 1e-5
 NUM_LABELS = 4
@@ -476,6 +481,45 @@ def test_pictures_of_cls_tokens_holes_and_ready_features(features):
     assert token_labels(maps, "audio", 3)[2] == ("token 2" if features else "0.03 s")
     for row in (0, 3):
         assert plot_token_attention(maps, row=row) and plot_rollout(maps, row=row)
+
+
+def test_register_tokens_have_names_and_leave_the_others_theirs():
+    inputs, drawn = make_inputs(MODALITIES), []
+    for registers in (0, 2):
+        config = tiny_config()
+        for m in MODALITIES:
+            config.modality_config(m).num_register_tokens = registers
+        maps = attention_maps(build(MoTModel, config), inputs, encoders=True)
+        drawn.append({m: token_labels(maps, m, 0) for m in maps.present(0)})
+        assert all(len(labels) == len(maps.real(m, 0)) for m, labels in drawn[-1].items())
+        assert plot_token_attention(maps) and plot_rollout(maps)
+    without_registers, with_registers = drawn
+    assert with_registers == {m: ["register 0", "register 1", *labels] for m, labels in without_registers.items()}
+
+
+def test_a_kind_under_another_name_reads_the_inputs_of_that_name():
+    names = InputNames("sonar_values", "sonar_features", "sonar_mask", times="sonar_times")
+    sound, pictures = AudioModality("sonar", names), ImageModality("sonar", names)
+    inputs = {"sonar_values": torch.zeros(1, 5, 8), "sonar_mask": torch.tensor([[0, 1, 1, 1, 1]])}
+    config = MoTAudioConfig(stem_stride=2)
+    assert sound.token_labels(config, inputs, 0, 2) == ["0.00 s", "0.02 s"]
+    inputs["sonar_times"] = torch.tensor([[0.0, 1.0, 2.0, 3.0, 4.0]])
+    assert sound.token_labels(config, inputs, 0, 2) == ["1.00 s", "3.00 s"]
+    ready = VectorsModality(sound)
+    assert ready.token_labels(config, {"sonar_features": torch.zeros(1, 2, 4)}, 0, 2) == ["token 0", "token 1"]
+    video = {"sonar_values": torch.zeros(1, 3, 1, 4, 8), "sonar_mask": torch.tensor([[1, 0, 1]])}
+    assert pictures.is_moving(video) and not pictures.is_moving({"sonar_values": torch.zeros(1, 1, 4, 8)})
+    labels = pictures.token_labels(MoTImageConfig(image_size=8, patch_size=4), video, 0, 4)
+    assert labels == [f"frame {i}, patch row 0, column {column}" for i in (0, 2) for column in (0, 1)]
+
+
+def test_tokens_that_a_model_in_front_gives_are_counted():
+    front = {"backbone_config": ViTConfig(hidden_size=8, num_attention_heads=2, image_size=8, patch_size=4)}
+    config = MoTConfig.of_size("tiny", text_config=None, image_config=front, audio_config=None)
+    model = build(MoTModel, config)
+    maps = attention_maps(model, {"pixel_values": torch.rand(2, 3, 8, 8)}, encoders=True)
+    assert token_labels(maps, "image") == [f"token {i}" for i in range(5)]  # 2 x 2 patches and ViT's own cls token
+    assert plot_token_attention(maps) and plot_rollout(maps)
 
 
 def test_loss_curves_have_each_term(tmp_path):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import ASTFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+from transformers import ASTConfig, ASTFeatureExtractor, BertConfig, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_split
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.finetune.batches import encode_split
-from mixture_of_transformers.finetune.limits import check_splits, fit_processor
+from mixture_of_transformers.finetune.limits import check_splits, encoding_limits, fit_processor, set_limits
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.modality_audio_mot import frames_per_second
 from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
@@ -106,6 +106,18 @@ def test_text_and_sound_are_cut_at_what_was_asked_for_and_at_what_the_model_take
         processor = MoTProcessor(tokenizer=tokenizer)
         row = encode_split("train", split, processor, config, data, 0)[0]
         assert (len(row["input_ids"]), len(row["input_features"])) == lengths
+
+
+def test_a_model_in_front_is_given_as_many_tokens_as_its_tower_takes_and_any_seconds():
+    fronts = {"text": BertConfig, "audio": ASTConfig}
+    fronts = {m: {"backbone_config": kind(hidden_size=8, num_attention_heads=2)} for m, kind in fronts.items()}
+    limits = {"text_config": {"max_position_embeddings": 20}, "audio_config": {"max_frames": 115}}
+    config = MoTConfig.of_size("tiny", **{f"{m}_config": front | limits[f"{m}_config"] for m, front in fronts.items()})
+    data = DataArguments()
+    set_limits(data, config)
+    assert (data.max_text_tokens, data.max_audio_seconds) == (20, 30.0)
+    limits = encoding_limits(config, DataArguments(max_text_tokens=64, max_audio_seconds=2.5), MoTFeatureExtractor())
+    assert limits == {"max_text_tokens": 20, "max_audio_seconds": 2.5}
 
 
 def test_a_cut_in_seconds_knows_how_many_frames_each_extractor_gives():

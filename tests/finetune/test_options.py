@@ -8,13 +8,8 @@ import pytest
 from transformers import HfArgumentParser
 
 from mixture_of_transformers import run_finetune
-from mixture_of_transformers.finetune.options import (
-    DataArguments,
-    ModelArguments,
-    OptionHelp,
-    RunArguments,
-    parse,
-)
+from mixture_of_transformers.data.dataset_limits import DatasetLimits
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, OptionHelp, RunArguments, parse
 from mixture_of_transformers.serving.evaluate import EvaluateArguments, PredictArguments
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
 
@@ -36,6 +31,13 @@ def test_options_of_the_trainer_have_their_own_defaults_and_its_help():
     ours, theirs = ({f.name: f for f in fields(kind)} for kind in (RunArguments, MoTTrainingArguments))
     assert ours["learning_rate"].default == 1e-3 != theirs["learning_rate"].default
     assert all(ours[name].metadata == theirs[name].metadata for name in ours if name != "output_dir")
+
+
+def test_what_a_dataset_may_do_has_options_with_the_defaults_and_the_help_of_its_limits():
+    options = {option.name: option for option in fields(DataArguments)}
+    for limit in fields(DatasetLimits):
+        assert options[limit.name].default == limit.default and options[limit.name].type == limit.type
+        assert options[limit.name].metadata["help"].rstrip(".").lower() == limit.metadata["help"].lower()
 
 
 def test_the_help_shows_the_description_as_written_and_the_options_in_groups(capsys):

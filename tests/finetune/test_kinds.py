@@ -1,0 +1,73 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""What a run asks the kinds of its modalities: how training changes them, which words are predicted, how they are shown."""
+
+import pytest
+from transformers import BertConfig, ViTConfig
+
+from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
+from mixture_of_transformers.data.tokenizers import train_tokenizer
+from mixture_of_transformers.finetune.batches import augmentations, build_collators
+from mixture_of_transformers.finetune.checks import check_towers
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
+from mixture_of_transformers.finetune.usage import save_examples, usage_lines
+from mixture_of_transformers.modality_audio_mot import AudioAugmentation
+from mixture_of_transformers.modality_image_mot import ImageAugmentation
+
+READY = {"feature_size": 4}
+
+
+def processor():
+    return MoTProcessor(tokenizer=train_tokenizer(["a b"]), feature_extractor=MoTFeatureExtractor())
+
+
+def test_raw_pictures_and_sound_are_augmented_unless_a_person_says_no():
+    config, silence = MoTConfig.of_size("tiny", audio_config={"max_frames": 115}), MoTFeatureExtractor().silence_value
+    of_speech = AudioAugmentation(silence_value=silence, max_frames=115)
+    of_sound = AudioAugmentation(silence_value=silence, max_frames=115, tract=0.0)
+    for options, expected in (
+        ({}, {"image_augmentation": ImageAugmentation(), "audio_augmentation": of_speech}),
+        ({"audio_kind": "sound", "image_augmentation": False}, {"audio_augmentation": of_sound}),
+        ({"audio_augmentation": False}, {"image_augmentation": ImageAugmentation()}),
+    ):
+        assert augmentations(processor(), config, ModelArguments(**options)) == expected
+
+
+def test_ready_features_are_not_augmented_and_pictures_for_a_model_in_front_are():
+    config = MoTConfig.of_size("tiny", image_config=READY, audio_config=READY)
+    assert augmentations(processor(), config, ModelArguments()) == {}
+    front = {"backbone_config": ViTConfig(hidden_size=8, num_attention_heads=2)}
+    config = MoTConfig.of_size("tiny", image_config=front, audio_config=None)
+    assert augmentations(processor(), config, ModelArguments()) == {"image_augmentation": ImageAugmentation()}
+
+
+@pytest.mark.parametrize("task", ["classification", "pretraining"])
+def test_words_are_hidden_in_pretraining_where_a_vocabulary_predicts_them(task):
+    front = {"backbone_config": BertConfig(hidden_size=8, num_attention_heads=2)}
+    for text, is_predicted in (({"mask_ratio": 0.3}, True), (READY, False), (front, False)):
+        config = MoTConfig.of_size("tiny", text_config=text)
+        collators = build_collators(processor(), config, DataArguments(task=task), ModelArguments(), 0)
+        masking = collators["data_collator"].word_masking
+        assert masking is collators["train_collator"].word_masking
+        assert (masking and masking.mlm_probability) == (0.3 if task == "pretraining" and is_predicted else None)
+        assert ("fill-mask" in usage_lines("pretraining", "folder", config)) == is_predicted
+
+
+def test_use_is_shown_with_a_video_where_there_is_one_and_with_vectors_where_these_are_taken():
+    config = MoTConfig.of_size("tiny", text_config=READY | {"max_position_embeddings": 6})
+    lines = usage_lines("classification", "folder", config, {"video": "my.mp4", "audio": "my.wav"})
+    assert "processor(text_features=np.ones((6, 4)), videos='my.mp4', audio='my.wav', " in lines
+    assert "images='picture.png', audio='sound.wav'" in usage_lines("classification", "folder", config)
+
+
+def test_a_row_becomes_a_sentence_and_files_without_what_it_lacks(tmp_path):
+    row = {"text": "seven", "image": None, "audio": {"bytes": b"RIFF", "path": None}, "label": 7}
+    assert save_examples(tmp_path, row) == {"text": "seven", "audio": str(tmp_path / "example.wav")}
+    assert [path.name for path in tmp_path.iterdir()] == ["example.wav"]
+    assert (tmp_path / "example.wav").read_bytes() == b"RIFF"
+
+
+def test_the_tower_of_a_model_needs_a_column_of_any_form_of_its_modality():
+    model = ModelArguments(image_model="user/vit")
+    check_towers(model, ["video", "label"])
+    with pytest.raises(ValueError, match="--image_model names a image tower, but the dataset has no image column"):
+        check_towers(model, ["text", "label"])
