@@ -11,6 +11,7 @@ import torch
 
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.finetune.limits import row_numbers
+from mixture_of_transformers.head_classification_mot import is_regression, scores_of
 from mixture_of_transformers.training.run_folder import write_whole
 from mixture_of_transformers.training.trainer import MoTTrainer
 
@@ -29,13 +30,11 @@ def predict(trainer: MoTTrainer, dataset) -> np.ndarray:
 
 def answers(logits: np.ndarray, config: MoTConfig) -> Iterator[dict]:
     """What logits (N, num_labels) say of each row: a label, labels or a score, and the probability of each class."""
-    values = torch.from_numpy(logits).double()
-    if config.problem_type == "regression":
-        for row in values.tolist():
-            yield {"score": row[0] if len(row) == 1 else row}
-        return
     several = config.problem_type == "multi_label_classification"
-    for row in (values.sigmoid() if several else values.softmax(dim=-1)).tolist():
+    for row in scores_of(torch.from_numpy(logits).double(), config).tolist():
+        if is_regression(config):
+            yield {"score": row[0] if len(row) == 1 else row}
+            continue
         probabilities = {config.id2label[i]: value for i, value in enumerate(row)}
         if several:
             yield {"labels": [n for n, p in probabilities.items() if p > 0.5], "probabilities": probabilities}
