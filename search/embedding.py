@@ -14,11 +14,7 @@ from mixture_of_transformers.attribution_mot import inference
 from mixture_of_transformers.modalities_mot import CELLS, MODALITY_OF_CELL
 from mixture_of_transformers.processing_mot import encode_rows
 from mixture_of_transformers.rows_mot import is_blank
-from mixture_of_transformers.search.columns import (
-    EMBEDDING_COLUMNS,
-    EMBEDDING_KINDS,
-    stored_features,
-)
+from mixture_of_transformers.search.columns import EMBEDDING_COLUMNS, EMBEDDING_KINDS, stored_features
 from mixture_of_transformers.search.joining import as_joined
 
 

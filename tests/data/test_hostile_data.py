@@ -30,12 +30,7 @@ from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.data.folders import list_files
 from mixture_of_transformers.data.labels import shortened
 from mixture_of_transformers.data.pickles import read_pickle
-from mixture_of_transformers.data.preparation import (
-    drop_bad_examples,
-    find_columns,
-    prepare_split,
-    prepare_splits,
-)
+from mixture_of_transformers.data.preparation import drop_bad_examples, find_columns, prepare_split, prepare_splits
 from mixture_of_transformers.data.sources import load_split, load_splits
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.unpacking import check_zip, read_tar

@@ -8,13 +8,7 @@ import pytest
 from transformers import HfArgumentParser
 
 from mixture_of_transformers import run_finetune
-from mixture_of_transformers.finetune.options import (
-    DataArguments,
-    ModelArguments,
-    OptionHelp,
-    RunArguments,
-    parse,
-)
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, OptionHelp, RunArguments, parse
 from mixture_of_transformers.serving.evaluate import EvaluateArguments, PredictArguments
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
 
