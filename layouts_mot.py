@@ -17,7 +17,8 @@ from torch import nn
 from transformers.utils.generic import is_flash_attention_requested
 from transformers.utils.import_utils import is_tracing
 
-from .attention_mot import attention_mask_for, multi_head_attention, seen_by_all
+from .attention_mot import attention_mask_for, multi_head_attention
+from .positions_mot import seen_by_all
 from .sparse_attention_mot import (
     BlockSparsity,
     block_sparse_attention,
@@ -224,9 +225,8 @@ class PackedTokens(Movable):
             return query + key + value, None
         sparsity = module.block_sparsity
         if sparsity is not None and any(map(sparsity.applies_to, self.modality_lengths)):
-            return self.attend_to_blocks(
-                module, query, key, value, rows=self.modality_lengths, sparsity=sparsity
-            ), None
+            rows = self.modality_lengths
+            return self.attend_to_blocks(module, query, key, value, rows=rows, sparsity=sparsity), None
         if is_flash_attention_requested(config):
             kwargs |= self.flash_arguments(query.device)
         elif config._attn_implementation == "flex_attention":
@@ -257,15 +257,13 @@ class PackedTokens(Movable):
         knows dropout and whose backward pass is not slowed by Python.
         """
         config = module.config
-        query, key, value = (
-            states[0].unflatten(-1, (config.num_attention_heads, -1)) for states in tokens
-        )  # (N, H, D)
+        heads = (config.num_attention_heads, -1)
+        query, key, value = (states[0].unflatten(-1, heads) for states in tokens)  # (N, H, D)
         starts, longest = self.row_starts(query.device), max(self.lengths)
         dropout = config.attention_dropout if module.training else 0.0
         rows = (starts, starts, longest, longest)
-        return torch.ops.aten._flash_attention_forward(query, key, value, *rows, dropout, False, False)[0].flatten(1)[
-            None
-        ]
+        output, *_ = torch.ops.aten._flash_attention_forward(query, key, value, *rows, dropout, False, False)
+        return output.flatten(1)[None]  # (N, H, D) -> (1, N, d)
 
     def attend_padded(self, module: nn.Module, *tokens: torch.Tensor, **kwargs) -> torch.Tensor:
         """Packed but for the attention itself."""

@@ -31,7 +31,7 @@ from .modality_mot import (
     spread,
     unit_scale,
 )
-from .positions_mot import as_mask, blank, count_before, real_first, take
+from .positions_mot import as_mask, blank, count_before, real_first, seen_by_all, take
 
 CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
 SECONDS_PER_FRAME = 0.01  # the step of mel frames that come without times
@@ -199,7 +199,7 @@ class AudioModality(Modality):
         values, kind = blank(frames, mask), config.backbone_config.model_type
         values = values.squeeze(-1) if values.shape[-1] == 1 else values.mT if kind in CHANNELS_FIRST else values
         takes_mask = mask is not None and hasattr(backbone, "_get_feature_vector_attention_mask")
-        seen = {"attention_mask": (mask | ~mask.any(dim=1, keepdim=True)).long()} if takes_mask else {}
+        seen = {"attention_mask": seen_by_all(mask).long()} if takes_mask else {}
         features = backbone(**{backbone.main_input_name: values}, **seen).last_hidden_state
         length = features.shape[1]
         if takes_mask:

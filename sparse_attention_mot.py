@@ -23,6 +23,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from .positions_mot import seen_by_all
+
 RowLengths = tuple[tuple[int, ...], ...]  # of each row, how many tokens of each modality
 
 WORD = 2**32 - 1  # what is hashed, and hashes, are integers from 0 to this
@@ -138,8 +140,7 @@ def block_sparse_mask(masks: Sequence[torch.Tensor], sparsity: BlockSparsity) ->
     kept = pattern[row, block.unsqueeze(2), block.unsqueeze(1)]  # (B, L, L)
 
     real = torch.cat(list(masks), dim=-1)  # (B, L)
-    fallback = real | ~real.any(-1, keepdim=True)
-    return torch.where(real.unsqueeze(2), kept & real.unsqueeze(1), fallback.unsqueeze(1))
+    return torch.where(real.unsqueeze(2), kept & real.unsqueeze(1), seen_by_all(real).unsqueeze(1))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
