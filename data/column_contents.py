@@ -80,13 +80,13 @@ def what_cells_hold(name: str, cells: list[str | None], labels: dict[str, list])
 
 def what_nearly_all_are(cells: list[str | None]) -> str | None:
     present = [cell.strip() for cell in cells if cell is not None and cell.strip()]
+    if len(present) < FEWEST_ROWS:
+        return None
     for pattern, says in (
         (NUMBER_OR_DATE, "numbers or dates"),
         (SINGLE_WORD, "single words, as codes, names and addresses are"),
     ):
-        if len(present) >= FEWEST_ROWS and sum(map(bool, map(pattern.fullmatch, present))) >= NEARLY_ALL * len(
-            present
-        ):
+        if sum(bool(pattern.fullmatch(cell)) for cell in present) >= NEARLY_ALL * len(present):
             return says
     return None
 
