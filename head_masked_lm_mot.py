@@ -81,8 +81,4 @@ class MoTForMaskedLM(MoTPreTrainedModel):
         loss = None
         if labels is not None:
             loss = with_zero_gradients(token_loss(logits, labels, "labels"), output.pooler_output)
-        return MoTMaskedLMOutput(
-            loss=loss,
-            logits=logits,
-            **states_of(output),
-        )
+        return MoTMaskedLMOutput(loss=loss, logits=logits, **states_of(output))

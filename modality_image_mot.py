@@ -151,10 +151,8 @@ class ImageModality(Modality):
         Pictures and videos to pixels (B, C, H, W) and their mask (B,), or (B, F, C, H, W) with a mask (B, F) and, if
         asked for, times (B, F) if there are videos.
         """
-        image_processor, own = (
-            call.processor.image_processor,
-            {**call.options["images_kwargs"], "return_tensors": "pt"},
-        )
+        image_processor = call.processor.image_processor
+        own = {**call.options["images_kwargs"], "return_tensors": "pt"}
         convert_rgb = own.get("do_convert_rgb", getattr(image_processor, "do_convert_rgb", None))
         clips, times = load_clips(rows, self.cells, call, convert_rgb is not False)
         pixels = call_image_processor(image_processor, [frame for clip in clips for frame in clip], own)

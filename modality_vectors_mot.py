@@ -25,13 +25,8 @@ class VectorsModality(Modality):
     def __init__(self, raw: Modality):
         super().__init__(raw.name, raw.names)
         self.raw = raw
-        self.config_class, self.length_field, self.cells, self.noun = (
-            raw.config_class,
-            raw.length_field,
-            raw.cells,
-            raw.noun,
-        )
-        self.reconstruction_loss = raw.reconstruction_loss
+        self.config_class, self.length_field = raw.config_class, raw.length_field
+        self.cells, self.noun, self.reconstruction_loss = raw.cells, raw.noun, raw.reconstruction_loss
 
     def embeddings(self, config: MoTModalityConfig) -> "MoTVectorEmbeddings":
         return MoTVectorEmbeddings(config, self)

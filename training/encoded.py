@@ -40,7 +40,7 @@ class RowEncoder:
         processor: a `MoTProcessor`.
         features: the types of the columns, where they are known.
         max_audio_seconds, max_text_tokens: longer inputs are cut.
-        allow_urls: as of the processor; `Places.follow_urls` says it of a dataset.
+        allow_urls: as of the processor; `AllowedPaths.follow_urls` says it of a dataset.
     """
 
     def __init__(
