@@ -359,7 +359,7 @@ class MoTContrastive(nn.Module):
         )
         self.pairs = contrastive_pairs(config.modalities)
         self.log_scale = nn.Parameter(torch.zeros(len(self.pairs)))  # ln(1 / temperature)
-        self.bias = nn.Parameter(torch.zeros(len(self.pairs)))  # of the sigmoid loss
+        self.bias = nn.Parameter(torch.zeros(len(self.pairs)))  # The sigmoid loss adds it to the logits.
         # What cached gradients (`training/gradient_cache.py`) have computed in place of the losses.
         self.losses_override: Callable[[dict, tuple[str, ...], torch.Tensor | None], dict] | None = None
 

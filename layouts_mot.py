@@ -116,7 +116,7 @@ class PaddedTokens(Movable):
     def by_modality(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
         """(B, L, d) -> parts (B, L_m, d)."""
         parts = hidden_states.split(self.lengths, dim=1)
-        return [part.contiguous() for part in parts]  # which is how linear layers are fastest
+        return [part.contiguous() for part in parts]  # Linear layers are fastest so.
 
 
 class WrittenOut(PaddedTokens):
@@ -253,8 +253,8 @@ class PackedTokens(Movable):
 
     def attend_varlen(self, module: nn.Module, *tokens: torch.Tensor) -> torch.Tensor:
         """
-        By torch's own FlashAttention for rows of many lengths: the operator below `torch.nn.attention.varlen`, which
-        knows dropout and whose backward pass is not slowed by Python.
+        Attention by torch's own FlashAttention for rows of many lengths. This is the operator below
+        `torch.nn.attention.varlen`: it knows dropout, and its backward pass is not slowed by Python.
         """
         config = module.config
         heads = (config.num_attention_heads, -1)
@@ -266,7 +266,7 @@ class PackedTokens(Movable):
         return output.flatten(1)[None]  # (N, H, D) -> (1, N, d)
 
     def attend_padded(self, module: nn.Module, *tokens: torch.Tensor, **kwargs) -> torch.Tensor:
-        """Packed but for the attention itself."""
+        """Attention of the padded form, where all else stays packed."""
         mask = torch.zeros(self.shape, dtype=torch.bool, device=tokens[0].device)
         mask = mask.flatten().index_fill(0, self.all_indices(mask.device), True).reshape(self.shape)
         query, key, value = (self.unpack(states) for states in tokens)

@@ -112,7 +112,7 @@ def classification_loss(
         labels = labels.reshape(logits.shape).float()
         given = labels.isfinite() & (labels != IGNORED_LABEL)  # (B, num_labels)
         labels = labels.masked_fill(~given, 0)
-        if problem_type == "regression":  # of standardised numbers, whose mean cancels out
+        if problem_type == "regression":  # The mean of standardised numbers cancels out.
             logits, labels = logits / config.regression_std, labels / config.regression_std
         losses = loss(logits, labels, reduction="none").masked_fill(~given, 0)
         losses = losses.sum(dim=1) / given.sum(dim=1).clamp(min=1)  # (B,)

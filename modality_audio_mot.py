@@ -187,8 +187,8 @@ class AudioModality(Modality):
         self, backbone: nn.Module, config: MoTAudioConfig, frames: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Of frames (B, T, num_mel_bins) as they are, or of waveforms (B, S, 1) for a model that reads `input_values` of
-        two dimensions.
+        Frames (B, T, num_mel_bins) go through as they are, and waveforms (B, S, 1) as the `input_values` (B, S) that
+        other models read.
         """
         if frames.ndim != 3:
             raise ValueError(
@@ -427,8 +427,8 @@ class MoTAudioEmbeddings(MoTEmbeddings):
 @dataclass
 class AudioAugmentation:
     """
-    On log-mel frames: another tempo, another length of the vocal tract (mel bins stretched, as in VTLP: Jaitly and
-    Hinton, 2013), and what happens to sound on its way: a steady noise floor or a gate, a narrow band, digital
+    Changes log-mel frames: another tempo, another length of the vocal tract (mel bins stretched, as in VTLP: Jaitly
+    and Hinton, 2013), and what happens to sound on its way: a steady noise floor or a gate, a narrow band, digital
     silence.
 
     Args:

@@ -288,7 +288,10 @@ def call_image_processor(image_processor, frames: list[Image.Image], options: di
 
 
 def whole_pictures(image_processor) -> MoTImageProcessor:
-    """Of a processor that cuts patches out of pictures of any shape (SigLIP 2), one that leaves squares whole."""
+    """
+    A processor that leaves squares whole, with the settings of one that cuts patches out of pictures of any shape, as
+    that of SigLIP 2 does.
+    """
     side = math.isqrt(image_processor.max_num_patches) * image_processor.patch_size
     settings = ("resample", "image_mean", "image_std", "rescale_factor")
     return MoTImageProcessor(

@@ -35,7 +35,7 @@ from .warm_start_mot import split_revision
 
 logger = logging.get_logger(__name__)
 
-# Of the options of videos; what becomes of a frame is an option of pictures.
+# The options of videos that are taken; what becomes of a frame is an option of pictures.
 VIDEO_OPTIONS = ("num_frames", "do_sample_frames", "fps", "return_tensors")
 # group of options: the part that takes them
 OPTION_GROUPS = {
@@ -98,8 +98,8 @@ class MoTProcessor(ProcessorMixin):
             that the pictures and the sound of a file share. Videos given as frames then need
             `videos_kwargs={"fps": 25}`, their frames per second, and the feature extractor a `hop_length`.
 
-    What one file may cost is in the attribute `limits`, the `DecodingLimits` of `decoding_mot.py`. It is this process's
-    own choice and not saved: `processor.limits = DecodingLimits(max_audio_seconds=7200)`.
+    What one file may cost is in the attribute `limits`, the `DecodingLimits` of `decoding_mot.py`. It is the choice of
+    this process and not saved: `processor.limits = DecodingLimits(max_audio_seconds=7200)`.
     """
 
     text_kwargs = {"padding": True}

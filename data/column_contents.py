@@ -13,7 +13,7 @@ from mixture_of_transformers.data.column_types import MEDIA_TYPES, is_string, un
 from mixture_of_transformers.data.media_suffixes import medium_of_path
 
 ROWS_READ, ROWS_OF_A_STREAM_READ = 10_000, 200  # at most, to see what columns hold
-NEARLY_ALL = 0.95  # of the cells
+NEARLY_ALL = 0.95  # This share of the cells counts as nearly all of them.
 FEWEST_ROWS = 5  # Fewer rows tell nothing.
 NUMBER_OR_DATE = re.compile(
     r"(?=\D*\d)([\d\s.,;:/()\[\]+-]|e[+-]?\d|T(?=\d)|Z$|am|pm|utc|gmt"

@@ -21,7 +21,7 @@ from mixture_of_transformers.modality_mot import Modality
 
 
 def modalities_of(inputs: Mapping[str, torch.Tensor]) -> list[Modality]:
-    """Those of which an encoded row, or a batch of them, has something."""
+    """The modalities of which an encoded row, or a batch of them, has something."""
     present = {name for name, value in inputs.items() if value is not None}
     return [modality for modality in MODALITIES.values() if present.intersection(modality.names.inputs)]
 
