@@ -47,7 +47,7 @@ class BlockSparsity(NamedTuple):
 
     @classmethod
     def of(cls, options: dict | None, layer: int, is_encoder: bool = False) -> "BlockSparsity | None":
-        """A layer's part of a config's options, None for None; `layer` counts those of an encoder or the joint part."""
+        """A layer's part of the options of a config, None for None; `layer` counts in an encoder or the joint part."""
         if options is None:
             return None
         min_blocks = options["min_encoder_tokens"] // options["block_size"] if is_encoder else 0
