@@ -459,7 +459,8 @@ class ImageAugmentation:
     what a picture shows readable. Borders are repeated outward.
 
     Args:
-        degrees: the largest rotation. scale, shear, shift: the largest change as a share of the picture.
+        degrees: the largest rotation.
+        scale, shear, shift: the largest change, as a share of the picture.
     """
 
     degrees: float = 12.0

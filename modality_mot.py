@@ -146,8 +146,10 @@ class InputNames:
     What the arguments of a modality are called.
 
     Args:
-        raw: raw input. features: ready features in its place.
-        mask: which of either are real. times: when they are, in seconds.
+        raw: raw input.
+        features: ready features in its place.
+        mask: which of either are real.
+        times: when they are, in seconds; None where nothing has a time.
         embeds: what takes the place of raw input once it is embedded.
     """
 
