@@ -35,9 +35,9 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str) 
     """Raise a ValueError for labels whose shape or values do not fit logits (B, num_labels)."""
     batch_size, num_labels = logits.shape
     if problem_type == "single_label_classification" or num_labels == 1:
-        expected = ((batch_size,), (batch_size, 1))
+        expected: list[tuple[int, ...]] = [(batch_size,), (batch_size, 1)]
     else:
-        expected = ((batch_size, num_labels),)
+        expected = [(batch_size, num_labels)]
     if tuple(labels.shape) not in expected:
         raise ValueError(
             f"`labels` has shape {tuple(labels.shape)} and type {labels.dtype}; {problem_type} with {num_labels} "

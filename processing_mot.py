@@ -250,7 +250,8 @@ class MoTProcessor(ProcessorMixin):
             )
         options = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         return_tensors = options["text_kwargs"].pop("return_tensors", None)
-        call, data = ProcessorCall(self, options, kwargs, allow_urls, max_audio_seconds), {}
+        call = ProcessorCall(self, options, kwargs, allow_urls, max_audio_seconds)
+        data: dict[str, torch.Tensor] = {}
         for modality in MODALITIES.values():
             arguments = [cell.argument for cell in modality.cells]
             if raw := {name: rows[name] for name in arguments if name in rows}:

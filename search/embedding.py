@@ -32,7 +32,8 @@ def embed_rows(model, processor, rows: dict[str, list]) -> dict[str, np.ndarray]
         ValueError, OSError: a cell cannot be read, or an embedding is not finite.
     """
     number = len(next(iter(rows.values())))
-    count, found = np.zeros(number, dtype=int), {}
+    count: np.ndarray = np.zeros(number, dtype=int)
+    found: dict[str, np.ndarray] = {}
     for kind, cells in rows.items():
         present = [i for i, cell in enumerate(cells) if cell is not None]
         count[present] += 1

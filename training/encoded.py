@@ -7,6 +7,7 @@ keeps them on disk), those of a stream whenever they are read (`StreamedDataset`
 
 import itertools
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import datasets
 import torch
@@ -64,7 +65,7 @@ class RowEncoder:
         self.argument_names = {column: argument_of(column, features.get(column)) for column in CELLS}
 
     def encode(self, row: dict) -> dict[str, torch.Tensor]:
-        arguments = {
+        arguments: dict[str, Any] = {
             name: [row[column]] for column, name in self.argument_names.items() if row.get(column) is not None
         }
         if any(CELLS[column].argument in arguments for column in STRING_ROLES):
