@@ -8,11 +8,7 @@ import transformers
 
 from .configuration_mot import MoTConfig
 from .feature_extraction_mot import MoTFeatureExtractor
-from .head_classification_mot import (
-    MoTForAudioClassification,
-    MoTForImageClassification,
-    MoTForSequenceClassification,
-)
+from .head_classification_mot import MoTForAudioClassification, MoTForImageClassification, MoTForSequenceClassification
 from .head_masked_lm_mot import MoTForMaskedLM
 from .head_pretraining_mot import MoTForPreTraining
 from .head_retrieval_mot import MoTForRetrieval

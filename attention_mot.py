@@ -13,6 +13,8 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging
 
+from .positions_mot import seen_by_all
+
 logger = logging.get_logger(__name__)
 
 
@@ -66,11 +68,6 @@ def multi_head_attention(
         module, query, key, value, attention_mask, scaling=heads[1] ** -0.5, dropout=dropout, **kwargs
     )
     return output.flatten(2), weights  # (B, L, H, D) -> (B, L, d)
-
-
-def seen_by_all(mask: torch.Tensor) -> torch.Tensor:
-    """A softmax over nothing is NaN: in a row without any token, whose output nobody reads, all may attend to all."""
-    return mask | ~mask.any(dim=1, keepdim=True)
 
 
 def attention_mask_for(config, hidden_states: torch.Tensor, mask: torch.Tensor | None):

@@ -39,7 +39,7 @@ def output_width(config: PreTrainedConfig) -> int:
 def build_backbone(config: PreTrainedConfig) -> nn.Module:
     """A model of transformers with fresh weights; of an encoder and a decoder the encoder."""
     try:
-        model = AutoModel.from_config(config, add_pooling_layer=False)  # which nothing would ever use
+        model = AutoModel.from_config(config, add_pooling_layer=False)  # Nothing would ever use it.
     except TypeError:
         model = AutoModel.from_config(config)
     return encoder_of(model)

@@ -21,7 +21,8 @@ ASK_FOR_SAFETENSORS = (
     "Weights are read from safetensors alone, since pickled ones (pytorch_model.bin) can run code: save the model "
     "anew, or convert it (huggingface.co/spaces/safetensors/convert)."
 )
-# Of a damaged file of weights, or of the list of their shards; code that travels takes no names from safetensors.
+# The errors of damaged weights, or of a damaged list of their shards, by name: code that travels may not import
+# safetensors.
 UNREADABLE = ("SafetensorError", "JSONDecodeError", "UnicodeDecodeError")
 # How many weights, such as those of a head, may begin anew beside a checkpoint's; as many as the checkpoint holds may,
 # too. A damaged config could ask for any number.
@@ -166,7 +167,7 @@ class CheckpointMixin:
 
     def check_can_be_saved(self, is_main_process=True, state_dict=None, **kwargs) -> None:
         """Raise a ValueError for weights that no file can hold, such as those that torch packed into int8."""
-        if getattr(self, "hf_quantizer", None) is not None:  # which knows how to save what it quantised
+        if getattr(self, "hf_quantizer", None) is not None:  # The quantizer knows how to save its weights.
             return
         for name, value in (self.state_dict() if state_dict is None else state_dict).items():
             if not isinstance(value, torch.Tensor):
@@ -193,4 +194,4 @@ class CheckpointMixin:
         try:
             super().save_pretrained(save_directory, *args, **kwargs)
         finally:
-            del self.config.custom_pipelines  # which is about the folder
+            del self.config.custom_pipelines  # They are about the folder, not the model.

@@ -220,7 +220,7 @@ class MoTConfig(PreTrainedConfig):
 
     @property
     def vocab_size(self) -> int:
-        """That of the text, under the name by which peft sees that words were added."""
+        """The text's number of token ids, under the name by which peft sees that words were added."""
         if self.text_config is None:
             raise AttributeError("A model without text has no `vocab_size`.")
         return self.text_config.vocab_size

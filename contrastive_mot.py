@@ -10,6 +10,7 @@ Shapes: B or N rows, d width.
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -358,10 +359,9 @@ class MoTContrastive(nn.Module):
         )
         self.pairs = contrastive_pairs(config.modalities)
         self.log_scale = nn.Parameter(torch.zeros(len(self.pairs)))  # ln(1 / temperature)
-        self.bias = nn.Parameter(torch.zeros(len(self.pairs)))  # of the sigmoid loss
-        self.losses_override = (
-            None  # computed in place of the losses by cached gradients (`training/gradient_cache.py`)
-        )
+        self.bias = nn.Parameter(torch.zeros(len(self.pairs)))  # The sigmoid loss adds it to the logits.
+        # What cached gradients (`training/gradient_cache.py`) have computed in place of the losses.
+        self.losses_override: Callable[[dict, tuple[str, ...], torch.Tensor | None], dict] | None = None
 
     def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The log scale and the bias of each pair; the methods below read them through here."""

@@ -204,7 +204,7 @@ def decode_audio_with_av(file: BinaryIO, name: str, take: Callable) -> tuple[np.
         if container.streams.audio[0].codec_context is None:
             raise ValueError(f"{name} is sound of a codec that is not known here.")
         frames = container.decode(audio=0)
-        first = next(frames, None)  # by which some formats know their rate
+        first = next(frames, None)  # Some formats know their rate only then.
         rate = check_rate(container.streams.audio[0].rate, name)
         start = 0.0 if first is None or first.time is None else first.time - start_seconds(container)
         frames = itertools.chain(() if first is None else (first,), frames)

@@ -65,7 +65,7 @@ def av_pieces(frames: Iterable[Any]) -> Iterator[np.ndarray]:
     to_float_planar = av.AudioResampler(format="fltp")
     for frame in itertools.chain(frames, (None,)):  # None flushes the converter
         for chunk in to_float_planar.resample(frame):
-            yield chunk.to_ndarray().mean(axis=0)  # of (channels, n)
+            yield chunk.to_ndarray().mean(axis=0)  # (channels, n) -> (n,)
 
 
 def has_sound(source: Any, name: str, allow_urls: bool | str = True, limits: DecodingLimits = LIMITS) -> bool:
@@ -80,5 +80,5 @@ def has_sound(source: Any, name: str, allow_urls: bool | str = True, limits: Dec
         try:
             with open_container(file) as container:
                 return len(container.streams.audio) > 0
-        except (OSError, ValueError):  # of which PyAV's errors are kinds
+        except (OSError, ValueError):  # PyAV's errors are kinds of these.
             return False

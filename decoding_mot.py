@@ -169,9 +169,5 @@ def to_numpy(array: np.ndarray | torch.Tensor | Sequence, name: str) -> np.ndarr
             return np.asarray(array)
         array = array.detach().cpu()
         return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # lists of several lengths; a tensor that is sparse or empty
+    except (TypeError, ValueError, RuntimeError) as error:  # lists of several lengths; a sparse or empty tensor
         raise ValueError(f"{name} is no array of plain numbers: {error}") from error

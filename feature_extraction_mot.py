@@ -18,7 +18,8 @@ from transformers.feature_extraction_utils import BatchFeature
 
 FRAMES_AT_ONCE = 256  # whose windows and spectra, half a megabyte each, stay in the processor's cache
 MELS_AT_ONCE = 16
-LEAST_FLOOR, MOST_SETTING = 1e-30, 1e6  # of `mel_floor`; of it and the settings that samples are multiplied by
+LEAST_FLOOR = 1e-30  # the least `mel_floor`
+MOST_SETTING = 1e6  # the most of `mel_floor` and of the settings that samples are multiplied by
 DECIBELS_PER_NEPER = 20 / math.log(10)
 
 
@@ -157,7 +158,7 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
         if self.dynamic_range is None or not log_mel.numel():
             return log_mel
         reach = self.dynamic_range / DECIBELS_PER_NEPER / 2
-        # Of digital silence alone, the loudest bin is the floor itself: nothing that is within its double is heard.
+        # In a clip of digital silence alone the loudest bin is the floor itself: nothing within its double is heard.
         middle = (log_mel.max() - reach).clamp(min=math.log(2 * self.mel_floor) + reach)
         return (log_mel - middle).clamp(min=-reach)
 

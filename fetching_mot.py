@@ -20,7 +20,7 @@ import urllib.request
 URL_PREFIXES = ("http://", "https://")
 WAIT_SECONDS = 30  # for any one answer of a server
 BLOCK_BYTES = 2**16
-IPV4_IN_IPV6 = ipaddress.ip_network("64:ff9b::/96")  # which translating gateways (NAT64) pass on to IPv4 addresses
+IPV4_IN_IPV6 = ipaddress.ip_network("64:ff9b::/96")  # Gateways (NAT64) pass it on to IPv4.
 
 
 def is_url(source: object) -> bool:

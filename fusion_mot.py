@@ -193,7 +193,8 @@ class MoTHierarchicalFusion(MoTFusion):
     @staticmethod
     def leads(masks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """modality -> (B, 1) bool: whether it is the first that the row has."""
-        leads, taken = {}, False
+        leads: dict[str, torch.Tensor] = {}
+        taken = False
         for m, mask in masks.items():
             has = mask.any(dim=1, keepdim=True)
             leads[m] = has & ~taken if leads else has

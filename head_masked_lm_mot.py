@@ -47,9 +47,10 @@ class MoTForMaskedLM(MoTPreTrainedModel):
 
     def __init__(self, config: MoTConfig):
         super().__init__(config)
-        self.words = words_of(config)
-        if self.words is None:
+        words = words_of(config)
+        if words is None:
             raise ValueError("`MoTForMaskedLM` needs token ids: a `text_config` without `feature_size`.")
+        self.words = words
         self.mot = MoTModel(config)
         self.prediction_heads = nn.ModuleDict({self.words: prediction_head(config, self.words)})
         self.post_init()
@@ -81,8 +82,4 @@ class MoTForMaskedLM(MoTPreTrainedModel):
         loss = None
         if labels is not None:
             loss = with_zero_gradients(token_loss(logits, labels, "labels"), output.pooler_output)
-        return MoTMaskedLMOutput(
-            loss=loss,
-            logits=logits,
-            **states_of(output),
-        )
+        return MoTMaskedLMOutput(loss=loss, logits=logits, **states_of(output))

@@ -123,7 +123,7 @@ class MoTForRetrieval(MoTPreTrainedModel):
         return self.contrastive.embed(self.mot.pool(encoded, has), has)
 
     def embed_others(self, encoded: EncodedModalities) -> dict[tuple[str, ...], Side]:
-        """For each modality all others, fused."""
+        """The embedding of all others fused, for each modality that has several others."""
         several = [others for others, _ in self.contrastive.pairs if len(others) > 1]
         return {others: self.embed(encoded, others) for others in several}
 

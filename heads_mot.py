@@ -1,19 +1,14 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Which class each Auto class means, and what a saved folder says of them.
 
-It imports every head and the pipeline, so that all their code goes with a checkpoint, whichever class is saved.
+It imports every head, so that the code of all of them goes with a checkpoint, whichever class is saved.
 """
 
-from .head_classification_mot import (
-    MoTForAudioClassification,
-    MoTForImageClassification,
-    MoTForSequenceClassification,
-)
+from .head_classification_mot import MoTForAudioClassification, MoTForImageClassification, MoTForSequenceClassification
 from .head_masked_lm_mot import MoTForMaskedLM
 from .head_pretraining_mot import MoTForPreTraining
 from .head_retrieval_mot import MoTForRetrieval
 from .modeling_mot import MoTModel
-from .pipeline_mot import CUSTOM_PIPELINES
 
 AUTO_CLASSES = {
     "AutoModel": MoTModel,  # or MoTForRetrieval, where that was saved
@@ -36,4 +31,4 @@ def auto_map(auto_model: str) -> dict[str, str]:
     }
 
 
-__all__ = ["AUTO_CLASSES", "CUSTOM_PIPELINES", "auto_map"]
+__all__ = ["AUTO_CLASSES", "auto_map"]

@@ -17,7 +17,7 @@ from .decoding_image_mot import flatten_depth, to_rgb
 from .decoding_mot import to_numpy
 
 MOST_PIXELS_OF_A_SIDE = 2**14  # to which pictures are resized
-# Of `image_mean`, `image_std` and `rescale_factor`: beyond, no float32 is left that means a colour.
+# Bounds of `image_mean`, `image_std` and `rescale_factor`, beyond which no float32 is left that means a colour.
 LEAST_STD, MOST_SCALE = 1e-6, 1e6
 
 

@@ -17,7 +17,8 @@ from torch import nn
 from transformers.utils.generic import is_flash_attention_requested
 from transformers.utils.import_utils import is_tracing
 
-from .attention_mot import attention_mask_for, multi_head_attention, seen_by_all
+from .attention_mot import attention_mask_for, multi_head_attention
+from .positions_mot import seen_by_all
 from .sparse_attention_mot import (
     BlockSparsity,
     block_sparse_attention,
@@ -115,7 +116,7 @@ class PaddedTokens(Movable):
     def by_modality(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
         """(B, L, d) -> parts (B, L_m, d)."""
         parts = hidden_states.split(self.lengths, dim=1)
-        return [part.contiguous() for part in parts]  # which is how linear layers are fastest
+        return [part.contiguous() for part in parts]  # Linear layers are fastest so.
 
 
 class WrittenOut(PaddedTokens):
@@ -224,9 +225,8 @@ class PackedTokens(Movable):
             return query + key + value, None
         sparsity = module.block_sparsity
         if sparsity is not None and any(map(sparsity.applies_to, self.modality_lengths)):
-            return self.attend_to_blocks(
-                module, query, key, value, rows=self.modality_lengths, sparsity=sparsity
-            ), None
+            rows = self.modality_lengths
+            return self.attend_to_blocks(module, query, key, value, rows=rows, sparsity=sparsity), None
         if is_flash_attention_requested(config):
             kwargs |= self.flash_arguments(query.device)
         elif config._attn_implementation == "flex_attention":
@@ -253,22 +253,20 @@ class PackedTokens(Movable):
 
     def attend_varlen(self, module: nn.Module, *tokens: torch.Tensor) -> torch.Tensor:
         """
-        By torch's own FlashAttention for rows of many lengths: the operator below `torch.nn.attention.varlen`, which
-        knows dropout and whose backward pass is not slowed by Python.
+        Attention by torch's own FlashAttention for rows of many lengths. This is the operator below
+        `torch.nn.attention.varlen`: it knows dropout, and its backward pass is not slowed by Python.
         """
         config = module.config
-        query, key, value = (
-            states[0].unflatten(-1, (config.num_attention_heads, -1)) for states in tokens
-        )  # (N, H, D)
+        heads = (config.num_attention_heads, -1)
+        query, key, value = (states[0].unflatten(-1, heads) for states in tokens)  # (N, H, D)
         starts, longest = self.row_starts(query.device), max(self.lengths)
         dropout = config.attention_dropout if module.training else 0.0
         rows = (starts, starts, longest, longest)
-        return torch.ops.aten._flash_attention_forward(query, key, value, *rows, dropout, False, False)[0].flatten(1)[
-            None
-        ]
+        output, *_ = torch.ops.aten._flash_attention_forward(query, key, value, *rows, dropout, False, False)
+        return output.flatten(1)[None]  # (N, H, D) -> (1, N, d)
 
     def attend_padded(self, module: nn.Module, *tokens: torch.Tensor, **kwargs) -> torch.Tensor:
-        """Packed but for the attention itself."""
+        """Attention of the padded form, where all else stays packed."""
         mask = torch.zeros(self.shape, dtype=torch.bool, device=tokens[0].device)
         mask = mask.flatten().index_fill(0, self.all_indices(mask.device), True).reshape(self.shape)
         query, key, value = (self.unpack(states) for states in tokens)

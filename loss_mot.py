@@ -35,9 +35,9 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor, problem_type: str) 
     """Raise a ValueError for labels whose shape or values do not fit logits (B, num_labels)."""
     batch_size, num_labels = logits.shape
     if problem_type == "single_label_classification" or num_labels == 1:
-        expected = ((batch_size,), (batch_size, 1))
+        expected: list[tuple[int, ...]] = [(batch_size,), (batch_size, 1)]
     else:
-        expected = ((batch_size, num_labels),)
+        expected = [(batch_size, num_labels)]
     if tuple(labels.shape) not in expected:
         raise ValueError(
             f"`labels` has shape {tuple(labels.shape)} and type {labels.dtype}; {problem_type} with {num_labels} "
@@ -112,7 +112,7 @@ def classification_loss(
         labels = labels.reshape(logits.shape).float()
         given = labels.isfinite() & (labels != IGNORED_LABEL)  # (B, num_labels)
         labels = labels.masked_fill(~given, 0)
-        if problem_type == "regression":  # of standardised numbers, whose mean cancels out
+        if problem_type == "regression":  # The mean of standardised numbers cancels out.
             logits, labels = logits / config.regression_std, labels / config.regression_std
         losses = loss(logits, labels, reduction="none").masked_fill(~given, 0)
         losses = losses.sum(dim=1) / given.sum(dim=1).clamp(min=1)  # (B,)

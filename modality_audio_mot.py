@@ -32,7 +32,7 @@ from .modality_mot import (
     spread,
     unit_scale,
 )
-from .positions_mot import as_mask, blank, count_before, real_first, take
+from .positions_mot import as_mask, blank, count_before, real_first, seen_by_all, take
 
 CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
 SECONDS_PER_FRAME = 0.01  # the step of mel frames that come without times
@@ -211,8 +211,8 @@ class AudioModality(Modality):
         self, backbone: nn.Module, config: MoTAudioConfig, frames: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Of frames (B, T, num_mel_bins) as they are, or of waveforms (B, S, 1) for a model that reads `input_values` of
-        two dimensions.
+        Frames (B, T, num_mel_bins) go through as they are, and waveforms (B, S, 1) as the `input_values` (B, S) that
+        other models read.
         """
         if frames.ndim != 3:
             raise ValueError(
@@ -223,7 +223,7 @@ class AudioModality(Modality):
         values, kind = blank(frames, mask), config.backbone_config.model_type
         values = values.squeeze(-1) if values.shape[-1] == 1 else values.mT if kind in CHANNELS_FIRST else values
         takes_mask = mask is not None and hasattr(backbone, "_get_feature_vector_attention_mask")
-        seen = {"attention_mask": (mask | ~mask.any(dim=1, keepdim=True)).long()} if takes_mask else {}
+        seen = {"attention_mask": seen_by_all(mask).long()} if takes_mask else {}
         features = backbone(**{backbone.main_input_name: values}, **seen).last_hidden_state
         length = features.shape[1]
         if takes_mask:
@@ -451,8 +451,8 @@ class MoTAudioEmbeddings(MoTEmbeddings):
 @dataclass
 class AudioAugmentation:
     """
-    On log-mel frames: another tempo, another length of the vocal tract (mel bins stretched, as in VTLP: Jaitly and
-    Hinton, 2013), and what happens to sound on its way: a steady noise floor or a gate, a narrow band, digital
+    Changes log-mel frames: another tempo, another length of the vocal tract (mel bins stretched, as in VTLP: Jaitly
+    and Hinton, 2013), and what happens to sound on its way: a steady noise floor or a gate, a narrow band, digital
     silence.
 
     Args:

@@ -183,10 +183,8 @@ class ImageModality(Modality):
         Pictures and videos to pixels (B, C, H, W) and their mask (B,), or (B, F, C, H, W) with a mask (B, F) and, if
         asked for, times (B, F) if there are videos.
         """
-        image_processor, own = (
-            call.processor.image_processor,
-            {**call.options["images_kwargs"], "return_tensors": "pt"},
-        )
+        image_processor = call.processor.image_processor
+        own = {**call.options["images_kwargs"], "return_tensors": "pt"}
         convert_rgb = own.get("do_convert_rgb", getattr(image_processor, "do_convert_rgb", None))
         clips, times = load_clips(rows, self.cells, call, convert_rgb is not False)
         pixels = call_image_processor(image_processor, [frame for clip in clips for frame in clip], own)
@@ -322,7 +320,10 @@ def call_image_processor(image_processor, frames: list[Image.Image], options: di
 
 
 def whole_pictures(image_processor) -> MoTImageProcessor:
-    """Of a processor that cuts patches out of pictures of any shape (SigLIP 2), one that leaves squares whole."""
+    """
+    A processor that leaves squares whole, with the settings of one that cuts patches out of pictures of any shape, as
+    that of SigLIP 2 does.
+    """
     side = math.isqrt(image_processor.max_num_patches) * image_processor.patch_size
     settings = ("resample", "image_mean", "image_std", "rescale_factor")
     return MoTImageProcessor(
@@ -501,7 +502,8 @@ class ImageAugmentation:
     what a picture shows readable. Borders are repeated outward.
 
     Args:
-        degrees: the largest rotation. scale, shear, shift: the largest change as a share of the picture.
+        degrees: the largest rotation.
+        scale, shear, shift: the largest change, as a share of the picture.
     """
 
     degrees: float = 12.0

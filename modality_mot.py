@@ -146,8 +146,10 @@ class InputNames:
     What the arguments of a modality are called.
 
     Args:
-        raw: raw input. features: ready features in its place.
-        mask: which of either are real. times: when they are, in seconds.
+        raw: raw input.
+        features: ready features in its place.
+        mask: which of either are real.
+        times: when they are, in seconds; None where nothing has a time.
         embeds: what takes the place of raw input once it is embedded.
     """
 
@@ -168,7 +170,7 @@ class InputNames:
         return self.inputs if self.times is None else (*self.inputs, self.times)
 
     def taken_by(self, config: MoTModalityConfig) -> tuple[str, ...]:
-        """Those of a model with this config, one of which a batch may have; the usual one first."""
+        """The arguments of a model with this config, of which a batch may have one; the usual one first."""
         if not config.takes_raw_input:
             return (self.features,)
         has_embeds = self.embeds is not None and config.backbone_config is None
@@ -362,7 +364,7 @@ class Modality:
         return value
 
     def decode(self, row: Mapping[str, Any], reading: RowReading) -> dict[str, Any]:
-        """Those of a row's cells that are of this modality, decoded, as arguments of the processor."""
+        """The cells of a row that are of this modality, decoded, by the arguments of the processor."""
         taken = [cell for cell in self.cells if cell.name in row]
         return {cell.argument: self.decode_cell(cell, row[cell.name], reading) for cell in taken}
 

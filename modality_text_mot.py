@@ -26,7 +26,7 @@ from .modality_mot import (
     spread,
     unit_scale,
 )
-from .positions_mot import as_mask, blank
+from .positions_mot import as_mask, blank, seen_by_all
 
 # What options of text take: the least and the most.
 LENGTHS_OF_TEXT = {"max_length": (1, 2**24), "pad_to_multiple_of": (1, 2**24), "stride": (0, 2**24)}
@@ -131,8 +131,7 @@ class TextModality(Modality):
         if mask is None:
             return backbone(input_ids=input_ids).last_hidden_state, None
         input_ids = input_ids.masked_fill(~mask, config.pad_token_id or 0)
-        seen = mask | ~mask.any(dim=1, keepdim=True)  # a softmax over nothing is NaN
-        return backbone(input_ids=input_ids, attention_mask=seen.long()).last_hidden_state, mask
+        return backbone(input_ids=input_ids, attention_mask=seen_by_all(mask).long()).last_hidden_state, mask
 
     def raw_stand_in(self, config: MoTTextConfig, device: torch.device) -> torch.Tensor:
         return torch.zeros(1, 1, dtype=torch.long, device=device)

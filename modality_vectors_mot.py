@@ -25,13 +25,8 @@ class VectorsModality(Modality):
     def __init__(self, raw: Modality):
         super().__init__(raw.name, raw.names)
         self.raw = raw
-        self.config_class, self.length_field, self.cells, self.noun = (
-            raw.config_class,
-            raw.length_field,
-            raw.cells,
-            raw.noun,
-        )
-        self.reconstruction_loss = raw.reconstruction_loss
+        self.config_class, self.length_field = raw.config_class, raw.length_field
+        self.cells, self.noun, self.reconstruction_loss = raw.cells, raw.noun, raw.reconstruction_loss
         # A model in front gives a vector for each of its tokens; how many it gives for a second is its own affair.
         is_counted = raw.length_option is not None and not raw.length_option.in_seconds
         self.length_option = raw.length_option if is_counted else None

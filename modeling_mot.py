@@ -214,7 +214,7 @@ class MoTPreTrainedModel(CheckpointMixin, PreTrainedModel):
 
     def __init__(self, config: MoTConfig | MoTModalityConfig):
         super().__init__(config)
-        if hasattr(config, "modalities"):  # that of a whole model, not of an encoder
+        if hasattr(config, "modalities"):  # The config is that of a whole model, not of an encoder.
             first = config.modalities[0]
             name = MODALITIES[first].names.taken_by(config.modality_config(first))[0]
             if name != "input_ids":
@@ -571,7 +571,7 @@ class MoTModel(MoTPreTrainedModel):
         tokens = [encoded.hidden_states[m] for m in modalities]
         layouts = [encoded.layouts[m] for m in modalities]
         masks = [encoded.masks[m] for m in modalities]
-        is_sparse = self.config.sparse_attention is not None  # which only packed tokens make use of
+        is_sparse = self.config.sparse_attention is not None  # Only packed tokens make use of it.
         if any(isinstance(layout, PackedTokens) for layout in layouts) or (encoded.packed and is_sparse):
             packed = [PackedTokens.full(layout, mask.shape) for layout, mask in zip(layouts, masks)]
             tokens = [part.flatten(0, 1)[None] for part in tokens]  # (1, N_m, d)

@@ -152,7 +152,7 @@ class MultimodalClassificationPipeline(Pipeline):
     _load_tokenizer = _load_feature_extractor = _load_image_processor = False
 
     def __init__(self, model, *args, **kwargs):
-        kwargs.pop("local_files_only", None)  # which `pipeline(...)` has heeded, and leaves for its pipelines
+        kwargs.pop("local_files_only", None)  # `pipeline(...)` has heeded it, and hands it on.
         check_sizes(kwargs)
         super().__init__(model, *args, **kwargs)
         if self.processor is None:

@@ -58,6 +58,14 @@ def blank(inputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return inputs.masked_fill(~mask.reshape(mask.shape + (1,) * (inputs.ndim - mask.ndim)), 0)
 
 
+def seen_by_all(mask: torch.Tensor) -> torch.Tensor:
+    """
+    The tokens (B, L) that may be attended to: the real ones, and in a row without any, whose output nobody reads, all,
+    since a softmax over nothing is NaN.
+    """
+    return mask | ~mask.any(dim=1, keepdim=True)
+
+
 def count_before(mask: torch.Tensor) -> torch.Tensor:
     """(B, L): how many real tokens stand before each token."""
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)

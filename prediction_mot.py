@@ -21,7 +21,7 @@ class MoTTokenHead(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.activation = ACT2FN[config.hidden_act]
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        # With weights of its own: the word embeddings start at the scale of the positions, too large for logits.
+        # It has weights of its own: the word embeddings start at the scale of the positions, too large for logits.
         self.decoder = nn.Linear(config.hidden_size, vocab_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:

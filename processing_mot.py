@@ -35,7 +35,7 @@ from .warm_start_mot import split_revision
 
 logger = logging.get_logger(__name__)
 
-# Of the options of videos; what becomes of a frame is an option of pictures.
+# The options of videos that are taken; what becomes of a frame is an option of pictures.
 VIDEO_OPTIONS = ("num_frames", "do_sample_frames", "fps", "return_tensors")
 # group of options: the part that takes them
 OPTION_GROUPS = {
@@ -98,9 +98,8 @@ class MoTProcessor(ProcessorMixin):
             that the pictures and the sound of a file share. Videos given as frames then need
             `videos_kwargs={"fps": 25}`, their frames per second, and the feature extractor a `hop_length`.
 
-    What one file may cost is in the attribute `limits`, the `DecodingLimits` of `decoding_mot.py`. It is this
-    process's own
-    choice and not saved: `processor.limits = DecodingLimits(max_audio_seconds=7200)`.
+    What one file may cost is in the attribute `limits`, the `DecodingLimits` of `decoding_mot.py`. It is the choice of
+    this process and not saved: `processor.limits = DecodingLimits(max_audio_seconds=7200)`.
     """
 
     text_kwargs = {"padding": True}
@@ -217,14 +216,14 @@ class MoTProcessor(ProcessorMixin):
                 what they mean and are always read.
             max_audio_seconds: where longer sound is cut. What lies beyond is not decoded.
             kwargs: options of the tokenizer and image processor, flat or in `text_kwargs`, `images_kwargs`,
-                `audio_kwargs`, `videos_kwargs`, `common_kwargs`. Flat `padding`, `max_length` and `truncation`
-                are for text. `return_tensors="np"` gives numpy arrays; the default is torch tensors. The inputs may
-                also be called `image`, `video`, `sound` and the like (`SYNONYMS`).
+                `audio_kwargs`, `videos_kwargs`, `common_kwargs`. Flat `padding`, `max_length` and `truncation` are for
+                text. `return_tensors="np"` gives numpy arrays; the default is torch tensors. The inputs may also be
+                called `image`, `video`, `sound` and the like (`SYNONYMS`).
 
         Returns:
-            `BatchFeature` with, for each modality given: `input_ids` or `text_features` and `attention_mask`
-            (B, Lt); `pixel_values` (B, C, H, W) or, if there are videos, (B, F, C, H, W), and `pixel_mask` (B,) or
-            (B, F), or `image_features` (B, Li, F) and `pixel_mask` (B, Li); `input_features` (B, T, mel) and
+            `BatchFeature` with, for each modality given: `input_ids` or `text_features` and `attention_mask` (B, Lt);
+            `pixel_values` (B, C, H, W) or, if there are videos, (B, F, C, H, W), and `pixel_mask` (B,) or (B, F), or
+            `image_features` (B, Li, F) and `pixel_mask` (B, Li); `input_features` (B, T, mel) and
             `input_features_mask` (B, T). Masks are int64, 1 = real; a missing row is zeros. With `return_times` also
             `pixel_times` (B, F), if there are videos, and `input_features_times` (B, T): float32 seconds since the
             start of the row's file, zeros where masked. A picture is at 0; ready features have no times.
@@ -251,7 +250,8 @@ class MoTProcessor(ProcessorMixin):
             )
         options = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         return_tensors = options["text_kwargs"].pop("return_tensors", None)
-        call, data = ProcessorCall(self, options, kwargs, allow_urls, max_audio_seconds), {}
+        call = ProcessorCall(self, options, kwargs, allow_urls, max_audio_seconds)
+        data: dict[str, torch.Tensor] = {}
         for modality in MODALITIES.values():
             arguments = [cell.argument for cell in modality.cells]
             if raw := {name: rows[name] for name in arguments if name in rows}:

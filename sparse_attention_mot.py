@@ -23,6 +23,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from .positions_mot import seen_by_all
+
 RowLengths = tuple[tuple[int, ...], ...]  # of each row, how many tokens of each modality
 
 WORD = 2**32 - 1  # what is hashed, and hashes, are integers from 0 to this
@@ -45,7 +47,7 @@ class BlockSparsity(NamedTuple):
 
     @classmethod
     def of(cls, options: dict | None, layer: int, is_encoder: bool = False) -> "BlockSparsity | None":
-        """That of a config's options, None for None; `layer` counts the layers of an encoder or of the joint part."""
+        """A layer's part of the options of a config, None for None; `layer` counts in an encoder or the joint part."""
         if options is None:
             return None
         min_blocks = options["min_encoder_tokens"] // options["block_size"] if is_encoder else 0
@@ -138,8 +140,7 @@ def block_sparse_mask(masks: Sequence[torch.Tensor], sparsity: BlockSparsity) ->
     kept = pattern[row, block.unsqueeze(2), block.unsqueeze(1)]  # (B, L, L)
 
     real = torch.cat(list(masks), dim=-1)  # (B, L)
-    fallback = real | ~real.any(-1, keepdim=True)
-    return torch.where(real.unsqueeze(2), kept & real.unsqueeze(1), fallback.unsqueeze(1))
+    return torch.where(real.unsqueeze(2), kept & real.unsqueeze(1), seen_by_all(real).unsqueeze(1))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -15,8 +15,7 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-# What a config may ask for: the least and the most of each number. The most are far above any model that was built; a
-# file that says more is damaged, or was made to fill the memory of whoever loads it.
+# The least and the most of each number. The most are far above any model that was built.
 BOUNDS = {
     "hidden_size": (1, 2**17),
     "intermediate_size": (1, 2**20),

@@ -204,7 +204,7 @@ class Report:
     )
 
     def add(self, what: str, source: str = "", tower: str = "", shapes: str = "") -> None:
-        line = (*map(without_details, (source, tower)), shapes)
+        line = (without_details(source), without_details(tower), shapes)
         if line not in self.lines[what]:
             self.lines[what].append(line)
 

@@ -40,7 +40,7 @@ class AllowedPaths:
 
     @classmethod
     def of(cls, dataset_name: str, limits: DatasetLimits = DEFAULT_LIMITS) -> "AllowedPaths":
-        """Those of a folder, a file or a dataset of the Hub."""
+        """What a folder, a file or a dataset of the Hub may name."""
         path = os.path.expanduser(dataset_name)
         unpacked = datasets.config.HF_DATASETS_CACHE
         if not os.path.exists(path):

@@ -19,6 +19,7 @@ from mixture_of_transformers.decoding_image_mot import load_image, open_image
 from mixture_of_transformers.decoding_mot import LIMITS, DecodingLimits, open_source
 from mixture_of_transformers.decoding_video_mot import iterate_frames
 from mixture_of_transformers.modalities_mot import CELLS, MODALITIES
+from mixture_of_transformers.rows_mot import is_blank
 
 SHORTEST_AUDIO_SECONDS = 0.025  # one window of the mel spectrogram
 EDGE_SECONDS = 1.0  # Sound is decoded so far beyond what is kept: further than the window of any extractor reaches.
@@ -136,7 +137,7 @@ class ExampleCheck:
 
 
 def is_absent(cell) -> bool:
-    return cell is None or (isinstance(cell, str) and not cell.strip())
+    return cell is None or is_blank(cell)
 
 
 def check_features(cell: list, name: str, feature_sizes: dict[str, int], max_length: float) -> None:

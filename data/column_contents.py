@@ -13,7 +13,7 @@ from mixture_of_transformers.data.column_types import MEDIA_TYPES, is_string, un
 from mixture_of_transformers.data.media_suffixes import medium_of_path
 
 ROWS_READ, ROWS_OF_A_STREAM_READ = 10_000, 200  # at most, to see what columns hold
-NEARLY_ALL = 0.95  # of the cells
+NEARLY_ALL = 0.95  # This share of the cells counts as nearly all of them.
 FEWEST_ROWS = 5  # Fewer rows tell nothing.
 NUMBER_OR_DATE = re.compile(
     r"(?=\D*\d)([\d\s.,;:/()\[\]+-]|e[+-]?\d|T(?=\d)|Z$|am|pm|utc|gmt"
@@ -80,13 +80,13 @@ def what_cells_hold(name: str, cells: list[str | None], labels: dict[str, list])
 
 def what_nearly_all_are(cells: list[str | None]) -> str | None:
     present = [cell.strip() for cell in cells if cell is not None and cell.strip()]
+    if len(present) < FEWEST_ROWS:
+        return None
     for pattern, says in (
         (NUMBER_OR_DATE, "numbers or dates"),
         (SINGLE_WORD, "single words, as codes, names and addresses are"),
     ):
-        if len(present) >= FEWEST_ROWS and sum(map(bool, map(pattern.fullmatch, present))) >= NEARLY_ALL * len(
-            present
-        ):
+        if sum(bool(pattern.fullmatch(cell)) for cell in present) >= NEARLY_ALL * len(present):
             return says
     return None
 

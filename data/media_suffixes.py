@@ -18,7 +18,7 @@ NO_MEDIUM = {"h5", "hdf", "raw"}
 
 @cache
 def listed_suffixes(medium: str) -> frozenset[str]:
-    """Those that `datasets` lists of a medium, in lower case and without a dot."""
+    """The suffixes that `datasets` lists of a medium, in lower case and without a dot."""
     return frozenset(getattr(WebDataset, f"{medium.upper()}_EXTENSIONS"))
 
 

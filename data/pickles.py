@@ -179,12 +179,7 @@ def read_latin1(file: BinaryIO) -> str:
 
 OPCODES = {op.code: (op.name, op.arg and op.arg.reader) for op in pickletools.opcodes}
 OPCODES["S"] = ("STRING", read_latin1)
-CONSTANT_OPCODES = {
-    "NONE": None,
-    "NEWTRUE": True,
-    "NEWFALSE": False,
-    "EMPTY_TUPLE": (),
-}
+CONSTANT_OPCODES = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 VALUE_OPCODES = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
 VALUE_OPCODES += ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
 VALUE_OPCODES += ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
@@ -192,14 +187,14 @@ PUT_OPCODES, GET_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "
 
 
 def dictionary(cells: list) -> dict:
-    """Keys and values in turn."""
+    """A dictionary of cells that are keys and values in turn."""
     if any(type(key) is not str for key in cells[::2]):
         raise UnpicklingError("a key of a dictionary is no string.")
     return dict(zip(cells[::2], cells[1::2], strict=True))
 
 
 class PickleMachine:
-    """Its stack, the stacks below the marks, and what was put aside."""
+    """The stack machine: it has a stack, the stacks below the marks, and what was put aside."""
 
     def __init__(self):
         self.stack, self.below, self.kept = [], [], {}

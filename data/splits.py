@@ -61,7 +61,7 @@ def draw_rows(train: Dataset | RowStream, number: int, seed: int) -> Dataset | R
 
 
 def without_last_of_a_class(classes: list[tuple], rows: list[int]) -> list[int]:
-    """Those of the rows that leave each of their classes another row."""
+    """The rows, but for those without which one of their classes would have no other row."""
     left = Counter(name for row in set(range(len(classes))) - set(rows) for name in classes[row])
     spared = []
     for row in rows:

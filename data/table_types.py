@@ -18,7 +18,6 @@ from mixture_of_transformers.data.text_files import table_suffix
 
 logger = logging.get_logger(__name__)
 
-
 # What programs write for a missing number.
 NOT_A_NUMBER = pa.array(
     ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"]

@@ -16,11 +16,10 @@ import pyarrow as pa
 from transformers.utils import logging
 
 from mixture_of_transformers.data.dataset_limits import DEFAULT_LIMITS, DatasetLimits
-from mixture_of_transformers.data.unpacking import unpacked
+from mixture_of_transformers.data.unpacking import COMPRESSIONS, unpacked
 
 logger = logging.get_logger(__name__)
 
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 MAX_LINE_CHARACTERS = 128 << 20  # A row of JSON lines is no longer.
 READ_ERRORS = (pa.ArrowException, UnicodeError, csv.Error, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
 READ_ERRORS += (tarfile.TarError,)

@@ -21,6 +21,7 @@ from mixture_of_transformers.data.dataset_limits import DatasetLimits
 
 logger = logging.get_logger(__name__)
 
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}  # the suffix of a file -> its kind
 MAGIC_BYTES = {"gzip": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
@@ -70,10 +71,8 @@ def read_tar(file: BinaryIO, name: str, limits: DatasetLimits) -> Iterator[tuple
                 continue
             if member.issparse():
                 raise ValueError(f"'{name}': {member.name[:200]!r} has holes: pack it without --sparse.")
-            yield (
-                member.name,
-                unless_too_large(archive.extractfile(member), member.size, f"{name}: {member.name}", limits),
-            )
+            content = archive.extractfile(member)
+            yield member.name, unless_too_large(content, member.size, f"{name}: {member.name}", limits)
 
 
 def unless_too_large(file: BinaryIO, size: int, name: str, limits: DatasetLimits) -> BinaryIO | None:
@@ -95,7 +94,7 @@ def decompressed(file: BinaryIO, name: str, limits: DatasetLimits) -> BinaryIO:
 
 def read_member(file: BinaryIO, suffix: str, name: str, limits: DatasetLimits) -> bytes | None:
     """The content of a file of an archive, which may be compressed (`0.txt.gz`); None if it is too large."""
-    kind = {"gz": "gzip", "bz2": "bz2", "xz": "xz", "zst": "zstd"}.get(suffix)
+    kind = COMPRESSIONS.get(f".{suffix}")
     if kind is None:
         return file.read()
     packed = io.BytesIO(file.read())

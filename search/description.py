@@ -94,7 +94,7 @@ def check_shards_listed(file: Path, description: dict) -> None:
 
 
 def listed_shards(description: dict) -> list[dict]:
-    """Those that count, and those of rows that are still being embedded."""
+    """The shards that count, and those of rows that are still being embedded."""
     return description["shards"] + description.get("pending", {}).get("shards", [])
 
 

@@ -14,11 +14,7 @@ from mixture_of_transformers.attribution_mot import inference
 from mixture_of_transformers.modalities_mot import CELLS, MODALITY_OF_CELL
 from mixture_of_transformers.processing_mot import encode_rows
 from mixture_of_transformers.rows_mot import is_blank
-from mixture_of_transformers.search.columns import (
-    EMBEDDING_COLUMNS,
-    EMBEDDING_KINDS,
-    stored_features,
-)
+from mixture_of_transformers.search.columns import EMBEDDING_COLUMNS, EMBEDDING_KINDS, stored_features
 from mixture_of_transformers.search.joining import as_joined
 
 
@@ -36,7 +32,8 @@ def embed_rows(model, processor, rows: dict[str, list]) -> dict[str, np.ndarray]
         ValueError, OSError: a cell cannot be read, or an embedding is not finite.
     """
     number = len(next(iter(rows.values())))
-    count, found = np.zeros(number, dtype=int), {}
+    count: np.ndarray = np.zeros(number, dtype=int)
+    found: dict[str, np.ndarray] = {}
     for kind, cells in rows.items():
         present = [i for i, cell in enumerate(cells) if cell is not None]
         count[present] += 1

@@ -82,7 +82,9 @@ def copy_shard(folder: Path, shard: dict, features: Features, output_dir: Path, 
             tables = (as_joined(pa.Table.from_batches([batch]), features) for batch in content.iter_batches())
             return write_shard(output_dir, number, features.arrow_schema, tables)
     file = output_dir / f"shard-{number:05d}.parquet"
-    put_in_place(shutil.copy(folder / shard["file"], file.with_suffix(".partial")), file)
+    partial = file.with_suffix(".partial")
+    shutil.copy(folder / shard["file"], partial)
+    put_in_place(partial, file)
     return shard | {"file": file.name}
 
 

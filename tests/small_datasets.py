@@ -1,15 +1,13 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Small datasets that several tests of `data/` are made of."""
 
-import io
 import json
 from pathlib import Path
 
 import datasets
 import numpy as np
-import soundfile
 from datasets import Audio, ClassLabel, Dataset, Features, Image, List, Value
-from PIL import Image as PILImage
+from small_media import png_bytes, sound_bytes
 
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.preparation import prepare_split
@@ -18,17 +16,9 @@ TESTS = Path(__file__).resolve().parent
 MODALITIES = ("text", "image", "audio")
 
 
-def png_bytes(level=128, size=(8, 6)):
-    buffer = io.BytesIO()
-    noise = np.random.default_rng(level).integers(0, 256, (size[1], size[0]), dtype=np.uint8)
-    PILImage.fromarray(noise).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def wav_bytes(samples, rate=16000, subtype="PCM_16"):
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.asarray(samples, dtype=np.float32), rate, format="WAV", subtype=subtype)
-    return buffer.getvalue()
+def noise_png(seed=128):
+    """A picture of grey noise, 8 by 6 pixels."""
+    return png_bytes(np.random.default_rng(seed).integers(0, 256, (6, 8), dtype=np.uint8))
 
 
 def tri_modal_dataset(rows, label=None):
@@ -51,7 +41,7 @@ def write_parquet_folder(splits, folder):
 
 VECTORS = List(List(Value("float32")))
 CLASSES = ClassLabel(names=["no", "yes"])
-GOOD_IMAGE, GOOD_AUDIO = png_bytes(), wav_bytes(np.zeros(800))
+GOOD_IMAGE, GOOD_AUDIO = noise_png(), sound_bytes(np.zeros(800))
 
 
 def write_rows(path, rows):

@@ -9,16 +9,7 @@ import functools
 
 import pytest
 import torch
-from helpers import (
-    MODALITIES,
-    NUM_CHANNELS,
-    NUM_MEL_BINS,
-    PATCH_SIZE,
-    build,
-    make_inputs,
-    subset_name,
-    tiny_config,
-)
+from helpers import MODALITIES, NUM_CHANNELS, NUM_MEL_BINS, PATCH_SIZE, build, make_inputs, subset_name, tiny_config
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -22,6 +22,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
+from small_media import sound_bytes
 
 from mixture_of_transformers import MoTProcessor, resampling_mot
 from mixture_of_transformers import fetching_mot as fetching
@@ -60,12 +61,6 @@ def video_bytes(**options):
 
 def tone(seconds=1.0, rate=RATE):
     return (0.5 * np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
-
-
-def sound_bytes(samples, rate=RATE, kind="WAV", subtype=None):
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
-    return buffer.getvalue()
 
 
 def picture_bytes(image, kind="PNG", **options):

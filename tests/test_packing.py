@@ -14,12 +14,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from mixture_of_transformers import (
-    MoTForSequenceClassification,
-    MoTModel,
-    arguments_mot,
-    modality_text_mot,
-)
+from mixture_of_transformers import MoTForSequenceClassification, MoTModel, arguments_mot, modality_text_mot
 from mixture_of_transformers.layouts_mot import PackedTokens, PaddedTokens, rows_with_tokens
 
 TOLERANCE = 1e-5

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from datasets import Dataset
 from PIL import Image
+from small_media import png_bytes, sound_bytes
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
@@ -442,18 +442,6 @@ def test_names_that_can_mean_but_one_thing_are_understood_by_pipeline_and_proces
 # Forms
 
 
-def png(image):
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def wav(samples):
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, RATE, format="WAV", subtype="FLOAT")
-    return buffer.getvalue()
-
-
 class Pipe(io.RawIOBase):
     """A file that cannot be gone back in, such as what a server answers."""
 
@@ -495,10 +483,10 @@ def test_every_form_of_a_picture_is_the_picture(classify, processor, image, tmp_
     array = np.asarray(image)
     forms = {"PIL": image, "array": array, "tensor": torch.tensor(array), "channels first": array.transpose(2, 0, 1)}
     expected = classify({"image": image})
-    for name, form in (forms | forms_of_a_file(png(image), tmp_path / "picture.png", "image/png")).items():
+    for name, form in (forms | forms_of_a_file(png_bytes(image), tmp_path / "picture.png", "image/png")).items():
         assert classify({"image": form}) == expected, name
     pixels = processor(images=image)["pixel_values"]
-    for name, form in forms_of_a_file(png(image), tmp_path / "picture.png", "image/png").items():
+    for name, form in forms_of_a_file(png_bytes(image), tmp_path / "picture.png", "image/png").items():
         assert torch.equal(processor(images=[form])["pixel_values"], pixels), name
 
 
@@ -513,10 +501,14 @@ def test_every_form_of_a_sound_is_the_sound(classify, processor, samples, tmp_pa
         "rate and samples": (RATE, samples),
         "array of datasets": {"array": samples, "path": "nowhere.wav", "sampling_rate": RATE},
     }
-    for name, form in (forms | forms_of_a_file(wav(samples), tmp_path / "sound.wav", "audio/wav")).items():
+    for name, form in (
+        forms | forms_of_a_file(sound_bytes(samples, subtype="FLOAT"), tmp_path / "sound.wav", "audio/wav")
+    ).items():
         assert classify({"audio": form}, sampling_rate=RATE) == expected, name
     features = processor(audio=samples, sampling_rate=RATE)["input_features"]
-    for name, form in forms_of_a_file(wav(samples), tmp_path / "sound.wav", "audio/wav").items():
+    for name, form in forms_of_a_file(
+        sound_bytes(samples, subtype="FLOAT"), tmp_path / "sound.wav", "audio/wav"
+    ).items():
         assert torch.equal(processor(audio=[form])["input_features"], features), name
 
 

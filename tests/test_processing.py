@@ -19,6 +19,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
+from small_media import png_bytes, sound_bytes
 from transformers import (
     BatchFeature,
     BertTokenizer,
@@ -66,18 +67,6 @@ def tone(frequency=440.0, rate=RATE, seconds=0.5):
 def picture(rng, mode="RGB", size=(40, 30)):
     array = rng.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
     return Image.fromarray(array).convert(mode)
-
-
-def png_bytes(image):
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def wav_bytes(samples, rate=RATE):
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format="WAV", subtype="FLOAT")
-    return buffer.getvalue()
 
 
 def write_mp4(path, frames, samples=None, rate=RATE, fps=10, ticks=None, sound_start=0.0):
@@ -377,7 +366,7 @@ def test_video_recorded_on_its_side_is_turned_upright(processor, tmp_path):
 # Sound
 # ---------------------------------------------------------------------------------------------------------------------
 def test_every_form_of_a_clip_gives_the_same_features(processor, tmp_path, server):
-    samples, data, path = tone(), wav_bytes(tone()), tmp_path / "clip.wav"
+    samples, data, path = tone(), sound_bytes(tone(), subtype="FLOAT"), tmp_path / "clip.wav"
     path.write_bytes(data)
     forms = {
         "array": samples,
@@ -486,7 +475,7 @@ def test_torchcodec_decoders_equal_the_files_they_read(processor, tmp_path):
         pytest.skip("torchcodec does not load here")
     path = write_mp4(tmp_path / "video.mp4", range(0, 250, 10))
     wav = tmp_path / "clip.wav"
-    wav.write_bytes(wav_bytes(tone(rate=44100), 44100))
+    wav.write_bytes(sound_bytes(tone(rate=44100), 44100, subtype="FLOAT"))
     got, expected = processor(audio=AudioDecoder(str(wav))), processor(audio=wav)
     torch.testing.assert_close(got["input_features"], expected["input_features"], rtol=0, atol=1e-3)
     got, expected = processor(videos=VideoDecoder(str(path))), processor(videos=path)
@@ -496,7 +485,7 @@ def test_torchcodec_decoders_equal_the_files_they_read(processor, tmp_path):
 def test_columns_of_datasets_are_batches(processor, rng):
     datasets = pytest.importorskip("datasets")
     images = [{"bytes": png_bytes(picture(rng)), "path": None}, None]
-    audio = [{"bytes": wav_bytes(tone()), "path": None}, None]
+    audio = [{"bytes": sound_bytes(tone(), subtype="FLOAT"), "path": None}, None]
     table = datasets.Dataset.from_dict({"text": ["a cat", "dog"], "image": images, "audio": audio})
     table = table.cast_column("image", datasets.Image()).cast_column("audio", datasets.Audio(decode=False))
     batch = processor(text=table["text"], images=table["image"], audio=table["audio"])
@@ -713,7 +702,7 @@ BAD_INPUT = {
     "cut image": ({"images": [PNG, PNG[:60]]}, r"images\[1\] is not a picture"),
     "corrupt audio": ({"audio": [b"not a sound"]}, r"audio\[0\] is not audio"),
     "corrupt video": ({"videos": [b"not a video"]}, r"videos\[0\] is not a video"),
-    "sound as video": ({"videos": [wav_bytes(tone())]}, r"videos\[0\] has no video frames"),
+    "sound as video": ({"videos": [sound_bytes(tone(), subtype="FLOAT")]}, r"videos\[0\] has no video frames"),
     "video without frames": ({"videos": [[]]}, r"videos\[0\] has no frames"),
     "video shape": ({"videos": np.zeros((4, 4, 8, 8, 3, 1))}, r"videos\[0\] has shape \(4, 4, 8, 8, 3, 1\)"),
     "image shape": ({"images": [np.zeros((8, 9, 5))]}, r"images\[0\] has shape \(8, 9, 5\)"),
@@ -778,7 +767,7 @@ def run_python(code, cwd):
 
 @pytest.mark.training
 def test_absent_decoders_are_named(tmp_path):
-    (tmp_path / "clip.wav").write_bytes(wav_bytes(tone()))
+    (tmp_path / "clip.wav").write_bytes(sound_bytes(tone(), subtype="FLOAT"))
     write_mp4(tmp_path / "video.mp4", [0, 100], tone())
     code = """
 import sys

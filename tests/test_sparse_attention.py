@@ -9,16 +9,7 @@ import itertools
 
 import pytest
 import torch
-from helpers import (
-    ARCHITECTURES,
-    MODALITIES,
-    build,
-    make_inputs,
-    max_difference,
-    run,
-    select_rows,
-    tiny_config,
-)
+from helpers import ARCHITECTURES, MODALITIES, build, make_inputs, max_difference, run, select_rows, tiny_config
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixture_of_transformers import MoTConfig, MoTModel

@@ -80,7 +80,7 @@ class MoTTrainingArguments(TrainingArguments):
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = greater_is_better(self.metric_for_best_model)
         super().__post_init__()
-        if self.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):  # which go by the same metric
+        if self.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):  # They go by the same metric.
             mode = "max" if self.greater_is_better else "min"
             self.lr_scheduler_kwargs = {"mode": mode} | (self.lr_scheduler_kwargs or {})
         check_processes(self.world_size)

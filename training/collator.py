@@ -81,11 +81,11 @@ class MoTCollator:
         return row | {modality.names.raw: ids[0], modality.labels_name: labels[0]}
 
     def row_generator(self, row: dict[str, torch.Tensor]) -> torch.Generator:
-        """Its state is a hash of the seed and the row, of which the epoch is a part."""
+        """Random numbers that begin at a hash of the seed and the row, which has its epoch."""
         content = zlib.crc32(str(self.seed).encode())
         for name in sorted(row):
             content = zlib.crc32(row[name].contiguous().reshape(-1).view(torch.uint8).numpy(), content)
-        return torch.Generator().manual_seed(content)  # of which torch takes 32 bits
+        return torch.Generator().manual_seed(content)  # torch takes 32 bits of it.
 
     def drop_modalities(self, row: dict[str, torch.Tensor], random: torch.Generator) -> dict[str, torch.Tensor]:
         rate = self.modality_dropout

@@ -34,7 +34,7 @@ class RunError(RuntimeError):
     on a line of its own, to be copied."""
 
 
-# Of the others, such as a KeyError, nobody has thought beforehand.
+# Nobody has thought of the others beforehand, such as a KeyError.
 FORESEEN = (ValueError, OSError, ImportError, StrictDataclassError, MemoryError, OutOfMemoryError, RunError)
 
 
@@ -80,7 +80,7 @@ def line_of(error: Exception) -> str:
     where its traceback is.
     """
     kind, text = type(error).__name__, without_secrets(str(error))
-    # Of a process that loads data torch hands over the whole traceback as the message.
+    # The message of an error in a process that loads data is, from torch, its whole traceback.
     of_worker = re.search(rf"Original Traceback.*^[\w.]*{kind}: (.*)", text, re.DOTALL | re.MULTILINE)
     text = of_worker[1] if of_worker else text
     if isinstance(error, RunError):

@@ -209,7 +209,7 @@ def set_labels(config: MoTConfig, labels: LabelSpec) -> None:
 
 
 def what_became(before: LabelSpec, after: LabelSpec, kept: dict[int, int], is_new: bool) -> str:
-    """Of a checkpoint's classes."""
+    """A sentence on which of a checkpoint's classes go on, are new, or are left out."""
     if is_new:
         return f"The checkpoint has no classifier: one for {described(after)} begins anew."
     if before.problem_type != after.problem_type:

@@ -7,6 +7,7 @@ keeps them on disk), those of a stream whenever they are read (`StreamedDataset`
 
 import itertools
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import datasets
 import torch
@@ -21,7 +22,7 @@ from mixture_of_transformers.modality_mot import Modality
 
 
 def modalities_of(inputs: Mapping[str, torch.Tensor]) -> list[Modality]:
-    """Those of which an encoded row, or a batch of them, has something."""
+    """The modalities of which an encoded row, or a batch of them, has something."""
     present = {name for name, value in inputs.items() if value is not None}
     return [modality for modality in MODALITIES.values() if present.intersection(modality.names.inputs)]
 
@@ -40,7 +41,7 @@ class RowEncoder:
         processor: a `MoTProcessor`.
         features: the types of the columns, where they are known.
         max_audio_seconds, max_text_tokens: longer inputs are cut.
-        allow_urls: as of the processor; `Places.follow_urls` says it of a dataset.
+        allow_urls: as of the processor; `AllowedPaths.follow_urls` says it of a dataset.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class RowEncoder:
         self.argument_names = {column: argument_of(column, features.get(column)) for column in CELLS}
 
     def encode(self, row: dict) -> dict[str, torch.Tensor]:
-        arguments = {
+        arguments: dict[str, Any] = {
             name: [row[column]] for column, name in self.argument_names.items() if row.get(column) is not None
         }
         if any(CELLS[column].argument in arguments for column in STRING_ROLES):

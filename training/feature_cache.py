@@ -110,7 +110,7 @@ def features_fingerprint(dataset: EncodedDataset) -> str:
         encoder.processor.save_pretrained(folder)
         for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
             content = path.read_bytes()
-            if path.name == "tokenizer.json":  # which remembers how the last texts were cut and padded
+            if path.name == "tokenizer.json":  # It remembers how the last texts were cut and padded.
                 content = json.loads(content) | {"truncation": None, "padding": None}
             hasher.update((str(path.relative_to(folder)), content))
     return hasher.hexdigest()

@@ -186,9 +186,7 @@ def labelled_numbers(predictions, labels) -> tuple[np.ndarray, np.ndarray]:
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Pearson's correlation of (N,) and (N,) as `pearson`; nothing where either is constant but for rounding."""
-    rounding = (
-        4 * np.finfo(np.float32).eps
-    )  # of float32, in which models answer: equal answers may differ by a few steps
+    rounding = 4 * np.finfo(np.float32).eps  # Models answer in float32, and equal answers may differ by a few steps.
     if any(np.ptp(values) <= rounding * np.abs(values).max() for values in (predictions, labels)):
         return {}
     return {"pearson": float(np.corrcoef(predictions, labels)[0, 1])}

@@ -58,7 +58,7 @@ def check_label_smoothing(trainer: Trainer) -> None:
 
 
 def problem_type(trainer: Trainer) -> str:
-    """That of the config, or what the labels of the first row say where the config says nothing."""
+    """The config's problem type, or what the labels of the first row say where the config says nothing."""
     config, rows = trainer.head.config, trainer.train_dataset
     if config.problem_type is not None:
         return config.problem_type

@@ -16,11 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate.utils import DistributedType
-from transformers import (
-    EarlyStoppingCallback,
-    Trainer,
-    TrainerState,
-)
+from transformers import EarlyStoppingCallback, Trainer, TrainerState
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
@@ -52,9 +48,7 @@ from mixture_of_transformers.training.interruption import (
     weights_file,
 )
 from mixture_of_transformers.training.launch import check_engine, check_one_device
-from mixture_of_transformers.training.metrics import (
-    NOT_ALWAYS_DEFINED,
-)
+from mixture_of_transformers.training.metrics import NOT_ALWAYS_DEFINED
 from mixture_of_transformers.training.objective import check_label_smoothing, draw_subsets, labels_of_subsets
 from mixture_of_transformers.training.optimization import WITHOUT_DECAY, freeze, settings_of, split_by_learning_rate
 from mixture_of_transformers.training.pushing import being_pushed, push_checkpoint, push_folder
@@ -177,9 +171,8 @@ class MoTTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset=None):
         dataset, args = self.train_dataset if train_dataset is None else train_dataset, self.args
-        if args.train_sampling_strategy not in ("group_by_length", "batch_rebalance") or not hasattr(
-            dataset, "__len__"
-        ):
+        by_length = args.train_sampling_strategy in ("group_by_length", "batch_rebalance")
+        if not by_length or not hasattr(dataset, "__len__"):
             return super()._get_train_sampler(train_dataset)
         # The library's own lengths are those of one input, which a row may lack.
         lengths, rows_of_a_step = self.lengths_of(dataset), args.train_batch_size * args.gradient_accumulation_steps

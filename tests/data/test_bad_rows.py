@@ -15,11 +15,11 @@ from small_datasets import (
     GOOD_IMAGE,
     MODALITIES,
     VECTORS,
-    png_bytes,
+    noise_png,
     tri_modal_dataset,
-    wav_bytes,
     write_rows,
 )
+from small_media import sound_bytes
 
 from mixture_of_transformers import MoTForRetrieval, MoTImageProcessor, MoTProcessor
 from mixture_of_transformers.data.columns import ModalityColumns
@@ -37,15 +37,15 @@ FLIPPED_IMAGE = GOOD_IMAGE[:50] + bytes([GOOD_IMAGE[50] ^ 255]) + GOOD_IMAGE[51:
 BAD_ROWS = {
     "corrupt image": [("a", GOOD_IMAGE[:60], None), ("a", b"not a picture", None), ("a", FLIPPED_IMAGE, GOOD_AUDIO)],
     "corrupt audio clip": [("a", None, b"RIFF and nothing else"), ("a", GOOD_IMAGE, GOOD_IMAGE)],
-    "empty audio clip": [("a", None, wav_bytes(np.zeros(0)))],
-    "too short audio clip": [("a", None, wav_bytes(np.zeros(399))), ("a", None, wav_bytes(np.zeros(199), 8000))],
-    "non-finite audio clip": [("a", None, wav_bytes([np.nan] * 800, subtype="FLOAT"))],
+    "empty audio clip": [("a", None, sound_bytes(np.zeros(0)))],
+    "too short audio clip": [("a", None, sound_bytes(np.zeros(399))), ("a", None, sound_bytes(np.zeros(199), 8000))],
+    "non-finite audio clip": [("a", None, sound_bytes([np.nan] * 800, subtype="FLOAT"))],
     "empty row": [(None, None, None), ("  ", None, None)],
 }
 
 
 def test_bad_rows_are_left_out_and_counted_in_one_warning(caplog):
-    good = [("a", GOOD_IMAGE, GOOD_AUDIO), (None, GOOD_IMAGE, None), (None, None, wav_bytes(np.zeros(200), 8000))]
+    good = [("a", GOOD_IMAGE, GOOD_AUDIO), (None, GOOD_IMAGE, None), (None, None, sound_bytes(np.zeros(200), 8000))]
     rows = [*good, *(row for rows in BAD_ROWS.values() for row in rows)]
     kept = drop_bad_examples(tri_modal_dataset(rows), split_name="train")
     assert len(kept) == 3 and kept["text"][:] == ["a", None, None]
@@ -84,7 +84,7 @@ def test_a_folder_of_files_goes_all_the_way(tmp_path):
         (tmp_path / "folder" / split).mkdir(parents=True)
         with open(tmp_path / "folder" / split / "metadata.jsonl", "w") as metadata:
             for i in range(count):
-                (tmp_path / "folder" / split / f"{i}.png").write_bytes(png_bytes(i))
+                (tmp_path / "folder" / split / f"{i}.png").write_bytes(noise_png(i))
                 soundfile.write(tmp_path / "folder" / split / f"{i}.wav", np.zeros(800), 16000)
                 files = {"image_file_name": f"{i}.png", "audio_file_name": f"{i}.wav"}
                 metadata.write(
@@ -209,7 +209,7 @@ def test_an_index_holds_the_rows_that_a_run_reads(tmp_path, capsys):
     rows = [{"Caption": f"a red bicycle {i}", "photo_path": f"m/{i}.png", "emotion": "ab"[i % 2]} for i in range(6)]
     (tmp_path / "data" / "m").mkdir(parents=True)
     for i in range(5):  # the last file is missing
-        (tmp_path / "data" / "m" / f"{i}.png").write_bytes(png_bytes(i))
+        (tmp_path / "data" / "m" / f"{i}.png").write_bytes(noise_png(i))
     table = tmp_path / "data" / "train.jsonl"
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
     splits, _ = load_data(DataArguments(dataset_name=str(table), task="retrieval", on_bad_example="skip"), 0)

@@ -18,10 +18,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from datasets import Audio, Dataset, Image
 from PIL import Image as PILImage
+from small_media import png_bytes, sound_bytes
 from transformers import HfArgumentParser
 
 from mixture_of_transformers.data.allowed_paths import AllowedPaths
@@ -30,12 +30,7 @@ from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.data.folders import list_files
 from mixture_of_transformers.data.labels import shortened
 from mixture_of_transformers.data.pickles import read_pickle
-from mixture_of_transformers.data.preparation import (
-    drop_bad_examples,
-    find_columns,
-    prepare_split,
-    prepare_splits,
-)
+from mixture_of_transformers.data.preparation import drop_bad_examples, find_columns, prepare_split, prepare_splits
 from mixture_of_transformers.data.sources import load_split, load_splits
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.unpacking import check_zip, read_tar
@@ -50,9 +45,7 @@ from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDat
 
 
 def png(value: int = 100) -> bytes:
-    buffer = io.BytesIO()
-    PILImage.new("RGB", (8, 8), (value,) * 3).save(buffer, "PNG")
-    return buffer.getvalue()
+    return png_bytes(PILImage.new("RGB", (8, 8), (value,) * 3))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -530,9 +523,7 @@ def wav(seconds: float, spoilt_from: float) -> bytes:
     """A sound of 8 kHz that is NaN from a second on, so that whatever decodes it notices."""
     samples = np.random.default_rng(0).normal(0, 0.1, int(8000 * seconds)).astype(np.float32)
     samples[int(8000 * spoilt_from) :] = np.nan
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, 8000, format="WAV", subtype="FLOAT")
-    return buffer.getvalue()
+    return sound_bytes(samples, 8000, subtype="FLOAT")
 
 
 def media(kind: str, *cells: dict) -> Dataset:

@@ -4,7 +4,8 @@
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
-from small_datasets import png_bytes, wav_bytes, write_parquet_folder
+from small_datasets import noise_png, write_parquet_folder
+from small_media import sound_bytes
 
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_splits
@@ -48,8 +49,8 @@ def test_a_changed_folder_with_a_configs_card_is_read_anew(tmp_path):
 
 
 def test_a_csv_file_of_paths_loads_and_reads_its_files(tmp_path):
-    (tmp_path / "a.png").write_bytes(png_bytes())
-    (tmp_path / "a.wav").write_bytes(wav_bytes(np.zeros(800)))
+    (tmp_path / "a.png").write_bytes(noise_png())
+    (tmp_path / "a.wav").write_bytes(sound_bytes(np.zeros(800)))
     lines = ["caption,image,audio,label"] + [f"hello,{tmp_path}/a.png,{tmp_path}/a.wav,{i % 2}" for i in range(20)]
     (tmp_path / "rows.csv").write_text("\n".join(lines))
     splits = load_splits(str(tmp_path / "rows.csv"))

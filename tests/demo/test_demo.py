@@ -82,7 +82,7 @@ def digits():
 
 @pytest.fixture
 def files(digits, tmp_path):
-    """A row whose sentence names the digit, and that the page's examples do not show, as files; its number and label."""
+    """A row whose sentence names the digit and which no example shows, as files; its number and label."""
     names = digits.features["label"].names
     number = next(i for i in range(20, len(digits)) if names[digits[i]["label"]] in digits[i]["text"])
     row = digits[number]
@@ -146,7 +146,7 @@ def test_a_visitor_reads_the_digit_and_sees_what_changes_without_a_modality(page
     page.get_by_label("audio", exact=True).first.uncheck()  # which asks again
     playwright.expect(page.locator("#answers [data-index]")).to_have_count(3, timeout=PATIENCE)
     page.wait_for_function(
-        "before => document.querySelector('#rollout img')?.src && document.querySelector('#rollout img').src != before",
+        "before => (src => src && src != before)(document.querySelector('#rollout img')?.src)",
         arg=all_given["rollout"],
     )
     without = pictures(page)

@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The end of a run: its checkpoint is safe before what may fail, `mot evaluate` does the rest again, `mot predict` answers
-whole datasets, and what a run prints works when it is pasted."""
+"""The end of a run: its checkpoint is safe before what may fail, `mot evaluate` does the rest again, `mot predict`
+answers whole datasets, and what a run prints works when it is pasted."""
 
 import contextlib
 import io
@@ -135,8 +135,8 @@ TASKS = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A function that gives the folder of a finished run for each of TASKS and what it printed, made once; its data lie
-    in `data` or, scores, in `scores` beside it. Folders are for reading: `copy_of` gives one to change."""
+    """A function that gives the folder of a finished run for each of TASKS and what it printed, made once; its data
+    lie in `data` or, scores, in `scores` beside it. Folders are for reading: `copy_of` gives one to change."""
     root, made = tmp_path_factory.mktemp("finished"), {}
     write_clips(root / "data")
     write_clips(root / "scores", score=True)

@@ -1,16 +1,14 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Rows are encoded once: those of a dataset as far as they fit into memory, those of a stream as they come."""
 
-import io
 from itertools import islice
 
 import datasets
 import numpy as np
 import pytest
-import soundfile
 import torch
 from datasets import Dataset, Features
-from PIL import Image
+from small_media import png_bytes, sound_bytes
 
 from mixture_of_transformers import MoTProcessor, decoding_audio_mot, decoding_image_mot
 from mixture_of_transformers.data.columns import ModalityColumns
@@ -34,16 +32,6 @@ def test_encoded_dataset_keeps_what_fits_and_encodes_the_rest_again():
     assert encoded_labels == [0, 1, 1, 1]
 
 
-def png(pixels: np.ndarray) -> bytes:
-    Image.fromarray(pixels).save(file := io.BytesIO(), format="PNG")
-    return file.getvalue()
-
-
-def wav(samples: np.ndarray) -> bytes:
-    soundfile.write(file := io.BytesIO(), samples, 11025, format="WAV")
-    return file.getvalue()
-
-
 def stream_of_clips(pictures: list[bytes], sounds: list[bytes]):
     """A streamed split of files, and the same split whole."""
     cells = {"image": [{"bytes": b, "path": None} for b in pictures]}
@@ -57,8 +45,8 @@ def stream_of_clips(pictures: list[bytes], sounds: list[bytes]):
 @pytest.fixture
 def clips():
     draw = np.random.default_rng(0)
-    pictures = [png(draw.integers(0, 255, (9, 8, channels), "uint8")) for channels in (3, 4, 3, 3)]
-    sounds = [wav(draw.normal(0, 0.1, (3000, channels))) for channels in (1, 2, 1, 1)]
+    pictures = [png_bytes(draw.integers(0, 255, (9, 8, channels), "uint8")) for channels in (3, 4, 3, 3)]
+    sounds = [sound_bytes(draw.normal(0, 0.1, (3000, channels)), 11_025) for channels in (1, 2, 1, 1)]
     return pictures, sounds
 
 
