@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What a run asks the kinds of its modalities: how training changes them, which words are predicted, how they are shown."""
+"""What a run asks the kinds of its modalities: how training changes them, what it predicts, how it shows them."""
 
 import pytest
 from transformers import BertConfig, ViTConfig
