@@ -158,6 +158,8 @@ def every_test(beginning, reason):
 NO_TEXT_GIVEN = {
     "test_model_main_input_name": "the setting has a main input of its own, MoT's first argument stays `input_ids`",
     "test_resize_tokens_embeddings": "runs the model on token ids",
+    "test_inputs_embeds": "puts the embeddings of token ids in their place",
+    "test_inputs_embeds_matches_input_ids": "compares with token ids",
 }
 
 
