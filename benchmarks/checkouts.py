@@ -5,7 +5,8 @@
     python -m benchmarks.checkouts ../before [--seconds 30]
 
 The model of each checkout gets the same weights and inputs; their answers and gradients have to be equal before
-anything is timed. The ratio is the time of this checkout by that of the other.
+anything is timed. The ratio is the time of this checkout by that of the other; the ratio of this checkout to itself,
+built twice, says how far a ratio can be trusted.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import torch
 
 from mixture_of_transformers import MoTModel
 
+from .__main__ import STEADY_MEMORY
 from .bare import inference, model_forward, training
 from .measure import NotMeasured, Table, take_turns
 from .shapes import REAL, SMALL, Shape, build, feature_config, feature_inputs
@@ -63,19 +65,22 @@ def check_equal(model: torch.nn.Module, other: torch.nn.Module, inputs: dict) ->
 
 
 def compare(package: ModuleType, shape: Shape, joint_layers: bool, seconds: float) -> Table:
-    model = build(feature_config(shape, joint_layers=joint_layers))
+    model, again = (build(feature_config(shape, joint_layers=joint_layers)) for _ in range(2))
     other = counterpart(model, package)
     inputs = feature_inputs(model.config, 2)
     check_equal(model, other, inputs)
     kind = "untied weights" if joint_layers else "full batches"
     table = Table(f"{kind}, width {shape.hidden_size}, 1 thread")
-    for train, make in ((False, inference), (True, training)):
-        arguments = ((one, one) if train else (one,) for one in (model, other))
-        steps = [make(model_forward(first), inputs, *rest) for first, *rest in arguments]
-        for one in (model, other):
-            one.train(train)
-        times = take_turns(dict(zip(("this", "other"), steps)), seconds)
-        table.rows.append(times.row("training" if train else "forward", "this", "other", MOST))
+    models = {"this": model, "other": other, "again": again}
+    for train in (False, True):
+        steps = {}
+        for name, one in models.items():
+            forward = model_forward(one.train(train))
+            steps[name] = training(forward, inputs, one) if train else inference(forward, inputs)
+        times = take_turns(steps, seconds)
+        step = "training" if train else "forward"
+        table.rows.append(times.row(f"{step}: this / other", "this", "other", MOST))
+        table.rows.append(times.row(f"{step}: this / this again", "this", "again"))
     return table
 
 
@@ -100,5 +105,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if "GLIBC_TUNABLES" not in os.environ:  # which the allocator reads as a process starts
+        command = [sys.executable, "-m", "benchmarks.checkouts", *sys.argv[1:]]
+        os.execve(sys.executable, command, os.environ | STEADY_MEMORY | {"OMP_NUM_THREADS": "1"})  # noqa: S606
     main()
