@@ -2,9 +2,10 @@
 """The table of modalities: which there are, in the order of the joint sequence, of what kind, and what their arguments
 are called."""
 
+from .cells_mot import Cell
 from .modality_audio_mot import AudioModality
 from .modality_image_mot import ImageModality
-from .modality_mot import Cell, InputNames, Modality, MoTModalityConfig
+from .modality_mot import InputNames, Modality, MoTModalityConfig
 from .modality_text_mot import TextModality
 from .modality_vectors_mot import VectorsModality
 

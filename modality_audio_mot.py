@@ -17,21 +17,11 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.feature_extraction_utils import BatchFeature
 
+from .cells_mot import Cell, ProcessorCall, RowReading, present_rows, spread
 from .convolution_mot import MoTConv1d
 from .decoding_audio_mot import is_number_list, is_rate_and_samples, load_audio
 from .decoding_container_mot import has_sound
-from .modality_mot import (
-    Cell,
-    LengthOption,
-    Modality,
-    MoTEmbeddings,
-    MoTModalityConfig,
-    ProcessorCall,
-    RowReading,
-    present_rows,
-    spread,
-    unit_scale,
-)
+from .modality_mot import LengthOption, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank, count_before, real_first, seen_by_all, take
 
 CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames

@@ -17,12 +17,13 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
 
+from .cells_mot import Cell, ProcessorCall, RowReading
 from .convolution_mot import MoTConv2d
 from .decoding_image_mot import load_image
 from .decoding_mot import is_array
 from .decoding_video_mot import load_frames
 from .image_processing_mot import MoTImageProcessor
-from .modality_mot import Cell, Modality, MoTEmbeddings, MoTModalityConfig, ProcessorCall, RowReading, unit_scale
+from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import (
     POSITIONS_PER_SECOND,
     as_mask,

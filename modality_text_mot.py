@@ -13,19 +13,8 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from .arguments_mot import can_look_at
-from .modality_mot import (
-    Cell,
-    InputNames,
-    LengthOption,
-    Modality,
-    MoTEmbeddings,
-    MoTModalityConfig,
-    ProcessorCall,
-    RowReading,
-    present_rows,
-    spread,
-    unit_scale,
-)
+from .cells_mot import Cell, ProcessorCall, RowReading, present_rows, spread
+from .modality_mot import InputNames, LengthOption, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank, seen_by_all
 
 # What options of text take: the least and the most.

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from .backbones_mot import build_backbone, close_gaps, freeze_unused
+from .cells_mot import present_rows
 from .decoding_mot import to_numpy
-from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, present_rows, unit_scale
+from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank
 
 

@@ -18,9 +18,9 @@ from transformers.utils import logging
 
 from .arguments_mot import is_one_of
 from .attribution_mot import Contributions, modality_contributions
+from .cells_mot import RowReading
 from .decoding_mot import read_once
 from .modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
-from .modality_mot import RowReading
 from .processing_mot import encode_rows
 from .rows_mot import SYNONYMS, is_blank, resolve_synonyms, unknown_name
 

@@ -23,12 +23,12 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpa
 from transformers.utils import logging
 from transformers.video_utils import VideoInput
 
+from .cells_mot import ProcessorCall
 from .decoding_mot import DecodingLimits
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
 from .modalities_mot import MODALITIES
 from .modality_image_mot import whole_pictures
-from .modality_mot import ProcessorCall
 from .modality_vectors_mot import pad_features
 from .rows_mot import CALL_SYNONYMS, batch_rows, is_blank, resolve_synonyms, unknown_name
 from .warm_start_mot import split_revision

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from .cells_mot import present_rows
 from .decoding_mot import is_array
 from .modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
-from .modality_mot import present_rows
 
 # What else people call an input, in the singular as a row has it; each of these can mean nothing else.
 SYNONYMS = {synonym: cell.name for cell in CELLS.values() for synonym in cell.synonyms}
