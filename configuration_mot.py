@@ -270,7 +270,7 @@ class MoTConfig(PreTrainedConfig):
         for modality in self.modalities if self.time_positions else ():
             config = self.modality_config(modality)
             kind = modality_of(config, modality)
-            if kind.names.times is None:
+            if not kind.has_times:
                 continue
             if config.backbone_config is not None:
                 raise ValueError(

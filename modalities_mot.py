@@ -9,11 +9,20 @@ from .modality_mot import InputNames, Modality, MoTModalityConfig
 from .modality_text_mot import TextModality
 from .modality_vectors_mot import VectorsModality
 
-TEXT_NAMES = InputNames("input_ids", "text_features", "attention_mask", embeds="inputs_embeds")
-IMAGE_NAMES = InputNames("pixel_values", "image_features", "pixel_mask", times="pixel_times")
-AUDIO_NAMES = InputNames("input_features", "input_features", "input_features_mask", times="input_features_times")
+# The kinds by the `model_type` of their configs.
+KINDS: dict[str, type[Modality]] = {
+    kind.config_class.model_type: kind for kind in (TextModality, ImageModality, AudioModality)
+}
 
-# The order of the modalities in the joint sequence and in the keys of results.
+TEXT_NAMES = InputNames(
+    "input_ids", "text_features", "attention_mask", "input_times", "input_segments", embeds="inputs_embeds"
+)
+IMAGE_NAMES = InputNames("pixel_values", "image_features", "pixel_mask", "pixel_times", "pixel_segments")
+AUDIO_NAMES = InputNames(
+    "input_features", "input_features", "input_features_mask", "input_features_times", "input_features_segments"
+)
+
+# Those whose arguments have names of their own, the first in the joint sequence and in the keys of results.
 MODALITIES: dict[str, Modality] = {
     modality.name: modality
     for modality in (
@@ -36,7 +45,12 @@ def words_of(config) -> str | None:
     return names[0] if names else None
 
 
+def raw_modality_of(config: MoTModalityConfig, name: str) -> Modality:
+    """What a modality with this config is, raw: one of `MODALITIES`, or of the kind of its config under its name."""
+    return MODALITIES[name] if name in MODALITIES else KINDS[config.model_type].called(name)
+
+
 def modality_of(config: MoTModalityConfig, name: str) -> Modality:
     """What a modality with this config is: its own kind, or vectors where it arrives as ready features."""
-    modality = MODALITIES[name]
+    modality = raw_modality_of(config, name)
     return modality if config.feature_size is None else VectorsModality(modality)

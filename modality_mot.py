@@ -7,8 +7,8 @@ A modality has a *name* ("text") and a *kind*, a subclass of `Modality` in a roo
 Shapes: B rows, L or N tokens, d width, T frames of audio.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -150,15 +150,22 @@ class InputNames:
         raw: raw input.
         features: ready features in its place.
         mask: which of either are real.
-        times: when they are, in seconds; None where nothing has a time.
+        times: when they are, in seconds.
+        segments: the number of the segment that each belongs to.
         embeds: what takes the place of raw input once it is embedded.
     """
 
     raw: str
     features: str
     mask: str
-    times: str | None = None
+    times: str
+    segments: str
     embeds: str | None = None
+
+    @classmethod
+    def called(cls, name: str) -> "InputNames":
+        """The arguments of a modality to which a user gave its name."""
+        return cls(f"{name}_values", f"{name}_features", f"{name}_mask", f"{name}_times", f"{name}_segments")
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -168,7 +175,7 @@ class InputNames:
     @property
     def of_row(self) -> tuple[str, ...]:
         """What a row alone may have, which needs no mask: its values in any of these forms, and their seconds."""
-        return self.inputs if self.times is None else (*self.inputs, self.times)
+        return (*self.inputs, self.times, self.segments)
 
     def taken_by(self, config: MoTModalityConfig) -> tuple[str, ...]:
         """The arguments of a model with this config, of which a batch may have one; the usual one first."""
@@ -208,6 +215,7 @@ class Modality:
     kind: str  # the `model_type` of its config, without "mot_"
     config_class: type[MoTModalityConfig]
     length_field: str  # the config field that limits a sequence
+    has_times = True  # whether its tokens are at some time, in seconds
     predicts_ids = False  # whether pretraining predicts words of a vocabulary, hidden before the model sees them
     timed_positions = "sinusoidal"  # the `position_embedding_type` that can stand between two whole positions
     sources: str  # the models of the Hub that its tower can begin as
@@ -219,6 +227,13 @@ class Modality:
 
     def __init__(self, name: str, names: InputNames):
         self.name, self.names = name, names
+
+    @classmethod
+    def called(cls, name: str) -> "Modality":
+        """One of this kind under a name of a user's, which is also that of its cells."""
+        modality = cls(name, InputNames.called(name))
+        modality.cells = (replace(cls.cells[0], name=name, argument=name, columns=(), synonyms=()),)
+        return modality
 
     def embeddings(self, config: MoTModalityConfig) -> "MoTEmbeddings":
         """The module that makes tokens of raw input."""
@@ -252,6 +267,19 @@ class Modality:
         return f"{self.name}_labels"
 
     # What the processor makes of cells
+
+    def learn(self, cells: Iterable[Any]) -> dict[str, Any]:
+        """
+        What the cells of the training split teach a processor of this kind: its settings, as JSON, such as means.
+
+        Args:
+            cells: as people have them, None where a row has none; read once.
+        """
+        return {}
+
+    def config_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a config that follow from the processor's settings of the modality."""
+        return {}
 
     def is_one(self, cell: Cell, value: Any) -> bool:
         """Whether a list or tuple is one cell, not a batch of them."""
@@ -547,7 +575,7 @@ class MoTEmbeddings(nn.Module):
         """
         The seconds of frames (B, F or T) or ready features (B, N); where raw input comes without, the usual ones.
         """
-        if self.names.times is None or inputs.ndim < 3:  # the embedding refuses such input itself
+        if not self.modality.has_times or inputs.ndim < 3:  # the embedding refuses such input itself
             return None
         if times is None:
             times = self.usual_times(inputs, mask)

@@ -80,7 +80,7 @@ class TextModality(Modality):
     )
     config_class = MoTTextConfig
     length_field = "max_position_embeddings"
-    predicts_ids = True
+    predicts_ids, has_times = True, False
     length_option = LengthOption("max_text_tokens", default=128)
     sources, part_of_pair = "SigLIP or RoBERTa-PreLayerNorm", "text_config"
 

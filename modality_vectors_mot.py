@@ -26,7 +26,7 @@ class VectorsModality(Modality):
     def __init__(self, raw: Modality):
         super().__init__(raw.name, raw.names)
         self.raw = raw
-        self.config_class, self.length_field = raw.config_class, raw.length_field
+        self.config_class, self.length_field, self.has_times = raw.config_class, raw.length_field, raw.has_times
         self.cells, self.noun, self.reconstruction_loss = raw.cells, raw.noun, raw.reconstruction_loss
         # A model in front gives a vector for each of its tokens; how many it gives for a second is its own affair.
         is_counted = raw.length_option is not None and not raw.length_option.in_seconds
@@ -65,7 +65,7 @@ class VectorsModality(Modality):
     def token_labels(
         self, config: MoTModalityConfig, inputs: dict[str, torch.Tensor], row: int, number: int, tokenizer=None
     ) -> list[str]:
-        if self.names.times is None:
+        if not self.has_times:
             return [f"token {i}" for i in range(number)]
         return super().token_labels(config, inputs, row, number)
 

@@ -179,7 +179,7 @@ class MoTProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         every = [modality.names for modality in MODALITIES.values()]
-        times = [names.times for names in every if names.times and self.return_times]
+        times = [modality.names.times for modality in MODALITIES.values() if modality.has_times and self.return_times]
         return [name for names in every for name in (names.raw, names.mask)] + times
 
     @property

@@ -113,7 +113,7 @@ def axis_ticks(maps: AttentionMaps, modality: str, row: int, tokenizer) -> tuple
     """Where to write what along the real tokens of a modality: words, rows of patches or frames, moments."""
     labels, kind = token_labels(maps, modality, row, tokenizer), kind_of(maps, modality)
     config = maps.config.modality_config(modality)
-    first, step, most = config.num_prefix_tokens, 1, MOST_WORDS if kind.names.times is None else MOST_TICKS
+    first, step, most = config.num_prefix_tokens, 1, MOST_TICKS if kind.has_times else MOST_WORDS
     if kind.drawing == "frames":
         pixels = maps.inputs[kind.names.raw]
         rows, columns = patch_grid(pixels, config)

@@ -26,8 +26,8 @@ def token_times(maps: AttentionMaps, modality: str, row: int = 0) -> tuple[torch
     """
     places, config = maps.real(modality, row), maps.config.modality_config(modality)
     kind = kind_of(maps, modality)
-    if kind.names.times is None:
-        timed = [kind for kind in MODALITIES.values() if kind.names.times is not None]
+    if not kind.has_times:
+        timed = [kind for kind in MODALITIES.values() if kind.has_times]
         expected = " or ".join(kind.name + (f" ({kind.moments})" if kind.moments else "") for kind in timed)
         raise ValueError(f"`{modality}` has no time: expected {expected}.")
     return kind.token_times(config, maps.inputs, row, len(places) - config.num_prefix_tokens)
