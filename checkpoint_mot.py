@@ -5,13 +5,16 @@ Weights are read from safetensors alone, and none that a damaged config makes up
 never trained; a saved folder names every class that can read it; and a model's towers may begin as other models.
 """
 
+import inspect
 import os
 import sys
+from pathlib import Path
 
 import torch
 from transformers.integrations import is_fsdp_enabled
 from transformers.utils import logging
 
+from .carrying_mot import carry
 from .modalities_mot import MODALITIES
 from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
 
@@ -182,9 +185,11 @@ class CheckpointMixin:
         Save the model with its code, and an `auto_map` and pipelines that name all which can read the folder.
 
         Raises:
-            ValueError: weights are no tensors, as after torch's `quantize_dynamic`.
+            ValueError: weights are no tensors, as after torch's `quantize_dynamic`; or a kind that the user has
+                registered cannot go with a checkpoint.
         """
         self.check_can_be_saved(*args, **kwargs)
+        is_pushed, name = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", Path(save_directory).name)
         # The library reads here, by text, that the code of all heads and of the pipeline goes with this file.
         from .heads_mot import auto_map
         from .pipeline_mot import CUSTOM_PIPELINES
@@ -195,3 +200,11 @@ class CheckpointMixin:
             super().save_pretrained(save_directory, *args, **kwargs)
         finally:
             del self.config.custom_pipelines  # They are about the folder, not the model.
+        self.save_other_files(Path(save_directory))
+        if is_pushed:  # not before these files are there
+            options = inspect.signature(self.push_to_hub).parameters
+            self.push_to_hub(name, **{option: kwargs[option] for option in options if option in kwargs})
+
+    def save_other_files(self, folder: Path) -> None:
+        """Write what a saved folder holds beyond the weights, the config and this package's code."""
+        carry(folder)

@@ -4,7 +4,6 @@
 Shapes: B rows.
 """
 
-import inspect
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -203,15 +202,11 @@ class MoTForRetrieval(MoTPreTrainedModel):
         output.pooler_output = self.contrastive.embed(output.pooler_output, encoded.has(encoded.given)).vectors
         return output
 
-    def save_pretrained(self, save_directory, *args, **kwargs):
-        """As every model of the family, and with what `SentenceTransformer(folder, trust_remote_code=True)` reads."""
-        is_pushed, name = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", Path(save_directory).name)
-        super().save_pretrained(save_directory, *args, **kwargs)
+    def save_other_files(self, folder: Path) -> None:
+        """As every model of the family, and what `SentenceTransformer(folder, trust_remote_code=True)` reads."""
+        super().save_other_files(folder)
         for file, content in sentence_transformers_files(self.config).items():
-            Path(save_directory, file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if is_pushed:  # not before these files are there
-            options = inspect.signature(self.push_to_hub).parameters
-            self.push_to_hub(name, **{option: kwargs[option] for option in options if option in kwargs})
+            (folder / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.Tensor | None:
