@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""A kind of a user's own, in a file of his own, is registered, trained, saved, and loaded where neither the package nor
-his file exists."""
+"""A kind of a user's own, in a file of his own, is registered, trained, saved, and loaded where neither the package
+nor his file exists."""
 
 import importlib.util
 import subprocess
