@@ -21,7 +21,7 @@ from .contrastive_mot import MoTContrastive, Side
 from .inputs_mot import takes_inputs
 from .modalities_mot import MODALITIES
 from .modeling_mot import EncodedModalities, MoTModel, MoTModelOutput, MoTPreTrainedModel
-from .subsets_mot import all_subsets, subset_name
+from .subsets_mot import bounded_subsets, subset_name
 
 
 @dataclass
@@ -213,10 +213,12 @@ def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.
 def sentence_transformers_files(config: MoTConfig) -> dict[str, list | dict]:
     """
     The files by which sentence-transformers (6.2) finds the embeddings of each modality and of each combination. Ready
-    features are none of its inputs. (It writes `config_sentence_transformers.json` itself, before it saves a model.)
+    features are none of its inputs, nor are modalities that users name themselves: the names that it knows are closed.
+    (It writes `config_sentence_transformers.json` itself, before it saves a model.)
     """
-    modalities = sorted(m for m in config.modalities if config.modality_config(m).takes_raw_input)
-    subsets = all_subsets(modalities)
+    known = [m for m in config.modalities if m in MODALITIES]
+    modalities = sorted(m for m in known if config.modality_config(m).takes_raw_input)
+    subsets = bounded_subsets(modalities)
     if not subsets:
         return {}
     methods = {
