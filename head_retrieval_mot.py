@@ -130,9 +130,9 @@ class MoTForRetrieval(MoTPreTrainedModel):
     def logits_per_modality(self, embeddings: dict[tuple[str, ...], Side]) -> dict[str, torch.Tensor]:
         """Each modality's similarities with the first of the others that are given."""
         logits = {}
-        for i, (first, second) in enumerate(self.contrastive.pairs):
+        for first, second in self.contrastive.pairs:
             if first != second and first in embeddings and second in embeddings:
-                pair = self.contrastive.logits(embeddings[first].vectors, embeddings[second].vectors, i)
+                pair = self.contrastive.logits(embeddings[first].vectors, embeddings[second].vectors, (first, second))
                 logits.setdefault(f"logits_per_{first[0]}", pair)
                 logits.setdefault(f"logits_per_{second[0]}", pair.T)
         return logits
