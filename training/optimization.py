@@ -7,6 +7,7 @@ of two as long the one that was given last.
 """
 
 import math
+import re
 from collections.abc import Iterable
 
 import torch
@@ -34,6 +35,8 @@ def place_of(name: str) -> tuple[str, str | None, int | None]:
     Where a parameter belongs, from its name: its part, its modality (None if it serves all), and the number of its
     layer in an encoder or among the joint or global layers (None outside of layers).
     """
+    # Without what wrappers put between: `modules_to_save.default` of peft, `_orig_mod` of torch.compile.
+    name = re.sub(r"\b(original_module|modules_to_save\.[^.]+|_[^.]+)\.", "", name)
     words = name.split(".")
     # The first of these is the model's own part: a modality may be called like any of them, but stands behind one.
     known = (*PARTS, "modality_embeddings", *BEFORE_MODALITY_IN_HEADS)
