@@ -12,9 +12,11 @@ from pathlib import Path
 
 import torch
 from transformers.integrations import is_fsdp_enabled
+from transformers.modeling_utils import load_state_dict
 from transformers.utils import logging
 
 from .carrying_mot import carry
+from .contrastive_mot import name_scales
 from .modalities_mot import MODALITIES
 from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
 
@@ -40,6 +42,11 @@ def task_of_pipeline() -> str | None:
             return frame.f_locals["task"]
         frame = frame.f_back
     return None
+
+
+def has_old_names(file: str) -> bool:
+    """Whether a file of weights has scales of pairs that are not stored by the names of the pairs."""
+    return any(name.rpartition(".")[2] == "log_scale" for name in load_state_dict(file, map_location="meta"))
 
 
 class CheckpointMixin:
@@ -156,6 +163,18 @@ class CheckpointMixin:
                 "for it."
             )
         return model
+
+    @classmethod
+    def _load_pretrained_model(cls, model, state_dict, checkpoint_files, *args, **kwargs):
+        """
+        The library's step that reads the weights. It renames none for models whose code is not its own, and would
+        write what it renamed back as it was: so weights that an earlier version saved are renamed before it.
+        """
+        if state_dict is None and any(map(has_old_names, checkpoint_files or ())):
+            state_dict = {name: value for file in checkpoint_files for name, value in load_state_dict(file).items()}
+        if state_dict is not None:
+            state_dict = name_scales(state_dict)
+        return super()._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
 
     def _move_missing_keys_from_meta_to_device(self, missing_keys, *args, **kwargs):
         """The library's step before memory is taken for the weights that a checkpoint lacks."""
