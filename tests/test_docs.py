@@ -16,7 +16,8 @@ from helpers import save_untrained
 from transformers import HfArgumentParser
 
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
-from mixture_of_transformers.serving.evaluate import EvaluateArguments, PredictArguments
+from mixture_of_transformers.serving.evaluate import EvaluateArguments
+from mixture_of_transformers.serving.predict_dataset import PredictArguments
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]

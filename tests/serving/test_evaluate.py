@@ -300,7 +300,7 @@ def test_the_help_of_mot_predict_names_its_form_for_a_dataset(capsys, monkeypatc
     monkeypatch.setattr(sys, "argv", ["mot", "predict", "--help"])
     with pytest.raises(SystemExit):
         mot()
-    assert "mot predict --dataset_name NAME --help" in capsys.readouterr().out
+    assert "mot predict --dataset NAME --help" in capsys.readouterr().out
 
 
 def test_a_checkpoint_without_a_run_asks_for_data_and_then_is_evaluated(copy_of, finished):
