@@ -34,8 +34,8 @@ def load_data(
     """
     The splits (no `test` under --test_split none) with columns `text`, `image`, `audio`, `video`, `label`, without
     rows that cannot be read, which `report` names; and what the labels mean. A test split without labels has no
-    `label`. Sets `data.task` where it was not given and `data.columns_found`, and says of
-    every column what becomes of it.
+    `label`. Sets `data.task` where it was not given, and `data.columns_found`; says of every column what becomes of
+    it.
 
     Args:
         report: the bad_rows.jsonl to write, on one process of several; None on the others, which say nothing.

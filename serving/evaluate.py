@@ -9,7 +9,7 @@ that; this holds wherever an option is not given. Labels are matched to the chec
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from datasets import Dataset, IterableDataset
@@ -125,7 +125,8 @@ def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
         is_own = name in (None, record.data["dataset_name"])
         remembered = record.data if is_own else {option: record.data[option] for option in OF_THE_MODEL}
         # A run.json may be anybody's, so that it does not decide what a dataset may do.
-        remembered = {name: value for name, value in remembered.items() if name not in LIMIT_OPTIONS}
+        options = {option.name for option in fields(DataArguments) if option.init} - {*LIMIT_OPTIONS}
+        remembered = {name: value for name, value in remembered.items() if name in options}
         parser.set_defaults(**remembered, **record.settings)
     options, data, *_ = parser.parse_args_into_dataclasses(arguments)
     if record is None and data.dataset_name is None:

@@ -4,12 +4,13 @@
     mot predict --model outputs/clips --dataset rows.csv --output predictions.parquet
     mot predict --model outputs/clips --dataset user/others --split train --output predictions.csv --keep_columns id
 
-The data are read as `run_finetune.py` reads them, but for the labels, which are no input. The folder of a run remembers
-which columns it was trained on, and these are taken first. A row that cannot be read stands in the file with the
-reason, as `error`. A run that was killed goes on when it is started again.
+The data are read as `run_finetune.py` reads them, but for the labels, which are no input. The folder of a run
+remembers which columns it was trained on, and these are taken first. A row that cannot be read stands in the file with
+the reason, as `error`. A run that was killed goes on when it is started again.
 """
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,12 +24,13 @@ from transformers.utils.logging import tqdm
 
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.checks import ExampleCheck
+from mixture_of_transformers.data.column_names import is_label
 from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns, in_any_case, option_of
 from mixture_of_transformers.data.fingerprints import fingerprint_of_files
 from mixture_of_transformers.data.preparation import find_columns, prepare_split
 from mixture_of_transformers.data.secrets import printable, without_secrets
 from mixture_of_transformers.data.sources import read_named_splits
-from mixture_of_transformers.finetune.limits import encoding_limits, feature_limits
+from mixture_of_transformers.finetune.limits import LENGTH_OPTIONS, encoding_limits, feature_limits
 from mixture_of_transformers.finetune.options import DataArguments, OptionHelp
 from mixture_of_transformers.finetune.record import Record
 from mixture_of_transformers.finetune.rows import (
@@ -168,9 +170,7 @@ def split_to_answer(data: DataArguments, options: PredictArguments, is_own: bool
         splits = read_splits(data, options.seed)
     else:
         splits = read_named_splits(
-            str(Path(data.dataset_name).expanduser())
-            if Path(data.dataset_name).expanduser().exists()
-            else data.dataset_name,
+            os.path.expanduser(data.dataset_name),
             data.dataset_config,
             data.dataset_revision,
             split_column=data.split_column,
@@ -199,15 +199,12 @@ def input_columns(data: DataArguments, rows: Dataset, record: Record | None, con
             named[role] = name
     inputs = [name for role, name in named.items() if role != "label"]
     label = in_any_case(named["label"], rows.column_names)
-    named["label"] = label if label in rows.column_names and label not in inputs else LEFT_OUT
+    is_there = label in rows.column_names and is_label(rows.features[label]) and label not in inputs
+    named["label"] = label if is_there else LEFT_OUT
     columns = find_columns(rows, allowed_paths_of(data), **named)
-    left_out = dict(columns.left_out)
-    for role in CELLS:  # whose modality the model lacks
-        if MODALITY_OF_CELL[role] not in config.modalities:
-            reasons = {
-                f"{option_of(role)} would take it": f"the checkpoint takes {', '.join(config.modalities)} alone"
-            }
-            left_out = {name: reasons.get(reason, reason) for name, reason in left_out.items()}
+    lacking = [role for role in CELLS if MODALITY_OF_CELL[role] not in config.modalities]
+    reasons = {f"{option_of(role)} would take it": f"the model has no {MODALITY_OF_CELL[role]}" for role in lacking}
+    left_out = {name: reasons.get(reason, reason) for name, reason in columns.left_out.items()}
     if columns.label is not None:
         left_out[columns.label] = "the label, which is no input"
     return replace(columns, label=None, left_out=left_out)
@@ -221,9 +218,8 @@ def kept_columns(names: list[str], rows: Dataset) -> list[str]:
     found = [in_any_case(name, rows.column_names) for name in names]
     for name in found:
         if name not in rows.column_names:
-            raise ValueError(
-                f"--keep_columns {name}: there is no such column; there are {', '.join(rows.column_names)}."
-            )
+            known = ", ".join(rows.column_names)
+            raise ValueError(f"--keep_columns {name}: there is no such column; there are {known}.")
         if found.count(name) > 1:
             raise ValueError(f"--keep_columns names {name} twice.")
     return found
@@ -247,7 +243,7 @@ def asked(
     inputs = {role: getattr(columns, role) for role in columns.modalities}
     settings = asdict(options)
     names = ("keep_columns", "top_k", "contributions", "per_device_eval_batch_size", "bf16", "fp16", *HELD_IN)
-    limits = {name: getattr(data, name) for name in ("max_text_tokens", "max_audio_seconds", *LIMIT_OPTIONS)}
+    limits = {name: getattr(data, name) for name in (*LENGTH_OPTIONS, *LIMIT_OPTIONS)}
     return {
         "model": options.model,
         "weights or settings of the model": fingerprint_of_model(model, processor),

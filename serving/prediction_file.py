@@ -84,9 +84,9 @@ class PredictionFile:
         for name in {**found, **self.asked}:
             if found.get(name) != self.asked.get(name):
                 raise ValueError(
-                    f"{self.path} was begun with other {name} ({found.get(name)!r}, now {self.asked.get(name)!r}), and "
-                    f"is unfinished: ask for the same to go on, name another --output, or delete {self.work} to begin "
-                    "anew."
+                    f"{self.path} is unfinished, and was begun with other {name} ({found.get(name)!r}, now "
+                    f"{self.asked.get(name)!r}): ask for the same to go on, name another --output, or delete "
+                    f"{self.work} to begin anew."
                 )
 
     def part(self, number: int) -> Path:

@@ -51,9 +51,9 @@ class RowAnswers:
     """
     The records of rows: `row`, the number; the answer; and `error`, why there is none.
 
-    The answer of a classifier is `label` (or `labels`, all that are likelier than one half) with the `probabilities` of
-    all classes, or with `top_k` the `top` ones; that of a regression is `score`; that of a model that retrieves is an
-    embedding of each modality, `{m}_embedding`, and `fused_embedding`, of all that a row has.
+    The answer of a classifier is `label` (or `labels`, all that are likelier than one half) with the `probabilities`
+    of all classes, or with `top_k` the `top` ones; that of a regression is `score`; that of a model that retrieves is
+    an embedding of each modality, `{m}_embedding`, and `fused_embedding`, of all that a row has.
 
     Args:
         model: a head that classifies, regresses or retrieves.

@@ -95,7 +95,7 @@ def test_commands_that_evaluate_have_the_options_that_are_named(page):
         if options is EvaluateArguments:
             parser.add_argument("checkpoint")
         for line in command_lines(page, start):
-            if start == "mot predict" and "--dataset_name" not in line:
+            if start == "mot predict" and "--dataset" not in line:
                 continue  # of one row, which docs/clips.md has
             *_, unknown = parser.parse_args_into_dataclasses(
                 shlex.split(line, comments=True)[2:], return_remaining_strings=True
