@@ -75,6 +75,24 @@ def load_values(
     return values
 
 
+def channels_of_values(source: Any, name: str) -> int:
+    """
+    How many channels a picture has that is no colours but values of its own scale, as greyscale of more than 8 bits
+    is, or an array of floats or of other than 1, 3 or 4 channels; 0 for colours.
+    """
+    if not is_array(source):
+        if isinstance(source, Image.Image):
+            return int(source.mode[0] in "IF")
+        with open_source(source, name) as file, open_image(file, name) as image:
+            return int(image.mode[0] in "IF")
+    values = to_numpy(source, name)
+    channels = 1 if values.ndim == 2 else min(values.shape[0], values.shape[-1])
+    if values.dtype == np.uint8:
+        return 0 if channels in (1, 3, 4) else channels
+    is_colour = channels in (3, 4) and values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1
+    return 0 if is_colour else channels
+
+
 def is_picture(content: bytes) -> bool:
     """Whether the bytes of a file are those of a picture, by its head."""
     Image.init()

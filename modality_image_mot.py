@@ -7,7 +7,7 @@ Shapes: B rows, F frames of a video, C channels, d width.
 import math
 import numbers
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from transformers import initialization as init
 
 from .cells_mot import Cell, ProcessorCall, RowReading
 from .convolution_mot import MoTConv2d
-from .decoding_image_mot import is_picture, load_image, load_values
+from .decoding_image_mot import channels_of_values, is_picture, load_image, load_values
 from .decoding_mot import is_array
 from .decoding_video_mot import load_frames
 from .image_processing_mot import MOST_PIXELS_OF_A_SIDE, MoTImageProcessor
@@ -193,6 +193,25 @@ class ImageModality(Modality):
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         check_picture_settings(settings)
+
+    def learn(self, cells: Iterable[Any]) -> dict[str, Any]:
+        """
+        Of colours nothing. Where the first picture is none (`channels_of_values`), `num_channels`, and the `mean` and
+        `std` of each over all pixels.
+        """
+        (cell, *_), channels, count, total, squares = self.cells, None, 0, 0.0, 0.0
+        for i, value in enumerate(cells if cell.medium == "image" else ()):
+            for picture in () if value is None else self.segments_of(cell, value):
+                channels = channels_of_values(picture, f"{self.name}[{i}]") if channels is None else channels
+                if channels == 0:
+                    return {}
+                values = load_values(picture, f"{self.name}[{i}]", channels).reshape(-1, channels).astype(np.float64)
+                count, total, squares = count + len(values), total + values.sum(0), squares + (values**2).sum(0)
+        if not count:
+            return {}
+        mean = total / count
+        std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        return {"num_channels": channels, "mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
 
     def config_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         fields = {"num_channels": settings.get("num_channels", 1)} if keeps_values(settings) else {}

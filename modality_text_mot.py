@@ -97,6 +97,9 @@ class TextModality(Modality):
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         check_whole(settings, LENGTHS_OF_TEXT)
 
+    def config_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {"max_position_embeddings": settings["max_length"]} if "max_length" in settings else {}
+
     def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
         """
         Strings to ids (B, L) and their mask (B, L), and what else the options ask the tokenizer for, which under a

@@ -122,6 +122,22 @@ def test_values_of_any_number_of_channels_are_standardised_by_channel(rng, chann
     assert shape == (1, channels, 6, 6)
 
 
+def test_what_pictures_of_the_training_split_teach_standardises_them(rng, tmp_path):
+    depths = [rng.integers(0, 5000, (6, 5), dtype=np.uint16) for _ in range(3)]
+    Image.fromarray(depths[0]).save(tmp_path / "first.png")
+    kind = MoTProcessor().kinds["image"].called("depth")
+    settings = kind.learn([None, str(tmp_path / "first.png"), depths[1:]])
+    every = np.stack(depths)
+    assert settings["num_channels"] == 1 and kind.config_fields(settings) == {"num_channels": 1}
+    np.testing.assert_allclose([settings["mean"], settings["std"]], [[every.mean()], [every.std()]])
+    processor = make_processor(modalities={"depth": {"kind": "image", "size": {"height": 6, "width": 5}, **settings}})
+    values = processor(depth=depths)["depth_values"]
+    torch.testing.assert_close(torch.stack([values.mean(), values.std(correction=0)]), torch.tensor([0.0, 1.0]))
+    for colours in (picture(rng), picture(rng, "L"), rng.random((5, 5, 3)), np.zeros((4, 5), np.uint8)):
+        assert kind.learn([None, colours]) == {}
+    assert kind.learn(iter([np.ones((9, 8, 7))])) == {"num_channels": 7, "mean": [1.0] * 7, "std": [1.0] * 7}
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
