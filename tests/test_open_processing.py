@@ -466,6 +466,57 @@ def test_rows_are_cut_by_the_limits_of_their_own_modality(rng):
     assert [len(segment) for segment in segments_of(batch, processor.kinds["audio"].names, 0)] == [60, 49]
 
 
+def open_model(processor):
+    """A model of the modalities that `processor` was told of, and of text."""
+    sizes = {
+        "title": {"vocab_size": 30},
+        "depth": {"image_size": 8, "patch_size": 4},
+        "thumb": {"image_size": 12, "patch_size": 2},
+        "heart": {"max_frames": 120},
+        "clip": {"image_size": 8, "patch_size": 4},
+    }
+    towers = {"text_config": {"vocab_size": 30, "num_hidden_layers": 1}, "image_config": None, "audio_config": None}
+    for name, modality in processor.kinds.items():
+        if name in sizes:
+            fields = modality.config_fields(modality.settings_in(processor)) | sizes[name] | {"num_hidden_layers": 1}
+            towers[f"{name}_config"] = {"model_type": modality.config_class.model_type, **fields}
+    config = MoTConfig(hidden_size=16, num_attention_heads=2, intermediate_size=16, num_labels=3, **towers)
+    return MoTForSequenceClassification(config).eval()
+
+
+def test_a_model_answers_rows_of_declared_modalities_alone_as_in_a_batch(processor, rng):
+    model = open_model(processor)
+    assert set(model.config.modalities) == {"text", *MODALITIES}
+    classify = MultimodalClassificationPipeline(model, processor=processor)
+    depth, sound = rng.integers(0, 2**16, (9, 7), dtype=np.uint16), {"array": tone(), "sampling_rate": RATE}
+    rows = [
+        {"title": "a cat", "depth": depth},
+        {"text": "red", "title": ["a", "dog sings"], "heart": [sound, sound], "depth": [depth, depth.T, depth]},
+        {"clip": [picture(rng), picture(rng)], "thumb": picture(rng)},
+        {"clip": [[picture(rng)] * 2, [picture(rng)]]},
+    ]
+    together = classify(rows, batch_size=4)
+    for answers, row in zip(together, rows):
+        scores = {answer["label"]: answer["score"] for answer in answers}
+        alone = {answer["label"]: answer["score"] for answer in classify(row)}
+        assert scores == pytest.approx(alone, abs=1e-5)
+    with pytest.raises(ValueError, match="Unknown part of a row `titel`: did you mean `title`"):
+        classify({"titel": "a"})
+
+
+def test_a_model_takes_documents_in_which_only_the_order_of_parts_differs_and_hears_it(processor, rng):
+    model, depth = open_model(processor), rng.integers(0, 2**12, (8, 8), dtype=np.uint16)
+    parts = [{"text": "a cat"}, {"depth": depth}, {"text": "red"}]
+    batch = encode_rows(processor, model, {"documents": [parts, parts[::-1], parts]})
+    with torch.no_grad():
+        answers = model(**batch).logits
+    torch.testing.assert_close(answers[0], answers[2])
+    assert not torch.allclose(answers[0], answers[1], atol=1e-6)
+    with torch.no_grad():
+        a, b = (model(**processor(text=[texts])).logits for texts in (["a cat", "red"], ["red", "a cat"]))
+    torch.testing.assert_close(a, b)  # without places they are a set
+
+
 def test_a_model_whose_modality_the_processor_does_not_know_is_refused():
     model = tiny_model()
     processor = make_processor()
