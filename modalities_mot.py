@@ -64,6 +64,15 @@ CELLS: dict[str, Cell] = {cell.name: cell for cell in FIRST_CELLS + OTHER_CELLS}
 MODALITY_OF_CELL = {cell.name: modality.name for modality in MODALITIES.values() for cell in modality.cells}
 
 
+def forms() -> dict[str, tuple[type[Modality], str | None]]:
+    """
+    What people call a kind -> it, and the cell of it that is meant: the `model_type` of its config without "mot_",
+    or the name of a form in which people have it, as "video" is one of images.
+    """
+    cells = {cell.name: (kind, cell.name) for kind in KINDS.values() for cell in kind.cells}
+    return cells | {model_type.removeprefix("mot_"): (kind, None) for model_type, kind in KINDS.items()}
+
+
 def words_of(config) -> str | None:
     """The modality of a `MoTConfig` that arrives as words of a vocabulary; None without one."""
     names = [name for name in config.modalities if modality_of(config.modality_config(name), name).predicts_ids]
