@@ -216,7 +216,11 @@ class MoTProcessor(ProcessorMixin):
         files = super().save_pretrained(save_directory)
         carry(save_directory)
         if push_to_hub:
-            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+            name, options = (
+                kwargs.pop("repo_id", Path(save_directory).name),
+                inspect.signature(self.push_to_hub).parameters,
+            )
+            self.push_to_hub(name, **{option: kwargs[option] for option in options if option in kwargs})
         return files
 
     @classmethod
