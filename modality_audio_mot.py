@@ -127,9 +127,9 @@ class AudioModality(Modality):
         return [np.asarray(values)] if is_number_list(values) else values
 
     def segments_of(self, cell: Cell, value: Any) -> list:
-        """A list of numbers is one sound here too."""
-        is_sound = isinstance(value, (list, tuple)) and is_number_list(value)
-        return [value] if is_sound else super().segments_of(cell, value)
+        """A list of numbers is one sound here too, and what else holds a number is meant as one."""
+        has_number = isinstance(value, (list, tuple)) and any(isinstance(part, numbers.Real) for part in value[:2])
+        return [value] if has_number else super().segments_of(cell, value)
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         build_extractor(settings)
