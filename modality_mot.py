@@ -548,8 +548,13 @@ class MoTEmbeddings(nn.Module):
     def positions(
         self, length: int, mask: torch.Tensor | None, device: torch.device, times: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """E_pos of a sequence, (1 or B, L, d): a token's position counts the real tokens before it, or is its time."""
+        """
+        E_pos of a sequence, (1 or B, L, d): a token's position counts the real tokens before it, or is its time. The
+        tokens of a set, whose `position_embedding_type` is None, have none.
+        """
         self.check_length(length)
+        if self.config.position_embedding_type is None:
+            return torch.zeros(1, 1, self.config.hidden_size, device=device)
         if times is not None:
             return sinusoids_at(blank(times, mask) * POSITIONS_PER_SECOND, self.config.hidden_size)
         counts = torch.arange(length, device=device)[None] if mask is None else count_before(mask)
