@@ -4,7 +4,8 @@
 Shapes: B rows.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -50,6 +51,7 @@ class ProcessorCall:
         options: group of options ("text_kwargs", ...) -> all of them, with their defaults.
         given: the groups as they were given.
         allow_urls, max_audio_seconds: as for the processor.
+        settings: the processor's settings of the modality that collects, as `Modality.learn` makes them.
     """
 
     processor: Any
@@ -57,6 +59,7 @@ class ProcessorCall:
     given: dict[str, dict]
     allow_urls: bool | str
     max_audio_seconds: float | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

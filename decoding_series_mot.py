@@ -137,9 +137,8 @@ def read_series(source: Any, name: str, num_channels: int | None = None) -> Seri
     if isinstance(source, Mapping):
         parts = {key: value for key, value in source.items() if value is not None}
         if "array" not in parts or parts.keys() - set(FIELDS):
-            raise ValueError(
-                f"{name} is a dict of {sorted(map(str, source))}: expected `array`, and `times` or `sampling_rate`."
-            )
+            found = ", ".join(map(str, source))
+            raise ValueError(f"{name} is a dict of {found}: expected `array`, and `times` or `sampling_rate`.")
         if "times" in parts and "sampling_rate" in parts:
             raise ValueError(f"{name} has both `times` and a `sampling_rate`: give one of them.")
     values = read_values(parts["array"], name, num_channels)
