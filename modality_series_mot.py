@@ -244,17 +244,30 @@ class SeriesModality(Modality):
             return super().real_places(inputs, row, length)
         return (mask[row] != 0).any(dim=-1).cpu().nonzero()[:, 0]
 
+    def readings(self, inputs: dict[str, torch.Tensor], row: int) -> torch.Tensor:
+        """The real samples of a row (n, C), with NaN in their gaps."""
+        values, mask = inputs[self.names.raw][row].cpu().float(), inputs.get(self.names.mask)
+        if mask is not None and mask.ndim == 3:
+            values = values.masked_fill(mask[row].cpu() == 0, torch.nan)
+        return values[self.real_places(inputs, row, len(values))]
+
+    def sample_times(
+        self, config: MoTSeriesConfig, inputs: dict[str, torch.Tensor], row: int
+    ) -> tuple[torch.Tensor, str]:
+        """When each of a row's real samples is, (n,), and the unit of that."""
+        samples = self.real_places(inputs, row, inputs[self.names.raw].shape[1])
+        times, unit = self.times_of_places(inputs, row, samples, "sample")
+        if unit == "s":
+            return times, unit
+        counts = torch.arange(len(samples)).float()  # padding takes no time
+        return (counts, unit) if config.sampling_rate is None else (counts / config.sampling_rate, "s")
+
     def token_times(
         self, config: MoTSeriesConfig, inputs: dict[str, torch.Tensor], row: int, number: int
     ) -> tuple[torch.Tensor, str]:
         """A token has the time of its first sample, or counts the samples before it where nothing says when they
         are."""
-        samples = self.real_places(inputs, row, inputs[self.names.raw].shape[1])
-        times, unit = self.times_of_places(inputs, row, samples, "sample")
-        if unit != "s":
-            times = torch.arange(len(samples)).float()  # padding takes no time
-            if config.sampling_rate is not None:
-                times, unit = times / config.sampling_rate, "s"
+        times, unit = self.sample_times(config, inputs, row)
         return times[:: config.stem_stride], unit
 
 
