@@ -31,7 +31,7 @@ BACKGROUND, DOTS_PER_INCH = "white", 110
 INK, GREY = "black", "#777777"
 MOST_TICKS, MOST_WORDS = 10, 40  # along an axis
 MOST_FRAMES, WORDS_PER_LINE = 8, 8
-HEIGHTS = {"frames": 3.0, "spectrogram": 2.4, "series": 2.4}  # inches of a drawing; that of words grows with their lines
+HEIGHTS = {"frames": 3.0, "spectrogram": 2.4, "series": 2.4}  # inches; that of words grows with their lines
 OPACITY = 0.65  # of what lies over a picture
 
 
