@@ -28,6 +28,7 @@ from .checkpoint_mot import CheckpointMixin
 from .configuration_mot import MoTConfig
 from .contrastive_mot import MoTContrastive
 from .fusion_mot import FUSIONS, MoTAttentionFusion
+from .growing_mot import GrowingMixin
 from .inputs_mot import ModalityInput, check_devices, collect_inputs, takes_inputs
 from .layers_mot import (
     MoTEncoderLayer,
@@ -192,7 +193,7 @@ def block_diagonal(weights: torch.Tensor, number: int) -> torch.Tensor:
     return blocks.permute(0, 5, 1, 2, 3, 4).flatten(4, 5).flatten(2, 3)
 
 
-class MoTPreTrainedModel(CheckpointMixin, PreTrainedModel):
+class MoTPreTrainedModel(GrowingMixin, CheckpointMixin, PreTrainedModel):
     """Initial weights, and what every model of the family tells the library."""
 
     config: MoTConfig
