@@ -51,7 +51,7 @@ class ProcessorCall:
         options: group of options ("text_kwargs", ...) -> all of them, with their defaults.
         given: the groups as they were given.
         allow_urls, max_audio_seconds: as for the processor.
-        settings: the processor's settings of the modality that collects, as `Modality.learn` makes them.
+        settings: what the processor was told of the modality; {} for those with historic names.
     """
 
     processor: Any

@@ -10,7 +10,7 @@ import math
 import numbers
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -60,11 +60,8 @@ class SeriesSettings:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], name: str) -> "SeriesSettings":
-        """The settings of a modality, whose `kind` is not of interest here; `name` stands in errors."""
-        known = cls.__dataclass_fields__
-        if unknown := settings.keys() - {"kind", *known}:
-            raise ValueError(f"The settings of {name} have no {', '.join(sorted(unknown))}: there are {[*known]}.")
-        made = cls(**{key: value for key, value in settings.items() if key in known})
+        """The settings of a modality, beside its `kind`; `name` stands in errors."""
+        made = cls(**{key: value for key, value in settings.items() if key != "kind"})
         made.check(name)
         return made
 
@@ -82,6 +79,10 @@ class SeriesSettings:
             check_rate(self.sampling_rate, name)
         if self.max_length is not None and not (isinstance(self.max_length, numbers.Integral) and self.max_length > 0):
             raise ValueError(f"The max_length of {name} is {self.max_length!r}: expected a whole number of samples.")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
 
     @property
     def width(self) -> int | None:

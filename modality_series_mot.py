@@ -104,6 +104,7 @@ class SeriesModality(Modality):
     length_field = "max_length"
     drawing = "series"
     sources = "PatchTST"
+    settings = SeriesSettings.names()
 
     def embeddings(self, config: MoTSeriesConfig) -> "MoTSeriesEmbeddings":
         return MoTSeriesEmbeddings(config, self)
@@ -121,6 +122,9 @@ class SeriesModality(Modality):
     def learn(self, cells: Iterable[Any]) -> dict[str, Any]:
         """`num_channels`, the `mean` and `std` of each, and the `sampling_rate` if any series says one."""
         return learn_series(cells, self.name)
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        SeriesSettings.of(settings, self.name)
 
     def config_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         known = SeriesSettings.of(settings, self.name)
@@ -167,12 +171,14 @@ class SeriesModality(Modality):
         return {"array": series.values, "times": series.times, "sampling_rate": series.sampling_rate}
 
     def cut(self, config: MoTSeriesConfig, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Samples (B, T, C), their mask, times and segments."""
-        own = (self.names.raw, self.names.mask, self.names.times, self.names.segments)
+        """Samples (B, T, C), their mask and their times; segments are each cut as they are read, if at all."""
+        if self.names.segments in batch:
+            return {}
+        own = (self.names.raw, self.names.mask, self.names.times)
         return {name: batch[name][:, : config.max_length] for name in own if name in batch}
 
     def fit_processor(self, config: MoTSeriesConfig, processor) -> None:
-        processor.modalities[self.name] = {**processor.modalities[self.name], "max_length": config.max_length}
+        processor.modalities[self.name]["max_length"] = config.max_length
 
     # What becomes of rows in a batch
 

@@ -351,9 +351,10 @@ def test_longer_series_are_cut_where_the_settings_say(processor):
 
 
 def test_cutting_a_batch_cuts_all_that_goes_with_the_samples():
-    batch = {f"imu_{name}": torch.zeros(2, 9) for name in ("mask", "times", "segments")}
+    batch = {f"imu_{name}": torch.zeros(2, 9) for name in ("mask", "times")}
     cut = IMU.cut(series_config(max_length=4), batch | {"imu_values": torch.zeros(2, 9, 3), "other": torch.zeros(9)})
     assert {name: value.shape[1] for name, value in cut.items()} == dict.fromkeys(["imu_values", *batch], 4)
+    assert IMU.cut(series_config(max_length=4), batch | {"imu_segments": torch.zeros(2, 9)}) == {}
 
 
 @pytest.mark.parametrize(
@@ -377,7 +378,6 @@ def test_cutting_a_batch_cuts_all_that_goes_with_the_samples():
         ({"array": [1, 2], "times": [0, 1]}, {}, "has `times`, which this processor does not pass on"),
         ([1], {"mean": [0.0, 1.0], "std": [1.0]}, "several numbers of channels"),
         ([1], {"std": [0.0]}, "The std of imu is"),
-        ([1], {"rate": 50}, "The settings of imu have no rate"),
     ],
 )
 def test_bad_series_and_settings_are_named(processor, cell, settings, message):
