@@ -222,7 +222,7 @@ class Modality:
     part_of_pair = ""  # where the config of a model of two encoders has that of its own
     reconstruction_loss = "mse"  # how far a prediction is from what was hidden
     length_option: LengthOption | None = None  # None where nothing is cut
-    drawing = "words"  # how pictures show its tokens: "words", "frames" or "spectrogram"
+    drawing = "words"  # how pictures show its tokens: "words", "frames", "spectrogram" or "series"
     moments = ""  # what of it has times, where that is not all of it
 
     def __init__(self, name: str, names: InputNames):
