@@ -27,7 +27,7 @@ from .cells_mot import ProcessorCall
 from .decoding_mot import DecodingLimits
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
-from .modalities_mot import MODALITIES
+from .modalities_mot import MODALITIES, raw_modality_of
 from .modality_image_mot import whole_pictures
 from .modality_vectors_mot import pad_features
 from .rows_mot import CALL_SYNONYMS, batch_rows, is_blank, resolve_synonyms, unknown_name
@@ -323,6 +323,9 @@ def encode_rows(
 
 def to_model(name: str, values: torch.Tensor, model) -> torch.Tensor:
     """An input on the model's device, and in its floating-point type unless it is one that half precision would spoil:
-    seconds, of which bfloat16 tells no more than 128 apart from one power of two to the next."""
-    is_cast = values.is_floating_point() and not name.endswith("_times")
+    the cells of a table, and seconds, of which bfloat16 tells no more than 128 apart from one power of two to the
+    next."""
+    towers = {m: model.config.modality_config(m) for m in model.config.modalities}
+    exact = {kind.names.raw for kind in (raw_modality_of(tower, m) for m, tower in towers.items()) if kind.is_exact}
+    is_cast = values.is_floating_point() and not name.endswith("_times") and name not in exact
     return values.to(model.device, model.dtype if is_cast else None)

@@ -36,6 +36,7 @@ BOUNDS = {
     "max_frames": (1, 2**27),
     "stem_stride": (1, 2**12),
     "mask_span": (1, 2**20),
+    "num_numbers": (0, 2**16),
     "hidden_dropout": (0, 1),
     "attention_dropout": (0, 1),
     "classifier_dropout": (0, 1),
