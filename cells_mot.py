@@ -4,7 +4,8 @@
 Shapes: B rows.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class Cell:
     medium: str | None
     columns: tuple[str, ...]
     synonyms: tuple[str, ...]
-    example: str
+    example: Any
     takes_samples: bool = False
     dimensions: int = 2
     suffixes: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class ProcessorCall:
         options: group of options ("text_kwargs", ...) -> all of them, with their defaults.
         given: the groups as they were given.
         allow_urls, max_audio_seconds: as for the processor.
+        settings: what the processor was told of the modality; {} for those with historic names.
     """
 
     processor: Any
@@ -57,6 +59,7 @@ class ProcessorCall:
     given: dict[str, dict]
     allow_urls: bool | str
     max_audio_seconds: float | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

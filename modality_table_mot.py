@@ -7,9 +7,9 @@ embedded by one product and all categories by one look-up, whatever the number o
 Shapes: B rows, C columns, the numbers first and then the categories, d width.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
+from statistics import NormalDist
 from typing import Any, Literal
 
 import torch
@@ -23,7 +23,9 @@ from .positions_mot import as_mask, blank
 from .table_columns_mot import check_row, check_settings, column_names, is_empty, learn_columns, table_of
 
 MOST_VALUES = 2**24  # of all categories together, as of a vocabulary
-NUM_FREQUENCIES = 16  # of each column of numbers
+NUM_BINS = 16  # of each column of numbers
+# Where bins begin and end: between them lie equal shares of a standard normal distribution, as beyond either end.
+EDGES = [NormalDist().inv_cdf((i + 1) / (NUM_BINS + 2)) for i in range(NUM_BINS + 1)]
 
 
 @strict
@@ -196,22 +198,21 @@ class MoTNumberEmbedding(nn.Module):
     """
     Numbers (B, C) as vectors (B, C, d), by weights of each column's own: one product, whatever the number of columns.
 
-    A number is seen as asinh(x), which is x near 0 and grows with its logarithm beyond, and as sines and cosines of
-    that with learned frequencies (arXiv 2203.05556), by which a linear layer makes curves of it. All of these are
-    finite, and so are their gradients, for every finite number.
+    A number is seen as how far it is through each of `NUM_BINS` bins, 0 before and 1 behind, by which a linear layer
+    makes any curve of it (piecewise linear encoding, arXiv 2203.05556), and as asinh(x), by which those beyond the
+    bins differ. Of normal scores each bin has an equal share. Both are finite for every finite number.
     """
 
-    def __init__(self, num_numbers: int, num_frequencies: int, hidden_size: int):
+    def __init__(self, num_numbers: int, hidden_size: int):
         super().__init__()
-        self.frequencies = nn.Parameter(torch.zeros(num_numbers, num_frequencies))
-        num_features = 1 + 2 * num_frequencies
+        num_features = NUM_BINS + 1
         self.weight = nn.Parameter(torch.zeros(num_numbers, num_features, hidden_size))
         self.initial_std = (2 / num_features) ** 0.5  # as `unit_scale`
 
     def forward(self, numbers: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        values = compressed(numbers)[..., None]  # (B, C, 1)
-        angles = 2 * math.pi * values * self.frequencies.float()  # (B, C, F)
-        features = torch.cat([values, angles.sin(), angles.cos()], dim=-1)
+        edges = numbers.new_tensor(EDGES, dtype=torch.float32)  # (bins + 1,)
+        covered = (numbers.float()[..., None] - edges[:-1]) / (edges[1:] - edges[:-1])
+        features = torch.cat([covered.clamp(0, 1), compressed(numbers)[..., None]], dim=-1)  # (B, C, bins + 1)
         return torch.einsum("bcf,cfd->bcd", features.to(dtype), self.weight)
 
 
@@ -237,7 +238,7 @@ class MoTTableEmbeddings(MoTEmbeddings):
         if hasattr(self, "position_embeddings"):
             unit_scale(self.position_embeddings)
         if config.num_numbers:
-            self.number_embeddings = MoTNumberEmbedding(config.num_numbers, NUM_FREQUENCIES, config.hidden_size)
+            self.number_embeddings = MoTNumberEmbedding(config.num_numbers, config.hidden_size)
         if config.category_sizes:
             self.category_embeddings = unit_scale(nn.Embedding(sum(config.category_sizes), config.hidden_size))
 
