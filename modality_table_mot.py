@@ -20,12 +20,20 @@ from .arguments_mot import can_look_at
 from .cells_mot import Cell, ProcessorCall, RowReading
 from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank
-from .table_columns_mot import check_row, check_settings, column_names, is_empty, learn_columns, table_of
+from .table_columns_mot import (
+    NUM_QUANTILES,
+    check_row,
+    check_settings,
+    column_names,
+    is_empty,
+    learn_columns,
+    shares_below,
+    table_of,
+)
 
 MOST_VALUES = 2**24  # of all categories together, as of a vocabulary
-NUM_BINS = 16  # of each column of numbers
-# Where bins begin and end: between them lie equal shares of a standard normal distribution, as beyond either end.
-EDGES = [NormalDist().inv_cdf((i + 1) / (NUM_BINS + 2)) for i in range(NUM_BINS + 1)]
+# Where bins begin and end: at the normal scores of every other quantile, so that each has as many numbers.
+EDGES = [NormalDist().inv_cdf(share) for share in shares_below(NUM_QUANTILES)[::2]]
 
 
 @strict
@@ -115,6 +123,9 @@ class TableModality(Modality):
     def length_limit(self, config: MoTTableConfig) -> int | None:
         return config.num_columns or None
 
+    def segment_length(self, config: MoTTableConfig) -> int:
+        return config.num_columns
+
     def describe(self, config: MoTTableConfig) -> str:
         parts = {"numbers": config.num_numbers, "categories": len(config.category_sizes)}
         names = "" if config.column_names is None else f" ({', '.join(config.column_names)})"
@@ -198,14 +209,14 @@ class MoTNumberEmbedding(nn.Module):
     """
     Numbers (B, C) as vectors (B, C, d), by weights of each column's own: one product, whatever the number of columns.
 
-    A number is seen as how far it is through each of `NUM_BINS` bins, 0 before and 1 behind, by which a linear layer
+    A number is seen as how far it is through each of several bins, 0 before and 1 behind, by which a linear layer
     makes any curve of it (piecewise linear encoding, arXiv 2203.05556), and as asinh(x), by which those beyond the
-    bins differ. Of normal scores each bin has an equal share. Both are finite for every finite number.
+    bins differ. Both are finite for every finite number.
     """
 
     def __init__(self, num_numbers: int, hidden_size: int):
         super().__init__()
-        num_features = NUM_BINS + 1
+        num_features = len(EDGES)  # one bin less, and asinh(x)
         self.weight = nn.Parameter(torch.zeros(num_numbers, num_features, hidden_size))
         self.initial_std = (2 / num_features) ** 0.5  # as `unit_scale`
 
@@ -223,10 +234,7 @@ def compressed(numbers: torch.Tensor) -> torch.Tensor:
 
 
 class MoTTableEmbeddings(MoTEmbeddings):
-    """
-    Numbers and categories (B, C), of which each column is a token. A row may also have several records of the same
-    columns, one after another.
-    """
+    """Numbers and categories (B, C), of which each column is a token."""
 
     def __init__(self, config: MoTTableConfig, modality: TableModality):
         if not config.num_columns:
@@ -245,17 +253,14 @@ class MoTTableEmbeddings(MoTEmbeddings):
     def embed(self, values: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None):
         mask = self.input_mask(values, mask)
         self.check_values(values, mask)
-        num_records = values.shape[1] // self.config.num_columns
-        records = blank(values, mask).unflatten(1, (num_records, -1)).flatten(0, 1)  # (B * records, C)
-        numbers, categories = self.split(records)
+        numbers, categories = self.split(blank(values, mask))
         tokens = []
         if self.config.num_numbers:
             tokens.append(self.number_embeddings(numbers, dtype))
         if self.config.category_sizes:
             tokens.append(self.embed_categories(categories).to(dtype))
-        tokens = torch.cat(tokens, dim=1).unflatten(0, (-1, num_records)).flatten(1, 2)  # (B, records * C, d)
         # A token's position is its column, whatever is empty before it.
-        return tokens, self.positions(self.config.num_columns, None, values.device).repeat(1, num_records, 1)
+        return torch.cat(tokens, dim=1), self.positions(values.shape[1], None, values.device)
 
     def split(self, values: torch.Tensor) -> list[torch.Tensor]:
         """The numbers and the categories of values (..., C)."""
@@ -274,6 +279,7 @@ class MoTTableEmbeddings(MoTEmbeddings):
         return self.category_embeddings(rows).masked_fill((indices == 0)[..., None], 0)
 
     def input_mask(self, values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """Also of several records of a row, one after another, which segments make rows of (`split_segments`)."""
         config = self.config
         if values.ndim != 2 or values.shape[1] % config.num_columns:
             raise ValueError(
@@ -290,6 +296,11 @@ class MoTTableEmbeddings(MoTEmbeddings):
 
     def check_values(self, values: torch.Tensor, mask: torch.Tensor | None) -> None:
         """Raise a ValueError for what is no number and for an index that its column does not have."""
+        if values.shape[1] != self.config.num_columns:
+            raise ValueError(
+                f"`{self.names.raw}` has {values.shape[1]} columns, expected {self.config.num_columns}. Several "
+                f"records of a row are told apart by `{self.names.segments}`."
+            )
         if not can_look_at(values):
             return
         real = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
@@ -304,22 +315,19 @@ class MoTTableEmbeddings(MoTEmbeddings):
     def check_categories(self, values: torch.Tensor, real: torch.Tensor) -> None:
         if not self.config.category_sizes or not can_look_at(values):
             return
-        sizes = torch.tensor(self.config.category_sizes)
-        places = torch.arange(values.shape[1]).unflatten(0, (-1, self.config.num_columns))
-        places = places[:, self.config.num_numbers :].flatten()  # of categories
-        indices, sizes = values[:, places], sizes.repeat(len(places) // len(sizes))
-        wrong = real[:, places] & ((indices < 0) | (indices > sizes) | (indices != indices.round()))
-        if (found := first_place(wrong)) is not None:
-            row, place = found
+        sizes, (_, indices) = torch.tensor(self.config.category_sizes), self.split(values)
+        wrong = (indices < 0) | (indices > sizes) | (indices != indices.round())
+        if (found := first_place(wrong & self.split(real)[1])) is not None:
+            row, column = found
             raise ValueError(
-                f"`{self.names.raw}` holds {values[row, places[place]].item():g} in row {row}, "
-                f"{self.label(places[place].item())}, a category of {sizes[place]} values: expected a whole number, 1 "
-                f"to {sizes[place]}, or 0 for a value that is unknown."
+                f"`{self.names.raw}` holds {indices[found].item():g} in row {row}, "
+                f"{self.label(self.config.num_numbers + column)}, a category of {sizes[column]} values: expected a "
+                f"whole number, 1 to {sizes[column]}, or 0 for a value that is unknown."
             )
 
-    def label(self, place: int) -> str:
-        """The column of a place, in an error."""
-        name = self.config.name_of(place % self.config.num_columns)
+    def label(self, column: int) -> str:
+        """What a column is called in an error."""
+        name = self.config.name_of(column)
         return name if self.config.column_names is None else f"column {name!r}"
 
     def targets(self, values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -330,19 +338,17 @@ class MoTTableEmbeddings(MoTEmbeddings):
         mask = self.input_mask(values, mask)
         real = ~values.isnan() if mask is None else mask & ~values.isnan()
         self.check_categories(values, real)
-        num_records = values.shape[1] // self.config.num_columns
-        values = values.float().masked_fill(~real, torch.nan).unflatten(1, (num_records, -1))  # (B, records, C)
-        numbers, categories = self.split(values)
+        numbers, categories = self.split(values.float().masked_fill(~real, torch.nan))
         targets = values.new_full((*values.shape, self.modality.target_size(self.config)), torch.nan)
-        targets[..., : self.config.num_numbers, 0] = compressed(numbers)
+        targets[:, : self.config.num_numbers, 0] = compressed(numbers)
         sizes = torch.tensor(self.config.category_sizes, dtype=torch.long, device=values.device)
         owners = torch.arange(len(sizes), device=values.device).repeat_interleave(sizes)  # (n,) whose value it is
         ranks = torch.arange(len(owners), device=values.device) - (sizes.cumsum(0) - sizes)[owners] + 1
         is_own = owners == torch.arange(len(sizes), device=values.device)[:, None]  # (categories, n)
         is_value = (categories[..., None] == ranks).float()
         is_known = (categories > 0)[..., None]  # NaN is not
-        targets[..., self.config.num_numbers :, 1:] = is_value.masked_fill(~(is_own & is_known), torch.nan)
-        return targets.flatten(1, 2)  # (B, records * C, n)
+        targets[:, self.config.num_numbers :, 1:] = is_value.masked_fill(~(is_own & is_known), torch.nan)
+        return targets
 
 
 def first_place(found: torch.Tensor) -> tuple[int, int] | None:

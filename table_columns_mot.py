@@ -26,7 +26,7 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-NUM_QUANTILES = 32  # that are learned of a column of numbers
+NUM_QUANTILES = 33  # that are learned of a column of numbers
 MOST_CATEGORIES = 1000  # values of a category that a model tells apart; rarer ones are unknown
 MOST_SAMPLES = 100_000  # numbers of a column that are kept for its quantiles
 MOST_COUNTED = 100_000  # values of a column that are counted at a time
@@ -184,6 +184,11 @@ def scaled(values: np.ndarray, scale: Mapping[str, Any]) -> np.ndarray:
     return np.interp(values, known, scores) + np.arcsinh(above / unit) - np.arcsinh(below / unit)
 
 
+def shares_below(number: int) -> np.ndarray:
+    """Which share of all numbers is below each of so many quantiles, the middles of equal parts."""
+    return (np.arange(number) + 0.5) / number
+
+
 @functools.lru_cache(maxsize=4096)
 def score_table(quantiles: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, float]:
     """
@@ -191,8 +196,7 @@ def score_table(quantiles: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, f
     equal, as where many rows have a 0, the share is their mean.
     """
     known, which, counts = np.unique(np.array(quantiles, dtype=float), return_inverse=True, return_counts=True)
-    shares = (np.arange(len(quantiles)) + 0.5) / len(quantiles)
-    shares = np.bincount(which, shares) / counts
+    shares = np.bincount(which, shares_below(len(quantiles))) / counts
     scores = np.array([NormalDist().inv_cdf(share) for share in shares])
     return known, scores, (known[-1] - known[0]) / (scores[-1] - scores[0]) if len(known) > 1 else 1.0
 
@@ -289,7 +293,7 @@ class ColumnSummary:
 
 def quantiles_of(sample: list[float]) -> list[float]:
     """Numbers of the sample, each of which stands for an equal share of it; a 0 where a column is empty."""
-    shares = (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
+    shares = shares_below(NUM_QUANTILES)
     return np.quantile(np.array(sample or [0.0]), shares, method="inverted_cdf").tolist()
 
 

@@ -9,13 +9,20 @@ import statistics
 import numpy as np
 import pytest
 import torch
-from helpers import max_difference, randomize
+from helpers import build, max_difference, randomize
 
-from mixture_of_transformers import MoTTableConfig
+from mixture_of_transformers import (
+    MoTConfig,
+    MoTForPreTraining,
+    MoTForSequenceClassification,
+    MoTModel,
+    MoTTableConfig,
+)
 from mixture_of_transformers.cells_mot import ProcessorCall
 from mixture_of_transformers.loss_mot import reconstruction_loss
 from mixture_of_transformers.modalities_mot import KINDS, modality_of, raw_modality_of
 from mixture_of_transformers.modality_table_mot import TableModality
+from mixture_of_transformers.processing_mot import to_model
 from mixture_of_transformers.table_columns_mot import check_settings, learn_columns, table_of
 
 TOLERANCE = 1e-5
@@ -65,7 +72,7 @@ def test_tokens_are_those_of_a_loop_over_cells(position_embedding_type):
     embeddings = table_embeddings(position_embedding_type=position_embedding_type)
     values, mask = table_inputs()
     tokens = embed(embeddings, values, mask)
-    edges = [statistics.NormalDist().inv_cdf(i / 18) for i in range(1, 18)]
+    edges = [statistics.NormalDist().inv_cdf((2 * i + 0.5) / 33) for i in range(17)]
     for row in range(len(values)):
         for column in range(len(NAMES)):
             if not mask[row, column]:
@@ -153,14 +160,6 @@ def test_a_hidden_cell_keeps_its_column_and_loses_its_value():
         assert max_difference(tokens[:, column], expected.expand(4, -1)) < TOLERANCE
     others = [0, 2, 3]
     assert tokens[:, others].equal(embed(embeddings, values)[:, others])
-
-
-def test_several_records_of_a_row_are_each_as_a_row_of_its_own():
-    embeddings = table_embeddings()
-    values, mask = table_inputs()
-    apart = embed(embeddings, values, mask)
-    together = embed(embeddings, values.reshape(2, 10), mask.reshape(2, 10))
-    assert together.reshape(4, 5, 32).equal(apart)
 
 
 @pytest.mark.parametrize("fields", [{"category_sizes": []}, {"num_numbers": 0}], ids=["numbers", "categories"])
@@ -391,7 +390,7 @@ def test_columns_are_learned_with_their_kinds():
 def test_quantiles_are_those_of_numpy():
     numbers = np.random.default_rng(0).standard_normal(500)
     learned = learn_columns([{"x": x} for x in numbers], "vitals")["numbers"]["x"]["quantiles"]
-    shares = (np.arange(32) + 0.5) / 32
+    shares = (np.arange(33) + 0.5) / 33
     assert np.allclose(learned, np.sort(numbers)[np.ceil(shares * 500).astype(int) - 1])
 
 
@@ -400,7 +399,7 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch):
     monkeypatch.setattr("mixture_of_transformers.table_columns_mot.MOST_COUNTED", 100)
     rows = [{"x": i, "name": f"{i if i % 3 else 'usual'}x"} for i in range(10_000)]
     settings = learn_columns(rows, "vitals")
-    middle = settings["numbers"]["x"]["quantiles"][15:17]
+    middle = settings["numbers"]["x"]["quantiles"][15:18]
     assert all(abs(x - 5000) < 1000 for x in middle)
     assert "usualx" in settings["categories"]["name"] and len(settings["categories"]["name"]) <= 100
     assert learn_columns(rows, "vitals") == settings
@@ -483,3 +482,129 @@ def test_ready_features_in_place_of_a_table_are_vectors():
 def test_the_kind_stands_in_the_table():
     assert KINDS["mot_table"] is TableModality
     assert raw_modality_of(table_config(), "vitals").names.raw == "vitals_values"
+
+
+# A whole model
+
+
+def table_model(model_class=MoTModel, **fields):
+    towers = {
+        "text_config": {"vocab_size": 20, "num_hidden_layers": 1},
+        "image_config": None,
+        "audio_config": None,
+        "vitals_config": {
+            "model_type": "mot_table",
+            "num_hidden_layers": 1,
+            "num_numbers": NUM_NUMBERS,
+            "category_sizes": list(SIZES),
+            "column_names": NAMES,
+        },
+    }
+    joint = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "num_joint_layers": 1}
+    return build(model_class, MoTConfig(**joint, **towers, **fields))
+
+
+def model_inputs():
+    values, mask = table_inputs()
+    mask[3] = 0  # a row whose cells are all empty
+    text = torch.arange(12).reshape(4, 3)
+    return {"input_ids": text, "vitals_values": values, "vitals_mask": mask}
+
+
+def test_a_row_is_answered_as_if_its_empty_cells_were_not_there():
+    model, inputs = table_model(), model_inputs()
+    output = model(**inputs)
+    poisoned = inputs | {"vitals_values": inputs["vitals_values"].masked_fill(inputs["vitals_mask"] == 0, torch.nan)}
+    assert model(**poisoned).pooler_output.equal(output.pooler_output)
+    for row in range(3):
+        alone = model(**{name: value[row : row + 1] for name, value in inputs.items()})
+        assert max_difference(alone.pooler_output[0], output.pooler_output[row]) < TOLERANCE
+    without = model(input_ids=inputs["input_ids"][3:])
+    assert max_difference(without.pooler_output[0], output.pooler_output[3]) < TOLERANCE
+
+
+def test_a_model_with_a_table_is_saved_and_loaded(tmp_path):
+    model, inputs = table_model(), model_inputs()
+    model.save_pretrained(tmp_path)
+    loaded, report = MoTModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert loaded.config.vitals_config.to_diff_dict() | {
+        "dtype": None
+    } == model.config.vitals_config.to_diff_dict() | {"dtype": None}
+    assert loaded.eval()(**inputs).pooler_output.equal(model(**inputs).pooler_output)
+
+
+def test_fresh_weights_of_a_table_have_the_scale_of_positions(tmp_path):
+    torch.manual_seed(0)
+    model = MoTModel(table_model().config)
+    embeddings = model.embeddings["vitals"]
+    values = torch.cat([torch.randn(500, NUM_NUMBERS), torch.ones(500, 2)], dim=1)
+    tokens, positions = embeddings.embed(values, None, torch.float32)
+    assert 0.3 < tokens[:, :NUM_NUMBERS].std() < 2 and 0.7 < positions.std() < 1.3
+    assert 0.5 < embeddings.category_embeddings.weight.std() < 1.5
+
+
+def test_records_of_a_row_are_segments_whose_cells_keep_their_columns():
+    model, inputs = table_model(), model_inputs()
+    values, mask = inputs["vitals_values"][:3], inputs["vitals_mask"][:3]
+    segments = torch.arange(3).repeat_interleave(5)[None]
+    together = model(vitals_values=values.reshape(1, -1), vitals_mask=mask.reshape(1, -1), vitals_segments=segments)
+    encoded = [model.encode(vitals_values=v[None], vitals_mask=m[None]) for v, m in zip(values, mask)]
+    own = model.encode(vitals_values=values.reshape(1, -1), vitals_mask=mask.reshape(1, -1), vitals_segments=segments)
+    states = own.layouts["vitals"].unpack(own.hidden_states["vitals"]).reshape(3, 5, 32)
+    for i, part in enumerate(encoded):
+        alone = part.layouts["vitals"].unpack(part.hidden_states["vitals"])[0]
+        assert max_difference(states[i][mask[i].bool()], alone[mask[i].bool()]) < TOLERANCE
+    assert together.pooler_output.isfinite().all()
+    with pytest.raises(ValueError, match="has 15 columns, expected 5. Several records .* `vitals_segments`"):
+        model(vitals_values=values.reshape(1, -1), vitals_mask=mask.reshape(1, -1))
+
+
+def test_pretraining_hides_and_predicts_cells():
+    model, inputs = table_model(MoTForPreTraining), model_inputs()
+    torch.manual_seed(0)
+    output = model.train()(**inputs)
+    assert output.losses["vitals"] > 0 and output.loss.isfinite()
+    output.loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    model.zero_grad()
+    model(input_ids=inputs["input_ids"]).loss.backward()  # a batch without the table
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_half_precision_leaves_the_indices_of_categories_as_they_are():
+    model, inputs = table_model().to(torch.bfloat16), model_inputs()
+    values = to_model("vitals_values", inputs["vitals_values"], model)
+    assert values.dtype == torch.float32 and to_model("other", values, model).dtype == torch.bfloat16
+    assert model(**inputs).pooler_output.isfinite().all()
+
+
+def test_a_table_is_learned():
+    """Numbers with outliers, categories and gaps: a few hundred steps tell two classes apart by either."""
+    generator = np.random.default_rng(0)
+    rows = [
+        {"x": generator.standard_cauchy() * 1e3, "kind": "abcd"[generator.integers(4)], "noise": generator.normal()}
+        for _ in range(256)
+    ]
+    labels = torch.tensor([int((abs(row["x"]) < 1e3) ^ (row["kind"] in "ab")) for row in rows])
+    settings = VITALS.learn(rows)
+    config = MoTConfig(
+        hidden_size=32,
+        num_attention_heads=4,
+        intermediate_size=64,
+        text_config=None,
+        image_config=None,
+        audio_config=None,
+        num_labels=2,
+        vitals_config={"model_type": "mot_table", "num_hidden_layers": 1, **VITALS.config_fields(settings)},
+    )
+    torch.manual_seed(0)
+    model = MoTForSequenceClassification(config).train()
+    batch = collect(settings, rows)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(**batch, labels=labels).loss.backward()
+        optimizer.step()
+    accuracy = (model.eval()(**batch).logits.argmax(dim=-1) == labels).float().mean()
+    assert accuracy > 0.95
