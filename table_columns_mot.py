@@ -32,7 +32,7 @@ MOST_SAMPLES = 100_000  # numbers of a column that are kept for its quantiles
 MOST_COUNTED = 100_000  # values of a column that are counted at a time
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{4}")
-DATES = (datetime.date, datetime.time, datetime.timedelta)
+DATES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
 ADVICE_OF_DATES = "give what matters of it as numbers, such as the days since another date, or leave the column out."
 # Each form of a column of numbers: what its entries are, in words.
 SCALES = {
@@ -53,16 +53,18 @@ def plain(value: Any, name: str) -> bool | int | float | str | None:
     Raises:
         ValueError: naming the cell, for a date and for what is no single value.
     """
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # those of pandas
+        return None
+    if isinstance(value, DATES):
+        if value != value:  # numpy's
+            return None
+        raise ValueError(f"{name} is a date or a time, {value}: {ADVICE_OF_DATES}")
     if isinstance(value, (np.generic, np.ndarray, torch.Tensor)) and value.ndim == 0:
         value = value.item()
     if isinstance(value, str):
         return None if (text := value.strip()).lower() in ("", "nan") else text
-    if value is None or isinstance(value, bool) or type(value).__name__ in ("NAType", "NaTType"):  # those of pandas
-        return value if isinstance(value, bool) else None
-    if isinstance(value, (numbers.Real, decimal.Decimal)):
+    if isinstance(value, (bool, numbers.Real, decimal.Decimal)):
         return None if value != value else value
-    if isinstance(value, DATES):
-        raise ValueError(f"{name} is a date or a time, {value}: {ADVICE_OF_DATES}")
     raise ValueError(f"{name} has type {type(value).__name__}: expected a number, a string, a bool or None.")
 
 
