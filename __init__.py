@@ -17,6 +17,7 @@ from .image_processing_mot import MoTImageProcessor
 from .modality_audio_mot import MoTAudioConfig
 from .modality_image_mot import MoTImageConfig
 from .modality_series_mot import MoTSeriesConfig
+from .modality_table_mot import MoTTableConfig
 from .modality_text_mot import MoTTextConfig
 from .modeling_mot import MoTModel
 from .pipeline_mot import TASK, MultimodalClassificationPipeline
@@ -60,6 +61,7 @@ __all__ = [
     "MoTModel",
     "MoTProcessor",
     "MoTSeriesConfig",
+    "MoTTableConfig",
     "MoTTextConfig",
     "MultimodalClassificationPipeline",
     "analyze_video_sentiment",

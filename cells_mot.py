@@ -35,7 +35,7 @@ class Cell:
     medium: str | None
     columns: tuple[str, ...]
     synonyms: tuple[str, ...]
-    example: str
+    example: Any
     takes_samples: bool = False
     dimensions: int = 2
     suffixes: tuple[str, ...] = ()

@@ -221,6 +221,8 @@ class Modality:
     sources: str  # the models of the Hub that its tower can begin as
     part_of_pair = ""  # where the config of a model of two encoders has that of its own
     reconstruction_loss = "mse"  # how far a prediction is from what was hidden
+    features_loss: str | None = None  # the same of ready features, where that is another
+    is_exact = False  # whether raw input is spoilt by half precision
     length_option: LengthOption | None = None  # None where nothing is cut
     drawing = "words"  # how pictures show its tokens: "words", "frames", "spectrogram" or "series"
     moments = ""  # what of it has times, where that is not all of it

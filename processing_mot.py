@@ -502,6 +502,8 @@ def encode_rows(
 
 def to_model(name: str, values: torch.Tensor, model) -> torch.Tensor:
     """An input on the model's device, and in its floating-point type unless it is one that half precision would spoil:
-    seconds, of which bfloat16 tells no more than 128 apart from one power of two to the next."""
-    is_cast = values.is_floating_point() and not name.endswith("_times")
+    the cells of a table, and seconds, of which bfloat16 tells no more than 128 apart from one power of two to the
+    next."""
+    exact = {kind.names.raw for kind in model.config.kinds.values() if kind.is_exact}
+    is_cast = values.is_floating_point() and not name.endswith("_times") and name not in exact
     return values.to(model.device, model.dtype if is_cast else None)

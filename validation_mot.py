@@ -41,6 +41,7 @@ BOUNDS = {
     "sampling_rate": (1e-12, 2**31),
     "stem_stride": (1, 2**12),
     "mask_span": (1, 2**20),
+    "num_numbers": (0, 2**16),
     "hidden_dropout": (0, 1),
     "attention_dropout": (0, 1),
     "classifier_dropout": (0, 1),
