@@ -22,6 +22,7 @@ from .convolution_mot import MoTConv2d
 from .decoding_image_mot import load_image
 from .decoding_mot import is_array
 from .decoding_video_mot import load_frames
+from .fronts_mot import picture_side, see
 from .image_processing_mot import MoTImageProcessor
 from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import (
@@ -227,9 +228,7 @@ class ImageModality(Modality):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         check_channels(pixel_values, config, self.names.raw)
         pixels, mask = as_frames(pixel_values, mask, self.names.mask)
-        features = backbone(pixel_values=pixels.flatten(0, 1)).last_hidden_state  # of each frame
-        if features.ndim == 4:  # (B * F, w, rows, columns), as convolutional models give
-            features = features.flatten(2).transpose(1, 2)
+        features = see(backbone, pixels.flatten(0, 1))  # of each frame
         per_frame = features.shape[1]
         features = features.unflatten(0, pixels.shape[:2]).flatten(1, 2)  # (B, F * tokens of a frame, w)
         return features, None if mask is None else mask.repeat_interleave(per_frame, dim=1)
@@ -237,7 +236,7 @@ class ImageModality(Modality):
     def raw_stand_in(self, config: MoTImageConfig, device: torch.device) -> torch.Tensor:
         side = config.patch_size
         if config.backbone_config is not None:
-            side = getattr(config.backbone_config, "image_size", 64)
+            side = picture_side(config.backbone_config)
         return torch.zeros(1, config.num_channels, side, side, device=device)
 
 

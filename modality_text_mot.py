@@ -14,6 +14,7 @@ from torch import nn
 
 from .arguments_mot import can_look_at
 from .cells_mot import Cell, ProcessorCall, RowReading, present_rows, spread
+from .fronts_mot import real_tokens_first
 from .modality_mot import InputNames, LengthOption, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank, seen_by_all
 
@@ -119,6 +120,7 @@ class TextModality(Modality):
         mask = mask_of_ids(input_ids, mask, self.names)
         if mask is None:
             return backbone(input_ids=input_ids).last_hidden_state, None
+        input_ids, mask = real_tokens_first(input_ids, mask)
         input_ids = input_ids.masked_fill(~mask, config.pad_token_id or 0)
         return backbone(input_ids=input_ids, attention_mask=seen_by_all(mask).long()).last_hidden_state, mask
 
