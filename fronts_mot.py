@@ -33,6 +33,19 @@ MEL_BINS = ("num_mel_bins", "input_feat_size", "feature_projection_input_dim")  
 MEL_BINS_OF = {"gemma4_audio": 128}  # those that do not say
 RANGE_OF_WHISPER = 2.0  # how far silence lies below the loudest bin in the features of Whisper
 
+# Models of text whose first position is that behind the id of padding, so that their table has some to spare.
+COUNTS_FROM_PADDING = {
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "mpnet",
+    "longformer",
+    "roberta-prelayernorm",
+    "data2vec-text",
+    "xmod",
+}
+
 Hear = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -47,6 +60,16 @@ def real_tokens_first(input_ids: torch.Tensor, mask: torch.Tensor) -> tuple[torc
     """
     order = real_first(mask)
     return take(input_ids, order), take(mask, order)
+
+
+def longest_text(config: PreTrainedConfig) -> dict[str, int]:
+    """The field `max_position_embeddings` for a model of text that says how many tokens it takes."""
+    longest = getattr(config, "max_position_embeddings", None)
+    if not isinstance(longest, int) or longest < 1:
+        return {}
+    if config.model_type in COUNTS_FROM_PADDING:
+        longest -= (config.pad_token_id or 0) + 1
+    return {"max_position_embeddings": longest}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -271,4 +294,4 @@ def silence_for(config: PreTrainedConfig, values: torch.Tensor) -> torch.Tensor:
     return values.new_zeros(1, stand_in_length(config), values.shape[-1])
 
 
-__all__ = ["hear", "mel_bins", "picture_side", "picture_unit", "real_tokens_first", "see", "stand_in_length"]
+__all__ = ["hear", "longest_text", "mel_bins", "picture_side", "picture_unit", "real_tokens_first", "see", "stand_in_length"]

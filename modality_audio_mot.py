@@ -15,6 +15,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedConfig
 from transformers.feature_extraction_utils import BatchFeature
 
 from .cells_mot import Cell, ProcessorCall, RowReading, present_rows, spread
@@ -94,7 +95,7 @@ class AudioModality(Modality):
     reconstruction_loss = "l1"
     length_option = LengthOption("max_audio_seconds", default=30.0, in_seconds=True)
     drawing = "spectrogram"
-    sources = "Whisper"
+    sources, part_of_pair = "Whisper", "audio_config"
 
     def embeddings(self, config: MoTAudioConfig) -> "MoTAudioEmbeddings":
         return MoTAudioEmbeddings(config, self)
@@ -213,6 +214,9 @@ class AudioModality(Modality):
             )
         mask = as_mask(mask, tuple(frames.shape[:2]), self.names.mask)
         return hear(backbone, blank(frames, mask), mask)
+
+    def fields_of_front(self, front: PreTrainedConfig) -> dict[str, Any]:
+        return {"num_mel_bins": mel_bins(front)}
 
     def raw_stand_in(self, config: MoTAudioConfig, device: torch.device) -> torch.Tensor:
         if config.backbone_config is None:

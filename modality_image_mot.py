@@ -15,6 +15,7 @@ from huggingface_hub.dataclasses import strict
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 
 from .cells_mot import Cell, ProcessorCall, RowReading
@@ -232,6 +233,10 @@ class ImageModality(Modality):
         per_frame = features.shape[1]
         features = features.unflatten(0, pixels.shape[:2]).flatten(1, 2)  # (B, F * tokens of a frame, w)
         return features, None if mask is None else mask.repeat_interleave(per_frame, dim=1)
+
+    def fields_of_front(self, front: PreTrainedConfig) -> dict[str, Any]:
+        channels = getattr(front, "num_channels", None) or getattr(front, "in_channels", None) or 3
+        return {"num_channels": channels}
 
     def raw_stand_in(self, config: MoTImageConfig, device: torch.device) -> torch.Tensor:
         side = config.patch_size
