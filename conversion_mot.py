@@ -244,7 +244,7 @@ class NotATower(ValueError):
         super().__init__(
             f"A model of type {config.model_type!r} cannot become the {modality.name} tower: {reason}. "
             + (f"Use {modality.sources}, or put it" if modality.sources else "Put it")
-            + f" in front of a fresh tower as it is, with `{modality.name}_backbone=` or `fallback=\"backbone\"`."
+            + f' in front of a fresh tower as it is, with `{modality.name}_backbone=` or `fallback="backbone"`.'
         )
 
 

@@ -294,4 +294,13 @@ def silence_for(config: PreTrainedConfig, values: torch.Tensor) -> torch.Tensor:
     return values.new_zeros(1, stand_in_length(config), values.shape[-1])
 
 
-__all__ = ["hear", "longest_text", "mel_bins", "picture_side", "picture_unit", "real_tokens_first", "see", "stand_in_length"]
+__all__ = [
+    "hear",
+    "longest_text",
+    "mel_bins",
+    "picture_side",
+    "picture_unit",
+    "real_tokens_first",
+    "see",
+    "stand_in_length",
+]

@@ -37,6 +37,9 @@ from .positions_mot import (
     sinusoids_at,
 )
 
+USUAL_SIDE = 224  # pixels
+MERGES = ("merge_size", "pooling_kernel_size")  # how image processors call the sides of patches that become one token
+
 
 @strict
 class MoTImageConfig(MoTModalityConfig):
@@ -324,12 +327,23 @@ def call_image_processor(image_processor, frames: list[Image.Image], options: di
     return pixels
 
 
+def takes_any_shape(image_processor) -> bool:
+    """Whether a processor cuts pictures of any shape into patches, which a model of transformers takes as they are."""
+    return any(hasattr(image_processor, name) for name in ("max_num_patches", *MERGES))
+
+
 def whole_pictures(image_processor) -> MoTImageProcessor:
     """
     A processor that leaves squares whole, with the settings of one that cuts patches out of pictures of any shape, as
-    that of SigLIP 2 does.
+    those of SigLIP 2, Gemma 4 and Qwen-VL do. Where it names no number of patches, the side is 224 pixels, or a few
+    more, so that whole tokens fit.
     """
-    side = math.isqrt(image_processor.max_num_patches) * image_processor.patch_size
+    if hasattr(image_processor, "max_num_patches"):
+        side = math.isqrt(image_processor.max_num_patches) * image_processor.patch_size
+    else:
+        merged = next(getattr(image_processor, name) for name in MERGES if hasattr(image_processor, name))
+        unit = image_processor.patch_size * merged
+        side = -(-USUAL_SIDE // unit) * unit
     settings = ("resample", "image_mean", "image_std", "rescale_factor")
     return MoTImageProcessor(
         size={"height": side, "width": side},

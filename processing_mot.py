@@ -28,7 +28,7 @@ from .decoding_mot import DecodingLimits
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
 from .modalities_mot import MODALITIES
-from .modality_image_mot import whole_pictures
+from .modality_image_mot import takes_any_shape, whole_pictures
 from .modality_vectors_mot import pad_features
 from .rows_mot import CALL_SYNONYMS, batch_rows, is_blank, resolve_synonyms, unknown_name
 from .warm_start_mot import split_revision
@@ -172,7 +172,7 @@ class MoTProcessor(ProcessorMixin):
                 name, revision = split_revision(source)
                 options |= {"trust_remote_code": False} | hub | revision
                 parts[part] = auto_class.from_pretrained(name, **options)
-        if hasattr(parts.get("image_processor"), "max_num_patches"):
+        if takes_any_shape(parts.get("image_processor")):
             parts["image_processor"] = whole_pictures(parts["image_processor"])
         return cls(**parts)
 

@@ -7,13 +7,14 @@ one tensor at a time, so that nothing but the model itself is held. `conversion_
 called.
 """
 
+import dataclasses
 import os
 import re
-from dataclasses import dataclass, field
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -67,6 +68,44 @@ def why_in_front(name: str | os.PathLike, modality: Modality, **hub) -> str | No
     except NotATower as refusal:
         return refusal.reason
     return None
+
+
+def describe_place(modality: str, name: str | os.PathLike, reason: str | None, is_trained: bool = False) -> str:
+    """A line of what becomes of a source: the tower itself, or a model in front of it, and why."""
+    if reason is None:
+        return f"The {modality} tower begins as {name}: it computes exactly what that computes, and learns on."
+    state = "learns on" if is_trained else "stays as it is"
+    return f"{name} stands in front of the {modality} tower and {state}: it cannot be the tower, since {reason}."
+
+
+class SourcesOfOthers(NamedTuple):
+    """Sources of modalities that a config declares: of their towers, and of models in front of these."""
+
+    towers: dict[str, str | os.PathLike]
+    backbones: dict[str, str | os.PathLike]
+
+
+def sources_of_others(fields: dict[str, Any]) -> SourcesOfOthers:
+    """
+    The sources among the keywords of `from_unimodal_pretrained` that are no fields of `MoTConfig`, taken out of them:
+    those of modalities, `{name}=` or `{name}_backbone=`, which `{name}_config` declares.
+
+    Raises:
+        ValueError: a source is named for what no field declares.
+    """
+    found = SourcesOfOthers({}, {})
+    known = {field.name for field in dataclasses.fields(MoTConfig)}
+    for key in [key for key, value in fields.items() if isinstance(value, (str, os.PathLike)) and key not in known]:
+        name, places = key, found.towers
+        if key.endswith("_backbone"):
+            name, places = key.removesuffix("_backbone"), found.backbones
+        if f"{name}_config" not in fields:
+            raise ValueError(
+                f"`{key}` is {fields[key]!r}, but nothing says what {name!r} is: give "
+                f'`{name}_config={{"model_type": ...}}` with its kind, one of {", ".join(KINDS)}.'
+            )
+        places[name] = fields.pop(key)
+    return found
 
 
 class Checkpoint:
@@ -371,4 +410,13 @@ def resized(tensor: torch.Tensor, target: torch.Tensor, name: str, config, check
     )
 
 
-__all__ = ["Checkpoint", "fill_tower", "joined_config", "kind_of", "load_backbone", "why_in_front"]
+__all__ = [
+    "Checkpoint",
+    "describe_place",
+    "fill_tower",
+    "joined_config",
+    "kind_of",
+    "load_backbone",
+    "sources_of_others",
+    "why_in_front",
+]
