@@ -75,6 +75,7 @@ FAMILIES = {
         "qwen3_omni_moe_vision_encoder": STACKED,
         "qwen3_5_vision": PLACED,
         "qwen3_5_moe_vision": PLACED,
+        "qwen4_exp_vision": PLACED,
         "gemma4_vision": GEMMA4_VISION | {"position_embedding_size": 64},
         "dinov3_vit": SIZES | PICTURES,
         "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
