@@ -170,6 +170,24 @@ class MoTEarlyFusion(MoTFusion):
         self.layernorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.activation = ACT2FN[config.hidden_act]
 
+    @torch.no_grad()
+    def make_room(self, known: tuple[str, ...]) -> None:
+        """
+        Widen the projection for modalities that were added. What it makes of their vectors, and of the ones that stand
+        for them where they are missing, begins as nothing.
+
+        Args:
+            known: the modalities that it was made for.
+        """
+        weight, width = self.projection.weight, self.projection.out_features
+        if weight.shape[1] == len(self.modalities) * width:
+            return
+        wide = weight.new_zeros(width, len(self.modalities), width)
+        places = [self.modalities.index(m) for m in known]
+        wide[:, places] = weight.unflatten(1, (len(known), width))
+        self.projection.weight = nn.Parameter(wide.flatten(1), requires_grad=weight.requires_grad)
+        self.projection.in_features = len(self.modalities) * width
+
     def fuse(
         self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor], segments: Mapping[str, int]
     ) -> torch.Tensor:

@@ -14,6 +14,31 @@ KINDS: dict[str, type[Modality]] = {
     kind.config_class.model_type: kind for kind in (TextModality, ImageModality, AudioModality)
 }
 
+
+def register(kind: type[Modality]) -> None:
+    """
+    Make a kind of a user's known, before a config names it. It goes with the checkpoints that are saved afterwards, so
+    it has to stand in a file of its own; see `docs/own_kind.md`.
+
+    Args:
+        kind: a subclass of [`Modality`] whose `config_class` has a `model_type` of its own.
+
+    Raises:
+        ValueError: it is no such class, or its `model_type` is that of another kind.
+    """
+    is_kind = isinstance(kind, type) and issubclass(kind, Modality)
+    if not is_kind or not issubclass(getattr(kind, "config_class", object), MoTModalityConfig):
+        raise ValueError(f"`register` takes a subclass of Modality with a `config_class`, got {kind!r}.")
+    model_type = kind.config_class.model_type
+    known = KINDS.get(model_type)
+    if not model_type or (known is not None and known.__qualname__ != kind.__qualname__):
+        raise ValueError(
+            f"{kind.__name__} has the `model_type` {model_type!r}, expected one of its own: there are "
+            f"{', '.join(KINDS)}."
+        )
+    KINDS[model_type] = kind
+
+
 TEXT_NAMES = InputNames(
     "input_ids", "text_features", "attention_mask", "input_times", "input_segments", embeds="inputs_embeds"
 )
@@ -37,6 +62,15 @@ FIRST_CELLS = [modality.cells[0] for modality in MODALITIES.values()]
 OTHER_CELLS = [cell for modality in MODALITIES.values() for cell in modality.cells[1:]]
 CELLS: dict[str, Cell] = {cell.name: cell for cell in FIRST_CELLS + OTHER_CELLS}
 MODALITY_OF_CELL = {cell.name: modality.name for modality in MODALITIES.values() for cell in modality.cells}
+
+
+def forms() -> dict[str, tuple[type[Modality], str | None]]:
+    """
+    What people call a kind -> it, and the cell of it that is meant: the `model_type` of its config without "mot_",
+    or the name of a form in which people have it, as "video" is one of images.
+    """
+    cells = {cell.name: (kind, cell.name) for kind in KINDS.values() for cell in kind.cells}
+    return cells | {model_type.removeprefix("mot_"): (kind, None) for model_type, kind in KINDS.items()}
 
 
 def words_of(config) -> str | None:

@@ -22,6 +22,7 @@ from .cells_mot import Cell, ProcessorCall, RowReading, present_rows, spread
 from .convolution_mot import MoTConv1d
 from .decoding_audio_mot import is_number_list, is_rate_and_samples, load_audio
 from .decoding_container_mot import has_sound
+from .feature_extraction_mot import MoTFeatureExtractor
 from .fronts_mot import hear, mel_bins, stand_in_length
 from .modality_mot import LengthOption, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank, count_before, real_first, take
@@ -96,6 +97,8 @@ class AudioModality(Modality):
     length_option = LengthOption("max_audio_seconds", default=30.0, in_seconds=True)
     drawing = "spectrogram"
     sources, part_of_pair = "Whisper", "audio_config"
+    option_groups, call_options = ("audio_kwargs",), ("max_audio_seconds",)
+    settings = ("sampling_rate", "num_mel_bins", "min_frequency", "max_frequency", "dynamic_range")
 
     def embeddings(self, config: MoTAudioConfig) -> "MoTAudioEmbeddings":
         return MoTAudioEmbeddings(config, self)
@@ -124,10 +127,26 @@ class AudioModality(Modality):
         """A list of numbers is one sound."""
         return [np.asarray(values)] if is_number_list(values) else values
 
+    def segments_of(self, cell: Cell, value: Any) -> list:
+        """A list of numbers is one sound here too."""
+        is_sound = isinstance(value, (list, tuple)) and is_number_list(value)
+        return [value] if is_sound else super().segments_of(cell, value)
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        build_extractor(settings)
+
+    def config_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: settings[name] for name in ("num_mel_bins",) if name in settings}
+
+    def extractor_in(self, processor):
+        """The one that all sounds share, or one with the settings of this modality."""
+        settings = self.settings_in(processor)
+        return build_extractor(settings) if settings else processor.feature_extractor
+
     def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
         """Sounds to mel frames (B, T, mel), their mask (B, T) and, if asked for, the times (B, T)."""
         ((name, cells),) = rows.items()
-        seconds, extractor, indices = call.max_audio_seconds, call.processor.feature_extractor, present_rows(cells)
+        seconds, extractor, indices = call.max_audio_seconds, self.extractor_in(call.processor), present_rows(cells)
         if seconds is not None and not (isinstance(seconds, numbers.Real) and 0 < seconds < math.inf):
             raise ValueError(f"`max_audio_seconds` is {seconds!r}: expected seconds, a number above 0, or None.")
         options = audio_options(call.options["audio_kwargs"], call.given.get("audio_kwargs", {}))
@@ -156,15 +175,17 @@ class AudioModality(Modality):
         return super().decode(row, reading)
 
     def decode_cell(self, cell: Cell, value: Any, reading: RowReading) -> dict[str, Any]:
-        rate, name = reading.processor.feature_extractor.sampling_rate, f"{reading.name}{cell.name}"
+        rate, name = self.extractor_in(reading.processor).sampling_rate, f"{reading.name}{cell.name}"
         samples, _ = load_audio(value, name, rate, reading.sampling_rate, reading.max_seconds, **reading.access)
         return {"array": samples, "sampling_rate": rate}
 
     def cut_options(self, config: MoTAudioConfig, processor: Any) -> dict[str, Any]:
-        return {"max_audio_seconds": config.max_frames / frames_per_second(processor.feature_extractor)}
+        return {"max_audio_seconds": config.max_frames / frames_per_second(self.extractor_in(processor))}
 
     def cut(self, config: MoTAudioConfig, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Frames (B, T, ...), their mask and their times."""
+        """Frames (B, T, ...), their mask and their times; of segments each was cut as it was read."""
+        if self.names.segments in batch:
+            return {}
         own = (self.names.raw, self.names.mask, self.names.times)
         return {name: batch[name][:, : config.max_frames] for name in own if name in batch}
 
@@ -181,7 +202,7 @@ class AudioModality(Modality):
         """None for a model in front, which may hear waveforms."""
         if config.backbone_config is not None:
             return None
-        silence_value = getattr(processor.feature_extractor, "silence_value", None)
+        silence_value = getattr(self.extractor_in(processor), "silence_value", None)
         return AudioAugmentation(silence_value=silence_value, max_frames=config.max_frames)
 
     def is_moving(self, inputs: dict[str, torch.Tensor]) -> bool:
@@ -223,6 +244,16 @@ class AudioModality(Modality):
             return torch.zeros(1, 1, config.num_mel_bins, device=device)
         front = config.backbone_config
         return torch.zeros(1, stand_in_length(front), mel_bins(front), device=device)
+
+
+def build_extractor(settings: Mapping[str, Any]) -> MoTFeatureExtractor:
+    """The extractor of sounds with these settings; what they leave out is as in `MoTFeatureExtractor`."""
+    settings = {"feature_size" if name == "num_mel_bins" else name: value for name, value in settings.items()}
+    for name in ("sampling_rate", "feature_size"):
+        if name in settings and not (type(settings[name]) is int and settings[name] >= 1):
+            raise ValueError(f"`{name}` is {settings[name]!r:.100}, expected a whole number of at least 1.")
+    highest = settings.get("sampling_rate", 16_000) / 2  # the Nyquist frequency
+    return MoTFeatureExtractor(**{"max_frequency": min(8000.0, highest), **settings})
 
 
 def may_have_sound(video: Any) -> bool:

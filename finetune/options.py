@@ -42,7 +42,10 @@ class DataArguments:
     )
     dataset_name: str | None = field(
         default=None,
-        metadata={"help": "A dataset of the Hub, or a local folder or file; the embedded digits if not given."},
+        metadata={
+            "aliases": ["--dataset"],
+            "help": "A dataset of the Hub, or a local folder or file; the embedded digits if not given.",
+        },
     )
     dataset_config: str | None = field(
         default=None, metadata={"help": "The configuration of the dataset, if it has several."}
@@ -160,6 +163,8 @@ class DataArguments:
             "where later epochs and runs find it; a larger one is encoded in every epoch. 0: none is kept."
         },
     )
+    # No option, but what a run finds out: role ("label" or the name of a cell) -> the column that it was taken from.
+    columns_found: dict[str, str] = field(default_factory=dict, init=False)
 
 
 @dataclass
