@@ -16,6 +16,7 @@ from .heads_mot import AUTO_CLASSES
 from .image_processing_mot import MoTImageProcessor
 from .modality_audio_mot import MoTAudioConfig
 from .modality_image_mot import MoTImageConfig
+from .modality_series_mot import MoTSeriesConfig
 from .modality_table_mot import MoTTableConfig
 from .modality_text_mot import MoTTextConfig
 from .modeling_mot import MoTModel
@@ -59,6 +60,7 @@ __all__ = [
     "MoTImageProcessor",
     "MoTModel",
     "MoTProcessor",
+    "MoTSeriesConfig",
     "MoTTableConfig",
     "MoTTextConfig",
     "MultimodalClassificationPipeline",

@@ -6,13 +6,15 @@ from .cells_mot import Cell
 from .modality_audio_mot import AudioModality
 from .modality_image_mot import ImageModality
 from .modality_mot import InputNames, Modality, MoTModalityConfig
+from .modality_series_mot import SeriesModality
 from .modality_table_mot import TableModality
 from .modality_text_mot import TextModality
 from .modality_vectors_mot import VectorsModality
 
 # The kinds by the `model_type` of their configs.
 KINDS: dict[str, type[Modality]] = {
-    kind.config_class.model_type: kind for kind in (TextModality, ImageModality, AudioModality, TableModality)
+    kind.config_class.model_type: kind
+    for kind in (TextModality, ImageModality, AudioModality, SeriesModality, TableModality)
 }
 
 

@@ -18,12 +18,12 @@ from torch.nn import functional as F
 from transformers.feature_extraction_utils import BatchFeature
 
 from .cells_mot import Cell, ProcessorCall, RowReading, present_rows, spread
-from .convolution_mot import MoTConv1d
 from .decoding_audio_mot import is_number_list, is_rate_and_samples, load_audio
 from .decoding_container_mot import has_sound
 from .feature_extraction_mot import MoTFeatureExtractor
-from .modality_mot import LengthOption, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
+from .modality_mot import LengthOption, Modality, MoTModalityConfig
 from .positions_mot import as_mask, blank, count_before, real_first, seen_by_all, take
+from .stem_mot import MoTStemEmbeddings
 
 CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
 SECONDS_PER_FRAME = 0.01  # the step of mel frames that come without times
@@ -127,9 +127,9 @@ class AudioModality(Modality):
         return [np.asarray(values)] if is_number_list(values) else values
 
     def segments_of(self, cell: Cell, value: Any) -> list:
-        """A list of numbers is one sound here too."""
-        is_sound = isinstance(value, (list, tuple)) and is_number_list(value)
-        return [value] if is_sound else super().segments_of(cell, value)
+        """A list of numbers is one sound here too, and what else holds a number is meant as one."""
+        has_number = isinstance(value, (list, tuple)) and any(isinstance(part, numbers.Real) for part in value[:2])
+        return [value] if has_number else super().segments_of(cell, value)
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         build_extractor(settings)
@@ -354,48 +354,23 @@ def frames_per_second(extractor) -> float:
     return extractor.sampling_rate if gives_samples else 100.0
 
 
-class MoTAudioEmbeddings(MoTEmbeddings):
+class MoTAudioEmbeddings(MoTStemEmbeddings):
     """Log-mel frames (B, T, num_mel_bins)."""
 
     def __init__(self, config: MoTAudioConfig, modality: AudioModality):
-        stride = config.stem_stride
-        super().__init__(config, modality, -(-config.max_frames // stride))
-        if config.stem == "linear":
-            self.projection = unit_scale(nn.Linear(stride * config.num_mel_bins, config.hidden_size))
-        else:
-            kernel_size = max(3, 2 * stride - 1)
-            self.conv1 = unit_scale(nn.Conv1d(config.num_mel_bins, config.hidden_size, kernel_size=3, padding=1))
-            width, padding = config.hidden_size, (kernel_size - 1) // 2
-            self.conv2 = unit_scale(MoTConv1d(width, width, kernel_size, stride, padding))
+        super().__init__(config, modality, config.num_mel_bins, config.max_frames)
 
     def embed(self, frames: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None):
         stride = self.config.stem_stride
         if hidden is not None:
             hidden = hidden.repeat_interleave(stride, dim=1)[:, : frames.shape[1]]  # (B, T)
         frames, mask, times = self.as_clip(frames, mask, times, hidden)
-        frames = frames.to(dtype)
-        tokens = self.embed_linear(frames) if self.config.stem == "linear" else self.embed_conv(frames, mask)
+        tokens = self.through_stem(frames.to(dtype), mask)
         times = None if times is None else times[:, ::stride]  # a token has the time of its first frame
         return tokens, self.positions(tokens.shape[1], self.first_frames(mask), tokens.device, times)
 
     def input_mask(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
         return self.first_frames(self.check_frames(frames, mask))
-
-    def num_tokens(self, num_frames: int) -> int:
-        """
-        num_frames / stem_stride, rounded up, in the words of each stem: an exporter must see that the sizes agree.
-        """
-        stride = self.config.stem_stride
-        return (num_frames + stride - 1) // stride if self.config.stem == "linear" else (num_frames - 1) // stride + 1
-
-    def first_frames(self, mask: torch.Tensor | None) -> torch.Tensor | None:
-        """
-        From frames (B, T) to tokens (B, L): a token is real where its first frame is, once the real ones stand first.
-        """
-        if mask is None:
-            return None
-        first_frames = torch.arange(self.num_tokens(mask.shape[1]), device=mask.device) * self.config.stem_stride
-        return first_frames < mask.sum(dim=1, keepdim=True)
 
     def check_frames(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
         num_mel_bins = self.config.num_mel_bins
@@ -440,27 +415,11 @@ class MoTAudioEmbeddings(MoTEmbeddings):
         total = frames.masked_fill(~known, 0).sum(dim=1, keepdim=True)
         return frames - total / known.sum(dim=1, keepdim=True).clamp(min=1)
 
-    def embed_linear(self, frames: torch.Tensor) -> torch.Tensor:
-        stride = self.config.stem_stride
-        num_tokens = self.num_tokens(frames.shape[1])
-        indices = torch.arange(num_tokens * stride, device=frames.device)
-        frames = F.pad(frames, (0, 0, 0, stride - 1)).index_select(1, indices)  # zeros fill the last token
-        return self.projection(frames.reshape(frames.shape[0], num_tokens, stride * frames.shape[2]))
-
-    def embed_conv(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        hidden_states = F.gelu(self.conv1(frames.transpose(1, 2))).transpose(1, 2)  # (B, T, d)
-        # Padding is zero again, just as what a convolution sees beyond the end of a clip.
-        hidden_states = blank(hidden_states, mask)
-        tokens = F.gelu(self.conv2(hidden_states.transpose(1, 2))).transpose(1, 2)  # (B, ceil(T / stride), d)
-        return tokens.contiguous()
-
     def targets(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         frames, mask, _ = self.as_clip(frames.float(), mask)
         if mask is not None:
             frames = frames.masked_fill(~mask[..., None], torch.nan)
-        stride = self.config.stem_stride
-        frames = F.pad(frames, (0, 0, 0, -frames.shape[1] % stride), value=torch.nan)
-        return frames.unflatten(1, (-1, stride)).flatten(2)  # (B, N, stride * num_mel_bins)
+        return self.grouped(frames, torch.nan)  # (B, N, stride * num_mel_bins)
 
     def usual_times(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         mask = as_mask(mask, tuple(frames.shape[:2]), self.names.mask)

@@ -224,7 +224,7 @@ class Modality:
     features_loss: str | None = None  # the same of ready features, where that is another
     is_exact = False  # whether raw input is spoilt by half precision
     length_option: LengthOption | None = None  # None where nothing is cut
-    drawing = "words"  # how pictures show its tokens: "words", "frames" or "spectrogram"
+    drawing = "words"  # how pictures show its tokens: "words", "frames", "spectrogram" or "series"
     moments = ""  # what of it has times, where that is not all of it
     settings: tuple[str, ...] = ()  # what a processor may be told of one under a user's name
     option_groups: tuple[str, ...] = ()  # of the processor's call, whose options it takes
@@ -624,8 +624,13 @@ class MoTEmbeddings(nn.Module):
     def positions(
         self, length: int, mask: torch.Tensor | None, device: torch.device, times: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """E_pos of a sequence, (1 or B, L, d): a token's position counts the real tokens before it, or is its time."""
+        """
+        E_pos of a sequence, (1 or B, L, d): a token's position counts the real tokens before it, or is its time. The
+        tokens of a set, whose `position_embedding_type` is None, have none.
+        """
         self.check_length(length)
+        if self.config.position_embedding_type is None:
+            return torch.zeros(1, 1, self.config.hidden_size, device=device)
         if times is not None:
             return sinusoids_at(blank(times, mask) * POSITIONS_PER_SECOND, self.config.hidden_size)
         counts = torch.arange(length, device=device)[None] if mask is None else count_before(mask)

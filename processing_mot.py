@@ -15,6 +15,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpa
 from transformers.utils import logging
 from transformers.video_utils import VideoInput
 
+from .carrying_mot import carry
 from .cells_mot import ProcessorCall
 from .decoding_mot import DecodingLimits
 from .feature_extraction_mot import MoTFeatureExtractor
@@ -208,6 +210,18 @@ class MoTProcessor(ProcessorMixin):
             options = set().union(*map(self._routed_options, OPTION_GROUPS))
             for name in self.modalities:
                 check_modality_name(name, {*options, *inspect.signature(self.__call__).parameters})
+
+    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
+        """As in the library, and with the kinds that the user has registered; it is pushed when all of it is there."""
+        files = super().save_pretrained(save_directory)
+        carry(save_directory)
+        if push_to_hub:
+            name, options = (
+                kwargs.pop("repo_id", Path(save_directory).name),
+                inspect.signature(self.push_to_hub).parameters,
+            )
+            self.push_to_hub(name, **{option: kwargs[option] for option in options if option in kwargs})
+        return files
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
@@ -477,11 +491,11 @@ def encode_rows(
         truncation: whether to cut text and sound that are longer than the model takes.
         allow_urls: as for the processor.
     """
-    towers = {m: model.config.modality_config(m) for m in model.config.modalities}
+    towers = {m: model.config.modality_config(m) for m in model.config.modalities} if truncation else {}
     kinds = {m: kind_in(processor, m) for m in towers}
-    own = {m: kinds[m].cut_options(tower, processor) for m, tower in towers.items()} if truncation else {}
+    own = {m: kinds[m].cut_options(tower, processor) for m, tower in towers.items()}
     batch = processor(**rows, allow_urls=allow_urls, modality_kwargs=own)
-    for m, tower in towers.items() if truncation else ():
+    for m, tower in towers.items():
         batch |= kinds[m].cut(tower, batch)
     return {name: to_model(name, values, model) for name, values in batch.items()}
 

@@ -37,6 +37,8 @@ BOUNDS = {
     "num_frames": (1, 2**20),
     "num_mel_bins": (1, 2**12),
     "max_frames": (1, 2**27),
+    "max_length": (1, 2**27),
+    "sampling_rate": (1e-12, 2**31),
     "stem_stride": (1, 2**12),
     "mask_span": (1, 2**20),
     "num_numbers": (0, 2**16),

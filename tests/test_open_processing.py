@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import sonar_kind
 import torch
 from PIL import Image
 from test_processing import make_processor, picture, tone
@@ -14,6 +15,7 @@ from test_processing import make_processor, picture, tone
 from mixture_of_transformers import MoTConfig, MoTForSequenceClassification
 from mixture_of_transformers.decoding_audio_mot import load_audio
 from mixture_of_transformers.feature_extraction_mot import MoTFeatureExtractor
+from mixture_of_transformers.modalities_mot import KINDS
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.processing_mot import MoTProcessor, encode_rows
 
@@ -220,6 +222,17 @@ print(batch["title_segments"].tolist(), batch["depth_values"].max().item())
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=100)
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout.strip() == "[[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]] 2.0"
+
+
+def test_a_kind_of_a_users_own_goes_with_a_processor_that_is_saved(tmp_path, monkeypatch):
+    monkeypatch.setitem(KINDS, "sonar", sonar_kind.SonarModality)
+    MoTProcessor.register_for_auto_class()
+    processor = make_processor(modalities={"front": {"kind": "sonar"}})
+    for _ in range(2):
+        processor.save_pretrained(tmp_path)
+    assert (tmp_path / "modalities_mot.py").read_text().count("register(SonarModality)") == 1
+    assert (tmp_path / "sonar_kind.py").exists()
+    assert MoTProcessor.from_pretrained(tmp_path).kinds["front"].kind == processor.kinds["front"].kind
 
 
 # ---------------------------------------------------------------------------------------------------------------------
