@@ -112,6 +112,7 @@ class TableModality(Modality):
     config_class = MoTTableConfig
     length_field = "num_columns"
     has_times = False
+    drawing = "columns"
     is_exact = True
     reconstruction_loss, features_loss = "mixed", "mse"
     settings = ("numbers", "categories")
