@@ -32,6 +32,7 @@ from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.decoding_image_mot import load_image
 from mixture_of_transformers.demo.offers import Offered, index_version, read_classifier, read_index
 from mixture_of_transformers.demo.panels import (
+    NUMBER_WIDTH,
     Choice,
     Clip,
     FramesPanel,
@@ -85,9 +86,11 @@ MOST_HITS = 24
 ANYTHING = "anything"  # of an item may be near to the query
 THUMBNAIL = 192  # pixels
 SAID_HINT = "Or what is said in the video."
-ENTERED = (gr.Textbox, gr.Number)  # the Enter key asks
 # Small pictures fill their place.
-STYLE = ".picture img, .hit img {width: 100%; height: 100%; object-fit: contain} .hit {overflow-wrap: anywhere}"
+STYLE = (
+    ".picture img, .hit img {width: 100%; height: 100%; object-fit: contain} .hit {overflow-wrap: anywhere} "
+    f".columns > .form {{display: grid; grid-template-columns: repeat(auto-fill, minmax({NUMBER_WIDTH}px, 1fr))}}"
+)
 BESIDE = {"contributions": "What each modality contributed", "modalities": "Who looks at whom"}  # the answer
 BELOW = {"tokens": "Token by token", "rollout": "What it goes back to", "over_time": "Frames and sound over time"}
 PICTURES = BESIDE | BELOW
@@ -358,7 +361,7 @@ def classify_tab(checkpoints: Offered, limits: VisitorLimits) -> tuple:
     chosen(*opening, api_name="show_checkpoint")
     draw_inputs(checkpoints, name, panels, inputs, limits)
     gr.on(
-        [button.click, *(field.submit for field in fields if isinstance(field, ENTERED)), used.input],
+        [button.click, *(field.submit for field in fields if isinstance(field, gr.Textbox)), used.input],
         with_parameters(partial(classify, checkpoints, panels, limits), ["name", *parameters_of(panels), "used"]),
         [name, *fields, used],
         [answer, answers, timeline, *plots],
@@ -519,7 +522,7 @@ def search_tab(indexes: Offered, limits: VisitorLimits) -> tuple:
     chosen(*opening, api_name="show_index")
     draw_inputs(indexes, name, panels, inputs, limits)
     gr.on(
-        [button.click, *(field.submit for field in fields if isinstance(field, ENTERED))],
+        [button.click, *(field.submit for field in fields if isinstance(field, gr.Textbox))],
         with_parameters(partial(search, indexes, panels, limits), ["name", *parameters_of(panels), "modality", "k"]),
         [name, *fields, modality, k],
         [found],

@@ -103,11 +103,6 @@ class Choice(gr.Dropdown):
     preprocess = as_sent
 
 
-class Figure(gr.Number):
-    is_template = True
-    preprocess = as_sent
-
-
 def playable(sound: Any, name: str) -> tuple[int, np.ndarray]:
     """Hz, and samples (N,) as the page plays them."""
     samples, rate = read_audio(sound, name, allow_urls=False)
@@ -292,7 +287,7 @@ class SeriesPanel(Panel):
 
     def build(self, limits: VisitorLimits, prefix: str = "", hint: str | None = None, height: int = 280) -> Inputs:
         place = prefix + self.ids[0]
-        with gr.Group() as shown:
+        with gr.Column() as shown:
             kinds = [".csv", ".tsv", ".txt", ".json"]
             label = f"{self.labels[0]}: CSV or JSON, a line for each sample"
             file = Document(label=label, file_types=kinds, height=120, elem_id=place)
@@ -371,10 +366,11 @@ class TablePanel(Panel):
     def build(self, limits: VisitorLimits, prefix: str = "", hint: str | None = None, height: int = 280) -> Inputs:
         fields = []
         label = f"{self.labels[0]}: leave empty what is not known"
-        with gr.Accordion(label, elem_id=prefix + self.ids[0]) as shown, gr.Row(equal_height=True):
+        with gr.Accordion(label, elem_id=prefix + self.ids[0]) as shown, gr.Row(elem_classes="columns"):
             options = {"min_width": NUMBER_WIDTH, "scale": 1}
             for column, usual in self.numbers:
-                fields.append(Figure(label=shortened(column, MOST_LABEL), placeholder=usual, **options))
+                label = shortened(column, MOST_LABEL)  # of a gr.Number nobody sees whether it is empty or 0
+                fields.append(gr.Textbox(label=label, placeholder=usual, max_length=MOST_LABEL, **options))
             for column, values in self.categories:
                 choices = [NOTHING, *((shortened(value, MOST_LABEL), value) for value in values)]
                 fields.append(Choice(choices, value="", label=shortened(column, MOST_LABEL), **options))
@@ -392,9 +388,8 @@ class TablePanel(Panel):
 
     def fill(self, row: Mapping[str, Any]) -> list:
         given = row.get(self.cells[0]) or {}
-        numbers = [plain(given.get(column), column) for column, _ in self.numbers]
-        found = [plain(given.get(column), column) for column, _ in self.categories]
-        return [*numbers, *("" if value is None else category_name(value) for value in found)]
+        found = [plain(given.get(column), column) for column in self.columns]
+        return ["" if value is None else category_name(value) for value in found]
 
     def preview(self, row: Mapping[str, Any], folder: Path) -> tuple[str, Any]:
         given = (row.get(self.cells[0]) or {}).items()
