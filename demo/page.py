@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The demo page: classify a sentence, a picture, a video, a sound or any mix of them and see why; search an index.
+"""The demo page: classify any mix of what a checkpoint takes and see why; search an index.
 
     mot demo                                                # on the embedded digits
     mot demo --models user/model --indexes outputs/index    # checkpoints on the Hub or in folders, indexes in folders
@@ -30,6 +30,7 @@ import torch
 from mixture_of_transformers.attribution_mot import modality_contributions
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.decoding_image_mot import load_image
+from mixture_of_transformers.demo.examples import digits, examples_in
 from mixture_of_transformers.demo.offers import Offered, index_version, read_classifier, read_index
 from mixture_of_transformers.demo.panels import (
     NUMBER_WIDTH,
@@ -69,7 +70,6 @@ from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipelin
 from mixture_of_transformers.search.building import build_index
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.search.index import Index
-from mixture_of_transformers.search.rows import as_stored
 from mixture_of_transformers.serving.video import WINDOW_SECONDS, analyze_video_sentiment
 from mixture_of_transformers.subsets_mot import bounded_subsets
 from mixture_of_transformers.training.command import run
@@ -80,7 +80,6 @@ from starlette.middleware import Middleware  # isort: skip
 from mixture_of_transformers.finetune.commands import start_run as finetune
 
 DIGITS, DIGITS_RETRIEVAL, DIGITS_INDEX = "outputs/digits", "outputs/digits-retrieval", "outputs/digits-index"
-EXAMPLES = 5  # rows of the embedded digits to try
 MOST_LABELS = 12  # that are shown
 MOST_HITS = 24
 ANYTHING = "anything"  # of an item may be near to the query
@@ -130,8 +129,8 @@ def as_text(*parts: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def show_checkpoint(checkpoints: Offered, panels: list[Panel], name: str) -> list:
-    """What the checkpoint takes and gives, and the inputs and modalities that it has."""
+def show_checkpoint(checkpoints: Offered, panels: list[Panel], with_examples: list[str], name: str) -> list:
+    """What the checkpoint takes and gives, and the inputs, the modalities and the examples that it has."""
     with messages():
         classifier = checkpoints(name)
         asked = panels_of(classifier.model, classifier.processor)
@@ -140,6 +139,7 @@ def show_checkpoint(checkpoints: Offered, panels: list[Panel], name: str) -> lis
         as_text(describe(classifier, shown)),
         *(gr.update(visible=panel in asked.values()) for panel in panels),
         gr.CheckboxGroup(choices=shown, value=shown),
+        *(gr.update(visible=place == checkpoints.place_of(name)) for place in with_examples),
     ]
 
 
@@ -295,18 +295,34 @@ def draw(classifier: MultimodalClassificationPipeline, batch: dict, given: list[
     return found | {"rollout": plot_rollout(maps, tokenizer=tokenizer)}
 
 
-def show_examples(panels: list[Panel], inputs: list[Component], rows: Iterable[dict[str, Any]], label: str) -> None:
-    """Rows which a click puts into the inputs of the page. (`gr.Examples` would do so around the queue.)"""
-    rows = list(rows)
+def examples_of(place: str, classifier: MultimodalClassificationPipeline) -> list[dict[str, Any]]:
+    """Rows to try a checkpoint with, if it brings any."""
+    found = examples_in(place, classifier.processor.rows)
+    return found or (digits() if place == DIGITS else [])
+
+
+def show_examples(
+    panels: list[Panel], inputs: list[Component], asked: Iterable[Panel], rows: list[dict[str, Any]], label: str
+) -> gr.Dataset:
+    """
+    Rows which a click puts into the inputs of the page. (`gr.Examples` would do so around the queue.)
+
+    Args:
+        panels, inputs: all of the page, and their components.
+        asked: the panels of the checkpoint.
+    """
+    headers = [label for panel in asked for label in panel.labels]
     with tempfile.TemporaryDirectory() as folder:  # from which the page takes files over
-        places = [Path(folder) / str(number) for number in range(len(rows))]
-        for place in places:
+        seen = []
+        for number, row in enumerate(rows):
+            place = Path(folder) / str(number)
             place.mkdir()
-        seen = [[panel.preview(row, place) for panel in panels] for row, place in zip(rows, places)]
+            seen.append([preview for panel in asked for preview in panel.previews(row, place)])
+        used = [i for i in range(len(headers)) if any(row[i][1] for row in seen)]
         shown = gr.Dataset(
-            components=[component for component, _ in seen[0]],
-            headers=[panel.labels[0] for panel in panels],
-            samples=[[sample for _, sample in row] for row in seen],
+            components=[seen[0][i][0] for i in used],
+            headers=[headers[i] for i in used],
+            samples=[[row[i][1] for i in used] for row in seen],
             type="index",
             label=label,
         )
@@ -315,6 +331,7 @@ def show_examples(panels: list[Panel], inputs: list[Component], rows: Iterable[d
         return [value for panel in panels for value in panel.fill(rows[number])]
 
     shown.click(fill, shown, inputs, show_progress="hidden", api_visibility="private")
+    return shown
 
 
 def show_input(checkpoints: Offered, panel: SeriesPanel, limits: VisitorLimits, name: str, *values) -> gr.Plot:
@@ -345,9 +362,12 @@ def classify_tab(checkpoints: Offered, limits: VisitorLimits) -> tuple:
             names = [*dict.fromkeys(panel.name for panel in panels)]
             used = gr.CheckboxGroup(names, value=names, label="Use", info="Leave out a modality to see what changes.")
             button = gr.Button("Classify", variant="primary")
-            if DIGITS in checkpoints.loaded:
-                rows = as_stored(load_digits_dataset()["test"].select(range(EXAMPLES)))
-                show_examples(panels, fields, rows, "Digits that it never saw")
+            examples = {}
+            for place, (_, classifier) in checkpoints.loaded.items():
+                if rows := examples_of(place, classifier):
+                    own = panels_of(classifier.model, classifier.processor).values()
+                    label = "Digits that it never saw" if place == DIGITS else "Examples"
+                    examples[place] = show_examples(panels, fields, own, rows, label)
         with gr.Column():
             answer = gr.Label(label="Answer", num_top_classes=5, elem_id="answer")
             header = {"headers": ["given", "answer"], "label": "What it would say without the rest"}
@@ -356,8 +376,8 @@ def classify_tab(checkpoints: Offered, limits: VisitorLimits) -> tuple:
             timeline = gr.LinePlot(label=f"Over time, in windows of {WINDOW_SECONDS:g} s", **options)
             plots = [empty_plot(kind) for kind in BESIDE]
     plots += [empty_plot(kind) for kind in BELOW]
-    shown = [about, *(made.shown for made in inputs), used]
-    opening = (partial(show_checkpoint, checkpoints, panels), [name], shown)
+    shown = [about, *(made.shown for made in inputs), used, *examples.values()]
+    opening = (partial(show_checkpoint, checkpoints, panels, list(examples)), [name], shown)
     chosen(*opening, api_name="show_checkpoint")
     draw_inputs(checkpoints, name, panels, inputs, limits)
     gr.on(

@@ -198,8 +198,8 @@ class Panel:
         """What the components hold of an example."""
         raise NotImplementedError
 
-    def preview(self, row: Mapping[str, Any], folder: Path) -> tuple[str, Any]:
-        """A component by which examples show the first cell of a row, and what it shows; files are put in `folder`."""
+    def previews(self, row: Mapping[str, Any], folder: Path) -> list[tuple[str, Any]]:
+        """For each cell a component by which examples show it, and what that shows; files are put in `folder`."""
         raise NotImplementedError
 
 
@@ -220,8 +220,8 @@ class WordsPanel(Panel):
     def fill(self, row: Mapping[str, Any]) -> list:
         return [row.get(self.cells[0])]
 
-    def preview(self, row: Mapping[str, Any], folder: Path) -> tuple[str, Any]:
-        return "textbox", row.get(self.cells[0])
+    def previews(self, row: Mapping[str, Any], folder: Path) -> list[tuple[str, Any]]:
+        return [("textbox", row.get(self.cells[0]) or "")]
 
 
 @dataclass(frozen=True)
@@ -250,16 +250,21 @@ class FramesPanel(Panel):
 
     def fill(self, row: Mapping[str, Any]) -> list:
         return [
-            None if is_video or row.get(cell) is None else load_image(row[cell], cell, convert_rgb=True)
+            None if row.get(cell) is None else uploaded(f"{cell}.mp4", row[cell]) if is_video else decoded(row, cell)
             for cell, is_video in zip(self.cells, self.are_videos, strict=True)
         ]
 
-    def preview(self, row: Mapping[str, Any], folder: Path) -> tuple[str, Any]:
-        if self.are_videos[0] or row.get(self.cells[0]) is None:
-            return "image", None
-        file = folder / f"{self.cells[0]}.png"
-        load_image(row[self.cells[0]], self.cells[0], convert_rgb=True).save(file)
-        return "image", str(file)
+    def previews(self, row: Mapping[str, Any], folder: Path) -> list[tuple[str, Any]]:
+        found = []
+        for cell, label, is_video in zip(self.cells, self.labels, self.are_videos, strict=True):
+            if is_video:
+                found.append(("textbox", "" if row.get(cell) is None else label))
+                continue
+            file = None if row.get(cell) is None else folder / f"{cell}.png"
+            if file is not None:
+                decoded(row, cell).save(file)
+            found.append(("image", file and str(file)))
+        return found
 
 
 @dataclass(frozen=True)
@@ -275,8 +280,8 @@ class SoundPanel(Panel):
     def fill(self, row: Mapping[str, Any]) -> list:
         return [None if row.get(self.cells[0]) is None else playable(row[self.cells[0]], self.cells[0])]
 
-    def preview(self, row: Mapping[str, Any], folder: Path) -> tuple[str, Any]:
-        return "textbox", "" if row.get(self.cells[0]) is None else self.labels[0]
+    def previews(self, row: Mapping[str, Any], folder: Path) -> list[tuple[str, Any]]:
+        return [("textbox", "" if row.get(self.cells[0]) is None else self.labels[0])]
 
 
 @dataclass(frozen=True)
@@ -324,16 +329,13 @@ class SeriesPanel(Panel):
     def fill(self, row: Mapping[str, Any]) -> list:
         if row.get(self.cells[0]) is None:
             return [None, ""]
-        # In the folder of uploads, from which the page reads alone.
-        file = Path(tempfile.mkdtemp(dir=made(get_upload_folder()))) / f"{self.name}.json"
-        file.write_text(written(row[self.cells[0]]), encoding="utf-8")
-        return [str(file), ""]
+        return [uploaded(f"{self.name}.json", written(row[self.cells[0]]).encode()), ""]
 
-    def preview(self, row: Mapping[str, Any], folder: Path) -> tuple[str, Any]:
+    def previews(self, row: Mapping[str, Any], folder: Path) -> list[tuple[str, Any]]:
         if row.get(self.cells[0]) is None:
-            return "textbox", ""
+            return [("textbox", "")]
         samples, channels = read_series(row[self.cells[0]], self.name).values.shape
-        return "textbox", f"{samples} × {channels}"
+        return [("textbox", f"{samples} × {channels}")]
 
 
 @dataclass(frozen=True)
@@ -391,9 +393,10 @@ class TablePanel(Panel):
         found = [plain(given.get(column), column) for column in self.columns]
         return ["" if value is None else category_name(value) for value in found]
 
-    def preview(self, row: Mapping[str, Any], folder: Path) -> tuple[str, Any]:
+    def previews(self, row: Mapping[str, Any], folder: Path) -> list[tuple[str, Any]]:
         given = (row.get(self.cells[0]) or {}).items()
-        return "textbox", shortened(", ".join(f"{column}: {value}" for column, value in given if value is not None))
+        said = ", ".join(f"{column}: {value}" for column, value in given if value is not None)
+        return [("textbox", shortened(said))]
 
 
 def usual_range(scale: Mapping[str, Any]) -> str:
@@ -405,9 +408,18 @@ def usual_range(scale: Mapping[str, Any]) -> str:
     return f"{low:.4g} to {high:.4g}"
 
 
-def made(folder: str) -> str:
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return folder
+def decoded(row: Mapping[str, Any], cell: str) -> Any:
+    """The picture in a cell."""
+    return load_image(row[cell], cell, convert_rgb=True, allow_urls=False)
+
+
+def uploaded(name: str, content: bytes) -> str:
+    """A file in the folder of uploads, from which alone the page reads, and in which it is kept for a while."""
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    file = Path(tempfile.mkdtemp(dir=folder)) / name
+    file.write_bytes(content)
+    return str(file)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The page of a checkpoint with modalities of a user's: words, a table and a series, which nothing of the page names."""
+"""The page of a checkpoint with modalities of a user's, words, a table and a series, of which the page names none."""
 
 import json
 import re
@@ -16,7 +16,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
 from demo_server import Server, open_browser  # noqa: E402
 
-from mixture_of_transformers.demo.page import build_page  # noqa: E402
+from mixture_of_transformers.demo.examples import EXAMPLES, examples_in  # noqa: E402
+from mixture_of_transformers.demo.page import build_page, describe  # noqa: E402
 from mixture_of_transformers.demo.panels import panel_of, panels_of, panels_with  # noqa: E402
 from mixture_of_transformers.demo.readings import read_readings, written  # noqa: E402
 
@@ -27,9 +28,13 @@ MOST = 5_000  # numbers
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder with patients, which has not learned."""
+    """A folder with patients, which has not learned and brings examples."""
     root = tmp_path_factory.mktemp("open")
-    save_patients(root / "patients")
+    folder = save_patients(root / "patients")
+    rows = [patient(number) for number in range(2)]
+    rows[0]["imu"]["array"] = rows[0]["imu"]["array"].tolist()
+    del rows[1]["imu"], rows[1]["vitals"]["age"]
+    (folder / EXAMPLES).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return root
 
 
@@ -103,6 +108,15 @@ def test_a_form_is_filled_in_a_series_is_seen_and_both_contribute_to_the_answer(
             "imu",
         ]
         assert page.locator("#answer b, #input-vitals b").count() == 0  # a category is text
+
+        before = page.locator("#input-imu-plot img").get_attribute("src")
+        page.get_by_role("row").filter(has_text="100 × 3").click()  # an example
+        page.wait_for_function(
+            "before => (src => src && src != before)(document.querySelector('#input-imu-plot img')?.src)", arg=before
+        )
+        assert page.get_by_label("age").input_value() == "40" and page.get_by_label("pulse").input_value() == "60.5"
+        page.get_by_role("button", name="Classify").click()
+        playwright.expect(lines).to_have_count(7, timeout=PATIENCE)
         page.close()
 
 
@@ -234,8 +248,26 @@ def test_a_table_asks_for_each_column_and_says_what_is_usual(classifier):
 
 
 def test_a_page_of_ready_vectors_says_that_it_has_no_inputs_for_them(workplace, classifier):
-    from mixture_of_transformers.demo.page import describe
-
     assert describe(classifier, ["text", "vitals"]).count("imu") == 1
     assert "start it with this checkpoint" in describe(classifier, ["text", "vitals"])
     assert build_page([str(workplace / "patients")]).title == "Mixture-of-Transformers"
+
+
+def test_examples_are_rows_of_the_folder_and_their_files_lie_in_it(workplace, classifier, tmp_path):
+    table = classifier.processor.rows
+    rows = examples_in(workplace / "patients", table)
+    assert [[*row] for row in rows] == [["text", "vitals", "imu"], ["text", "vitals"]]
+    assert classifier(rows)[1][0]["label"] in LABELS and examples_in(tmp_path, table) == []
+    (tmp_path / "inside.png").write_bytes(b"a picture")
+    (tmp_path / EXAMPLES).write_text('{"image": "inside.png"}\n\n' * 9)
+    assert examples_in(tmp_path, table) == [{"image": b"a picture"}] * 5
+    for line, message in {
+        '{"image": "../outside.png"}': "line 1 names '../outside.png', which is no file in its folder",
+        '{"image": "/etc/passwd"}': "which is no file in its folder",
+        '{"imx": [1]}': "imu",
+        "[1]": "expected a row",
+        "{": "line 1 holds no JSON",
+    }.items():
+        (tmp_path / EXAMPLES).write_text(line)
+        with pytest.raises(ValueError, match=re.escape(message)):
+            examples_in(tmp_path, table)
