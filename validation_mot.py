@@ -5,10 +5,13 @@ A file that asks for more is damaged, or was made to fill the memory of whoever 
 """
 
 import difflib
+import keyword
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
 import torch
+from torch import nn
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import logging
@@ -45,6 +48,75 @@ BOUNDS = {
 }
 MOST_UNNAMED_LABELS = 2**16  # labels that `num_labels` asks for; those that `id2label` names may be more
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+
+
+# What a modality cannot be called: its arguments would be those of others, its config one of the library's, or its
+# parameters those of another part of the model.
+RESERVED_NAMES = frozenset(
+    {
+        "input",
+        "inputs",
+        "pixel",
+        "attention",
+        "label",
+        "labels",
+        "loss",
+        "id",
+        "fused",
+        "contrastive",
+        "modality",
+        "document",
+        "documents",
+        "embeddings",
+        "encoders",
+        "modality_embeddings",
+        "joint_layers",
+        "global_layers",
+        "layers",
+        "heads",
+        "experts",
+        "fusion",
+        "mot",
+        "classifier",
+        "projections",
+        "prediction_heads",
+        "mask_tokens",
+        "backbone",
+        "vision",
+        "quantization",
+        "compression",
+        "generation",
+        "distributed",
+        "per_layer",
+        "sub",
+        "common",
+        "images",
+        "videos",
+    }
+)
+# How the arguments of modalities end, so that no name may.
+ARGUMENT_ENDS = ("values", "features", "mask", "times", "segments", "labels", "config", "column", "model", "kwargs")
+
+
+def check_modality_name(name: Any, taken: Collection[str] = ()) -> None:
+    """
+    Args:
+        taken: what else names that a user gives may not be, such as what pictures are called in a row.
+
+    Raises:
+        ValueError: a modality cannot be called so, with the reason.
+    """
+    reason = None
+    if not isinstance(name, str) or not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
+        reason = "it is no identifier of letters, digits and underscores that begins with a letter"
+    elif name.startswith("_") or "__" in name or len(name) > 64:
+        reason = "it begins with an underscore, has two in a row, or is longer than 64 characters"
+    elif name in RESERVED_NAMES or name in taken or hasattr(nn.ModuleDict, name) or hasattr(nn.Module(), name):
+        reason = "that name means something else"
+    elif name.rsplit("_", 1)[-1] in ARGUMENT_ENDS:
+        reason = f"arguments of modalities end in _{name.rsplit('_', 1)[-1]}"
+    if reason:
+        raise ValueError(f"A modality cannot be called {shown(name)!r}: {reason}. Give it another name.")
 
 
 def check_fields(config: PreTrainedConfig) -> None:
