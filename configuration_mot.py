@@ -15,16 +15,17 @@ from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
-from .modalities_mot import MODALITIES, modality_of
+from .modalities_mot import CELLS, KINDS, MODALITIES, modality_of
 from .modality_audio_mot import MoTAudioConfig
 from .modality_image_mot import MoTImageConfig
-from .modality_mot import MoTModalityConfig
+from .modality_mot import Modality, MoTModalityConfig
 from .modality_text_mot import MoTTextConfig
 from .validation_mot import (
     check_fields,
     check_heads,
     check_labels,
     check_library_fields,
+    check_modality_name,
     complete_sparse_attention,
     shown,
     warn_of_near_misses,
@@ -41,18 +42,48 @@ SIZES = {
     "base": {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048, "num_encoder_layers": 4},
 }
 
-# What the library keeps in a config under names of this kind; any other `..._config` would be that of a modality.
+# What the library keeps in a config under names of this kind; any other `..._config` is that of a modality.
 LIBRARY_CONFIGS = ("quantization_config", "compression_config", "generation_config")
+# What a user's modality cannot be called, since rows and the processor have something of that name.
+TAKEN_NAMES = {*MODALITIES, *CELLS, *(synonym for cell in CELLS.values() for synonym in cell.synonyms)}
 
 
-def check_modality_names(unknown: dict) -> None:
-    """A config of a modality that the model does not have would be lost, and with it the modality."""
-    known = [f"{m}_config" for m in MODALITIES]
-    for key in unknown:
-        if key.endswith("_config") and key not in LIBRARY_CONFIGS:
-            match = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-            hint = f"; did you mean `{match[0]}`?" if match else ""
-            raise ValueError(f"MoTConfig has no `{key}`{hint} Its modalities are those of {', '.join(known)}.")
+def is_modality_config(key: str) -> bool:
+    """Whether a key that is no field of `MoTConfig` is the config of a modality."""
+    return key.endswith("_config") and key not in LIBRARY_CONFIGS
+
+
+def build_modality_config(name: str, given: PreTrainedConfig | dict) -> MoTModalityConfig:
+    """
+    The config of a modality that a user declares, of the kind that its `model_type` names.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    content = given.to_dict() if isinstance(given, PreTrainedConfig) else given
+    kind = content.get("model_type") if isinstance(content, dict) else None
+    if kind not in KINDS:
+        match = difflib.get_close_matches(f"{name}_config", [f"{m}_config" for m in MODALITIES], n=1, cutoff=0.7)
+        hint = f" Did you mean `{match[0]}`?" if match and kind is None else ""
+        raise ValueError(
+            f"`{name}_config` declares the modality {shown(name)!r} and needs a `model_type`, one of "
+            f"{', '.join(KINDS)}; got {shown(given)}.{hint}"
+        )
+    config_class = KINDS[kind].config_class
+    # Code that was loaded from a folder has a copy of every class; what counts is the content.
+    return given if isinstance(given, config_class) else config_class.from_dict(content)
+
+
+class SubConfigs:
+    """
+    The sub-configs as the library asks for them: of the class the three that it has by name, of a config those of all
+    its modalities.
+    """
+
+    def __get__(self, config: "MoTConfig | None", owner: type["MoTConfig"]) -> dict[str, type[PreTrainedConfig]]:
+        fixed = {key: spec.config_class for key, spec in owner.sub_configs_defaults.items()}
+        extra = () if config is None else config.extra_modalities
+        return fixed | {f"{m}_config": type(config.modality_config(m)) for m in extra if config.modality_config(m)}
 
 
 @strict
@@ -107,11 +138,17 @@ class MoTConfig(PreTrainedConfig):
             contrastive learning, arXiv 2004.11362).
         temperature (`float`, *optional*, defaults to 0.07): Where the learned temperatures of `"infonce"` start.
         modality_weights (`dict[str, float]`, *optional*):
-            Weights of the loss terms of pretraining, for `"text"`, `"image"`, `"audio"` and `"contrastive"`; 1 for
-            those that are not named. A term of weight 0 is not computed.
+            Weights of the loss terms of pretraining, for the modalities by name and for `"contrastive"`; 1 for those
+            that are not named. A term of weight 0 is not computed.
         text_config (`MoTTextConfig` or `dict`, *optional*): Text. An explicit None leaves text out.
         image_config (`MoTImageConfig` or `dict`, *optional*): Images and frames. An explicit None leaves them out.
         audio_config (`MoTAudioConfig` or `dict`, *optional*): Audio. An explicit None leaves it out.
+        extra_modalities (`list[str]`, *optional*):
+            The order in the joint sequence, behind text, image and audio, of the modalities that the user declares:
+            by default that in which they are given.
+        kwargs:
+            `{name}_config` declares a modality of any name: a `dict` (or config) whose `model_type` is its kind, as in
+            `imu_config={"model_type": "mot_series", "num_channels": 6}`.
 
     Raises:
         ValueError: (through the strict validators) naming the field and what it takes.
@@ -121,6 +158,10 @@ class MoTConfig(PreTrainedConfig):
     # What a plain `Trainer` must not gather over a whole evaluation set.
     keys_to_ignore_at_inference = [
         "losses",
+        "modality_hidden_states",
+        "modality_embeds",
+        "modality_predictions",
+        "logits_per_modality",
         *(f"logits_per_{m}" for m in MODALITIES),
         *(f"{m}_predictions" for m in MODALITIES),
         "model_outputs",
@@ -136,6 +177,7 @@ class MoTConfig(PreTrainedConfig):
         f"{name}_config": SubConfigSpec(config_class=modality.config_class, optional=True)
         for name, modality in MODALITIES.items()
     }
+    sub_configs = SubConfigs()
 
     hidden_size: int = 512
     num_attention_heads: int = 8
@@ -165,11 +207,12 @@ class MoTConfig(PreTrainedConfig):
     text_config: MoTTextConfig | dict | None = field(default_factory=dict)
     image_config: MoTImageConfig | dict | None = field(default_factory=dict)
     audio_config: MoTAudioConfig | dict | None = field(default_factory=dict)
+    extra_modalities: list[str] = field(default_factory=list)
 
     def __post_init__(self, **kwargs):
         check_fields(self)
         check_library_fields(self, kwargs)
-        check_modality_names(kwargs)
+        self.take_modalities(kwargs)
         if not __name__.startswith("transformers_modules."):
             # The package has the pipeline, so that `pipeline(...)` need not ask to run the code of the folder.
             kwargs.pop("custom_pipelines", None)
@@ -183,9 +226,35 @@ class MoTConfig(PreTrainedConfig):
                 if getattr(config, name) is None:
                     setattr(config, name, getattr(self, name))
 
+    def take_modalities(self, unknown: dict) -> None:
+        """Take the configs of the modalities that the user declares out of the unknown keys."""
+        given = {key.removesuffix("_config"): unknown.pop(key) for key in [*filter(is_modality_config, unknown)]}
+        for name in [*self.extra_modalities, *given]:
+            check_modality_name(name, TAKEN_NAMES)
+            if hasattr(type(self), f"{name}_config"):
+                raise ValueError(f"A modality cannot be called {name!r}: `{name}_config` means something else.")
+        if lacking := [name for name in self.extra_modalities if name not in given]:
+            raise ValueError(
+                f"`extra_modalities` names {lacking[0]!r}, of which there is no `{lacking[0]}_config`: give one, or "
+                "leave the name out."
+            )
+        order = dict.fromkeys([*self.extra_modalities, *given])
+        self.extra_modalities = [name for name in order if given[name] is not None]
+        for name in self.extra_modalities:
+            setattr(self, f"{name}_config", build_modality_config(name, given[name]))
+
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
-        """As in the library; what is wrong with the fields, as of a config.json, is a ValueError that names them."""
+        """
+        As in the library; but `{name}_config` may also declare a modality that the dict lacks, and what is wrong with
+        the fields, as of a config.json, is a ValueError that names them.
+        """
+        added = [key for key in kwargs if is_modality_config(key) and not hasattr(cls, key)]
+        config_dict = config_dict | {
+            key: value | kwargs[key] if isinstance(value := config_dict.get(key), dict) else kwargs[key]
+            for key in added
+        }
+        kwargs = {key: value for key, value in kwargs.items() if key not in added}
         try:
             return super().from_dict(config_dict, **kwargs)
         except StrictDataclassError as error:
@@ -203,16 +272,20 @@ class MoTConfig(PreTrainedConfig):
             raise ValueError(f"Unknown size {size!r}, expected one of {', '.join(SIZES)}.")
         kwargs = SIZES[size] | kwargs
         num_hidden_layers = kwargs.pop("num_encoder_layers")
-        for modality in MODALITIES:
-            name = f"{modality}_config"
-            if (given := kwargs.get(name, {})) is not None:
+        for name in [*cls.sub_configs, *filter(is_modality_config, kwargs)]:
+            if isinstance(given := kwargs.get(name, {}), dict):
                 kwargs[name] = {"num_hidden_layers": num_hidden_layers} | given
         return cls(**kwargs)
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """The names of this model's modalities, in the order of the joint sequence."""
-        return tuple(m for m in MODALITIES if self.modality_config(m) is not None)
+        return tuple(m for m in (*MODALITIES, *self.extra_modalities) if self.modality_config(m) is not None)
+
+    @property
+    def kinds(self) -> dict[str, Modality]:
+        """What each of this model's modalities is, by their names."""
+        return {m: modality_of(self.modality_config(m), m) for m in self.modalities}
 
     def modality_config(self, modality: str) -> MoTModalityConfig | None:
         """The sub-config of a modality, such as `"text"`; None where the model lacks it."""
@@ -253,7 +326,8 @@ class MoTConfig(PreTrainedConfig):
     def validate_modalities(self):
         if not self.modalities:
             raise ValueError(
-                "A model needs at least one of `text_config`, `image_config` and `audio_config`; all are None."
+                "A model needs at least one modality: `text_config`, `image_config` and `audio_config` are None, and "
+                'no other is declared, as by `imu_config={"model_type": ...}`.'
             )
         check_heads("MoTConfig", self.hidden_size, self.num_attention_heads)
         for modality in self.modalities:
@@ -267,9 +341,8 @@ class MoTConfig(PreTrainedConfig):
                 )
 
     def validate_time_positions(self):
-        for modality in self.modalities if self.time_positions else ():
+        for modality, kind in self.kinds.items() if self.time_positions else ():
             config = self.modality_config(modality)
-            kind = modality_of(config, modality)
             if not kind.has_times:
                 continue
             if config.backbone_config is not None:
@@ -291,7 +364,7 @@ class MoTConfig(PreTrainedConfig):
             )
         if not 0.01 <= self.temperature <= 1:
             raise ValueError(f"`temperature` starts between 0.01 and 1, got {self.temperature}.")
-        terms = (*MODALITIES, "contrastive")
+        terms = (*MODALITIES, *self.extra_modalities, "contrastive")
         for name, weight in self.modality_weights.items():
             if name not in terms or not 0 <= weight < math.inf:
                 raise ValueError(

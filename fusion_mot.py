@@ -7,6 +7,9 @@ vector for each row. Rows may lack any of the modalities; a row that lacks all g
 Shapes: B rows, L or K tokens, d width, H heads, D width of a head, M modalities.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -15,22 +18,35 @@ from transformers.activations import ACT2FN
 from .layers_mot import MoTVectors
 
 
-def pool(hidden_states: torch.Tensor, mask: torch.Tensor, use_cls_token: bool, num_registers: int = 0) -> torch.Tensor:
+def pool(
+    hidden_states: torch.Tensor,
+    mask: torch.Tensor,
+    use_cls_token: bool,
+    num_registers: int = 0,
+    num_segments: int = 1,
+) -> torch.Tensor:
     """
-    One modality's vector: its cls token, or else the mean of its real tokens (zero where a row has none).
+    One modality's vector: its cls token (of several segments their mean), or else the mean of its real tokens (zero
+    where a row has none).
 
     Args:
         hidden_states: (B, L, d), finite everywhere.
         mask: (B, L) bool, True = real.
         use_cls_token: whether the first token stands for the modality.
-        num_registers: the first tokens that are left out of a mean.
+        num_registers: the first tokens, of each segment, that are left out of a mean.
+        num_segments: how many segments of the same length the L tokens are.
 
     Returns:
         (B, d).
     """
-    if use_cls_token:
+    if use_cls_token and num_segments == 1:
         return hidden_states[:, 0] * mask[:, :1]
-    hidden_states, mask = hidden_states[:, num_registers:], mask[:, num_registers:]
+    if num_segments > 1:
+        kept = slice(0, 1) if use_cls_token else slice(num_registers, None)
+        hidden_states, mask = (part.unflatten(1, (num_segments, -1))[:, :, kept] for part in (hidden_states, mask))
+        hidden_states, mask = hidden_states.flatten(1, 2), mask.flatten(1, 2)
+    else:
+        hidden_states, mask = hidden_states[:, num_registers:], mask[:, num_registers:]
     # Summed in float32 at least: half precision overflows over long sequences.
     dtype = torch.promote_types(hidden_states.dtype, torch.float32)
     total = (hidden_states * mask[..., None]).sum(dim=1, dtype=dtype)  # (B, d)
@@ -95,11 +111,17 @@ class MoTFusion(nn.Module):
         configs = {m: config.modality_config(m) for m in config.modalities}
         self.pooling = {m: (c.use_cls_token, c.num_register_tokens) for m, c in configs.items()}
 
-    def forward(self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]) -> torch.Tensor:
+    def forward(
+        self,
+        hidden_states: dict[str, torch.Tensor],
+        masks: dict[str, torch.Tensor],
+        segments: Mapping[str, int] = MappingProxyType({}),
+    ) -> torch.Tensor:
         """
         Args:
             hidden_states: modality -> (B, L_m, d), finite everywhere; any of the model's modalities, in their order.
             masks: modality -> (B, L_m) bool, True = real.
+            segments: modality -> how many segments its tokens are, if they are several.
 
         Returns:
             (B, d); zero for a row without any token.
@@ -107,7 +129,7 @@ class MoTFusion(nn.Module):
         has_any = torch.stack([mask.any(dim=1) for mask in masks.values()]).any(dim=0)  # (B,)
         if self.training:
             hidden_states, masks = self.with_stand_ins(hidden_states, masks)
-        return self.fuse(hidden_states, masks).masked_fill(~has_any[:, None], 0)
+        return self.fuse(hidden_states, masks, segments).masked_fill(~has_any[:, None], 0)
 
     def with_stand_ins(self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]):
         """One absent token for each modality that is not given, so that every parameter takes part in every step."""
@@ -119,17 +141,21 @@ class MoTFusion(nn.Module):
         )
 
     def pooled(
-        self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]
+        self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor], segments: Mapping[str, int]
     ) -> dict[str, torch.Tensor]:
-        return {m: pool(tokens, masks[m], *self.pooling[m]) for m, tokens in hidden_states.items()}  # (B, d)
+        return {  # (B, d)
+            m: pool(tokens, masks[m], *self.pooling[m], segments.get(m, 1)) for m, tokens in hidden_states.items()
+        }
 
 
 class MoTLateFusion(MoTFusion):
     """The mean of the present modalities' pooled vectors."""
 
-    def fuse(self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]) -> torch.Tensor:
+    def fuse(
+        self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor], segments: Mapping[str, int]
+    ) -> torch.Tensor:
         present = torch.stack([mask.any(dim=1) for mask in masks.values()], dim=1)  # (B, M)
-        total = torch.stack(list(self.pooled(hidden_states, masks).values())).sum(dim=0)  # (B, d)
+        total = torch.stack(list(self.pooled(hidden_states, masks, segments).values())).sum(dim=0)  # (B, d)
         return total / present.sum(dim=1, keepdim=True).clamp(min=1)
 
 
@@ -144,8 +170,28 @@ class MoTEarlyFusion(MoTFusion):
         self.layernorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.activation = ACT2FN[config.hidden_act]
 
-    def fuse(self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]) -> torch.Tensor:
-        pooled = self.pooled(hidden_states, masks)
+    @torch.no_grad()
+    def make_room(self, known: tuple[str, ...]) -> None:
+        """
+        Widen the projection for modalities that were added. What it makes of their vectors, and of the ones that stand
+        for them where they are missing, begins as nothing.
+
+        Args:
+            known: the modalities that it was made for.
+        """
+        weight, width = self.projection.weight, self.projection.out_features
+        if weight.shape[1] == len(self.modalities) * width:
+            return
+        wide = weight.new_zeros(width, len(self.modalities), width)
+        places = [self.modalities.index(m) for m in known]
+        wide[:, places] = weight.unflatten(1, (len(known), width))
+        self.projection.weight = nn.Parameter(wide.flatten(1), requires_grad=weight.requires_grad)
+        self.projection.in_features = len(self.modalities) * width
+
+    def fuse(
+        self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor], segments: Mapping[str, int]
+    ) -> torch.Tensor:
+        pooled = self.pooled(hidden_states, masks, segments)
         batch_size = next(iter(pooled.values())).shape[0]
         vectors = [
             torch.where(masks[m].any(dim=1, keepdim=True), pooled[m], self.missing(m).to(pooled[m].dtype))
@@ -158,7 +204,7 @@ class MoTEarlyFusion(MoTFusion):
 
 class MoTHierarchicalFusion(MoTFusion):
     """
-    The text attends to the image, the result to the audio, then to itself, and is pooled.
+    The text attends to the image, the result to the audio and so on, then to itself, and is pooled.
 
     A level that a row lacks is passed over. A row without text is led by the next modality that it has: the image,
     which then attends to the audio, or the audio alone.
@@ -174,7 +220,9 @@ class MoTHierarchicalFusion(MoTFusion):
         self.layernorm = nn.LayerNorm(**norm)
         self.self_attention = CrossModalAttention(config)
 
-    def fuse(self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]) -> torch.Tensor:
+    def fuse(
+        self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor], segments: Mapping[str, int]
+    ) -> torch.Tensor:
         first, *levels = hidden_states
         leading = hidden_states[first]  # (B, L, d), which grows: whichever modality leads a row climbs the levels
         for m in levels:
@@ -187,7 +235,8 @@ class MoTHierarchicalFusion(MoTFusion):
         normed = self.layernorm(leading)
         leading = leading + self.self_attention(normed, normed, lead_mask)
         parts = leading.split([tokens.shape[1] for tokens in hidden_states.values()], dim=1)
-        pooled = self.pooled(dict(zip(hidden_states, parts)), {m: masks[m] & leads[m] for m in masks})
+        own = {m: masks[m] & leads[m] for m in masks}
+        pooled = self.pooled(dict(zip(hidden_states, parts)), own, segments)
         return torch.stack(list(pooled.values())).sum(dim=0)
 
     @staticmethod
@@ -211,7 +260,9 @@ class MoTAttentionFusion(MoTFusion):
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.attention = CrossModalAttention(config)
 
-    def fuse(self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]) -> torch.Tensor:
+    def fuse(
+        self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor], segments: Mapping[str, int]
+    ) -> torch.Tensor:
         tokens = self.layernorm(torch.cat(list(hidden_states.values()), dim=1))  # (B, L, d)
         query = self.query.expand(tokens.shape[0], -1, -1)
         return self.attention(query, tokens, torch.cat(list(masks.values()), dim=1))[:, 0]

@@ -16,7 +16,7 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 from .configuration_mot import MoTConfig
 from .inputs_mot import takes_inputs
 from .layers_mot import with_zero_gradients
-from .loss_mot import token_loss
+from .loss_mot import IGNORED_LABEL, token_loss
 from .modalities_mot import words_of
 from .modeling_mot import MoTModel, MoTPreTrainedModel, states_of
 from .prediction_mot import own_tokens, prediction_head
@@ -74,12 +74,18 @@ class MoTForMaskedLM(MoTPreTrainedModel):
 
         Args:
             labels: (B, L_text) the words to predict, -100 for none.
+
+        Of texts in segments the scores come segment after segment, as hidden states do.
         """
         if not inputs.keys() & {"input_ids", "inputs_embeds"}:
             raise ValueError("`MoTForMaskedLM` predicts words, so it needs `input_ids`.")
-        output = self.mot(**inputs, **kwargs)
-        logits = self.prediction_heads[self.words](own_tokens(self.config, output, self.words))
+        given = self.mot.collect(inputs)
+        encoded = self.mot.encode_collected(given, **kwargs)
+        output = self.mot.join(encoded)
+        logits = self.prediction_heads[self.words](own_tokens(self.config, output, self.words, encoded.segments))
         loss = None
         if labels is not None:
+            if (segments := given[self.words].segments) is not None:
+                labels = segments.split(labels, IGNORED_LABEL, "labels").reshape(logits.shape[:2])
             loss = with_zero_gradients(token_loss(logits, labels, "labels"), output.pooler_output)
         return MoTMaskedLMOutput(loss=loss, logits=logits, **states_of(output))

@@ -6,6 +6,7 @@ Shapes: B rows, L tokens of a text, N tokens of one modality, n numbers that a t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -19,10 +20,10 @@ from .configuration_mot import MoTConfig
 from .contrastive_mot import MoTContrastive
 from .inputs_mot import ModalityInput, check_devices, takes_inputs
 from .layers_mot import MoTVectors, with_zero_gradients
-from .loss_mot import reconstruction_loss, token_loss
+from .loss_mot import IGNORED_LABEL, reconstruction_loss, token_loss
 from .modalities_mot import MODALITIES, modality_of, words_of
 from .modality_mot import Modality
-from .modeling_mot import EncodedModalities, MoTModel, MoTModelOutput, MoTPreTrainedModel, states_of
+from .modeling_mot import EncodedModalities, MoTModel, MoTModelOutput, MoTPreTrainedModel, side_by_side, states_of
 from .prediction_mot import own_tokens, prediction_head
 
 
@@ -40,6 +41,9 @@ class MoTPreTrainingOutput(ModelOutput):
             The pixels of each patch, normalised to mean 0 and variance 1.
         audio_predictions (`torch.FloatTensor` of shape `(B, N, stem_stride * num_mel_bins)`, *optional*):
             The mel frames of each token. Ready features of any modality are predicted as (B, N, feature_size).
+        modality_predictions (`dict[str, torch.FloatTensor]`, *optional*):
+            The predictions for each modality that is given, by its name. Of a modality with segments they come segment
+            after segment, as its hidden states do.
         hidden_states (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
         attentions (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
         encoder_hidden_states (`dict[str, tuple[torch.FloatTensor]]`, *optional*): As in [`MoTModelOutput`].
@@ -51,6 +55,7 @@ class MoTPreTrainingOutput(ModelOutput):
     text_predictions: torch.FloatTensor | None = None
     image_predictions: torch.FloatTensor | None = None
     audio_predictions: torch.FloatTensor | None = None
+    modality_predictions: dict[str, torch.FloatTensor] | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     encoder_hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
@@ -103,6 +108,7 @@ class MoTForPreTraining(MoTPreTrainedModel):
         text_labels: torch.Tensor | None = None,
         image_labels: torch.FloatTensor | None = None,
         audio_labels: torch.FloatTensor | None = None,
+        modality_labels: Mapping[str, torch.Tensor] = MappingProxyType({}),
         return_loss: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTPreTrainingOutput:
@@ -117,27 +123,33 @@ class MoTForPreTraining(MoTPreTrainedModel):
                 a NaN does not count.
             audio_labels: mel frames of the shape of `input_features`; what is NaN does not count. The labels of a
                 modality of ready features are features of the same shape.
+            modality_labels: as `{name}_labels`, those of a modality that the user has declared, of the shape of its
+                input.
             return_loss: whether to hide anything and to compute the loss; by default in training and wherever labels
                 are given.
 
         Pretraining learns without the classes of rows: `labels`, which a dataset may bring along, are not read.
         """
         every = zip(MODALITIES, (text_labels, image_labels, audio_labels))
-        labels = {m: value for m, value in every if value is not None}
+        labels = {m: value for m, value in every if value is not None} | dict(modality_labels)
         check_flag(return_loss, "return_loss")
         wants_loss = (self.training or bool(labels)) if return_loss is None else return_loss
         self.check_kinds(labels)
         given = self.mot.collect(inputs)
+        labels = {m: self.split(given, m, value) for m, value in labels.items()}
         targets, covered = self.choose_targets(given, labels) if wants_loss else ({}, {})
         encoded = self.mot.encode_collected(given, covered=covered, **kwargs)
         output = self.mot.join(encoded)
         predictions = {
-            m: head(own_tokens(self.config, output, m))
+            m: head(own_tokens(self.config, output, m, encoded.segments))
             for m, head in self.prediction_heads.items()
             if m in encoded.given
         }
         loss = losses = None
         if wants_loss:
+            for m, number in encoded.segments.items():  # which stand side by side now
+                targets |= {m: side_by_side(targets[m], number)} if m in targets else {}
+                covered |= {m: (side_by_side(covered[m][0], number), covered[m][1])} if m in covered else {}
             losses = self.reconstruction_losses(predictions, targets, labels, covered)
             pairs, loss = self.contrastive_losses(encoded)
             loss = loss + sum(self.weights[m] * term for m, term in losses.items())
@@ -146,15 +158,25 @@ class MoTForPreTraining(MoTPreTrainedModel):
         return MoTPreTrainingOutput(
             loss=loss,
             losses=losses,
-            **{f"{m}_predictions": value for m, value in predictions.items()},
+            **{f"{m}_predictions": value for m, value in predictions.items() if m in MODALITIES},
+            modality_predictions=predictions,
             **states_of(output),
         )
 
     def check_kinds(self, labels: Mapping[str, torch.Tensor]) -> None:
         """Raise a ValueError for labels of the wrong kind: words are whole numbers, all else is floats."""
         for m, own in labels.items():
-            is_ids = MODALITIES[m].predicts_ids and (m not in self.prediction_heads or self.takes_ids(m))
+            kinds = MODALITIES | self.config.kinds
+            is_ids = kinds[m].predicts_ids and (m not in self.prediction_heads or self.takes_ids(m))
             (check_whole_numbers if is_ids else check_floats)(own, f"{m}_labels")
+
+    @staticmethod
+    def split(given: Mapping[str, ModalityInput], modality: str, labels: torch.Tensor) -> torch.Tensor:
+        """Labels of the shape of a modality's input, by its segments where they are rows of their own."""
+        if modality not in given or (segments := given[modality].segments) is None:
+            return labels
+        fill = torch.nan if labels.is_floating_point() else IGNORED_LABEL
+        return segments.split(labels, fill, f"{modality}_labels")
 
     def choose_targets(
         self, given: Mapping[str, ModalityInput], labels: Mapping[str, torch.Tensor]

@@ -39,6 +39,9 @@ class MoTRetrievalOutput(ModelOutput):
             Embeddings of length 1, zero for a row that has no text.
         image_embeds (`torch.FloatTensor` of shape `(B_image, projection_dim)`, *optional*): Those of images.
         audio_embeds (`torch.FloatTensor` of shape `(B_audio, projection_dim)`, *optional*): Those of audio.
+        logits_per_modality (`dict[str, torch.FloatTensor]`, *optional*):
+            The same for each modality that is given, by its name: similarities with the first of the others.
+        modality_embeds (`dict[str, torch.FloatTensor]`, *optional*): The embeddings of each modality that is given.
         model_outputs (`dict[str, MoTModelOutput]`, *optional*): What [`MoTModel`] says of each modality alone.
     """
 
@@ -50,6 +53,8 @@ class MoTRetrievalOutput(ModelOutput):
     text_embeds: torch.FloatTensor | None = None
     image_embeds: torch.FloatTensor | None = None
     audio_embeds: torch.FloatTensor | None = None
+    logits_per_modality: dict[str, torch.FloatTensor] | None = None
+    modality_embeds: dict[str, torch.FloatTensor] | None = None
     model_outputs: dict[str, MoTModelOutput] | None = None
 
 
@@ -101,11 +106,14 @@ class MoTForRetrieval(MoTPreTrainedModel):
             losses = self.contrastive.losses(everything, encoded.given, check_ids(labels, encoded))
             loss = self.contrastive.mean(losses, everything)
         given = {(m,): embeddings[(m,)] for m in encoded.given}
+        logits, embeds = self.logits_per_modality(given), {m: side.vectors for (m,), side in given.items()}
         return MoTRetrievalOutput(
             loss=loss,
             losses=losses,
-            **self.logits_per_modality(given),
-            **{f"{m}_embeds": side.vectors for (m,), side in given.items()},
+            **{f"logits_per_{m}": value for m, value in logits.items() if m in MODALITIES},
+            **{f"{m}_embeds": value for m, value in embeds.items() if m in MODALITIES},
+            logits_per_modality=logits or None,
+            modality_embeds=embeds,
             model_outputs={m: outputs[m] for m in encoded.given},
         )
 
@@ -133,8 +141,8 @@ class MoTForRetrieval(MoTPreTrainedModel):
         for i, (first, second) in enumerate(self.contrastive.pairs):
             if first != second and first in embeddings and second in embeddings:
                 pair = self.contrastive.logits(embeddings[first].vectors, embeddings[second].vectors, i)
-                logits.setdefault(f"logits_per_{first[0]}", pair)
-                logits.setdefault(f"logits_per_{second[0]}", pair.T)
+                logits.setdefault(first[0], pair)
+                logits.setdefault(second[0], pair.T)
         return logits
 
     @takes_inputs(modality="text")
@@ -158,10 +166,22 @@ class MoTForRetrieval(MoTPreTrainedModel):
         """What [`MoTModel`] says of sounds, with their embeddings (B, projection_dim) as `pooler_output`."""
         return self.get_features_alone("audio", inputs, kwargs)
 
+    def get_modality_features(self, modality: str, **kwargs) -> MoTModelOutput:
+        """
+        What [`MoTModel`] says of one modality, with its embeddings (B, projection_dim) as `pooler_output`.
+
+        Args:
+            modality: its name, one of `config.modalities`.
+            kwargs: its inputs by name, and the options of `forward`.
+        """
+        if modality not in self.config.modalities:
+            raise ValueError(f"`modality` is {modality!r}, expected one of {', '.join(self.config.modalities)}.")
+        return self.get_features_alone(modality, kwargs, {})
+
     def get_features_alone(self, modality: str, inputs: Mapping[str, torch.Tensor], kwargs: dict) -> MoTModelOutput:
         """`get_fused_features` of one modality; a ValueError if there is an input of another."""
-        others = [m for m in MODALITIES if m != modality]
-        if given := [name for m in others for name in MODALITIES[m].names.inputs if name in inputs]:
+        others = [kind.names for m, kind in (MODALITIES | self.config.kinds).items() if m != modality]
+        if given := [name for names in others for name in names.inputs if name in inputs]:
             raise ValueError(
                 f"`get_{modality}_features` encodes {modality} alone, got `{given[0]}` too: leave it out, or mix them "
                 "with `get_fused_features`."

@@ -29,6 +29,8 @@ from .arguments_mot import (
 )
 from .configuration_mot import MoTConfig
 from .modalities_mot import MODALITIES
+from .modality_mot import InputNames
+from .segments_mot import Segments, check_one_axis, find_segments, split_mask
 
 
 class MoTInputs(TypedDict, total=False):
@@ -45,8 +47,17 @@ class MoTInputs(TypedDict, total=False):
         pixel_times: with `config.time_positions`, the seconds of video frames (B, F) or features (B, L_image).
         input_features_times: with `config.time_positions`, the seconds of audio frames or features (B, T); mel frames
             without are taken to be 10 ms apart.
+        input_segments, pixel_segments, input_features_segments: whole numbers from 0 on of the shape (B, L) of the
+            mask (of pixels: (B, F)), to which of a row's segments each token id, picture or frame belongs. An encoder
+            reads each segment by itself, and positions begin anew in each; see `segments_mot.py`.
+        input_times: with `input_segments`, (B, L_text), the place of each segment on the clock of the row.
         inputs_embeds: (B, L_text, d of the text) in place of `input_ids`, what the word embeddings would make of
             them, by keyword; prompt tuning puts learned vectors in front.
+        {name}_values, {name}_features, {name}_mask, {name}_times, {name}_segments: of a modality that
+            `MoTConfig({name}_config=...)` declares, by keyword; their shapes are those of its kind.
+
+    In a model that counts tokens, times go with segments, and a segment's first one is its place on the clock that all
+    modalities of the row share; without times the segments of a modality are a set.
 
     In every mask non-zero means real, holes and left padding are welcome, no mask means that all is real, and a mask
     whose modality is not given is ignored.
@@ -70,6 +81,10 @@ class MoTInputs(TypedDict, total=False):
     image_features: torch.FloatTensor | None
     pixel_times: torch.FloatTensor | None
     input_features_times: torch.FloatTensor | None
+    input_segments: torch.LongTensor | None
+    pixel_segments: torch.LongTensor | None
+    input_features_segments: torch.LongTensor | None
+    input_times: torch.FloatTensor | None
     inputs_embeds: torch.FloatTensor | None
 
 
@@ -79,9 +94,25 @@ class ModalityInput(NamedTuple):
     values: torch.Tensor  # token ids, pixels, mel frames or features
     mask: torch.Tensor | None  # non-zero where they are real; None means that all are
     times: torch.Tensor | None  # the seconds of frames or features, in a model with `time_positions`
+    segments: Segments | None = None  # where they come from, if rows are segments of the batch's rows
+    places: torch.Tensor | None = None  # (rows,) of segments on the clock of their row
+
+    @property
+    def num_segments(self) -> int:
+        """How many of these rows one row of the batch has."""
+        return 1 if self.segments is None else self.segments.number
+
+    @property
+    def batch_size(self) -> int:
+        return self.values.shape[0] // self.num_segments
+
+    def of_rows(self, rows: torch.Tensor) -> "ModalityInput":
+        """What some rows have."""
+        names = ("values", "mask", "times", "places")
+        return self._replace(**{n: value[rows] for n in names if (value := getattr(self, n)) is not None})
 
 
-BY_KEYWORD = ("inputs_embeds",)
+BY_KEYWORD = ("input_segments", "pixel_segments", "input_features_segments", "input_times", "inputs_embeds")
 # What every model takes beside the arguments of its `forward`: options of the library, those of attention among them,
 # and the marks of segments that tokenizers of BERT's kind always give, of which a MoT has none.
 OPTIONS = {*TransformersKwargs.__annotations__, "use_cache", "token_type_ids"} - {"position_ids"}
@@ -92,10 +123,14 @@ OPTIONS |= {"return_dict", "output_encoder_hidden_states", "output_encoder_atten
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def names_of(modality: str) -> set[str]:
-    """All inputs of a modality: each form of its values, their mask and their times."""
-    names = MODALITIES[modality].names
-    return {*names.inputs, names.mask, names.times}
+def names_of(names: InputNames) -> set[str]:
+    """All inputs of a modality: each form of its values, their mask, times and segments."""
+    return {*names.inputs, names.mask, names.times, names.segments}
+
+
+def declared_names(config: MoTConfig) -> dict[str, str]:
+    """The inputs of the modalities that the user has declared -> the modality of each."""
+    return {name: m for m in config.extra_modalities for name in sorted(names_of(InputNames.called(m)))}
 
 
 def takes_inputs(
@@ -106,6 +141,9 @@ def takes_inputs(
     arguments>, inputs_embeds=None, **kwargs)`, by position and by name. The method gets a dict of the inputs that are
     not None, and of the other keyword arguments those that `check_options` lets pass.
 
+    The inputs of modalities that the user's config declares are taken by name, and so are the `{name}_labels` of these
+    by a method with a parameter `modality_labels`, which gets them by modality.
+
     Args:
         modality: the signature has the inputs of this one alone.
         ignores: keyword arguments that are dropped unread.
@@ -115,7 +153,10 @@ def takes_inputs(
     if method is None:
         return functools.partial(takes_inputs, modality=modality, ignores=ignores)
     own_self, _, *own, others = inspect.signature(method).parameters.values()
-    names = [name for name in MoTInputs.__annotations__ if modality is None or name in names_of(modality)]
+    takes_labels = any(parameter.name == "modality_labels" for parameter in own)
+    own = [parameter for parameter in own if parameter.name != "modality_labels"]
+    of_modality = set() if modality is None else names_of(MODALITIES[modality].names)
+    names = [name for name in MoTInputs.__annotations__ if modality is None or name in of_modality]
     inputs = [as_parameter(name) for name in names]
     by_position = [*(p for p in inputs if p.name not in BY_KEYWORD), *own]
     parameters = [*by_position, *(p for p in inputs if p.name in BY_KEYWORD)]
@@ -129,10 +170,14 @@ def takes_inputs(
             if parameter.name in kwargs:
                 raise TypeError(f"{method.__name__}() got multiple values for argument {parameter.name!r}")
             kwargs[parameter.name] = value
-        given = {name: kwargs.pop(name, None) for name in MoTInputs.__annotations__}
-        own_given = {name: kwargs.pop(name) for name in own_names if name in kwargs}
+        declared = declared_names(self.config)
+        given = {name: kwargs.pop(name, None) for name in (*MoTInputs.__annotations__, *declared)}
+        if takes_labels and declared:
+            labels = {m: kwargs.pop(f"{m}_labels", None) for m in self.config.extra_modalities}
+            kwargs["modality_labels"] = {m: value for m, value in labels.items() if value is not None}
+        own_given = {name: kwargs.pop(name) for name in (*own_names, "modality_labels") if name in kwargs}
         options = {name: value for name, value in kwargs.items() if name not in ignores}
-        check_options(options, type(self).__name__, known)
+        check_options(options, type(self).__name__, [*known, *declared])
         return method(
             self, {name: value for name, value in given.items() if value is not None}, **own_given, **options
         )
@@ -178,38 +223,37 @@ def collect_inputs(
         embeddings: modality -> the `MoTEmbeddings` of the model.
         equal_rows: whether all modalities need the same number of rows.
     """
-    collected = {}
     for modality, kind in MODALITIES.items():
-        given = [name for name in kind.names.inputs if name in inputs]
-        if given:
-            check_names(given, modality, config)
-            collected[modality] = collect_modality(inputs, given[0], embeddings[modality], config)
+        if modality not in embeddings and (given := [name for name in kind.names.inputs if name in inputs]):
+            raise ValueError(
+                f"`{given[0]}` was given, but this model has no {modality}: its modalities are "
+                f"{', '.join(config.modalities)}."
+            )
+    collected = {}
+    for modality, part in embeddings.items():
+        if given := [name for name in part.names.inputs if name in inputs]:
+            check_names(given, modality, part)
+            collected[modality] = collect_modality(inputs, given[0], part, config)
     check_batch(collected, {m: embeddings[m].input_name for m in config.modalities}, equal_rows)
     return collected
 
 
-def check_names(given: list[str], modality: str, config: MoTConfig) -> None:
-    """Raise a ValueError unless the model takes the modality, as what is given and once."""
-    if modality not in config.modalities:
-        raise ValueError(
-            f"`{given[0]}` was given, but this model has no {modality}: its modalities are "
-            f"{', '.join(config.modalities)}."
-        )
-    own = config.modality_config(modality)
-    expected = MODALITIES[modality].names.taken_by(own)
+def check_names(given: list[str], modality: str, embeddings: nn.Module) -> None:
+    """Raise a ValueError unless a modality is given as the model takes it, and once."""
+    expected = embeddings.names.taken_by(embeddings.config)
     if len(given) > 1 or given[0] not in expected:
         raise ValueError(
             f"This model takes {modality} as {' or '.join(f'`{name}`' for name in expected)} "
-            f"(`{modality}_config.feature_size` is {own.feature_size}), got "
+            f"(`{modality}_config.feature_size` is {embeddings.config.feature_size}), got "
             f"{' and '.join(f'`{name}`' for name in given)}."
         )
 
 
 def collect_modality(inputs: Mapping, name: str, embeddings: nn.Module, config: MoTConfig) -> ModalityInput:
-    """The modality that is given as `name`, with its mask and its times."""
+    """The modality that is given as `name`, with its mask and its times; its segments as rows of their own."""
     names = embeddings.names
     values, mask, times = inputs[name], inputs.get(names.mask), inputs.get(names.times)
-    (check_whole_numbers if name == "input_ids" else check_floats)(values, name)
+    (check_floats if embeddings.takes_floats(name) else check_whole_numbers)(values, name)
     check_not_empty(values, name)
     if mask is not None:
         check_mask(mask, names.mask)
@@ -217,21 +261,45 @@ def collect_modality(inputs: Mapping, name: str, embeddings: nn.Module, config: 
         check_tensor(times, names.times)
     if name == names.embeds:
         embeddings.check_embeds(values)
-    if config.time_positions:
+    segments, is_timed = inputs.get(names.segments), config.time_positions and embeddings.modality.has_times
+    if is_timed:
         times = embeddings.fill_times(values, mask, times)
-    elif times is not None:
+    elif times is not None and segments is None:
         raise ValueError(
             f"`{names.times}` was given, but this model counts tokens: build it with "
             "`time_positions=True`, or leave them out."
         )
-    return ModalityInput(values, mask, times)
+    given = ModalityInput(values, mask, times)
+    return given if segments is None else split_segments(given, segments, name, embeddings, is_timed)
+
+
+def split_segments(
+    given: ModalityInput, segments: torch.Tensor, name: str, embeddings: nn.Module, is_timed: bool
+) -> ModalityInput:
+    """
+    A modality whose rows are the segments of the batch's rows.
+
+    Args:
+        is_timed: whether tokens stand at their times; a segment's first one is otherwise its place.
+    """
+    values, mask, times, *_ = given
+    names, shape = embeddings.names, check_one_axis(values, name, embeddings.names.segments)
+    check_tensor(segments, names.segments)
+    if mask is not None:
+        embeddings.token_mask(values, mask)  # which checks its shape
+    found = find_segments(segments, mask, shape, names.segments, embeddings.modality.segment_length(embeddings.config))
+    if found.number == 1 and (is_timed or times is None):
+        return given
+    times = None if times is None else found.split(times.float(), name=names.times)
+    places = None if is_timed or times is None else times[:, 0]
+    return ModalityInput(found.split(values), split_mask(found, mask), times if is_timed else None, found, places)
 
 
 def check_batch(collected: Mapping[str, ModalityInput], names: Mapping[str, str], equal_rows: bool) -> None:
     """Raise a ValueError for a batch without any modality, and for one whose modalities differ in their rows."""
     if not collected:
         raise ValueError(f"Give at least one modality: {', '.join(f'`{name}`' for name in names.values())}.")
-    sizes = {names[modality]: given.values.shape[0] for modality, given in collected.items()}
+    sizes = {names[modality]: given.batch_size for modality, given in collected.items()}
     if equal_rows and any(size != next(iter(sizes.values())) for size in sizes.values()):
         found = ", ".join(f"`{name}` has {size} rows" for name, size in sizes.items())
         raise ValueError(
@@ -242,6 +310,6 @@ def check_batch(collected: Mapping[str, ModalityInput], names: Mapping[str, str]
 
 def check_devices(given: ModalityInput, embeddings: nn.Module, device: torch.device) -> None:
     """Raise a ValueError unless a modality's input, mask and times are where the model is."""
-    for name, value in zip((embeddings.input_name, embeddings.names.mask, embeddings.names.times), given):
+    for name, value in zip((embeddings.input_name, embeddings.names.mask, embeddings.names.times), given[:3]):
         if value is not None:
             check_device(value, name, device)

@@ -82,6 +82,10 @@ class PaddedTokens(Movable):
     ):
         self.mask, self.attention_mask, self.lengths = mask, attention_mask, lengths
 
+    def joining(self, number: int) -> "PaddedTokens":
+        """The layout once every `number` rows, which are segments, stand side by side as one."""
+        return PaddedTokens(None if self.mask is None else self.mask.reshape(len(self.mask) // number, -1))
+
     def pack(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Padded tokens (B, L, d) in this layout."""
         return hidden_states
@@ -181,6 +185,12 @@ class PackedTokens(Movable):
     def full(cls, layout: "PaddedTokens | PackedTokens", shape: tuple[int, int]) -> "PackedTokens":
         """A layout whose tokens are packed or all real, as one of packed tokens."""
         return layout if isinstance(layout, cls) else cls(tuple(shape), [shape[1]] * shape[0])
+
+    def joining(self, number: int) -> "PackedTokens":
+        """The layout once every `number` rows, which are segments, follow each other as one: no token moves."""
+        shape = (self.shape[0] // number, self.shape[1] * number)
+        lengths = [sum(row) for row in zip(*[iter(self.lengths)] * number)]
+        return PackedTokens(shape, lengths, self.indices)
 
     @classmethod
     def joint(cls, parts: list["PackedTokens"], device: torch.device) -> "PackedTokens":

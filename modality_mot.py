@@ -243,6 +243,10 @@ class Modality:
         """How many tokens, frames or ready features a model takes; None where nothing limits them."""
         return getattr(config, self.length_field)
 
+    def segment_length(self, config: MoTModalityConfig) -> int | None:
+        """How many inputs each segment of a row has, where the place of each says what it is; None: any number."""
+        return None
+
     def describe(self, config: MoTModalityConfig) -> str:
         """What a model with this config takes, in words."""
         raise NotImplementedError
@@ -485,6 +489,7 @@ class MoTEmbeddings(nn.Module):
         times: torch.Tensor | None = None,
         hidden: torch.Tensor | None = None,
         mask_token: torch.Tensor | None = None,
+        places: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """
         Args:
@@ -495,6 +500,7 @@ class MoTEmbeddings(nn.Module):
             times: what `fill_times` returned; positions are then seconds, not counts.
             hidden: (B, N) bool, the tokens of which nothing may be seen.
             mask_token: (d,) what takes the place of hidden tokens.
+            places: (B,) seconds, where rows that are segments stand on the clock of theirs; 0 adds nothing.
 
         Returns:
             The tokens (B, L, d), of which `token_mask` says which are real; L is N and the cls and register tokens.
@@ -507,9 +513,17 @@ class MoTEmbeddings(nn.Module):
         if prefix:
             prefix = [(part + modality_embedding).expand(tokens.shape[0], -1, -1) for part in prefix]
             hidden_states = torch.cat([*prefix, hidden_states], dim=1)
+        if places is not None:
+            width = self.config.hidden_size
+            place = sinusoids_at(places * POSITIONS_PER_SECOND, width) - sinusoids(1, width, places.device)
+            hidden_states = hidden_states + place[:, None].to(hidden_states.dtype)
         if self.config.embedding_norm:
             hidden_states = self.norm(hidden_states)
         return self.dropout(hidden_states)
+
+    def takes_floats(self, name: str) -> bool:
+        """Whether the argument of this name holds floats, not whole numbers."""
+        return True
 
     def embed(
         self,

@@ -169,6 +169,9 @@ class MoTTextEmbeddings(MoTEmbeddings):
         self.check_ids(input_ids)
         return self.word_embeddings(input_ids), positions
 
+    def takes_floats(self, name: str) -> bool:
+        return name != self.names.raw
+
     def is_embedded(self, values: torch.Tensor) -> bool:
         return values.is_floating_point() and values.ndim == 3 and values.shape[-1] == self.config.hidden_size
 

@@ -99,6 +99,10 @@ class MoTVectorEmbeddings(MoTEmbeddings):
             freeze_unused(self.backbone, everything=self.config.freeze_backbone)  # also after loading makes them anew
         return self
 
+    def takes_floats(self, name: str) -> bool:
+        """Ids of words are what a model in front reads, where it reads words."""
+        return name != self.names.raw or not self.modality.raw.predicts_ids
+
     def through_backbone(
         self, inputs: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype
     ) -> tuple[torch.Tensor, torch.Tensor | None]:

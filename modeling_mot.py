@@ -1,10 +1,10 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""A Mixture-of-Transformers over text, images or video frames, and audio: the base class, the encoder and the model.
+"""A Mixture-of-Transformers over any set of modalities: the base class, the encoder and the model.
 
-Each modality is embedded and encoded by modules of its own; the encoded tokens are joined along the sequence (text,
-image, audio), pass through joint layers (weights of their own per modality, attention over all tokens) and global
-layers (weights shared by all), and are fused into one vector, from which a head answers. A row may have any subset of
-the modalities: masks say which tokens are real, and what is not real never reaches what is.
+Each modality is embedded and encoded by modules of its own; the encoded tokens are joined along the sequence in the
+order of `config.modalities`, pass through joint layers (weights of their own per modality, attention over all tokens)
+and global layers (weights shared by all), and are fused into one vector, from which a head answers. A row may have any
+subset of the modalities: masks say which tokens are real, and what is not real never reaches what is.
 
 Shapes: B rows, L tokens, d width, H heads, D width of a head, F frames of a video, T frames of audio.
 """
@@ -28,6 +28,7 @@ from .checkpoint_mot import CheckpointMixin
 from .configuration_mot import MoTConfig
 from .contrastive_mot import MoTContrastive
 from .fusion_mot import FUSIONS, MoTAttentionFusion
+from .growing_mot import GrowingMixin
 from .inputs_mot import ModalityInput, check_devices, collect_inputs, takes_inputs
 from .layers_mot import (
     MoTEncoderLayer,
@@ -70,13 +71,16 @@ class MoTModelOutput(ModelOutput):
     r"""
     Args:
         last_hidden_state (`torch.FloatTensor` of shape `(B, L, hidden_size)`):
-            The joint sequence in the order text, image, audio; zero at absent tokens.
+            The joint sequence in the order of `config.modalities`; zero at absent tokens. Of a modality with segments,
+            one segment after another, each padded to the longest.
         pooler_output (`torch.FloatTensor` of shape `(B, hidden_size)`):
             The fused vector; zero for a row without any token.
         attention_mask (`torch.LongTensor` of shape `(B, L)`): 1 where a joint token is real.
         text_hidden_state (`torch.FloatTensor` of shape `(B, L_text, hidden_size)`, *optional*): The text's slice.
         image_hidden_state (`torch.FloatTensor` of shape `(B, L_image, hidden_size)`, *optional*): The images' slice.
         audio_hidden_state (`torch.FloatTensor` of shape `(B, L_audio, hidden_size)`, *optional*): The audio's slice.
+        modality_hidden_states (`dict[str, torch.FloatTensor]`):
+            The slice of each modality that is given, `(B, L_m, hidden_size)`, by its name.
         hidden_states (`tuple[torch.FloatTensor]`, *optional*):
             On request, the joint sequence before the first and after every joint and global layer, each
             `(B, L, hidden_size)`.
@@ -94,6 +98,7 @@ class MoTModelOutput(ModelOutput):
     text_hidden_state: torch.FloatTensor | None = None
     image_hidden_state: torch.FloatTensor | None = None
     audio_hidden_state: torch.FloatTensor | None = None
+    modality_hidden_states: dict[str, torch.FloatTensor] | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     encoder_hidden_states: dict[str, tuple[torch.FloatTensor, ...]] | None = None
@@ -119,6 +124,7 @@ class EncodedModalities:
     hidden_states: dict[str, torch.Tensor] = field(default_factory=dict)  # (B, L_m, d) or packed (1, N_m, d)
     layouts: dict[str, Layout] = field(default_factory=dict)
     masks: dict[str, torch.Tensor] = field(default_factory=dict)  # (B, L_m) bool
+    segments: dict[str, int] = field(default_factory=dict)  # of how many segments L_m is, if they are several
     # One token (1, 1, d) of each modality that has none in this batch, so that its weights take part in training.
     stand_ins: dict[str, torch.Tensor] = field(default_factory=dict)
     encoder_hidden_states: dict[str, tuple[torch.Tensor, ...]] = field(default_factory=dict)
@@ -173,7 +179,21 @@ def count_tokens(given: Mapping[str, ModalityInput], real: Mapping[str, RealToke
     return counted
 
 
-class MoTPreTrainedModel(CheckpointMixin, PreTrainedModel):
+def side_by_side(rows: torch.Tensor, number: int) -> torch.Tensor:
+    """Segments (B * S, L, ...) as (B, S * L, ...), S being `number`."""
+    return rows.reshape(len(rows) // number, number * rows.shape[1], *rows.shape[2:])
+
+
+def block_diagonal(weights: torch.Tensor, number: int) -> torch.Tensor:
+    """Attention weights within segments (B * S, H, L, L) as (B, H, S * L, S * L), 0 between them; S is `number`."""
+    heads, length = weights.shape[1:3]
+    blocks = weights.new_zeros(len(weights) // number, number, length, number, length, heads)
+    segments = torch.arange(number, device=weights.device)
+    blocks[:, segments, :, segments] = weights.unflatten(0, (-1, number)).permute(1, 0, 3, 4, 2)
+    return blocks.permute(0, 5, 1, 2, 3, 4).flatten(4, 5).flatten(2, 3)
+
+
+class MoTPreTrainedModel(GrowingMixin, CheckpointMixin, PreTrainedModel):
     """Initial weights, and what every model of the family tells the library."""
 
     config: MoTConfig
@@ -216,7 +236,7 @@ class MoTPreTrainedModel(CheckpointMixin, PreTrainedModel):
         super().__init__(config)
         if hasattr(config, "modalities"):  # The config is that of a whole model, not of an encoder.
             first = config.modalities[0]
-            name = MODALITIES[first].names.taken_by(config.modality_config(first))[0]
+            name = config.kinds[first].names.taken_by(config.modality_config(first))[0]
             if name != "input_ids":
                 self.main_input_name = name
 
@@ -410,14 +430,15 @@ class MoTModel(MoTPreTrainedModel):
         for m, part in given.items():
             check_devices(part, self.bare_embeddings(m), vectors[m].device)
         given = {m: self.through_backbone(m, part, vectors[m].dtype) for m, part in given.items()}
-        values = next(iter(given.values())).values
+        first = next(iter(given.values()))
+        values = first.values
         real = {m: RealTokens(self.bare_embeddings(m).token_mask(part.values, part.mask)) for m, part in given.items()}
         packed = not output_encoder_attentions and self.can_pack(values)
         if packed:
             real = count_tokens(given, real)
             given = {m: part if real[m].mask is not None else part._replace(mask=None) for m, part in given.items()}
         encoded = EncodedModalities(
-            tuple(given), values.shape[0], packed, output_hidden_states, output_attentions, attention_options
+            tuple(given), first.batch_size, packed, output_hidden_states, output_attentions, attention_options
         )
         keep = (output_encoder_hidden_states, output_encoder_attentions)
         for m in self.config.modalities if self.training or stand_ins else given:
@@ -433,7 +454,7 @@ class MoTModel(MoTPreTrainedModel):
         if self.config.modality_config(modality).backbone_config is None:
             return given
         values, mask = self.bare_embeddings(modality).through_backbone(given.values, given.mask, dtype)
-        return ModalityInput(values, mask, given.times)
+        return given._replace(values=values, mask=mask)
 
     def can_pack(self, values: torch.Tensor) -> bool:
         """Whether the attention of every encoder and of the joint part takes packed rows."""
@@ -454,14 +475,24 @@ class MoTModel(MoTPreTrainedModel):
     ) -> None:
         """A modality that the batch has goes through its embedding and encoder, into `encoded`."""
         if real.rows is not None:
-            given = ModalityInput(*(value if value is None else value[real.rows] for value in given))
+            given = given.of_rows(real.rows)
             covered = covered if covered is None else covered[real.rows]
-        tokens = self.embeddings[modality](given.values, given.mask, vector, given.times, covered, mask_token)
+        tokens = self.embeddings[modality](
+            given.values, given.mask, vector, given.times, covered, mask_token, given.places
+        )
         layout = self.layout_of(modality, tokens, real, encoded.packed, keep_weights)
         mask = tokens.new_ones(tokens.shape[:2], dtype=torch.bool) if real.mask is None else real.mask
         hidden_states, states, weights = self.encoders[modality](
             tokens, layout, keep_states, keep_weights, **encoded.attention_options
         )
+        if (number := given.num_segments) > 1:
+            # What follows sees the segments of a row side by side; packed tokens stand so already.
+            layout, mask = layout.joining(number), side_by_side(mask, number)
+            states = [side_by_side(state, number) for state in states]
+            weights = [block_diagonal(weight, number) for weight in weights]
+            if not isinstance(layout, PackedTokens):
+                hidden_states = side_by_side(hidden_states, number)
+            encoded.segments[modality] = number
         encoded.masks[modality], encoded.layouts[modality] = mask, layout
         encoded.hidden_states[modality] = hidden_states
         if keep_states:
@@ -547,9 +578,10 @@ class MoTModel(MoTPreTrainedModel):
         slices = dict(zip(present, hidden_states.split([mask.shape[1] for mask in masks.values()], dim=1)))
         return MoTModelOutput(
             last_hidden_state=hidden_states,
-            pooler_output=self.fusion(slices, masks),
+            pooler_output=self.fusion(slices, masks, {m: n for m, n in encoded.segments.items() if m in slices}),
             attention_mask=torch.cat(list(masks.values()), dim=1).long(),
-            **{f"{m}_hidden_state": part for m, part in slices.items()},
+            **{f"{m}_hidden_state": part for m, part in slices.items() if m in MODALITIES},
+            modality_hidden_states=slices,
             hidden_states=tuple(states) if keep_states else None,
             attentions=tuple(weights) if keep_weights else None,
             encoder_hidden_states=encoded.encoder_hidden_states or None,

@@ -4,6 +4,9 @@
 Shapes: B rows, N tokens, d width.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
@@ -48,7 +51,16 @@ def prediction_head(config: MoTConfig, modality: str) -> nn.Module:
     return head_class(config, kind.target_size(tower))
 
 
-def own_tokens(config: MoTConfig, output: MoTModelOutput, modality: str) -> torch.Tensor:
-    """The hidden states of a modality's own tokens, (B, N, d)."""
-    hidden_states = output[f"{modality}_hidden_state"]
-    return hidden_states[:, config.modality_config(modality).num_prefix_tokens :]
+def own_tokens(
+    config: MoTConfig, output: MoTModelOutput, modality: str, segments: Mapping[str, int] = MappingProxyType({})
+) -> torch.Tensor:
+    """
+    The hidden states of a modality's own tokens, (B, N, d).
+
+    Args:
+        segments: modality -> how many segments its tokens are, if they are several.
+    """
+    hidden_states, prefix = output.modality_hidden_states[modality], config.modality_config(modality).num_prefix_tokens
+    if (number := segments.get(modality, 1)) > 1:
+        return hidden_states.unflatten(1, (number, -1))[:, :, prefix:].flatten(1, 2)
+    return hidden_states[:, prefix:]

@@ -498,7 +498,7 @@ def test_register_tokens_have_names_and_leave_the_others_theirs():
 
 
 def test_a_kind_under_another_name_reads_the_inputs_of_that_name():
-    names = InputNames("sonar_values", "sonar_features", "sonar_mask", times="sonar_times")
+    names = InputNames("sonar_values", "sonar_features", "sonar_mask", times="sonar_times", segments="sonar_segments")
     sound, pictures = AudioModality("sonar", names), ImageModality("sonar", names)
     inputs = {"sonar_values": torch.zeros(1, 5, 8), "sonar_mask": torch.tensor([[0, 1, 1, 1, 1]])}
     config = MoTAudioConfig(stem_stride=2)

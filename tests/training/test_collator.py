@@ -28,7 +28,7 @@ def test_collator_pads_every_modality_and_masks_what_a_row_lacks():
 
 
 def test_a_modality_that_the_table_gains_is_padded_hidden_and_counted_as_the_others(monkeypatch):
-    names = InputNames("depth_values", "depth_features", "depth_mask", times="depth_times")
+    names = InputNames("depth_values", "depth_features", "depth_mask", times="depth_times", segments="depth_segments")
     monkeypatch.setitem(MODALITIES, "depth", ImageModality("depth", names))
     clips = [{"depth_values": torch.rand(n, 1, 4, 4), "depth_times": torch.arange(1.0, n + 1)} for n in (2, 3)]
     rows = [row | encoded_row(text=4) for row in clips] + [encoded_row(text=5)]
