@@ -5,7 +5,8 @@ A dataset goes through `data.sources.load_splits` (or `load_digits_dataset`), `M
 and `drop_bad_examples`, and leaves with the columns `text`, `image`, `audio`, `video` (those it has), those of further
 modalities by their names, and `label`, as a `datasets.Dataset` or, streamed, as a `RowStream`. Media stay encoded
 (bytes or a path) until the processor opens them; a None cell is a modality that the row lacks. What the columns hold
-is decided in `data/columns.py`, what the labels mean in `data/labels.py`, what is wrong with a row in `data/checks.py`.
+is decided in `data/columns.py`, what the labels mean in `data/labels.py`, what is wrong with a row in
+`data/checks.py`.
 """
 
 from dataclasses import replace
