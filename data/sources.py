@@ -95,7 +95,8 @@ def load_splits(
         raise ValueError("--group_column and --time_column cut a split in two ways: give one of them.")
     if streaming and (group_column or time_column):
         raise ValueError(
-            "--group_column and --time_column compare all rows, which --streaming does not keep: leave it out, or them."
+            "--group_column and --time_column compare all rows, which --streaming does not keep: leave it out, or "
+            "them."
         )
     if streaming:
         return stream_splits(splits, dataset_name, max_eval_rows, is_tested)

@@ -172,7 +172,8 @@ def values_in(split: Dataset, column: str, option: str) -> list:
     cells = split.with_format(None)[name][:]
     if (empty := next((row for row, cell in enumerate(cells) if is_gap(cell)), None)) is not None:
         raise ValueError(
-            f"Column '{name}', which --{option} names, is empty in row {empty} of a split: fill it, or take the row out."
+            f"Column '{name}', which --{option} names, is empty in row {empty} of a split: fill it, or take "
+            "the row out."
         )
     return cells
 
@@ -214,8 +215,8 @@ def times_in(split: Dataset, column: str) -> list[float]:
             times.append(seconds_of(cell))
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"Column '{column}', which --time_column names, holds {cell!r} in row {row}: expected a number, a date "
-                "or a time in the form 2024-01-31T12:00:00."
+                f"Column '{column}', which --time_column names, holds {cell!r} in row {row}: expected a number, a "
+                "date or a time in the form 2024-01-31T12:00:00."
             ) from error
     return times
 

@@ -117,8 +117,8 @@ class DataArguments:
     extra_columns: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Further modalities, each a name of yours and its columns: `imu=accelerometer vitals=age,sex,bmi`, "
-            "or `imu:series=accelerometer` where its kind (text, image, audio, video, series, table) is not that of "
+            "help": "Further modalities, each a name of yours and its columns: `imu=accelerometer "
+            "vitals=age,sex,bmi`, or `imu:series=accelerometer` where its kind (text, image, audio, video, series, table) is not that of "
             "its type. The other columns are found by their types and cells; 'none' takes none but those named here."
         },
     )
@@ -128,8 +128,8 @@ class DataArguments:
     group_column: str | None = field(
         default=None,
         metadata={
-            "help": "The column that says which rows belong together, such as those of one patient: no group is in two "
-            "splits."
+            "help": "The column that says which rows belong together, such as those of one patient: no group is in "
+            "two splits."
         },
     )
     time_column: str | None = field(

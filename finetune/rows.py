@@ -94,8 +94,8 @@ def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | 
 
 def named_columns(data: DataArguments) -> dict[str, Any]:
     """
-    The arguments of `find_columns`: role -> the column that was named for it, "none" for one that is left out, None for
-    one that is to be found; and what is to become of the other columns.
+    The arguments of `find_columns`: role -> the column that was named for it, "none" for one that is left out, None
+    for one that is to be found; and what is to become of the other columns.
     """
     names: dict[str, Any] = {role: getattr(data, f"{role}_column") for role in (*CELLS, "label")}
     if data.task == "pretraining":
