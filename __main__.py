@@ -6,6 +6,8 @@ import sys
 from mixture_of_transformers.training.command import run
 from mixture_of_transformers_command import verb_of
 
+OF_A_DATASET = ("__dataset", "__dataset_name")  # with one of these options `mot predict` answers more than one row
+
 
 def main() -> None:
     """Run the verb that the arguments of this process name; `training/command.py` says how it ends."""
@@ -23,15 +25,15 @@ def hand_over(arguments: list[str]) -> None:
         from mixture_of_transformers.serving.evaluate import evaluate
 
         evaluate(arguments)
-    elif command == "predict" and any(a.split("=")[0].replace("-", "_") == "__dataset_name" for a in arguments):
-        from mixture_of_transformers.serving.evaluate import predict_rows
+    elif command == "predict" and any(a.split("=")[0].replace("-", "_") in OF_A_DATASET for a in arguments):
+        from mixture_of_transformers.serving.predict_dataset import main as predict
 
-        predict_rows(arguments)
+        predict(arguments)
     elif command == "predict":
         from mixture_of_transformers.serving.predict import main as predict
 
         if {"-h", "--help"} & set(arguments):
-            print("Of one row; for all rows of a dataset: mot predict --dataset_name NAME --help\n")
+            print("Of one row; for all rows of a dataset: mot predict --dataset NAME --help\n")
         predict(arguments)
     elif command == "demo":
         from mixture_of_transformers.demo.page import main as demo

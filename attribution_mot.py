@@ -1,13 +1,14 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What each modality contributed to an answer: exact Shapley values over the subsets of the modalities that a row has.
+"""What each modality contributed to an answer: Shapley values over the subsets of the modalities that a row has.
 
 A model that answers from any subset can be asked all of them: the encoders run once, and the joint part once for each.
+Of more than six modalities these are too many: orders in which they may come are drawn then, and the error is told.
 
 Shapes: B rows, M modalities, D width of an embedding.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from .subsets_mot import all_subsets
+
+MOST_EXACT = 6  # modalities of a batch whose subsets, 63, are all asked
 
 
 @contextmanager
@@ -49,6 +52,7 @@ class Contributions:
         answer: (B,) the answer to all that the row has.
         target: what was asked for: (B,) classes or output numbers, or (B, D) embeddings.
         unit: what the numbers are: "probability", "logit", "value" or "cosine similarity".
+        error: (B, M) the standard error of `values` where orders were drawn; None where they are exact.
     """
 
     modalities: tuple[str, ...]
@@ -58,6 +62,7 @@ class Contributions:
     answer: torch.Tensor
     target: torch.Tensor
     unit: str
+    error: torch.Tensor | None = None
 
     def of(self, modality: str) -> torch.Tensor:
         """(B,) the contribution of one modality."""
@@ -72,10 +77,13 @@ def modality_contributions(
     target: int | torch.Tensor | None = None,
     output: str = "probability",
     reference: dict | None = None,
+    permutations: int = 32,
+    seed: int = 0,
 ) -> Contributions:
     """
     The Shapley value of each modality of each row: what it adds to the answer, averaged over all orders in which the
-    row's modalities may come. Exact, from the answers to all their subsets; the encoders run once.
+    row's modalities may come. The encoders run once. Up to six modalities of a batch it is exact, from the answers to
+    all their subsets; of more it is estimated from some orders, the same in every call, with its standard error.
 
     The answer to nothing is the prior, what the model says of a row without any token: its head applied to the zero
     fused vector (for a retrieval model, a similarity of 0). With `reference` it is the mean answer over those rows.
@@ -88,6 +96,9 @@ def modality_contributions(
             embeddings of the items whose cosine similarity with the row is explained, (D,) or (B, D).
         output: "probability" or "logit" of a class; regression and retrieval have but one answer.
         reference: inputs of other rows, for the prior.
+        permutations: the number of orders that are drawn of more than six modalities, see `sampled_shapley`; the
+            error falls with its square root.
+        seed: of what is drawn.
 
     Raises:
         ValueError: if the model gives no such answer, or `target` does not fit it.
@@ -97,35 +108,45 @@ def modality_contributions(
     if output not in ("probability", "logit"):
         raise ValueError(f'`output` is {output!r}, expected "probability" or "logit".')
     modalities = model.config.modalities
-    # The number of a subset has a bit for each of its modalities, so that 0 is nothing and the highest number all.
-    subsets = {sum(1 << modalities.index(m) for m in subset): subset for subset in [(), *all_subsets(modalities)]}
     with inference(model):
         encoded = model_of(model).encode(**model_inputs(inputs))
         has = encoded.has(modalities)
-        absent = torch.zeros(encoded.batch_size, dtype=torch.bool, device=next(iter(has.values())).device)
-        present = torch.stack([has.get(m, absent) for m in modalities], dim=1)  # (B, M)
-        answers = {bits: read_answers(model, encoded, s, output) for bits, s in subsets.items() if {*s} <= {*has}}
+        players = tuple(m for m in modalities if m in has)
+        present = torch.stack([has[m] for m in players], dim=1)  # (B, players)
+        prior = read_answers(model, encoded, (), output)
         if reference is not None:
             others = model_of(model).encode(**model_inputs(reference))
-            answers[0] = read_answers(model, others, others.given, output).mean(dim=0).expand_as(answers[0])
-        target, pick = choose_target(model, answers[max(answers)], target)
+            prior = read_answers(model, others, others.given, output).mean(dim=0).expand_as(prior)
+        whole = read_answers(model, encoded, players, output)
+        target, pick = choose_target(model, whole, target)
+        prior, whole = pick(prior).double(), pick(whole).double()
 
-    # An absent modality changes nothing: a row's answer to a subset is that to what it has of the subset.
-    weight = 2 ** torch.arange(len(modalities), device=present.device)
-    owned = (present * weight).sum(dim=1)[:, None] & torch.arange(len(subsets), device=present.device)  # (B, 2^M)
-    values = torch.zeros(owned.shape, dtype=torch.float64, device=present.device)
-    for bits, found in answers.items():
-        values[:, bits] = pick(found).double()
-    values = values.gather(1, owned)
-    shapley = torch.stack([shapley_value(values, i, len(modalities)) for i in range(len(modalities))], dim=1)
+        def value(subset: tuple[int, ...]) -> torch.Tensor:
+            """(B,) the answers from the players with these numbers; a row that has none of them answers the prior."""
+            if len(subset) == len(players):
+                return whole
+            found = pick(read_answers(model, encoded, tuple(players[i] for i in subset), output)).double()
+            return torch.where(present[:, list(subset)].any(dim=1), found, prior)
+
+        if len(players) <= MOST_EXACT:
+            values, error = exact_shapley(value, prior, present), None
+        else:
+            values, error = sampled_shapley(value, prior, present, permutations, seed)
+
+    def of_all(part: torch.Tensor) -> torch.Tensor:
+        """(B, players) to (B, M): 0 of the modalities that no row has."""
+        columns = [part[:, players.index(m)] if m in has else torch.zeros_like(part[:, 0]) for m in modalities]
+        return torch.stack(columns, dim=1)
+
     return Contributions(
         modalities,
-        shapley.float(),
-        present,
-        values[:, 0].float(),
-        values[:, -1].float(),
+        of_all(values).float(),
+        of_all(present),
+        prior.float(),
+        whole.float(),
         target,
         unit_of(model, output),
+        None if error is None else of_all(error).float(),
     )
 
 
@@ -176,6 +197,28 @@ def choose_target(model: nn.Module, answers: torch.Tensor, target):
     return target, lambda found: found.gather(1, target[:, None])[:, 0]
 
 
+def exact_shapley(
+    value: Callable[[tuple[int, ...]], torch.Tensor], prior: torch.Tensor, present: torch.Tensor
+) -> torch.Tensor:
+    """
+    Shapley values (B, M) from the values of all subsets of M players.
+
+    Args:
+        value: gives the values (B,) of a set of players, whose numbers are given in order.
+        prior: (B,) the value of nobody.
+        present: (B, M) bool, who plays in each row; others change nothing.
+    """
+    players = range(present.shape[1])
+    # The number of a set has a bit for each of its players, so that 0 is nobody and the highest number all.
+    values = {sum(1 << i for i in subset): value(subset) for subset in all_subsets(players)}
+    table = torch.stack([prior, *(values[bits] for bits in range(1, 1 << len(players)))], dim=1)  # (B, 2^M)
+    bits = torch.arange(1 << len(players), device=present.device)
+    weight = 2 ** torch.arange(len(players), device=present.device)
+    owned = (present * weight).sum(dim=1)[:, None] & bits  # a row's value of a set is that of who plays in it
+    table = table.gather(1, owned)
+    return torch.stack([shapley_value(table, i, len(players)) for i in players], dim=1)
+
+
 def shapley_value(values: torch.Tensor, player: int, players: int) -> torch.Tensor:
     """(B,) of one player, from the value (B, 2^M) of each set of players, whose bits say who is in."""
     total = torch.zeros_like(values[:, 0])
@@ -185,6 +228,58 @@ def shapley_value(values: torch.Tensor, player: int, players: int) -> torch.Tens
             orders = math.factorial(others) * math.factorial(players - others - 1) / math.factorial(players)
             total += orders * (values[:, bits | 1 << player] - values[:, bits])
     return total
+
+
+def sampled_shapley(
+    value: Callable[[tuple[int, ...]], torch.Tensor],
+    prior: torch.Tensor,
+    present: torch.Tensor,
+    permutations: int = 32,
+    seed: int = 0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Shapley values (B, M) estimated from orders in which M players come, and their standard errors (B, M). Each order
+    is walked in both directions; the mean of the two is one sample, which is exact where players act at most in pairs.
+    The values sum to the value of all minus that of nobody, whatever is drawn.
+
+    Args:
+        value, prior, present: as of `exact_shapley`.
+        permutations: orders walked, both directions counted: an even number of 4 or more.
+        seed: of the orders.
+
+    Sources: Castro, Gomez and Tejada, "Polynomial calculation of the Shapley value based on sampling" (2009); for both
+    directions, Mitchell et al., "Sampling permutations for Shapley value estimation" (arXiv 2104.12199).
+    """
+    if permutations < 4 or permutations % 2:
+        raise ValueError(f"`permutations` is {permutations}: expected an even number of 4 or more.")
+    known: dict[tuple[int, ...], torch.Tensor] = {}
+    number = present.shape[1]
+
+    def value_of(subset: tuple[int, ...]) -> torch.Tensor:
+        if subset not in known:
+            known[subset] = value(subset)
+        return known[subset]
+
+    def walk(order: list[int]) -> torch.Tensor:
+        """(B, M) what each player adds where they come in this order."""
+        added, before = torch.zeros(present.shape, dtype=prior.dtype, device=prior.device), prior
+        for place, player in enumerate(order, start=1):
+            plays, come = present[:, player], tuple(sorted(order[:place]))
+            # Once all that play have come, the value is that of all, to the last bit.
+            is_last = ~present[:, order[place:]].any(dim=1)
+            after = torch.where(is_last, value_of(tuple(range(number))), value_of(come))
+            after = torch.where(plays, after, before)
+            added[:, player] = after - before
+            before = after
+        return added
+
+    generator = torch.Generator().manual_seed(seed)
+    samples = []
+    for _ in range(permutations // 2):
+        order = torch.randperm(number, generator=generator).tolist()
+        samples.append((walk(order) + walk(order[::-1])) / 2)
+    stacked = torch.stack(samples)  # (permutations / 2, B, M)
+    return stacked.mean(dim=0), stacked.std(dim=0) / len(stacked) ** 0.5
 
 
 def dataset_contributions(model: nn.Module, batches: Iterable[dict], **options) -> Contributions:
@@ -205,10 +300,14 @@ def dataset_contributions(model: nn.Module, batches: Iterable[dict], **options) 
     if not parts:
         raise ValueError("`batches` holds nothing: expected at least one batch.")
     fields = ("values", "present", "prior", "answer", "target")
+    error = None
+    if any(part.error is not None for part in parts):  # batches of fewer modalities are exact
+        error = torch.cat([torch.zeros_like(part.values) if part.error is None else part.error for part in parts])
     return Contributions(
         parts[0].modalities,
         **{name: torch.cat([getattr(part, name) for part in parts]) for name in fields},
         unit=parts[0].unit,
+        error=error,
     )
 
 

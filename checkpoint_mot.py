@@ -5,13 +5,18 @@ Weights are read from safetensors alone, and none that a damaged config makes up
 never trained; a saved folder names every class that can read it; and a model's towers may begin as other models.
 """
 
+import inspect
 import os
 import sys
+from pathlib import Path
 
 import torch
 from transformers.integrations import is_fsdp_enabled
+from transformers.modeling_utils import load_state_dict
 from transformers.utils import logging
 
+from .carrying_mot import carry
+from .contrastive_mot import name_scales
 from .modalities_mot import MODALITIES
 from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
 
@@ -37,6 +42,11 @@ def task_of_pipeline() -> str | None:
             return frame.f_locals["task"]
         frame = frame.f_back
     return None
+
+
+def has_old_names(file: str) -> bool:
+    """Whether a file of weights has scales of pairs that are not stored by the names of the pairs."""
+    return any(name.rpartition(".")[2] == "log_scale" for name in load_state_dict(file, map_location="meta"))
 
 
 class CheckpointMixin:
@@ -154,6 +164,18 @@ class CheckpointMixin:
             )
         return model
 
+    @classmethod
+    def _load_pretrained_model(cls, model, state_dict, checkpoint_files, *args, **kwargs):
+        """
+        The library's step that reads the weights. It renames none for models whose code is not its own, and would
+        write what it renamed back as it was: so weights that an earlier version saved are renamed before it.
+        """
+        if state_dict is None and any(map(has_old_names, checkpoint_files or ())):
+            state_dict = {name: value for file in checkpoint_files for name, value in load_state_dict(file).items()}
+        if state_dict is not None:
+            state_dict = name_scales(state_dict)
+        return super()._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
+
     def _move_missing_keys_from_meta_to_device(self, missing_keys, *args, **kwargs):
         """The library's step before memory is taken for the weights that a checkpoint lacks."""
         lacking = sum(self.get_parameter_or_buffer(name).numel() for name in missing_keys)
@@ -182,9 +204,11 @@ class CheckpointMixin:
         Save the model with its code, and an `auto_map` and pipelines that name all which can read the folder.
 
         Raises:
-            ValueError: weights are no tensors, as after torch's `quantize_dynamic`.
+            ValueError: weights are no tensors, as after torch's `quantize_dynamic`; or a kind that the user has
+                registered cannot go with a checkpoint.
         """
         self.check_can_be_saved(*args, **kwargs)
+        is_pushed, name = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", Path(save_directory).name)
         # The library reads here, by text, that the code of all heads and of the pipeline goes with this file.
         from .heads_mot import auto_map
         from .pipeline_mot import CUSTOM_PIPELINES
@@ -195,3 +219,11 @@ class CheckpointMixin:
             super().save_pretrained(save_directory, *args, **kwargs)
         finally:
             del self.config.custom_pipelines  # They are about the folder, not the model.
+        self.save_other_files(Path(save_directory))
+        if is_pushed:  # not before these files are there
+            options = inspect.signature(self.push_to_hub).parameters
+            self.push_to_hub(name, **{option: kwargs[option] for option in options if option in kwargs})
+
+    def save_other_files(self, folder: Path) -> None:
+        """Write what a saved folder holds beyond the weights, the config and this package's code."""
+        carry(folder)

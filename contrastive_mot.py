@@ -10,7 +10,7 @@ Shapes: B or N rows, d width.
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from .configuration_mot import MoTConfig
 from .layers_mot import with_zero_gradients
 from .loss_mot import IGNORED_LABEL
+from .modalities_mot import MODALITIES
 from .subsets_mot import subset_name
 
 MAX_LOG_SCALE = math.log(100)
@@ -225,7 +226,7 @@ def contrastive_loss(
     row has both.
 
     Args:
-        log_scale: a scalar, the logarithm of 1 / temperature (see `clamped`).
+        log_scale: one number, the logarithm of 1 / temperature (see `clamped`).
         labels, positives, same: see `Pairs`.
     """
     scaled = clamped(log_scale).exp() * first.vectors.float()
@@ -244,7 +245,7 @@ def sigmoid_loss(
 ) -> torch.Tensor:
     """
     The sigmoid loss of SigLIP (arXiv 2303.15343): each pair of rows by itself is a match or not. Arguments as in
-    `contrastive_loss`, and `bias`, a scalar added to the logits.
+    `contrastive_loss`, and `bias`, one number added to the logits.
     """
     scaled = clamped(log_scale).exp() * first.vectors.float()
     # The bias is one more column of the first side, and the second side's is 1.
@@ -327,7 +328,7 @@ def gather_rows(rows: torch.Tensor, numbers: list[int]) -> torch.Tensor:
 def contrastive_pairs(modalities: tuple[str, ...]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """
     What a contrastive loss compares: every two modalities, then each modality with all others fused (where these are
-    two or more), then each with itself in other rows.
+    two or more), then each with itself in other rows: n (n - 1) / 2 + 2 n of n modalities.
     """
     pairs = [((first,), (second,)) for first, second in itertools.combinations(modalities, 2)]
     if len(modalities) > 2:
@@ -336,13 +337,61 @@ def contrastive_pairs(modalities: tuple[str, ...]) -> list[tuple[tuple[str, ...]
 
 
 def pair_name(first: tuple[str, ...], second: tuple[str, ...]) -> str:
+    """`text+audio-image`: what the loss of a pair is called."""
     return f"{subset_name(first)}-{subset_name(second)}"
+
+
+def scale_name(first: tuple[str, ...], second: tuple[str, ...]) -> str:
+    """`text-image`, `fused-image`: what a pair's scale and bias are stored by, whatever other modalities there are."""
+    return f"{first[0] if len(first) == 1 else 'fused'}-{second[0]}"
+
+
+def name_scales(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """
+    The weights of a checkpoint with the scales and biases of each `MoTContrastive` by the names of their pairs. An
+    earlier version saved them as vectors in the order of `contrastive_pairs`; all else is returned as it is.
+    """
+    named = dict(state_dict)
+    for key in [key for key in state_dict if key.rpartition(".")[2] == "log_scale"]:
+        prefix = key.removesuffix("log_scale")
+        start = f"{prefix}projections."
+        heads = dict.fromkeys(k.removeprefix(start).partition(".")[0] for k in state_dict if k.startswith(start))
+        pairs = contrastive_pairs(tuple(m for m in MODALITIES if m in heads))
+        for vector in [name for name in ("log_scale", "bias") if prefix + name in named]:
+            numbers = named.pop(prefix + vector)
+            if numbers.shape != (len(pairs),):
+                raise ValueError(
+                    f"`{prefix}{vector}` has shape {tuple(numbers.shape)}, but the checkpoint has projections of "
+                    f"{', '.join(heads) or 'nothing'}, which make {len(pairs)} pairs: it is damaged."
+                )
+            named |= {f"{prefix}{vector}.{scale_name(*pair)}": numbers[i : i + 1] for i, pair in enumerate(pairs)}
+    return named
+
+
+class PairNumbers(nn.Module):
+    """
+    A learned number for each pair, by `scale_name`, as a vector (1,): what has no dimension cannot be sharded. They
+    are read in `forward`, as those of `MoTVectors`.
+
+    Args:
+        initial: what the numbers start as.
+    """
+
+    def __init__(self, names: Iterable[str], initial: float):
+        super().__init__()
+        self.names, self.initial = tuple(names), initial
+        for name in self.names:
+            self.register_parameter(name, nn.Parameter(torch.full((1,), initial)))
+
+    def forward(self) -> dict[str, torch.Tensor]:
+        return {name: getattr(self, name) for name in self.names}  # which replicas have as attributes alone
 
 
 class MoTContrastive(nn.Module):
     """
     The common space of all modalities: a projection head (norm and linear layer) for each modality and one for rows
-    that mix several, and the learned scale and bias of each pair that a contrastive loss compares.
+    that mix several, and the learned scale, ln(1 / temperature), and bias of each pair that a contrastive loss
+    compares.
     """
 
     def __init__(self, config: MoTConfig):
@@ -358,14 +407,23 @@ class MoTContrastive(nn.Module):
             }
         )
         self.pairs = contrastive_pairs(config.modalities)
-        self.log_scale = nn.Parameter(torch.zeros(len(self.pairs)))  # ln(1 / temperature)
-        self.bias = nn.Parameter(torch.zeros(len(self.pairs)))  # The sigmoid loss adds it to the logits.
+        names = [scale_name(*pair) for pair in self.pairs]
+        is_sigmoid = config.contrastive_loss == "sigmoid"
+        self.log_scale = PairNumbers(names, math.log(10 if is_sigmoid else 1 / config.temperature))
+        self.bias = PairNumbers(names, -10.0 if is_sigmoid else 0.0)  # The sigmoid loss adds it to the logits.
         # What cached gradients (`training/gradient_cache.py`) have computed in place of the losses.
         self.losses_override: Callable[[dict, tuple[str, ...], torch.Tensor | None], dict] | None = None
 
-    def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The log scale and the bias of each pair; the methods below read them through here."""
-        return self.log_scale, self.bias
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        if f"{prefix}log_scale" in state_dict:
+            named = name_scales(state_dict)
+            state_dict.clear()
+            state_dict.update(named)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def forward(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """The log scale and the bias of each pair, by `scale_name`; the methods below read them through here."""
+        return self.log_scale(), self.bias()
 
     def embed(self, pooled: torch.Tensor, has: dict[str, torch.Tensor]) -> Side:
         """
@@ -381,11 +439,13 @@ class MoTContrastive(nn.Module):
             vectors = vectors + projection(pooled).masked_fill(~rows[:, None], 0)
         return Side(F.normalize(vectors.float(), dim=-1), number > 0)
 
-    def logits(self, first: torch.Tensor, second: torch.Tensor, pair: int) -> torch.Tensor:
-        """Scaled similarities (N, M) of embeddings (N, d) and (M, d), of the pair with this number in `pairs`."""
-        log_scale, bias = self()
-        logits = clamped(log_scale[pair]).exp() * (first @ second.T)
-        return logits + bias[pair] if self.config.contrastive_loss == "sigmoid" else logits
+    def logits(
+        self, first: torch.Tensor, second: torch.Tensor, pair: tuple[tuple[str, ...], tuple[str, ...]]
+    ) -> torch.Tensor:
+        """Scaled similarities (N, M) of embeddings (N, d) and (M, d), the sides of one of `pairs`."""
+        name, (log_scale, bias) = scale_name(*pair), self()
+        logits = clamped(log_scale[name]).exp() * (first @ second.T)
+        return logits + bias[name] if self.config.contrastive_loss == "sigmoid" else logits
 
     def losses(
         self,
@@ -412,22 +472,23 @@ class MoTContrastive(nn.Module):
             embeddings, flags, labels = gather_batch(embeddings, flags, labels)
             given = tuple(m for m, flag in zip(self.config.modalities, flags) if flag)
         losses, (log_scale, bias) = {}, self()
-        for i, (first, second) in enumerate(self.pairs):
+        for first, second in self.pairs:
             same = first == second
             if same and self.config.contrastive_positives != "label":
                 continue
             if first not in embeddings or second[0] not in given or len(set(first) & set(given)) < min(2, len(first)):
                 continue
             arguments = (labels, self.config.contrastive_positives, same)
-            sides = (embeddings[first], embeddings[second])
+            sides, name = (embeddings[first], embeddings[second]), scale_name(first, second)
             if self.config.contrastive_loss == "sigmoid":
-                loss = sigmoid_loss(*sides, log_scale[i], bias[i], *arguments)
+                loss = sigmoid_loss(*sides, log_scale[name], bias[name], *arguments)
             else:
-                loss = contrastive_loss(*sides, log_scale[i], *arguments)
+                loss = contrastive_loss(*sides, log_scale[name], *arguments)
             losses[pair_name(first, second)] = loss
         return losses
 
     def mean(self, losses: dict[str, torch.Tensor], embeddings: dict[tuple[str, ...], Side]) -> torch.Tensor:
         """The mean loss, a scalar, 0 if there is none; all embeddings, scales and biases get gradients."""
         mean = sum(losses.values()) / max(len(losses), 1)
-        return with_zero_gradients(mean, *self(), *(side.vectors for side in embeddings.values()))
+        numbers = [number for named in self() for number in named.values()]
+        return with_zero_gradients(mean, *numbers, *(side.vectors for side in embeddings.values()))

@@ -73,8 +73,8 @@ def towers_of(config) -> list[tuple[str, PreTrainedConfig]]:
 
 def graft(module: nn.Module, fresh: nn.Module) -> None:
     """
-    Have a module take what another of its class has beyond it: modules, parameters, and the attributes that say what it
-    consists of. What is wrapped, as by an adapter, is of another class and stays as it is.
+    Have a module take what another of its class has beyond it: modules, parameters, and the attributes that say what
+    it consists of. What is wrapped, as by an adapter, is of another class and stays as it is.
     """
     if type(module) is not type(fresh):
         return

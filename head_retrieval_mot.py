@@ -4,7 +4,6 @@
 Shapes: B rows.
 """
 
-import inspect
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from .contrastive_mot import MoTContrastive, Side
 from .inputs_mot import takes_inputs
 from .modalities_mot import MODALITIES
 from .modeling_mot import EncodedModalities, MoTModel, MoTModelOutput, MoTPreTrainedModel
-from .subsets_mot import all_subsets, subset_name
+from .subsets_mot import bounded_subsets, subset_name
 
 
 @dataclass
@@ -138,9 +137,9 @@ class MoTForRetrieval(MoTPreTrainedModel):
     def logits_per_modality(self, embeddings: dict[tuple[str, ...], Side]) -> dict[str, torch.Tensor]:
         """Each modality's similarities with the first of the others that are given."""
         logits = {}
-        for i, (first, second) in enumerate(self.contrastive.pairs):
+        for first, second in self.contrastive.pairs:
             if first != second and first in embeddings and second in embeddings:
-                pair = self.contrastive.logits(embeddings[first].vectors, embeddings[second].vectors, i)
+                pair = self.contrastive.logits(embeddings[first].vectors, embeddings[second].vectors, (first, second))
                 logits.setdefault(first[0], pair)
                 logits.setdefault(second[0], pair.T)
         return logits
@@ -203,15 +202,11 @@ class MoTForRetrieval(MoTPreTrainedModel):
         output.pooler_output = self.contrastive.embed(output.pooler_output, encoded.has(encoded.given)).vectors
         return output
 
-    def save_pretrained(self, save_directory, *args, **kwargs):
-        """As every model of the family, and with what `SentenceTransformer(folder, trust_remote_code=True)` reads."""
-        is_pushed, name = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", Path(save_directory).name)
-        super().save_pretrained(save_directory, *args, **kwargs)
+    def save_other_files(self, folder: Path) -> None:
+        """As every model of the family, and what `SentenceTransformer(folder, trust_remote_code=True)` reads."""
+        super().save_other_files(folder)
         for file, content in sentence_transformers_files(self.config).items():
-            Path(save_directory, file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if is_pushed:  # not before these files are there
-            options = inspect.signature(self.push_to_hub).parameters
-            self.push_to_hub(name, **{option: kwargs[option] for option in options if option in kwargs})
+            (folder / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.Tensor | None:
@@ -233,10 +228,12 @@ def check_ids(labels: torch.Tensor | None, encoded: EncodedModalities) -> torch.
 def sentence_transformers_files(config: MoTConfig) -> dict[str, list | dict]:
     """
     The files by which sentence-transformers (6.2) finds the embeddings of each modality and of each combination. Ready
-    features are none of its inputs. (It writes `config_sentence_transformers.json` itself, before it saves a model.)
+    features are none of its inputs, nor are modalities that users name themselves: the names that it knows are closed.
+    (It writes `config_sentence_transformers.json` itself, before it saves a model.)
     """
-    modalities = sorted(m for m in config.modalities if config.modality_config(m).takes_raw_input)
-    subsets = all_subsets(modalities)
+    known = [m for m in config.modalities if m in MODALITIES]
+    modalities = sorted(m for m in known if config.modality_config(m).takes_raw_input)
+    subsets = bounded_subsets(modalities)
     if not subsets:
         return {}
     methods = {

@@ -14,6 +14,31 @@ KINDS: dict[str, type[Modality]] = {
     kind.config_class.model_type: kind for kind in (TextModality, ImageModality, AudioModality)
 }
 
+
+def register(kind: type[Modality]) -> None:
+    """
+    Make a kind of a user's known, before a config names it. It goes with the checkpoints that are saved afterwards, so
+    it has to stand in a file of its own; see `docs/own_kind.md`.
+
+    Args:
+        kind: a subclass of [`Modality`] whose `config_class` has a `model_type` of its own.
+
+    Raises:
+        ValueError: it is no such class, or its `model_type` is that of another kind.
+    """
+    is_kind = isinstance(kind, type) and issubclass(kind, Modality)
+    if not is_kind or not issubclass(getattr(kind, "config_class", object), MoTModalityConfig):
+        raise ValueError(f"`register` takes a subclass of Modality with a `config_class`, got {kind!r}.")
+    model_type = kind.config_class.model_type
+    known = KINDS.get(model_type)
+    if not model_type or (known is not None and known.__qualname__ != kind.__qualname__):
+        raise ValueError(
+            f"{kind.__name__} has the `model_type` {model_type!r}, expected one of its own: there are "
+            f"{', '.join(KINDS)}."
+        )
+    KINDS[model_type] = kind
+
+
 TEXT_NAMES = InputNames(
     "input_ids", "text_features", "attention_mask", "input_times", "input_segments", embeds="inputs_embeds"
 )

@@ -10,7 +10,6 @@ Shapes: B rows, L tokens, d width, H heads, D width of a head, F frames of a vid
 """
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from transformers.utils import TransformersKwargs, can_return_tuple, logging
 from .attention_mot import attention_mask_for, warn_of_weights
 from .checkpoint_mot import CheckpointMixin
 from .configuration_mot import MoTConfig
-from .contrastive_mot import MoTContrastive
+from .contrastive_mot import PairNumbers
 from .fusion_mot import FUSIONS, MoTAttentionFusion
 from .growing_mot import GrowingMixin
 from .inputs_mot import ModalityInput, check_devices, collect_inputs, takes_inputs
@@ -222,10 +221,9 @@ class MoTPreTrainedModel(GrowingMixin, CheckpointMixin, PreTrainedModel):
                 init.normal_(parameter, std=std)
         if isinstance(module, MoTAttentionFusion):
             init.normal_(module.query, std=std)
-        if isinstance(module, MoTContrastive):
-            is_sigmoid = self.config.contrastive_loss == "sigmoid"
-            init.constant_(module.log_scale, math.log(10 if is_sigmoid else 1 / self.config.temperature))
-            init.constant_(module.bias, -10.0 if is_sigmoid else 0.0)
+        if isinstance(module, PairNumbers):
+            for number in module.parameters():
+                init.constant_(number, module.initial)
         if isinstance(module, MoTEmbeddings):
             module.init_positions()
             for name in ("cls_token", "register_tokens"):

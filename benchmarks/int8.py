@@ -28,7 +28,7 @@ from datasets import load_dataset
 from mixture_of_transformers import MoTForSequenceClassification, MoTProcessor
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.serving.onnx import export_onnx, quantize_onnx
-from mixture_of_transformers.subsets_mot import all_subsets, subset_name
+from mixture_of_transformers.subsets_mot import bounded_subsets, subset_name
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.encoded import EncodedDataset
 
@@ -110,7 +110,7 @@ def accuracy(checkpoint: str, dataset: str, split: str = "test", batch_size: int
     labels = torch.cat([batch.pop("labels") for batch in batches])
     run = sessions(model, batches[0])["ONNX int8"]
     table = Table(f"Accuracy on {Path(dataset).name}, {len(labels)} rows", value="change in points")
-    for subset in all_subsets(model.config.modalities):
+    for subset in bounded_subsets(model.config.modalities):
         masked = [keep(subset, batch) for batch in batches]
         right = {
             "float32": torch.cat([model(**batch).logits for batch in masked]).argmax(dim=1) == labels,

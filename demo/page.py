@@ -59,7 +59,7 @@ from mixture_of_transformers.search.building import build_index
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.search.rows import as_stored
 from mixture_of_transformers.serving.video import WINDOW_SECONDS, analyze_video_sentiment
-from mixture_of_transformers.subsets_mot import all_subsets
+from mixture_of_transformers.subsets_mot import bounded_subsets
 from mixture_of_transformers.training.command import run
 
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
@@ -219,7 +219,7 @@ def classify(checkpoints: Offered, name: str, text: str, image, video, audio, us
 
 def answer_subsets(classifier: MultimodalClassificationPipeline, batch: dict, given: list[str]) -> dict:
     """Subset of the modalities -> answers (labels,); all that was given comes first."""
-    subsets = sorted(all_subsets(given), key=len, reverse=True)
+    subsets = sorted(bounded_subsets(given), key=len, reverse=True)
     with torch.no_grad():
         logits = classifier.model(**batch, modality_subsets=subsets).logits[0]  # (subsets, labels)
     return dict(zip(subsets, classifier.answers(logits).cpu()))

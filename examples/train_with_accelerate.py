@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from transformers import get_cosine_schedule_with_warmup
 
 from mixture_of_transformers import MoTForSequenceClassification
-from mixture_of_transformers.subsets_mot import all_subsets, subset_name
+from mixture_of_transformers.subsets_mot import bounded_subsets, subset_name
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.launch import check_engine, check_processes
 from mixture_of_transformers.training.objective import draw_subsets, row_has
@@ -55,7 +55,7 @@ def build_optimizer(model: torch.nn.Module, learning_rate: float) -> torch.optim
 @torch.no_grad()
 def accuracy_of_subsets(accelerator: Accelerator, model: torch.nn.Module, batches: DataLoader) -> dict[str, float]:
     """Over the rows that have all of a subset; the encoders run once."""
-    subsets = all_subsets(accelerator.unwrap_model(model).config.modalities)
+    subsets = bounded_subsets(accelerator.unwrap_model(model).config.modalities)
     correct, complete = [], []
     for batch in batches:
         labels = batch.pop("labels")

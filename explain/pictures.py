@@ -225,12 +225,12 @@ def plot_rollout(maps: AttentionMaps, row: int = 0, tokenizer=None, save_path=No
             part.suptitle(f"{m}: {own.sum():.0f} % of the whole", fontsize=FONT_SIZE, color=INK)
             own = own[maps.config.modality_config(m).num_prefix_tokens :]
             labels = token_labels(maps, m, row, tokenizer)[-len(own) :]
-            if drawings[m] == "words":
-                draw_words(part, own, labels)
-            elif drawings[m] == "frames":
+            if drawings[m] == "frames":
                 draw_frames(part, own, labels, maps, m, row)
-            else:
+            elif drawings[m] == "spectrogram":
                 draw_spectrogram(part, own, maps, m, row)
+            else:  # of whatever kind: its tokens have labels
+                draw_words(part, own, labels)
     return figure
 
 
@@ -334,6 +334,10 @@ def plot_contributions(contributions: Contributions, row: int | None = None, lab
     rows = slice(None) if row is None else slice(row, row + 1)
     names = [m for m, has in zip(contributions.modalities, contributions.present[rows].any(dim=0)) if has]
     values = [contributions.of(m)[rows].mean().item() for m in names]
+    errors = [""] * len(names)
+    if contributions.error is not None:  # of a mean at most their mean, since rows share what was drawn
+        columns = [contributions.error[rows, contributions.modalities.index(m)] for m in names]
+        errors = [f" ± {column.mean().item():.3f}" for column in columns]
     prior, answer = (part[rows].mean().item() for part in (contributions.prior, contributions.answer))
     title = "What each modality contributed" + of_row(row, number)
     label = contributions.unit
@@ -342,8 +346,8 @@ def plot_contributions(contributions: Contributions, row: int | None = None, lab
         label += f" of “{labels[target] if labels else target}”"
     colors = {m: COLORS[i % len(COLORS)] for i, m in enumerate(contributions.modalities)}
     start, bars = prior, [("nothing (prior)", 0.0, prior, f"{prior:.3f}", GREY)]
-    for m, value in zip(names, values):
-        bars.append((m, start, value, f"{value:+.3f}", colors[m]))
+    for m, value, error in zip(names, values, errors):
+        bars.append((m, start, value, f"{value:+.3f}{error}", colors[m]))
         start += value
     bars.append(("all (answer)", 0.0, answer, f"{answer:.3f}", GREY))
     with new_figure(title, (6.5, 0.42 * len(names) + 2), save_path) as figure:

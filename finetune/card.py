@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.secrets import without_places
 from mixture_of_transformers.finetune.record import Run
-from mixture_of_transformers.finetune.table import COUNTS, section_of, table_of
+from mixture_of_transformers.finetune.table import COUNTS, section_of, subsets_line, table_of
 from mixture_of_transformers.modalities_mot import modality_of
 
 CARD = "README.md"
@@ -127,7 +127,9 @@ def table_lines(results: dict) -> str:
     """The numbers as a table of Markdown."""
     first, headings, rows = table_of(results)
     lines = [f"| {' | '.join([first, *headings])} |", f"|{'---|' * (len(headings) + 1)}"]
-    return "\n".join(lines + [f"| {' | '.join(cells)} |" for cells in rows])
+    lines += [f"| {' | '.join(cells)} |" for cells in rows]
+    note = subsets_line(results)
+    return "\n".join([*lines, "", note] if note else lines)
 
 
 def input_lines(config: MoTConfig) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
+from datasets import Dataset, Features
 from transformers.utils import logging
 
 from mixture_of_transformers.configuration_mot import MoTConfig
@@ -124,19 +124,29 @@ def check_splits(splits: Mapping[str, Dataset | RowStream], config: MoTConfig, r
     """
     checked = {}
     for name, split in splits.items():
-        ready = [column for column in MODALITY_OF_CELL if column in split.column_names]
-        ready = [column for column in ready if check_kind(name, column, split.features[column], config)]
-        towers = {column: config.modality_config(MODALITY_OF_CELL[column]) for column in ready}
-        sizes = {column: tower.feature_size for column, tower in towers.items()}
-        lengths = {c: modality_of(tower, MODALITY_OF_CELL[c]).length_limit(tower) for c, tower in towers.items()}
-        lengths = {column: length or math.inf for column, length in lengths.items()}
+        sizes, lengths = feature_limits(name, split.features, config)
         if isinstance(split, RowStream):
             split = split.fitting(sizes, lengths)
         else:
-            for column in ready:
+            for column in sizes:
                 check_column(name, split, column, sizes[column], lengths[column], report)
         checked[name] = split
     return checked
+
+
+def feature_limits(split_name: str, features: Features, config: MoTConfig) -> tuple[dict[str, int], dict[str, float]]:
+    """
+    Column -> the width, and column -> the most vectors, that the model takes of those that hold ready features.
+
+    Raises:
+        ValueError: the model takes nothing of a column, or raw input where this holds features, or the reverse.
+    """
+    ready = [column for column in MODALITY_OF_CELL if column in features]
+    ready = [column for column in ready if check_kind(split_name, column, features[column], config)]
+    towers = {column: config.modality_config(MODALITY_OF_CELL[column]) for column in ready}
+    lengths = {c: modality_of(tower, MODALITY_OF_CELL[c]).length_limit(tower) for c, tower in towers.items()}
+    sizes = {column: tower.feature_size for column, tower in towers.items()}
+    return sizes, {column: length or math.inf for column, length in lengths.items()}
 
 
 def check_kind(split_name: str, column: str, kind, config: MoTConfig) -> bool:

@@ -42,7 +42,10 @@ class DataArguments:
     )
     dataset_name: str | None = field(
         default=None,
-        metadata={"help": "A dataset of the Hub, or a local folder or file; the embedded digits if not given."},
+        metadata={
+            "aliases": ["--dataset"],
+            "help": "A dataset of the Hub, or a local folder or file; the embedded digits if not given.",
+        },
     )
     dataset_config: str | None = field(
         default=None, metadata={"help": "The configuration of the dataset, if it has several."}
@@ -118,8 +121,9 @@ class DataArguments:
         default=None,
         metadata={
             "help": "Further modalities, each a name of yours and its columns: `imu=accelerometer "
-            "vitals=age,sex,bmi`, or `imu:series=accelerometer` where its kind (text, image, audio, video, series, table) is not that of "
-            "its type. The other columns are found by their types and cells; 'none' takes none but those named here."
+            "vitals=age,sex,bmi`, or `imu:series=accelerometer` where its kind (text, image, audio, video, series, "
+            "table) is not that of its type. The other columns are found by their types and cells; 'none' takes none "
+            "but those named here."
         },
     )
     exclude_columns: list[str] = field(
@@ -184,6 +188,8 @@ class DataArguments:
             "where later epochs and runs find it; a larger one is encoded in every epoch. 0: none is kept."
         },
     )
+    # No option, but what a run finds out: role ("label" or the name of a cell) -> the column that it was taken from.
+    columns_found: dict[str, str] = field(default_factory=dict, init=False)
 
 
 @dataclass

@@ -16,6 +16,15 @@ def section_of(results: dict) -> str:
     return next(name for name in SECTIONS if name in results)
 
 
+def subsets_line(results: dict) -> str | None:
+    """Which subsets of the modalities the rows are, where these are not all that there are."""
+    names = list(results.get("subsets", ()))
+    number = names[-1].count("+") + 1 if names else 0
+    if len(names) == 2**number - 1:
+        return None
+    return f"Of {number} modalities: each alone, all but one, and all together."
+
+
 def table_of(results: dict) -> tuple[str, list[str], list[list[str]]]:
     """The heading of the first column, the other headings, and the cells of each row, its name first."""
     section = section_of(results)
@@ -46,3 +55,5 @@ def print_table(results: dict) -> None:
     for name, *cells in lines:
         padded = [f"{cell:>{max(width, 8)}}" for cell, width in zip(cells, widths[1:])]
         print("  ".join([f"{name:<{widths[0]}}", *padded]))
+    if line := subsets_line(results):
+        print(line)

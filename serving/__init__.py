@@ -2,7 +2,10 @@
 """A finished checkpoint at work.
 
 `predict.py`: the command that answers for one row, or for a video window by window.
-`evaluate.py`: the commands that evaluate a checkpoint again, and that answer for all rows of a dataset.
+`predict_dataset.py`: the same command for all rows of a dataset.
+`row_answers.py`: what a checkpoint says of such rows, batch by batch.
+`prediction_file.py`: the file of it, with which a killed run goes on.
+`evaluate.py`: the command that evaluates a checkpoint again.
 `video.py`: the sentiment of a video over time.
 `onnx.py`: an export to ONNX.
 """

@@ -1,16 +1,15 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Evaluate a checkpoint, or have it answer every row of a dataset.
+"""Evaluate a checkpoint.
 
     mot evaluate outputs/clips
     mot evaluate outputs/clips --dataset_name user/others --split test
-    mot predict --model outputs/clips --dataset_name user/others --split train --output predictions.jsonl
 
 The data are read as `run_finetune.py` reads them. The folder of a run remembers what the run was given, its data among
 that; this holds wherever an option is not given. Labels are matched to the checkpoint's classes by their names.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from datasets import Dataset, IterableDataset
@@ -26,9 +25,8 @@ from mixture_of_transformers.data.preparation import check_labels_left, drop_bad
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.finetune.batches import build_collators, encode_split
-from mixture_of_transformers.finetune.limits import LENGTH_OPTIONS, bad_rows, check_splits, fit_processor, set_limits
+from mixture_of_transformers.finetune.limits import LENGTH_OPTIONS, check_splits, fit_processor, set_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, OptionHelp, needs_labels
-from mixture_of_transformers.finetune.predictions import predict, write_predictions
 from mixture_of_transformers.finetune.recipe import MODEL_CLASSES, leave_out_columns
 from mixture_of_transformers.finetune.record import SETTINGS, Record, Run
 from mixture_of_transformers.finetune.results import RESULTS, build_metrics, finish
@@ -56,10 +54,11 @@ TASK_OF_CLASS = {"MoTForRetrieval": "retrieval", "MoTForPreTraining": "pretraini
 
 @dataclass
 class ComputeArguments:
-    """How to compute, for both commands."""
+    """How to compute, for evaluation and predictions."""
 
     per_device_eval_batch_size: int = field(
-        default=64, metadata={"help": "The number of rows that a device computes at once."}
+        default=64,
+        metadata={"aliases": ["--batch_size"], "help": "The number of rows that a device computes at once."},
     )
     dataloader_num_workers: int = field(
         default=0, metadata={"help": "The number of processes that decode and encode rows; 0 for this process alone."}
@@ -100,27 +99,6 @@ class EvaluateArguments(ComputeArguments):
     )
 
 
-@dataclass
-class PredictArguments(ComputeArguments):
-    """What to answer."""
-
-    _argument_group_name = "the predictions"
-
-    model: str | None = field(
-        default=None, metadata={"help": "The checkpoint that answers, on the Hub or in a folder; it must be given."}
-    )
-    split: str = field(
-        default="test",
-        metadata={
-            "help": "The split to answer: one of the dataset by its own name, or 'train', 'validation' or 'test' as "
-            "the run took them."
-        },
-    )
-    output: str = field(
-        default="predictions.jsonl", metadata={"help": "The file to write, with a line for each row of the split."}
-    )
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # The checkpoint, and what it remembers
 # ---------------------------------------------------------------------------------------------------------------------
@@ -147,7 +125,8 @@ def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
         is_own = name in (None, record.data["dataset_name"])
         remembered = record.data if is_own else {option: record.data[option] for option in OF_THE_MODEL}
         # A run.json may be anybody's, so that it does not decide what a dataset may do.
-        remembered = {name: value for name, value in remembered.items() if name not in LIMIT_OPTIONS}
+        options = {option.name for option in fields(DataArguments) if option.init} - {*LIMIT_OPTIONS}
+        remembered = {name: value for name, value in remembered.items() if name in options}
         parser.set_defaults(**remembered, **record.settings)
     options, data, *_ = parser.parse_args_into_dataclasses(arguments)
     if record is None and data.dataset_name is None:
@@ -211,7 +190,7 @@ def build_trainer(
 
 
 def read(
-    data: DataArguments, config: MoTConfig, seed: int, split: str | None, is_own: bool, bad: Path, with_labels: bool
+    data: DataArguments, config: MoTConfig, seed: int, split: str | None, is_own: bool, bad: Path
 ) -> dict[str, Dataset]:
     """
     The splits that are asked for, in one form and without bad rows, by the names that the results give them.
@@ -220,19 +199,18 @@ def read(
         split: see `EvaluateArguments`.
         is_own: whether the data are those of the run, whose splits have the names that it gave them.
         bad: the file for the bad rows.
-        with_labels: whether to read labels, too.
     """
     bad.unlink(missing_ok=True)
     labels, bounds = labels_of(config) if needs_labels(data.task) else None, limits_of(data)
     places, reading = allowed_paths_of(data), reading_of(data)
     if data.dataset_name is None or (is_own and split in (None, *ROLES)):
         raw = read_splits(data, seed)
-        columns = columns_of(data, raw["train"], with_labels, places)
+        columns = columns_of(data, raw["train"], places)
         chosen = [split] if split else held_out(raw, columns, data, labels)
     else:
         split = split or "test"
         raw = {split: load_split(data.dataset_name, split, data.dataset_config, data.dataset_revision, bounds)}
-        columns, chosen = columns_of(data, raw[split], with_labels, places), [split]
+        columns, chosen = columns_of(data, raw[split], places), [split]
     if isinstance(raw[chosen[0]], IterableDataset):
         raise ValueError(f"The rows of '{chosen[0]}' are a stream: leave out --streaming (--streaming false).")
     prepared = {name: prepare(raw[name], columns, labels, name, places) for name in chosen}
@@ -242,14 +220,9 @@ def read(
     return good
 
 
-def columns_of(
-    data: DataArguments, split: Dataset, with_labels: bool, places: AllowedPaths | None = None
-) -> ModalityColumns:
-    names = named_columns(data)
-    if not with_labels:
-        names["label"] = "none"
-    columns = find_columns(split, places, **names)
-    if with_labels and needs_labels(data.task) and columns.label is None:
+def columns_of(data: DataArguments, split: Dataset, places: AllowedPaths | None = None) -> ModalityColumns:
+    columns = find_columns(split, places, **named_columns(data))
+    if needs_labels(data.task) and columns.label is None:
         raise ValueError(
             f"No label column was found among {', '.join(split.column_names)}: name it with --label_column. (`mot "
             "predict` answers rows without labels.)"
@@ -307,7 +280,7 @@ def evaluate(arguments: list[str]) -> dict:
         if trainer.model is trainer.head:
             raise ValueError(f"{name} is no adapter: leave out --merge_lora.")
         merge_adapter(trainer, record)
-    splits = read(data, config, options.seed, options.split, is_own, out / BAD_ROWS, with_labels=True)
+    splits = read(data, config, options.seed, options.split, is_own, out / BAD_ROWS)
     if len(splits) == 1:  # the results have the name of this split, whichever was to be evaluated
         record.data["evaluate_on"] = data.evaluate_on = next(iter(splits))
     check_labels(splits, data)
@@ -336,33 +309,3 @@ def check_labels(splits: Mapping[str, Dataset], data: DataArguments) -> None:
             f"No row of split '{data.evaluate_on}' has a label, so there is nothing to compare with: `mot predict` "
             "answers its rows."
         )
-
-
-def predict_rows(arguments: list[str]) -> None:
-    """Answer every row of a split, into a file."""
-    parser = HfArgumentParser(
-        (PredictArguments, DataArguments),
-        prog="mot predict",
-        usage="%(prog)s --dataset_name NAME --model NAME [OPTIONS]",
-        description=__doc__,
-        formatter_class=OptionHelp,
-    )
-    name = peek(parser, arguments).model
-    if name is None:
-        parser.error("--model is required")
-    folder = local_folder(name)
-    options, data, record = parse(parser, arguments, folder)
-    config, output = read_config(folder), Path(options.output)
-    complete(data, config, name)
-    if not needs_labels(data.task):
-        raise ValueError(f"{name} is for {data.task}, and has no answer to a row: search with it by `mot index`.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    trainer = build_trainer(folder, output.parent, config, data, options)
-    bad = output.with_name(f".{output.name}.bad_rows.jsonl")
-    try:
-        splits = read(data, config, options.seed, options.split, check_data(data, record), bad, with_labels=False)
-        split, rows = next(iter(check_splits(splits, config, bad).items()))
-        encoded = encode_split(split, rows, trainer.processing_class, config, data, options.dataloader_num_workers)
-        write_predictions(output, predict(trainer, encoded), config, bad_rows(bad, split))
-    finally:
-        bad.unlink(missing_ok=True)

@@ -16,7 +16,8 @@ from helpers import save_untrained
 from transformers import HfArgumentParser
 
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
-from mixture_of_transformers.serving.evaluate import EvaluateArguments, PredictArguments
+from mixture_of_transformers.serving.evaluate import EvaluateArguments
+from mixture_of_transformers.serving.predict_dataset import PredictArguments
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -94,7 +95,7 @@ def test_commands_that_evaluate_have_the_options_that_are_named(page):
         if options is EvaluateArguments:
             parser.add_argument("checkpoint")
         for line in command_lines(page, start):
-            if start == "mot predict" and "--dataset_name" not in line:
+            if start == "mot predict" and "--dataset" not in line:
                 continue  # of one row, which docs/clips.md has
             *_, unknown = parser.parse_args_into_dataclasses(
                 shlex.split(line, comments=True)[2:], return_remaining_strings=True

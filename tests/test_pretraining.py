@@ -340,9 +340,10 @@ def test_contrastive_terms_compare_the_modalities_as_they_were_seen():
             vectors = F.normalize(model.contrastive.projections[modality](pooled), dim=1)
         sides[modality] = Side(vectors, torch.tensor([modality in row for row in presence(MODALITIES)]))
     assert [name for name in output.losses if "/" in name] == list(CONTRASTIVE)
-    for index, name in enumerate(CONTRASTIVE):
-        first, second = name.removeprefix("contrastive/").split("-")
-        expected = contrastive_loss(sides[first], sides[second], model.contrastive.log_scale[index])
+    for name in CONTRASTIVE:
+        pair = name.removeprefix("contrastive/")
+        first, second = pair.split("-")
+        expected = contrastive_loss(sides[first], sides[second], model.contrastive.log_scale()[pair])
         assert max_difference(output.losses[name], expected) < TOLERANCE
 
 

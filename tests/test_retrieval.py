@@ -68,7 +68,8 @@ def model_for(architecture="default", features=False, **overrides):
 def new_model(architecture="default", features=False, **overrides):
     model = build(MoTForRetrieval, tiny_config(architecture, features=features, **overrides))
     with torch.no_grad():  # temperatures and biases within their limits, of each pair its own
-        model.contrastive.log_scale.copy_(torch.linspace(0.5, 2, len(model.contrastive.log_scale)))
+        for log_scale, value in zip(model.contrastive.log_scale.parameters(), torch.linspace(0.5, 2, 9)):
+            log_scale.fill_(value)
     return model
 
 
@@ -284,11 +285,11 @@ def test_logits_are_scaled_cosines_of_each_two_modalities(subset, loss_name):
         if modality not in subset or not others:
             assert logits is None
             continue
-        pair = PAIRS.index(tuple(m for m in MODALITIES if m in (modality, others[0])))
+        pair = "-".join(m for m in MODALITIES if m in (modality, others[0]))
         cosines = F.cosine_similarity(embeddings[modality][:, None], embeddings[others[0]][None], dim=2)
-        expected = model.contrastive.log_scale[pair].exp() * cosines
+        expected = model.contrastive.log_scale()[pair].exp() * cosines
         if loss_name == "sigmoid":
-            expected = expected + model.contrastive.bias[pair]
+            expected = expected + model.contrastive.bias()[pair]
         assert max_difference(logits, expected) < TOLERANCE
 
 
@@ -296,7 +297,7 @@ def test_logits_are_scaled_cosines_of_each_two_modalities(subset, loss_name):
 def test_logits_know_the_limits_of_the_temperature(beyond, limit):
     model, inputs = new_model(), make_inputs(("text", "image"))
     with torch.no_grad():
-        model.contrastive.log_scale.fill_(beyond)
+        model.contrastive.log_scale()["text-image"].fill_(beyond)
     output = run(model, inputs)
     assert max_difference(output.logits_per_text / limit, output.text_embeds @ output.image_embeds.T) < TOLERANCE
 
@@ -356,15 +357,15 @@ def test_each_loss_compares_what_its_name_says(loss_name, positives):
     model = model_for(contrastive_loss=loss_name, contrastive_positives=positives)
     inputs = make_inputs(MODALITIES)
     labels, losses = labels_for(inputs), run(model, inputs, labels=labels_for(inputs)).losses
-    for index, (name, loss) in enumerate(losses.items()):
-        sides = []
+    for name, loss in losses.items():
+        sides, stored = [], name if "+" not in name else f"fused-{name.partition('-')[2]}"
         for part in name.split("-"):
             mixed = inputs
             for absent in set(MODALITIES) - set(part.split("+")):
                 mixed = without(mixed, absent)
             vectors = fused(model, mixed)
             sides.append(Side(vectors, vectors.ne(0).any(dim=1)))
-        settings = [model.contrastive.log_scale[index], model.contrastive.bias[index]]
+        settings = [numbers[stored] for numbers in model.contrastive()]
         rules = {"labels": labels, "positives": positives, "same": len(set(name.split("-"))) == 1}
         if loss_name == "sigmoid":
             expected = sigmoid_loss(*sides, *settings, **rules)

@@ -105,7 +105,7 @@ def test_pickled_weights_are_not_read_and_the_error_says_what_to_do(checkpoint):
             read()
 
 
-@pytest.mark.parametrize("part", ["mot.encoders.text.layers.0.mlp.fc1.weight", "contrastive.log_scale"])
+@pytest.mark.parametrize("part", ["mot.encoders.text.layers.0.mlp.fc1.weight", "contrastive.log_scale.text-image"])
 @pytest.mark.parametrize("how", ["missing", "misshapen"])
 def test_what_answers_has_all_of_its_weights(part, how, checkpoint):
     weights = load_file(checkpoint / "model.safetensors")

@@ -152,7 +152,8 @@ class EncodedDataset(EpochDataset):
     """
     Rows of a dataset with columns `text`, `image`, `audio`, `video`, those of the processor's other modalities by
     their names, and `label` (any may be missing or None), each as the processor's tensors without the batch dimension.
-    Rows are encoded when first asked for and kept in memory as long as they fit, so that later epochs cost no decoding.
+    Rows are encoded when first asked for and kept in memory as long as they fit, so that later epochs cost no
+    decoding.
 
     Args:
         split: a `datasets.Dataset`, or any sequence of such rows.

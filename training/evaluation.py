@@ -15,7 +15,7 @@ from accelerate.utils import gather_object
 from transformers import EvalPrediction, Trainer
 
 from mixture_of_transformers.loss_mot import IGNORED_LABEL
-from mixture_of_transformers.subsets_mot import all_subsets, subset_name
+from mixture_of_transformers.subsets_mot import bounded_subsets, subset_name
 from mixture_of_transformers.training.metrics import compute_metrics, pairwise_retrieval_metrics
 from mixture_of_transformers.training.objective import row_has
 
@@ -38,7 +38,7 @@ def random_numbers_of_its_own(seed: int) -> Iterator[None]:
 @torch.no_grad()
 def evaluate_subsets(trainer: Trainer, dataset) -> dict[str, dict[str, float]]:
     """What `MoTTrainer.evaluate_subsets` returns."""
-    subsets = all_subsets(trainer.model.config.modalities)
+    subsets = bounded_subsets(trainer.model.config.modalities)
     if not len(dataset):
         return {subset_name(subset): {"rows": 0} for subset in subsets}
     logits, labels, complete = [], [], []
@@ -91,7 +91,8 @@ def evaluate_retrieval(trainer: Trainer, dataset) -> dict[str, dict[str, float]]
     pairs = [(a, b) for a, b in itertools.combinations(modalities, 2)]
     if len(modalities) > 2:
         pairs += [(subset_name(other for other in modalities if other != m), m) for m in modalities]
-        present |= {subset_name(s): np.all([present[m] for m in s], axis=0) for s in all_subsets(modalities)}
+        # A row counts for several modalities only where it has all of them.
+        present |= {name: np.all([present[m] for m in name.split("+")], axis=0) for name, _ in pairs}
     return pairwise_retrieval_metrics(embeddings, present, labels, pairs)
 
 
@@ -101,7 +102,7 @@ def embed(trainer: Trainer, dataset) -> tuple[dict[str, np.ndarray], np.ndarray 
     have none of it; and the labels (N,), if there are any.
     """
     modalities = trainer.model.config.modalities
-    subsets = [subset for subset in all_subsets(modalities) if len(subset) in (1, len(modalities) - 1)]
+    subsets = [subset for subset in bounded_subsets(modalities) if len(subset) in (1, len(modalities) - 1)]
     vectors, labels = defaultdict(list), []
     if not len(dataset):
         width = trainer.model.config.projection_dim

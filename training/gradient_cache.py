@@ -61,13 +61,18 @@ class Replayed:
 
     contrastive: MoTContrastive
     gradients: dict[tuple[str, ...], torch.Tensor]  # name -> (n, d), of this chunk's embeddings
-    own: tuple[torch.Tensor, torch.Tensor]  # this chunk's share of the gradients of scales and biases
+    own: list[torch.Tensor]  # this chunk's share of the gradients of `scales_and_biases`
 
     def __call__(self, embeddings: dict, *_) -> dict:
         products = [(side.vectors * self.gradients[name]).sum() for name, side in embeddings.items()]
-        scales, biases = self.own
-        products += [(self.contrastive.log_scale * scales).sum(), (self.contrastive.bias * biases).sum()]
+        numbers = zip(scales_and_biases(self.contrastive), self.own, strict=True)
+        products += [(number * gradient).sum() for number, gradient in numbers]
         return {"replayed": sum(products)}
+
+
+def scales_and_biases(contrastive: MoTContrastive) -> list[torch.Tensor]:
+    """The learned numbers of the pairs, (1,) each."""
+    return [number for named in contrastive() for number in named.values()]
 
 
 @contextmanager
@@ -89,11 +94,12 @@ def loss_and_gradients(
         labels = torch.cat(collected.labels) if collected.labels else None
         terms = contrastive.losses(embeddings, collected.given, labels)
         loss = contrastive.mean(terms, embeddings)
-    leaves = [*(side.vectors for side in embeddings.values()), contrastive.log_scale, contrastive.bias]
-    *gradients, scales, biases = torch.autograd.grad(loss, leaves)
+    leaves = [*(side.vectors for side in embeddings.values()), *scales_and_biases(contrastive)]
+    found = torch.autograd.grad(loss, leaves)
+    gradients, numbers = found[: len(embeddings)], found[len(embeddings) :]
     sizes = [len(next(iter(chunk.values())).vectors) for chunk in collected.chunks]
     by_chunk = zip(*(gradient.split(sizes) for gradient in gradients))
-    own = (scales / len(sizes), biases / len(sizes))
+    own = [gradient / len(sizes) for gradient in numbers]
     return loss.detach(), terms, [Replayed(contrastive, dict(zip(embeddings, parts)), own) for parts in by_chunk]
 
 

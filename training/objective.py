@@ -9,12 +9,12 @@ from transformers import Trainer
 from mixture_of_transformers.loss_mot import IGNORED_LABEL, classification_loss, problem_type_of
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modality_mot import InputNames
-from mixture_of_transformers.subsets_mot import all_subsets
+from mixture_of_transformers.subsets_mot import bounded_subsets
 
 
 def draw_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
-    """What a step trains: every modality alone, and one larger subset at random."""
-    subsets = all_subsets(modalities)
+    """What a step trains: every modality alone, and one of the larger `bounded_subsets` at random."""
+    subsets = bounded_subsets(modalities)
     singles, larger = subsets[: len(modalities)], subsets[len(modalities) :]
     return singles + ([larger[int(torch.randint(len(larger), ()))]] if larger else [])
 

@@ -7,6 +7,7 @@ of two as long the one that was given last.
 """
 
 import math
+import re
 from collections.abc import Iterable
 
 import torch
@@ -15,10 +16,13 @@ from transformers import TrainingArguments
 from transformers.utils import logging
 
 from mixture_of_transformers.configuration_mot import MoTConfig
-from mixture_of_transformers.modalities_mot import MODALITIES
 
 logger = logging.get_logger(__name__)
 
+# Behind which words of a parameter's name its modality stands; anywhere else a word means no modality, whatever users
+# call theirs.
+BEFORE_MODALITY = ("embeddings", "modality_embeddings", "encoders", "experts", "missing")
+BEFORE_MODALITY_IN_HEADS = ("prediction_heads", "mask_tokens", "projections")
 PARTS = ("embeddings", "encoders", "joint_layers", "global_layers", "fusion", "heads")
 # Weight decay leaves out these parameters beside norms and biases: each is a number or a vector of its own, or a table
 # of such vectors, and not a product's matrix, so that decay would draw it to zero and nothing else.
@@ -31,14 +35,25 @@ def place_of(name: str) -> tuple[str, str | None, int | None]:
     Where a parameter belongs, from its name: its part, its modality (None if it serves all), and the number of its
     layer in an encoder or among the joint or global layers (None outside of layers).
     """
+    # Without what wrappers put between: `modules_to_save.default` of peft, `_orig_mod` of torch.compile.
+    name = re.sub(r"\b(original_module|modules_to_save\.[^.]+|_[^.]+)\.", "", name)
     words = name.split(".")
-    start = next((i for i, word in enumerate(words) if word in PARTS or word == "modality_embeddings"), None)
+    # The first of these is the model's own part: a modality may be called like any of them, but stands behind one.
+    known = (*PARTS, "modality_embeddings", *BEFORE_MODALITY_IN_HEADS)
+    start = next((i for i, word in enumerate(words) if word in known), None)
     if start is None:
-        return "heads", next((word for word in words if word in MODALITIES), None), None
+        return "heads", None, None
+    if words[start] in BEFORE_MODALITY_IN_HEADS:
+        modality = words[start + 1]
+        return "heads", None if modality == "fused" else modality, None
     part = "embeddings" if words[start] == "modality_embeddings" else words[start]
-    modality = next((word for word in words[start:] if word in MODALITIES), None)
-    numbers = [int(word) for word in words[start : start + 4] if word.isdigit()]
-    return part, modality, numbers[0] if numbers and "layers" in name else None
+    inner = words[start:]
+    before = {"joint_layers": 2, "fusion": 1}.get(part, 0)  # joint_layers.1.experts.text, fusion.missing.text
+    is_of_one = len(inner) > before + 1 and inner[before] in BEFORE_MODALITY
+    modality = inner[before + 1] if is_of_one else None
+    place = 3 if part == "encoders" else 1  # encoders.text.layers.0, joint_layers.0, global_layers.0
+    has_layer = part.endswith("_layers") or (part == "encoders" and inner[2] == "layers")
+    return part, modality, int(inner[place]) if has_layer else None
 
 
 def check_selectors(selectors: Iterable[str], config: MoTConfig) -> None:

@@ -476,7 +476,7 @@ class MoTTrainer(Trainer):
 
     def evaluate_subsets(self, dataset) -> dict[str, dict[str, float]]:
         """
-        Metrics of one model on every non-empty subset of its modalities, each over the rows that have all of it and a
+        Metrics of one model on the `bounded_subsets` of its modalities, each over the rows that have all of it and a
         label (their number is `rows`): `{"text": {"accuracy": …, "rows": …}, …, "text+image+audio": {…}}`. They are
         those of the trainer's own `compute_metrics`, if it has one. Encoders run once.
         """

@@ -10,7 +10,8 @@ from transformers import HfArgumentParser
 from mixture_of_transformers import run_finetune
 from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, OptionHelp, RunArguments, parse
-from mixture_of_transformers.serving.evaluate import EvaluateArguments, PredictArguments
+from mixture_of_transformers.serving.evaluate import EvaluateArguments
+from mixture_of_transformers.serving.predict_dataset import PredictArguments
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
 
 OPTIONS = [DataArguments, ModelArguments, RunArguments, EvaluateArguments, PredictArguments]
@@ -18,7 +19,7 @@ OPTIONS = [DataArguments, ModelArguments, RunArguments, EvaluateArguments, Predi
 
 @pytest.mark.parametrize("arguments", OPTIONS)
 def test_every_option_has_a_help_that_stands_alone(arguments):
-    helps = {option.name: option.metadata.get("help", "") for option in fields(arguments)}
+    helps = {option.name: option.metadata.get("help", "") for option in fields(arguments) if option.init}
     for name, text in helps.items():
         assert len(text.split()) > 2, name
         assert not re.search(r"\b(likewise|ditto|the same of|as above|see above)\b", text, re.IGNORECASE), name

@@ -87,6 +87,15 @@ def test_modalities_and_parts_each_divide_the_parameters(head, architecture):
         ("mot.fusion.query", ("fusion", None, None)),
         ("classifier.weight", ("heads", None, None)),
         ("prediction_heads.text.decoder.weight", ("heads", "text", None)),
+        ("prediction_heads.modules_to_save.default.imu.weight", ("heads", "imu", None)),
+        ("mot.embeddings.layers.projection.weight", ("embeddings", "layers", None)),
+        ("mot._orig_mod.encoders.fusion.layers.2.mlp.fc1.weight", ("encoders", "fusion", 2)),
+        ("mot.encoders.mlp.projection.weight", ("encoders", "mlp", None)),
+        ("mot.joint_layers.1.experts.global_layers.mlp.fc1.bias", ("joint_layers", "global_layers", 1)),
+        ("mot.fusion.missing.query", ("fusion", "query", None)),
+        ("mot.global_layers.0.layernorm.weight", ("global_layers", None, 0)),
+        ("contrastive.projections.fused.1.weight", ("heads", None, None)),
+        ("contrastive.log_scale.text-image", ("heads", None, None)),
     ],
 )
 def test_names_tell_part_modality_and_layer(name, place):

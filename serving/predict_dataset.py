@@ -1,0 +1,327 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Have a checkpoint answer every row of a dataset, into a file.
+
+    mot predict --model outputs/clips --dataset rows.csv --output predictions.parquet
+    mot predict --model outputs/clips --dataset user/others --split train --output predictions.csv --keep_columns id
+
+The data are read as `run_finetune.py` reads them, but for the labels, which are no input. The folder of a run
+remembers which columns it was trained on, and these are taken first. A row that cannot be read stands in the file with
+the reason, as `error`. A run that was killed goes on when it is started again.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from datasets import Dataset, IterableDataset
+from transformers import HfArgumentParser
+from transformers.utils.logging import tqdm
+
+from mixture_of_transformers.configuration_mot import MoTConfig
+from mixture_of_transformers.data.checks import ExampleCheck
+from mixture_of_transformers.data.column_names import is_label
+from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns, in_any_case, option_of
+from mixture_of_transformers.data.fingerprints import fingerprint_of_files
+from mixture_of_transformers.data.preparation import find_columns, prepare_split
+from mixture_of_transformers.data.secrets import printable, without_secrets
+from mixture_of_transformers.data.sources import read_named_splits
+from mixture_of_transformers.finetune.limits import LENGTH_OPTIONS, encoding_limits, feature_limits
+from mixture_of_transformers.finetune.options import DataArguments, OptionHelp
+from mixture_of_transformers.finetune.record import Record
+from mixture_of_transformers.finetune.rows import (
+    LIMIT_OPTIONS,
+    allowed_paths_of,
+    limits_of,
+    named_columns,
+    read_splits,
+    reading_of,
+)
+from mixture_of_transformers.modalities_mot import CELLS, MODALITY_OF_CELL
+from mixture_of_transformers.serving.evaluate import (
+    ROLES,
+    ComputeArguments,
+    build_trainer,
+    check_data,
+    complete,
+    local_folder,
+    parse,
+)
+from mixture_of_transformers.serving.prediction_file import PredictionFile
+from mixture_of_transformers.serving.row_answers import ERROR, ROW, CheckedRows, RowAnswers
+from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.command import peek
+from mixture_of_transformers.training.continuation import read_config
+from mixture_of_transformers.training.encoded import RowEncoder
+
+PART_ROWS = 1024  # about so many rows are what a killed run loses at most
+GIVEN = "given_"  # what a kept column's name begins with where an answer has the name
+HELD_IN = {"bf16_full_eval": torch.bfloat16, "fp16_full_eval": torch.float16}
+
+
+@dataclass
+class PredictArguments(ComputeArguments):
+    """What to answer."""
+
+    _argument_group_name = "the predictions"
+
+    model: str | None = field(
+        default=None, metadata={"help": "The checkpoint that answers, on the Hub or in a folder; it must be given."}
+    )
+    split: str | None = field(
+        default=None,
+        metadata={
+            "help": "The split to answer: one of the dataset by its own name, or 'train', 'validation' or 'test' as "
+            "the run took them; 'test' or else the only one if not given."
+        },
+    )
+    output: str = field(
+        default="predictions.jsonl",
+        metadata={"help": "The file to write, .parquet, .csv or .jsonl, with a record for each row of the split."},
+    )
+    keep_columns: list[str] = field(
+        default_factory=list, metadata={"help": "Columns of the dataset that the file has as well, such as an id."}
+    )
+    top_k: int | None = field(
+        default=None, metadata={"help": "So many of the likeliest classes; the probabilities of all if not given."}
+    )
+    contributions: bool = field(
+        default=False,
+        metadata={"help": "Also what each modality contributed to the answer, its Shapley value (docs/explain.md)."},
+    )
+
+
+def main(arguments: list[str]) -> None:
+    """Answer every row of a split, into a file."""
+    parser = HfArgumentParser(
+        (PredictArguments, DataArguments),
+        prog="mot predict",
+        usage="%(prog)s --dataset NAME --model NAME [OPTIONS]",
+        description=__doc__,
+        formatter_class=OptionHelp,
+    )
+    name = peek(parser, arguments).model
+    if name is None:
+        parser.error("--model is required")
+    folder, path = local_folder(name), Path(peek(parser, arguments).output)
+    options, data, record = parse(parser, arguments, folder)
+    config = read_config(folder)
+    complete(data, config, name)
+    if data.task == "pretraining":
+        raise ValueError(f"{name} is for {data.task}, and has no answer to a row: train a task on it first.")
+    check_place(path, data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    split, rows = split_to_answer(data, options, check_data(data, record))
+    columns = input_columns(data, rows, record, config)
+    kept = kept_columns(options.keep_columns, rows)
+    print("\n".join(columns.lines(rows.features)))
+
+    trainer = build_trainer(folder, path.parent, config, data, options)
+    model, processor = trainer.head, trainer.processing_class
+    for option, dtype in HELD_IN.items():
+        if getattr(options, option):
+            model.to(dtype)
+    answers = RowAnswers(
+        model,
+        MoTCollator(pad_token_id=processor.tokenizer.pad_token_id),
+        trainer.accelerator.autocast,
+        options.top_k,
+        options.contributions,
+        data.on_bad_example,
+        split,
+    )
+    schema, kept = schema_of(rows, kept, answers)
+    file = PredictionFile(path, schema, asked(options, data, rows, columns, model, processor) | {"split": split})
+    if file.is_finished():
+        print(f"{path} is finished: {len(rows):,} rows were answered by this very command.")
+        return
+    prepared, _ = prepare_split(rows, columns, split_name=split, allowed_paths=allowed_paths_of(data))
+    limits = encoding_limits(config, data, processor.feature_extractor) | {"allow_urls": reading_of(data).allow_urls}
+    encoder = RowEncoder(processor, prepared.features, **limits)
+    check = ExampleCheck(prepared.features, *feature_limits(split, prepared.features, config), encoder.reading)
+    print_summary(path, write(file, answers, CheckedRows(prepared, encoder, check), rows, kept, options))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is answered
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def check_place(path: Path, data: DataArguments) -> None:
+    """
+    Raises:
+        ValueError: the output would lie among the data, and be read as such the next time, or replace them.
+    """
+    source = Path(data.dataset_name).expanduser() if data.dataset_name else None
+    if source is None or not source.exists():
+        return
+    place = path.resolve()
+    if place == source.resolve() or (source.is_dir() and source.resolve() in place.parents):
+        raise ValueError(f"--output {path} lies in the dataset {source}, where it would be read as data: move it.")
+
+
+def split_to_answer(data: DataArguments, options: PredictArguments, is_own: bool) -> tuple[str, Dataset]:
+    """The name of the split that is asked for, and its rows with all their columns."""
+    if data.dataset_name is None or (is_own and options.split in (None, *ROLES)):
+        splits = read_splits(data, options.seed)
+    else:
+        splits = read_named_splits(
+            os.path.expanduser(data.dataset_name),
+            data.dataset_config,
+            data.dataset_revision,
+            split_column=data.split_column,
+            limits=limits_of(data),
+        )
+    split = options.split or ("test" if "test" in splits or len(splits) > 1 else next(iter(splits)))
+    if split not in splits:
+        raise ValueError(
+            f"Dataset '{data.dataset_name}' has no split '{split}'; it has {', '.join(sorted(splits))}: name one with "
+            "--split."
+        )
+    if isinstance(splits[split], IterableDataset):
+        raise ValueError(f"The rows of '{split}' are a stream: leave out --streaming (--streaming false).")
+    return split, splits[split]
+
+
+def input_columns(data: DataArguments, rows: Dataset, record: Record | None, config: MoTConfig) -> ModalityColumns:
+    """
+    Which columns are answered: those that are named, else those that the run was trained on, else those that are
+    found. The label is no input, whichever column it is.
+    """
+    named = named_columns(data)
+    trained_on = {} if record is None else record.data.get("columns_found", {})
+    for role, name in trained_on.items():
+        if role in named and named[role] is None and in_any_case(name, rows.column_names) in rows.column_names:
+            named[role] = name
+    inputs = [name for role, name in named.items() if role != "label"]
+    label = in_any_case(named["label"], rows.column_names)
+    is_there = label in rows.column_names and is_label(rows.features[label]) and label not in inputs
+    named["label"] = label if is_there else LEFT_OUT
+    columns = find_columns(rows, allowed_paths_of(data), **named)
+    lacking = [role for role in CELLS if MODALITY_OF_CELL[role] not in config.modalities]
+    reasons = {f"{option_of(role)} would take it": f"the model has no {MODALITY_OF_CELL[role]}" for role in lacking}
+    left_out = {name: reasons.get(reason, reason) for name, reason in columns.left_out.items()}
+    if columns.label is not None:
+        left_out[columns.label] = "the label, which is no input"
+    return replace(columns, label=None, left_out=left_out)
+
+
+def kept_columns(names: list[str], rows: Dataset) -> list[str]:
+    """
+    Raises:
+        ValueError: there is no such column, or it is named twice.
+    """
+    found = [in_any_case(name, rows.column_names) for name in names]
+    for name in found:
+        if name not in rows.column_names:
+            known = ", ".join(rows.column_names)
+            raise ValueError(f"--keep_columns {name}: there is no such column; there are {known}.")
+        if found.count(name) > 1:
+            raise ValueError(f"--keep_columns names {name} twice.")
+    return found
+
+
+def schema_of(rows: Dataset, kept: list[str], answers: RowAnswers) -> tuple[pa.Schema, dict[str, str]]:
+    """The columns of the file, and its name -> the dataset's name for those that are kept."""
+    own = {ROW, ERROR, *(part.name for part in answers.fields)}
+    names = {GIVEN + name if name in own else name: name for name in kept}
+    if len(names) < len(kept) or own & names.keys():
+        raise ValueError(f"--keep_columns {' '.join(kept)}: two would have one name in the file; rename one of them.")
+    types = rows.select_columns(kept).features.arrow_schema if kept else {}
+    fields = [pa.field(new, types.field(old).type) for new, old in names.items()]
+    return pa.schema([pa.field(ROW, pa.int64()), *fields, *answers.fields, pa.field(ERROR, pa.string())]), names
+
+
+def asked(
+    options: PredictArguments, data: DataArguments, rows: Dataset, columns: ModalityColumns, model, processor
+) -> dict[str, Any]:
+    """What the answers depend on, by the names that errors give it."""
+    inputs = {role: getattr(columns, role) for role in columns.modalities}
+    settings = asdict(options)
+    names = ("keep_columns", "top_k", "contributions", "per_device_eval_batch_size", "bf16", "fp16", *HELD_IN)
+    limits = {name: getattr(data, name) for name in (*LENGTH_OPTIONS, *LIMIT_OPTIONS)}
+    return {
+        "model": options.model,
+        "weights or settings of the model": fingerprint_of_model(model, processor),
+        "dataset": without_secrets(data.dataset_name or "digits"),
+        "rows": f"{len(rows)} of state {fingerprint_of_files(rows)}",
+        "columns": inputs,
+        **{f"--{name}": settings[name] for name in names},
+        **{f"--{name}": value for name, value in limits.items()},
+    }
+
+
+def fingerprint_of_model(model, processor) -> str:
+    """A hash of the weights of a model, its config and its processor."""
+    digest = hashlib.sha256((model.config.to_json_string(use_diff=False) + processor.to_json_string()).encode())
+    digest.update(repr(sorted(processor.tokenizer.get_vocab().items())).encode())
+    for name, parameter in model.named_parameters():
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The answers
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def write(
+    file: PredictionFile,
+    answers: RowAnswers,
+    checked: CheckedRows,
+    rows: Dataset,
+    kept: dict[str, str],
+    options: PredictArguments,
+) -> Counter:
+    """
+    Answer the rows that have no answer yet, and finish the file.
+
+    Args:
+        checked: the inputs of the rows.
+        rows: all their columns.
+        kept: name in the file -> column of the rows.
+    """
+    batch_size = options.per_device_eval_batch_size
+    part_rows = max(1, PART_ROWS // batch_size) * batch_size  # whole batches, so that they are always the same
+    parts = range(0, len(rows), part_rows)
+    with file.owned(), tqdm(total=len(rows), desc="Answering", unit="row") as progress:
+        begin = next((i for i in range(len(parts)) if not file.part(i).exists()), len(parts))
+        if begin:
+            print(f"{begin * part_rows if begin < len(parts) else len(rows):,} rows were answered before: going on.")
+            progress.update(min(begin * part_rows, len(rows)))
+        start = begin * part_rows
+        batches = checked.batches(range(start, len(rows)), batch_size, options.dataloader_num_workers)
+        for number in range(begin, len(parts)):
+            part = range(parts[number], min(parts[number] + part_rows, len(rows)))
+            records: list[dict] = []
+            while len(records) < len(part):
+                records += answers(next(batches))
+                progress.update(len(part) if len(records) == len(part) else 0)
+            file.write_part(number, table_of(records, file.schema, rows, kept, part))
+        return file.finish(len(parts))
+
+
+def table_of(records: list[dict], schema: pa.Schema, rows: Dataset, kept: dict[str, str], part: range) -> pa.Table:
+    """The records of some rows, with the columns that are kept."""
+    table = pa.Table.from_pylist(records, schema=schema)
+    if not kept:
+        return table
+    cells = rows.select_columns(list(kept.values())).with_format("arrow")[part.start : part.stop]
+    for new, old in kept.items():
+        place = schema.get_field_index(new)
+        table = table.set_column(place, schema.field(place), cells[old].cast(schema.field(place).type))
+    return table
+
+
+def print_summary(path: Path, counts: Counter) -> None:
+    bad = {kind: number for kind, number in counts.items() if kind is not None}
+    print(f"{sum(counts.values()):,} predictions are in {path}.", end="")
+    if bad:
+        kinds = ", ".join(f"{number} {printable(kind)}" for kind, number in sorted(bad.items()))
+        print(f" {sum(bad.values())} rows could not be answered; their `{ERROR}` says why: {kinds}.", end="")
+    print()
