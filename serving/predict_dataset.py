@@ -240,7 +240,7 @@ def asked(
     options: PredictArguments, data: DataArguments, rows: Dataset, columns: ModalityColumns, model, processor
 ) -> dict[str, Any]:
     """What the answers depend on, by the names that errors give it."""
-    inputs = {role: getattr(columns, role) for role in columns.modalities}
+    inputs = {role: getattr(columns, role) for role in columns.cells}
     settings = asdict(options)
     names = ("keep_columns", "top_k", "contributions", "per_device_eval_batch_size", "bf16", "fp16", *HELD_IN)
     limits = {name: getattr(data, name) for name in (*LENGTH_OPTIONS, *LIMIT_OPTIONS)}
