@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from datasets import ClassLabel, Dataset, Features, IterableDataset
 
+from mixture_of_transformers.configuration_mot import TAKEN_NAMES
 from mixture_of_transformers.data.column_contents import CellContents, why_no_inputs
 from mixture_of_transformers.data.column_names import (
     ANSWER_WORDS,
@@ -36,7 +37,7 @@ from mixture_of_transformers.data.column_types import (
     kind_name,
 )
 from mixture_of_transformers.modalities_mot import CELLS, KINDS
-from mixture_of_transformers.rows_mot import SYNONYMS, unknown_name
+from mixture_of_transformers.rows_mot import unknown_name
 from mixture_of_transformers.validation_mot import check_modality_name
 
 LEFT_OUT = "none"  # is given in place of a column to leave a role out, and turns off what is found unnamed
@@ -45,7 +46,7 @@ TEXT = STRING_ROLES[0]
 KNOWN_KINDS = tuple(dict.fromkeys((*CELLS, SERIES, TABLE, *(name.removeprefix("mot_") for name in KINDS))))
 OPTION = re.compile(r"(?P<name>[^=:,]+?)(:(?P<kind>[^=:,]*))?=(?P<columns>.+)", re.DOTALL)
 # What a modality of a user's cannot be called beside what no model takes.
-TAKEN_NAMES = frozenset({*CELLS, *SYNONYMS, "label"})
+TAKEN = frozenset({*TAKEN_NAMES, "label"})
 
 Extra = tuple[str, tuple[str, ...]]  # a kind, and the columns of it
 
@@ -69,7 +70,7 @@ def read_option(option: str) -> tuple[str, str | None, str]:
             f"imu:{SERIES}=accelerometer, or {LEFT_OUT}."
         )
     name, kind = found["name"].strip(), found["kind"]
-    check_modality_name(name, TAKEN_NAMES)
+    check_modality_name(name, TAKEN)
     if kind is not None and kind not in KNOWN_KINDS:
         raise unknown_name(kind, KNOWN_KINDS, f"kind in --extra_columns {option}:")
     return name, kind, found["columns"]
@@ -296,7 +297,7 @@ def free_name(column: str, names: Collection[str]) -> str:
 
 def is_allowed(name: str) -> bool:
     try:
-        check_modality_name(name, TAKEN_NAMES)
+        check_modality_name(name, TAKEN)
     except ValueError:
         return False
     return True
