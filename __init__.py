@@ -16,6 +16,8 @@ from .heads_mot import AUTO_CLASSES
 from .image_processing_mot import MoTImageProcessor
 from .modality_audio_mot import MoTAudioConfig
 from .modality_image_mot import MoTImageConfig
+from .modality_series_mot import MoTSeriesConfig
+from .modality_table_mot import MoTTableConfig
 from .modality_text_mot import MoTTextConfig
 from .modeling_mot import MoTModel
 from .pipeline_mot import TASK, MultimodalClassificationPipeline
@@ -58,6 +60,8 @@ __all__ = [
     "MoTImageProcessor",
     "MoTModel",
     "MoTProcessor",
+    "MoTSeriesConfig",
+    "MoTTableConfig",
     "MoTTextConfig",
     "MultimodalClassificationPipeline",
     "analyze_video_sentiment",

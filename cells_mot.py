@@ -1,10 +1,12 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Cells of rows: in which forms people have a modality, and how a row or a batch of them is read.
+"""Cells of rows: in which forms people have a modality, how a row or a batch of them is read, and how the segments of
+a cell that is a list of cells become one row.
 
-Shapes: B rows.
+Shapes: B rows, N segments of all of them, L tokens.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -33,7 +35,7 @@ class Cell:
     medium: str | None
     columns: tuple[str, ...]
     synonyms: tuple[str, ...]
-    example: str
+    example: Any
     takes_samples: bool = False
     dimensions: int = 2
     suffixes: tuple[str, ...] = ()
@@ -50,6 +52,7 @@ class ProcessorCall:
         options: group of options ("text_kwargs", ...) -> all of them, with their defaults.
         given: the groups as they were given.
         allow_urls, max_audio_seconds: as for the processor.
+        settings: what the processor was told of the modality; {} for those with historic names.
     """
 
     processor: Any
@@ -57,6 +60,7 @@ class ProcessorCall:
     given: dict[str, dict]
     allow_urls: bool | str
     max_audio_seconds: float | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,24 @@ def spread(values: torch.Tensor, indices: list[int], batch_size: int) -> torch.T
     spread_values = values.new_zeros(batch_size, *values.shape[1:])
     spread_values[indices] = values
     return spread_values
+
+
+def join_rows(
+    outputs: Mapping[str, torch.Tensor], kept: torch.Tensor, counts: Sequence[int]
+) -> dict[str, torch.Tensor]:
+    """
+    Segments that were encoded as rows of their own (N, L, ...), one after another in the row that they belong to.
+
+    Args:
+        kept: (N, L) bool, what of each segment is more than padding.
+        counts: (B,) how many segments each row has, of which N is the sum.
+
+    Returns:
+        The same tensors as (B, longest row, ...), zeros behind the end of a row.
+    """
+    lengths = torch.tensor([int(segments.sum()) for segments in kept.split(list(counts))])  # (B,)
+    filled = torch.arange(int(lengths.max()))[None] < lengths[:, None]  # (B, longest row)
+    joined = {name: values.new_zeros(*filled.shape, *values.shape[2:]) for name, values in outputs.items()}
+    for name, values in outputs.items():
+        joined[name][filled] = values[kept]  # both in the order of rows, of their segments, of the tokens in these
+    return joined

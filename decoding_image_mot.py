@@ -1,6 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Pictures: files, arrays and pictures of PIL become pictures of PIL, upright and 8 bits deep."""
+"""Pictures: files, arrays and pictures of PIL become pictures of PIL, upright and 8 bits deep, or the values of all
+their channels as they are."""
 
+import io
 import math
 import re
 from typing import Any, BinaryIO
@@ -37,6 +39,70 @@ def load_image(
         image = decode_image(source, name, allow_urls, limits)
     image = flatten_depth(image, name)
     return to_rgb(image) if convert_rgb else image
+
+
+def load_values(
+    source: Any, name: str, num_channels: int, allow_urls: bool | str = True, limits: DecodingLimits = LIMITS
+) -> np.ndarray:
+    """
+    The values of one picture as they are, whatever its depth: (H, W, num_channels) float32, upright. An array is
+    (H, W), (H, W, C) or (C, H, W); of a picture with a palette they are the numbers of its colours.
+    """
+    if is_array(source):
+        values = to_numpy(source, name)
+        if values.ndim == 3 and values.shape[-1] != num_channels:
+            values = np.moveaxis(values, 0, -1)
+    else:
+        if isinstance(source, Image.Image):
+            check_image(source, name, limits)
+            image = ImageOps.exif_transpose(shrink(source, limits.max_kept_image_pixels))
+        else:
+            image = decode_image(source, name, allow_urls, limits)
+        values = np.asarray(image)
+    values = values[..., None] if values.ndim == 2 else values
+    if values.ndim != 3 or values.size == 0 or values.shape[-1] != num_channels:
+        what = "an array" if is_array(source) else f"a picture of mode {image.mode}"
+        shape = tuple(source.shape) if is_array(source) else values.shape
+        raise ValueError(
+            f"{name} is {what} and shape {shape}, expected {num_channels} channels as `num_channels` says: (H, W) for "
+            "one, or (H, W, C) or (C, H, W)."
+        )
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has values of type {values.dtype}: expected numbers.")
+    values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN, infinite values, or some beyond float32: write 0 where nothing is known.")
+    return values
+
+
+def channels_of_values(source: Any, name: str) -> int:
+    """
+    How many channels a picture has that is no colours but values of its own scale, as greyscale of more than 8 bits
+    is, or an array of floats or of other than 1, 3 or 4 channels; 0 for colours.
+    """
+    if not is_array(source):
+        if isinstance(source, Image.Image):
+            return int(source.mode[0] in "IF")
+        with open_source(source, name) as file, open_image(file, name) as image:
+            return int(image.mode[0] in "IF")
+    values = to_numpy(source, name)
+    channels = 1 if values.ndim == 2 else min(values.shape[0], values.shape[-1])
+    if values.dtype == np.uint8:
+        return 0 if channels in (1, 3, 4) else channels
+    is_colour = channels in (3, 4) and values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1
+    return 0 if is_colour else channels
+
+
+def is_picture(content: bytes) -> bool:
+    """Whether the bytes of a file are those of a picture, by its head."""
+    Image.init()
+    try:
+        with Image.open(io.BytesIO(content), formats=[kind for kind in PICTURE_FORMATS if kind in Image.OPEN]):
+            return True
+    except UnidentifiedImageError:
+        return False
+    except Exception:  # one that is broken, or too large
+        return True
 
 
 def flatten_depth(image: Image.Image, name: str) -> Image.Image:

@@ -164,13 +164,16 @@ def reconstruction_loss(
     predictions: torch.Tensor, targets: torch.Tensor, kind: str, tokens: torch.Tensor | None = None
 ) -> torch.Tensor:
     """
-    Mean squared ("mse") or absolute ("l1") error over the finite targets. 0 if there is none.
+    Mean squared ("mse") or absolute ("l1") error over the finite targets, or `mixed_loss` ("mixed"). 0 if there is
+    none.
 
     Args:
         predictions: (B, N, n).
         targets: (B, N, n); NaN is left out.
         tokens: (B, N) bool, the tokens that count; all by default.
     """
+    if kind == "mixed":
+        return mixed_loss(predictions, targets, tokens)
     counted = targets.isfinite()
     if tokens is not None:
         counted = counted & tokens[..., None]
@@ -178,3 +181,25 @@ def reconstruction_loss(
     differences = (predictions.float() - targets).masked_fill(~counted, 0)
     losses = differences.square() if kind == "mse" else differences.abs()
     return losses.sum() / counted.sum().clamp(min=1)
+
+
+def mixed_loss(predictions: torch.Tensor, targets: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
+    """
+    The mean over tokens of which each is a number, with a squared error, or one of several classes, with a
+    cross-entropy. 0 if there is none.
+
+    Args:
+        predictions: (B, N, 1 + n) a number, and scores of the classes of all tokens.
+        targets: the same shape: a number and NaN, or NaN and the shares of the token's own classes, of which those of
+            other tokens are NaN.
+        tokens: (B, N) bool, the tokens that count; all by default.
+    """
+    given = targets.isfinite()
+    counted = given.any(dim=-1) if tokens is None else given.any(dim=-1) & tokens
+    predictions, targets = predictions.float(), targets.detach().masked_fill(~given, 0)
+    squared = (predictions[..., 0] - targets[..., 0]).masked_fill(~given[..., 0], 0).square()
+    classes = given[..., 1:]
+    is_number = ~classes.any(dim=-1, keepdim=True)  # its scores stay as they are, since a softmax over nothing is NaN
+    scores = predictions[..., 1:].masked_fill(~(classes | is_number), -torch.inf).log_softmax(dim=-1)
+    entropies = -(targets[..., 1:] * scores.masked_fill(~classes, 0)).sum(dim=-1)
+    return (squared + entropies).masked_fill(~counted, 0).sum() / counted.sum().clamp(min=1)

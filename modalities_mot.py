@@ -6,12 +6,15 @@ from .cells_mot import Cell
 from .modality_audio_mot import AudioModality
 from .modality_image_mot import ImageModality
 from .modality_mot import InputNames, Modality, MoTModalityConfig
+from .modality_series_mot import SeriesModality
+from .modality_table_mot import TableModality
 from .modality_text_mot import TextModality
 from .modality_vectors_mot import VectorsModality
 
 # The kinds by the `model_type` of their configs.
 KINDS: dict[str, type[Modality]] = {
-    kind.config_class.model_type: kind for kind in (TextModality, ImageModality, AudioModality)
+    kind.config_class.model_type: kind
+    for kind in (TextModality, ImageModality, AudioModality, SeriesModality, TableModality)
 }
 
 
@@ -62,6 +65,15 @@ FIRST_CELLS = [modality.cells[0] for modality in MODALITIES.values()]
 OTHER_CELLS = [cell for modality in MODALITIES.values() for cell in modality.cells[1:]]
 CELLS: dict[str, Cell] = {cell.name: cell for cell in FIRST_CELLS + OTHER_CELLS}
 MODALITY_OF_CELL = {cell.name: modality.name for modality in MODALITIES.values() for cell in modality.cells}
+
+
+def forms() -> dict[str, tuple[type[Modality], str | None]]:
+    """
+    What people call a kind -> it, and the cell of it that is meant: the `model_type` of its config without "mot_",
+    or the name of a form in which people have it, as "video" is one of images.
+    """
+    cells = {cell.name: (kind, cell.name) for kind in KINDS.values() for cell in kind.cells}
+    return cells | {model_type.removeprefix("mot_"): (kind, None) for model_type, kind in KINDS.items()}
 
 
 def words_of(config) -> str | None:

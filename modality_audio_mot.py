@@ -15,16 +15,18 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedConfig
 from transformers.feature_extraction_utils import BatchFeature
 
 from .cells_mot import Cell, ProcessorCall, RowReading, present_rows, spread
-from .convolution_mot import MoTConv1d
 from .decoding_audio_mot import is_number_list, is_rate_and_samples, load_audio
 from .decoding_container_mot import has_sound
-from .modality_mot import LengthOption, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
-from .positions_mot import as_mask, blank, count_before, real_first, seen_by_all, take
+from .feature_extraction_mot import MoTFeatureExtractor
+from .fronts_mot import hear, mel_bins, stand_in_length
+from .modality_mot import LengthOption, Modality, MoTModalityConfig
+from .positions_mot import as_mask, blank, count_before, real_first, take
+from .stem_mot import MoTStemEmbeddings
 
-CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
 SECONDS_PER_FRAME = 0.01  # the step of mel frames that come without times
 WINDOW_ATTRIBUTES = ("frame_length", "win_length", "n_fft")  # what mel extractors call their window, in samples
 # Flat `padding=`, `max_length=`, ... are about tokens; read as samples they would silently cut a sound short.
@@ -94,7 +96,9 @@ class AudioModality(Modality):
     reconstruction_loss = "l1"
     length_option = LengthOption("max_audio_seconds", default=30.0, in_seconds=True)
     drawing = "spectrogram"
-    sources = "Whisper"
+    sources, part_of_pair = "Whisper", "audio_config"
+    option_groups, call_options = ("audio_kwargs",), ("max_audio_seconds",)
+    settings = ("sampling_rate", "num_mel_bins", "min_frequency", "max_frequency", "dynamic_range")
 
     def embeddings(self, config: MoTAudioConfig) -> "MoTAudioEmbeddings":
         return MoTAudioEmbeddings(config, self)
@@ -123,10 +127,26 @@ class AudioModality(Modality):
         """A list of numbers is one sound."""
         return [np.asarray(values)] if is_number_list(values) else values
 
+    def segments_of(self, cell: Cell, value: Any) -> list:
+        """A list of numbers is one sound here too, and what else holds a number is meant as one."""
+        has_number = isinstance(value, (list, tuple)) and any(isinstance(part, numbers.Real) for part in value[:2])
+        return [value] if has_number else super().segments_of(cell, value)
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        build_extractor(settings)
+
+    def config_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: settings[name] for name in ("num_mel_bins",) if name in settings}
+
+    def extractor_in(self, processor):
+        """The one that all sounds share, or one with the settings of this modality."""
+        settings = self.settings_in(processor)
+        return build_extractor(settings) if settings else processor.feature_extractor
+
     def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
         """Sounds to mel frames (B, T, mel), their mask (B, T) and, if asked for, the times (B, T)."""
         ((name, cells),) = rows.items()
-        seconds, extractor, indices = call.max_audio_seconds, call.processor.feature_extractor, present_rows(cells)
+        seconds, extractor, indices = call.max_audio_seconds, self.extractor_in(call.processor), present_rows(cells)
         if seconds is not None and not (isinstance(seconds, numbers.Real) and 0 < seconds < math.inf):
             raise ValueError(f"`max_audio_seconds` is {seconds!r}: expected seconds, a number above 0, or None.")
         options = audio_options(call.options["audio_kwargs"], call.given.get("audio_kwargs", {}))
@@ -155,15 +175,17 @@ class AudioModality(Modality):
         return super().decode(row, reading)
 
     def decode_cell(self, cell: Cell, value: Any, reading: RowReading) -> dict[str, Any]:
-        rate, name = reading.processor.feature_extractor.sampling_rate, f"{reading.name}{cell.name}"
+        rate, name = self.extractor_in(reading.processor).sampling_rate, f"{reading.name}{cell.name}"
         samples, _ = load_audio(value, name, rate, reading.sampling_rate, reading.max_seconds, **reading.access)
         return {"array": samples, "sampling_rate": rate}
 
     def cut_options(self, config: MoTAudioConfig, processor: Any) -> dict[str, Any]:
-        return {"max_audio_seconds": config.max_frames / frames_per_second(processor.feature_extractor)}
+        return {"max_audio_seconds": config.max_frames / frames_per_second(self.extractor_in(processor))}
 
     def cut(self, config: MoTAudioConfig, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Frames (B, T, ...), their mask and their times."""
+        """Frames (B, T, ...), their mask and their times; of segments each was cut as it was read."""
+        if self.names.segments in batch:
+            return {}
         own = (self.names.raw, self.names.mask, self.names.times)
         return {name: batch[name][:, : config.max_frames] for name in own if name in batch}
 
@@ -180,7 +202,7 @@ class AudioModality(Modality):
         """None for a model in front, which may hear waveforms."""
         if config.backbone_config is not None:
             return None
-        silence_value = getattr(processor.feature_extractor, "silence_value", None)
+        silence_value = getattr(self.extractor_in(processor), "silence_value", None)
         return AudioAugmentation(silence_value=silence_value, max_frames=config.max_frames)
 
     def is_moving(self, inputs: dict[str, torch.Tensor]) -> bool:
@@ -204,35 +226,34 @@ class AudioModality(Modality):
         Frames (B, T, num_mel_bins) go through as they are, and waveforms (B, S, 1) as the `input_values` (B, S) that
         other models read.
         """
-        if frames.ndim != 3:
+        bins = mel_bins(config.backbone_config)
+        if frames.ndim != 3 or frames.shape[-1] != bins:
             raise ValueError(
-                f"`{self.names.raw}` has shape {tuple(frames.shape)}, expected (batch, frames, mel bins), or (batch, "
-                "samples, 1) for a backbone that reads waveforms."
+                f"`{self.names.raw}` has shape {tuple(frames.shape)}, expected (batch, frames, {bins}) for the "
+                f"model in front ({config.backbone_config.model_type})"
+                + (", which reads samples." if bins == 1 else ", frames before mel bins.")
             )
         mask = as_mask(mask, tuple(frames.shape[:2]), self.names.mask)
-        values, kind = blank(frames, mask), config.backbone_config.model_type
-        values = values.squeeze(-1) if values.shape[-1] == 1 else values.mT if kind in CHANNELS_FIRST else values
-        takes_mask = mask is not None and hasattr(backbone, "_get_feature_vector_attention_mask")
-        seen = {"attention_mask": seen_by_all(mask).long()} if takes_mask else {}
-        features = backbone(**{backbone.main_input_name: values}, **seen).last_hidden_state
-        length = features.shape[1]
-        if takes_mask:
-            mask = backbone._get_feature_vector_attention_mask(length, mask.long()).bool() & mask.any(1, keepdim=True)
-        elif mask is not None and frames.shape[1] % length == 0:
-            mask = mask[:, :: frames.shape[1] // length]
-        elif mask is not None:  # what its tokens stand for is not known
-            mask = mask.any(dim=1, keepdim=True).expand(-1, length)
-        return features, mask
+        return hear(backbone, blank(frames, mask), mask)
+
+    def fields_of_front(self, front: PreTrainedConfig) -> dict[str, Any]:
+        return {"num_mel_bins": mel_bins(front)}
 
     def raw_stand_in(self, config: MoTAudioConfig, device: torch.device) -> torch.Tensor:
         if config.backbone_config is None:
             return torch.zeros(1, 1, config.num_mel_bins, device=device)
-        backbone = config.backbone_config
-        bins = getattr(backbone, "num_mel_bins", 1)  # none: it reads waveforms
-        frames = getattr(backbone, "max_length", None) if bins > 1 else 16_000
-        if backbone.model_type in CHANNELS_FIRST:
-            frames = 2 * backbone.max_source_positions
-        return torch.zeros(1, frames, bins, device=device)
+        front = config.backbone_config
+        return torch.zeros(1, stand_in_length(front), mel_bins(front), device=device)
+
+
+def build_extractor(settings: Mapping[str, Any]) -> MoTFeatureExtractor:
+    """The extractor of sounds with these settings; what they leave out is as in `MoTFeatureExtractor`."""
+    settings = {"feature_size" if name == "num_mel_bins" else name: value for name, value in settings.items()}
+    for name in ("sampling_rate", "feature_size"):
+        if name in settings and not (type(settings[name]) is int and settings[name] >= 1):
+            raise ValueError(f"`{name}` is {settings[name]!r:.100}, expected a whole number of at least 1.")
+    highest = settings.get("sampling_rate", 16_000) / 2  # the Nyquist frequency
+    return MoTFeatureExtractor(**{"max_frequency": min(8000.0, highest), **settings})
 
 
 def may_have_sound(video: Any) -> bool:
@@ -323,48 +344,23 @@ def frames_per_second(extractor) -> float:
     return extractor.sampling_rate if gives_samples else 100.0
 
 
-class MoTAudioEmbeddings(MoTEmbeddings):
+class MoTAudioEmbeddings(MoTStemEmbeddings):
     """Log-mel frames (B, T, num_mel_bins)."""
 
     def __init__(self, config: MoTAudioConfig, modality: AudioModality):
-        stride = config.stem_stride
-        super().__init__(config, modality, -(-config.max_frames // stride))
-        if config.stem == "linear":
-            self.projection = unit_scale(nn.Linear(stride * config.num_mel_bins, config.hidden_size))
-        else:
-            kernel_size = max(3, 2 * stride - 1)
-            self.conv1 = unit_scale(nn.Conv1d(config.num_mel_bins, config.hidden_size, kernel_size=3, padding=1))
-            width, padding = config.hidden_size, (kernel_size - 1) // 2
-            self.conv2 = unit_scale(MoTConv1d(width, width, kernel_size, stride, padding))
+        super().__init__(config, modality, config.num_mel_bins, config.max_frames)
 
     def embed(self, frames: torch.Tensor, mask: torch.Tensor | None, dtype: torch.dtype, times=None, hidden=None):
         stride = self.config.stem_stride
         if hidden is not None:
             hidden = hidden.repeat_interleave(stride, dim=1)[:, : frames.shape[1]]  # (B, T)
         frames, mask, times = self.as_clip(frames, mask, times, hidden)
-        frames = frames.to(dtype)
-        tokens = self.embed_linear(frames) if self.config.stem == "linear" else self.embed_conv(frames, mask)
+        tokens = self.through_stem(frames.to(dtype), mask)
         times = None if times is None else times[:, ::stride]  # a token has the time of its first frame
         return tokens, self.positions(tokens.shape[1], self.first_frames(mask), tokens.device, times)
 
     def input_mask(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
         return self.first_frames(self.check_frames(frames, mask))
-
-    def num_tokens(self, num_frames: int) -> int:
-        """
-        num_frames / stem_stride, rounded up, in the words of each stem: an exporter must see that the sizes agree.
-        """
-        stride = self.config.stem_stride
-        return (num_frames + stride - 1) // stride if self.config.stem == "linear" else (num_frames - 1) // stride + 1
-
-    def first_frames(self, mask: torch.Tensor | None) -> torch.Tensor | None:
-        """
-        From frames (B, T) to tokens (B, L): a token is real where its first frame is, once the real ones stand first.
-        """
-        if mask is None:
-            return None
-        first_frames = torch.arange(self.num_tokens(mask.shape[1]), device=mask.device) * self.config.stem_stride
-        return first_frames < mask.sum(dim=1, keepdim=True)
 
     def check_frames(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:
         num_mel_bins = self.config.num_mel_bins
@@ -409,27 +405,11 @@ class MoTAudioEmbeddings(MoTEmbeddings):
         total = frames.masked_fill(~known, 0).sum(dim=1, keepdim=True)
         return frames - total / known.sum(dim=1, keepdim=True).clamp(min=1)
 
-    def embed_linear(self, frames: torch.Tensor) -> torch.Tensor:
-        stride = self.config.stem_stride
-        num_tokens = self.num_tokens(frames.shape[1])
-        indices = torch.arange(num_tokens * stride, device=frames.device)
-        frames = F.pad(frames, (0, 0, 0, stride - 1)).index_select(1, indices)  # zeros fill the last token
-        return self.projection(frames.reshape(frames.shape[0], num_tokens, stride * frames.shape[2]))
-
-    def embed_conv(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        hidden_states = F.gelu(self.conv1(frames.transpose(1, 2))).transpose(1, 2)  # (B, T, d)
-        # Padding is zero again, just as what a convolution sees beyond the end of a clip.
-        hidden_states = blank(hidden_states, mask)
-        tokens = F.gelu(self.conv2(hidden_states.transpose(1, 2))).transpose(1, 2)  # (B, ceil(T / stride), d)
-        return tokens.contiguous()
-
     def targets(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         frames, mask, _ = self.as_clip(frames.float(), mask)
         if mask is not None:
             frames = frames.masked_fill(~mask[..., None], torch.nan)
-        stride = self.config.stem_stride
-        frames = F.pad(frames, (0, 0, 0, -frames.shape[1] % stride), value=torch.nan)
-        return frames.unflatten(1, (-1, stride)).flatten(2)  # (B, N, stride * num_mel_bins)
+        return self.grouped(frames, torch.nan)  # (B, N, stride * num_mel_bins)
 
     def usual_times(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         mask = as_mask(mask, tuple(frames.shape[:2]), self.names.mask)

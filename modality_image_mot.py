@@ -6,23 +6,28 @@ Shapes: B rows, F frames of a video, C channels, d width.
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from huggingface_hub.dataclasses import strict
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 
 from .cells_mot import Cell, ProcessorCall, RowReading
 from .convolution_mot import MoTConv2d
-from .decoding_image_mot import load_image
+from .decoding_image_mot import channels_of_values, is_picture, load_image, load_values
 from .decoding_mot import is_array
 from .decoding_video_mot import load_frames
-from .image_processing_mot import MoTImageProcessor
+from .fronts_mot import picture_side, see
+from .image_processing_mot import MOST_PIXELS_OF_A_SIDE, MoTImageProcessor
 from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import (
     POSITIONS_PER_SECOND,
@@ -34,6 +39,9 @@ from .positions_mot import (
     sinusoids_2d,
     sinusoids_at,
 )
+
+USUAL_SIDE = 224  # pixels
+MERGES = ("merge_size", "pooling_kernel_size")  # how image processors call the sides of patches that become one token
 
 
 @strict
@@ -117,6 +125,8 @@ class ImageModality(Modality):
     timed_positions = "sinusoidal_2d"
     drawing, moments = "frames", "video frames"
     sources, part_of_pair = "ViT, DeiT, DINOv2, CLIP or SigLIP", "vision_config"
+    option_groups = ("images_kwargs", "videos_kwargs")
+    settings = ("size", "mean", "std", "num_channels", "scale")
 
     def embeddings(self, config: MoTImageConfig) -> "MoTImageEmbeddings":
         return MoTImageEmbeddings(config, self)
@@ -173,24 +183,63 @@ class ImageModality(Modality):
         return 0 if value.ndim == 3 else len(value)
 
     def split(self, cell: Cell, values: list) -> list:
-        """A list of frames is one video; transformers also writes pictures as [[picture], [], [picture]]."""
-        if cell.name == self.cells[0].name:
-            return [unnest_image(value, f"{cell.argument}[{i}]") for i, value in enumerate(values)]
-        is_one_video = any(isinstance(value, Image.Image) or (is_array(value) and value.ndim < 4) for value in values)
-        return [values] if is_one_video else values
+        """A list of frames is one video."""
+        is_frame = [isinstance(value, Image.Image) or (is_array(value) and value.ndim < 4) for value in values]
+        return [values] if cell.medium == "video" and any(is_frame) else values
+
+    def segments_of(self, cell: Cell, value: Any) -> list:
+        """
+        A list of frames is one video, a list of videos several. Of pictures every list is one of segments, as those
+        that transformers writes as [[picture], [], [picture]].
+        """
+        if cell.medium == "video" and isinstance(value, (list, tuple)) and not any(map(is_video_source, value)):
+            return [value]
+        return super().segments_of(cell, value)
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        check_picture_settings(settings)
+
+    def learn(self, cells: Iterable[Any]) -> dict[str, Any]:
+        """
+        Of colours nothing. Where the first picture is none (`channels_of_values`), `num_channels`, and the `mean` and
+        `std` of each over all pixels.
+        """
+        (cell, *_), channels, count, total, squares = self.cells, None, 0, 0.0, 0.0
+        for i, value in enumerate(cells if cell.medium == "image" else ()):
+            for picture in () if value is None else self.segments_of(cell, value):
+                channels = channels_of_values(picture, f"{self.name}[{i}]") if channels is None else channels
+                if channels == 0:
+                    return {}
+                values = load_values(picture, f"{self.name}[{i}]", channels).reshape(-1, channels).astype(np.float64)
+                count, total, squares = count + len(values), total + values.sum(0), squares + (values**2).sum(0)
+        if not count:
+            return {}
+        mean = total / count
+        std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        return {"num_channels": channels, "mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
+
+    def config_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        fields = {"num_channels": settings.get("num_channels", 1)} if keeps_values(settings) else {}
+        if "size" in settings:
+            fields["image_size"] = max(sides(settings["size"]))
+        return fields
 
     def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
         """
         Pictures and videos to pixels (B, C, H, W) and their mask (B,), or (B, F, C, H, W) with a mask (B, F) and, if
         asked for, times (B, F) if there are videos.
         """
-        image_processor = call.processor.image_processor
         own = {**call.options["images_kwargs"], "return_tensors": "pt"}
-        convert_rgb = own.get("do_convert_rgb", getattr(image_processor, "do_convert_rgb", None))
-        clips, times = load_clips(rows, self.cells, call, convert_rgb is not False)
-        pixels = call_image_processor(image_processor, [frame for clip in clips for frame in clip], own)
+        image_processor = self.image_processor_in(call.processor)
+        convert_rgb = own.get("do_convert_rgb", getattr(image_processor, "do_convert_rgb", None)) is not False
+        clips, times = load_clips(rows, self.cells, call, self.loading(call.settings, convert_rgb))
+        frames = [frame for clip in clips for frame in clip]
+        if keeps_values(call.settings):
+            pixels = scale_values(frames, call.settings, image_processor)
+        else:
+            pixels = call_image_processor(image_processor, frames, own)
         pixel_values, mask = batch_clips(clips, pixels)
-        if self.cells[1].argument not in rows:
+        if not any(cell.medium == "video" and cell.argument in rows for cell in self.cells):
             return {self.names.raw: pixel_values[:, 0], self.names.mask: mask[:, 0]}
         outputs = {self.names.raw: pixel_values, self.names.mask: mask}
         if call.processor.return_times:
@@ -198,23 +247,60 @@ class ImageModality(Modality):
             outputs[self.names.times][mask.bool()] = torch.tensor([second for clip in times for second in clip])
         return outputs
 
-    def check_cell(self, cell: Cell, value: Any, name: str) -> Any:
-        return unnest_image(value, name) if cell.name == self.cells[0].name else value
+    def join_segments(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        counts: Sequence[int],
+        call: ProcessorCall,
+        places: Sequence[float] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Pictures that share a row lie as frames do, (B, F, C, H, W), each at 0 seconds as a picture is."""
+        if self.names.raw in outputs and not is_video(outputs[self.names.raw]):
+            outputs = {name: values[:, None] for name, values in outputs.items()}
+            if call.processor.return_times:
+                outputs[self.names.times] = torch.zeros(outputs[self.names.mask].shape)
+        return super().join_segments(outputs, counts, call, places)
+
+    def image_processor_in(self, processor):
+        """The one that all pictures share, or one with the settings of this modality, whose others are as there."""
+        shared, settings = processor.image_processor, self.settings_in(processor)
+        if not settings or keeps_values(settings):
+            return shared
+        height, width = sides(settings.get("size", getattr(shared, "size", None)))
+        return MoTImageProcessor(
+            size={"height": height, "width": width},
+            image_mean=settings.get("mean", getattr(shared, "image_mean", None)),
+            image_std=settings.get("std", getattr(shared, "image_std", None)),
+            do_convert_rgb=True,
+        )
+
+    @staticmethod
+    def loading(settings: Mapping[str, Any], convert_rgb: bool = True) -> Callable:
+        """What reads one picture: its colours, or its values as they are."""
+        if keeps_values(settings):
+            return partial(load_values, num_channels=settings.get("num_channels", 1))
+        return partial(load_image, convert_rgb=convert_rgb)
 
     def decode(self, row: Mapping[str, Any], reading: RowReading) -> dict[str, Any]:
         """A model without pictures takes no frames, but the video may be there for its sound."""
         if self.name not in reading.modalities:
-            row = {name: value for name, value in row.items() if name != self.cells[1].name}
+            videos = [cell.name for cell in self.cells if cell.medium == "video"]
+            row = {name: value for name, value in row.items() if name not in videos}
         return super().decode(row, reading)
 
     def decode_cell(self, cell: Cell, value: Any, reading: RowReading) -> Any:
-        name = f"{reading.name}{cell.name}"
-        if cell.name == self.cells[0].name:
-            return load_image(value, name, convert_rgb=True, **reading.access)
+        name, settings = f"{reading.name}{cell.name}", self.settings_in(reading.processor)
+        load = partial(self.loading(settings), name=name, **reading.access)
+        if cell.medium != "video":
+            return load(value)
         frames, _ = load_frames(
-            value, name, reading.num_frames or reading.processor.num_frames, None, **reading.access
+            as_frame_list(value, settings),
+            name,
+            reading.num_frames or reading.processor.num_frames,
+            None,
+            **reading.access,
         )
-        return [load_image(frame, name, convert_rgb=True, **reading.access) for frame in frames]
+        return [load(frame) for frame in frames]
 
     def target_size(self, config: MoTImageConfig) -> int:
         return config.num_channels * config.patch_size**2
@@ -227,17 +313,19 @@ class ImageModality(Modality):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         check_channels(pixel_values, config, self.names.raw)
         pixels, mask = as_frames(pixel_values, mask, self.names.mask)
-        features = backbone(pixel_values=pixels.flatten(0, 1)).last_hidden_state  # of each frame
-        if features.ndim == 4:  # (B * F, w, rows, columns), as convolutional models give
-            features = features.flatten(2).transpose(1, 2)
+        features = see(backbone, pixels.flatten(0, 1))  # of each frame
         per_frame = features.shape[1]
         features = features.unflatten(0, pixels.shape[:2]).flatten(1, 2)  # (B, F * tokens of a frame, w)
         return features, None if mask is None else mask.repeat_interleave(per_frame, dim=1)
 
+    def fields_of_front(self, front: PreTrainedConfig) -> dict[str, Any]:
+        channels = getattr(front, "num_channels", None) or getattr(front, "in_channels", None) or 3
+        return {"num_channels": channels}
+
     def raw_stand_in(self, config: MoTImageConfig, device: torch.device) -> torch.Tensor:
         side = config.patch_size
         if config.backbone_config is not None:
-            side = getattr(config.backbone_config, "image_size", 64)
+            side = picture_side(config.backbone_config)
         return torch.zeros(1, config.num_channels, side, side, device=device)
 
 
@@ -247,41 +335,125 @@ def normalize_patches(patches: torch.Tensor) -> torch.Tensor:
     return (patches - mean) / (variance + 1e-6).sqrt()
 
 
-def unnest_image(row: Any, name: str) -> Any:
-    """The one picture of a row that is written as a list."""
-    if not isinstance(row, (list, tuple)):
-        return row
-    if len(row) > 1:
-        raise ValueError(f"{name} is a list of {len(row)} pictures: a row takes one; pass several as `videos`.")
-    return row[0] if row else None
+def keeps_values(settings: Mapping[str, Any]) -> bool:
+    """
+    Whether a modality's pictures are values as they are, not colours: `num_channels` or `scale` says so. One has
+    `num_channels` channels (1), and what the model sees is (value * `scale` - `mean`) / `std` (1, 0 and 1), a number
+    for all channels or one for each.
+    """
+    return "num_channels" in settings or "scale" in settings
+
+
+def sides(size: Any) -> tuple[int, int]:
+    """Height and width in pixels, of a size that is one number or says both."""
+    if size is not None and not isinstance(size, numbers.Integral):
+        size = dict(size)
+        if {size.get("height"), size.get("width")} & {None}:
+            size = None
+    if size is None:
+        raise ValueError(
+            "The image processor gives pictures no fixed height and width: the modality needs a `size` of its own."
+        )
+    return (size, size) if isinstance(size, numbers.Integral) else (size["height"], size["width"])
+
+
+def check_picture_settings(settings: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: naming the setting that no picture can be processed with.
+    """
+    if "size" in settings:
+        size = settings["size"]
+        lengths = list(size.values()) if isinstance(size, dict) and set(size) == {"height", "width"} else [size]
+        if not all(type(length) is int and 1 <= length <= MOST_PIXELS_OF_A_SIDE for length in lengths):
+            raise ValueError(
+                f'`size` is {size!r:.100}, expected 1 to {MOST_PIXELS_OF_A_SIDE} pixels or {{"height", "width"}}.'
+            )
+    channels = settings.get("num_channels", 1 if "scale" in settings else 3)
+    if not (type(channels) is int and channels >= 1):
+        raise ValueError(f"`num_channels` is {channels!r:.100}, expected a whole number of at least 1.")
+    for name in ("scale", "mean", "std"):
+        value = settings.get(name, 1.0)
+        values = value if isinstance(value, list) else [value]
+        is_number = [isinstance(v, numbers.Real) and not isinstance(v, bool) and math.isfinite(v) for v in values]
+        if not all(is_number) or len(values) not in (1, channels) or (name != "mean" and not all(values)):
+            raise ValueError(
+                f"`{name}` is {value!r:.100}, expected a finite number{'' if name == 'mean' else ' other than 0'}, or "
+                f"one for each of {channels} channels."
+            )
+
+
+def scale_values(frames: list[np.ndarray], settings: Mapping[str, Any], image_processor) -> torch.Tensor:
+    """Pictures (H_i, W_i, C) as they were read to (N, C, H, W), scaled as `keeps_values` says, and resized at need."""
+    size = sides(settings.get("size", getattr(image_processor, "size", None)))
+    pixels = torch.empty(len(frames), frames[0].shape[-1], *size)
+    for row, frame in zip(pixels, frames):
+        values = torch.from_numpy(frame).permute(2, 0, 1)  # (C, H, W)
+        if values.shape[1:] != size:
+            values = F.interpolate(values[None], size, mode="bilinear", antialias=True)[0]
+        row.copy_(values)
+    scale, mean, std = (
+        torch.tensor(settings.get(name, default), dtype=torch.float32).view(-1, 1, 1)
+        for name, default in (("scale", 1.0), ("mean", 0.0), ("std", 1.0))
+    )
+    return (pixels * scale - mean) / std
+
+
+def is_video_source(value: Any) -> bool:
+    """
+    Whether a value in a list is a video of its own, not a frame of one: a list of frames, an array of four dimensions,
+    a decoder; a file by its name, or, if it is given as bytes, by not being a picture.
+    """
+    if isinstance(value, (list, tuple)) or hasattr(value, "get_frames_at"):
+        return True
+    if is_array(value):
+        return value.ndim == 4
+    if isinstance(value, dict):
+        value = value.get("path") if value.get("bytes") is None else value["bytes"]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return not is_picture(bytes(value))
+    if not isinstance(value, (str, os.PathLike)):
+        return False
+    path = os.fspath(value).partition("?")[0].lower()
+    _, video = ImageModality.cells
+    return path.startswith("data:video/") or path.rpartition(".")[2] in (*video.columns, *video.suffixes)
+
+
+def as_frame_list(video: Any, settings: Mapping[str, Any]) -> Any:
+    """A video of which values are kept: an array (F, ...) as its frames, which are scaled to colours otherwise."""
+    return list(video) if keeps_values(settings) and is_array(video) and video.ndim == 4 else video
 
 
 def load_clips(
-    rows: dict[str, list], cells: tuple[Cell, Cell], call: ProcessorCall, convert_rgb: bool
-) -> tuple[list[list[Image.Image]], list[list[float]]]:
-    """The frames of each row (those of its video, its one picture, or none) and, if asked for, their seconds."""
+    rows: dict[str, list], cells: Sequence[Cell], call: ProcessorCall, load: Callable
+) -> tuple[list[list], list[list[float]]]:
+    """
+    The frames of each row (those of its video, its one picture, or none), as `load` reads one, and, if asked for,
+    their seconds.
+    """
     processor = call.processor
     num_frames, fps = frame_choice(processor, call.options["videos_kwargs"])
     access = {"allow_urls": call.allow_urls, "limits": processor.limits}
-    pictures, videos = (cell.argument for cell in cells)
     clips = [[] for _ in next(iter(rows.values()))]
     clip_times = [[] for _ in clips]
-    for i, image in enumerate(rows.get(pictures, ())):
-        if image is not None:
-            clips[i], clip_times[i] = [load_image(image, f"{pictures}[{i}]", convert_rgb, **access)], [0.0]
-    for i, video in enumerate(rows.get(videos, ())):
-        if video is not None:
-            frames, clip_times[i] = load_frames(video, f"{videos}[{i}]", num_frames, fps, **access)
-            if processor.return_times and clip_times[i] is None:
-                raise ValueError(
-                    f"{videos}[{i}] does not say when its frames are, which return_times=True needs: pass "
-                    'videos_kwargs={"fps": ...}, the number of frames per second.'
-                )
-            clips[i] = [load_image(frame, f"{videos}[{i}]", convert_rgb, **access) for frame in frames]
+    for cell in cells:
+        for i, value in enumerate(rows.get(cell.argument, ())):
+            name = f"{cell.argument}[{i}]"
+            if value is not None and cell.medium != "video":
+                clips[i], clip_times[i] = [load(value, name, **access)], [0.0]
+            elif value is not None:
+                value = as_frame_list(value, call.settings)
+                frames, clip_times[i] = load_frames(value, name, num_frames, fps, **access)
+                if processor.return_times and clip_times[i] is None:
+                    raise ValueError(
+                        f"{name} does not say when its frames are, which return_times=True needs: pass "
+                        'videos_kwargs={"fps": ...}, the number of frames per second.'
+                    )
+                clips[i] = [load(frame, name, **access) for frame in frames]
     return clips, clip_times
 
 
-def batch_clips(clips: list[list[Image.Image]], pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_clips(clips: list[list], pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The pixels of all frames (N, C, H, W) as (B, F, C, H, W), and the mask (B, F) of those that there are."""
     mask = torch.zeros(len(clips), max(map(len, clips)), dtype=torch.long)
     for i, clip in enumerate(clips):
@@ -320,12 +492,23 @@ def call_image_processor(image_processor, frames: list[Image.Image], options: di
     return pixels
 
 
+def takes_any_shape(image_processor) -> bool:
+    """Whether a processor cuts pictures of any shape into patches, which a model of transformers takes as they are."""
+    return any(hasattr(image_processor, name) for name in ("max_num_patches", *MERGES))
+
+
 def whole_pictures(image_processor) -> MoTImageProcessor:
     """
     A processor that leaves squares whole, with the settings of one that cuts patches out of pictures of any shape, as
-    that of SigLIP 2 does.
+    those of SigLIP 2, Gemma 4 and Qwen-VL do. Where it names no number of patches, the side is 224 pixels, or a few
+    more, so that whole tokens fit.
     """
-    side = math.isqrt(image_processor.max_num_patches) * image_processor.patch_size
+    if hasattr(image_processor, "max_num_patches"):
+        side = math.isqrt(image_processor.max_num_patches) * image_processor.patch_size
+    else:
+        merged = next(getattr(image_processor, name) for name in MERGES if hasattr(image_processor, name))
+        unit = image_processor.patch_size * merged
+        side = -(-USUAL_SIDE // unit) * unit
     settings = ("resample", "image_mean", "image_std", "rescale_factor")
     return MoTImageProcessor(
         size={"height": side, "width": side},

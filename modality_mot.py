@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers.configuration_utils import PreTrainedConfig
 
 from .backbones_mot import backbone_config, output_width
-from .cells_mot import Cell, ProcessorCall, RowReading
+from .cells_mot import Cell, ProcessorCall, RowReading, join_rows
 from .positions_mot import POSITIONS_PER_SECOND, blank, count_before, sinusoids, sinusoids_at
 from .validation_mot import (
     check_fields,
@@ -218,21 +218,32 @@ class Modality:
     has_times = True  # whether its tokens are at some time, in seconds
     predicts_ids = False  # whether pretraining predicts words of a vocabulary, hidden before the model sees them
     timed_positions = "sinusoidal"  # the `position_embedding_type` that can stand between two whole positions
-    sources: str  # the models of the Hub that its tower can begin as
-    part_of_pair = ""  # where the config of a model of two encoders has that of its own
+    sources = ""  # the models of the Hub that its tower can begin as
+    part_of_pair = ""  # where the config of a model of several modalities has that of its own
     reconstruction_loss = "mse"  # how far a prediction is from what was hidden
+    features_loss: str | None = None  # the same of ready features, where that is another
+    is_exact = False  # whether raw input is spoilt by half precision
     length_option: LengthOption | None = None  # None where nothing is cut
-    drawing = "words"  # how pictures show its tokens: "words", "frames" or "spectrogram"
+    drawing = "words"  # how pictures show its tokens: "words", "frames", "spectrogram" or "series"
     moments = ""  # what of it has times, where that is not all of it
+    settings: tuple[str, ...] = ()  # what a processor may be told of one under a user's name
+    option_groups: tuple[str, ...] = ()  # of the processor's call, whose options it takes
+    call_options: tuple[str, ...] = ()  # what else it takes of a call
 
     def __init__(self, name: str, names: InputNames):
         self.name, self.names = name, names
 
     @classmethod
-    def called(cls, name: str) -> "Modality":
-        """One of this kind under a name of a user's, which is also that of its cells."""
+    def called(cls, name: str, form: str | None = None) -> "Modality":
+        """
+        One of this kind under a name of a user's, which is also that of its cells.
+
+        Args:
+            form: which of the forms that people have it in, by the name of the kind's cell; None: the usual one.
+        """
         modality = cls(name, InputNames.called(name))
-        modality.cells = (replace(cls.cells[0], name=name, argument=name, columns=(), synonyms=()),)
+        cell = next(cell for cell in cls.cells if form in (None, cell.name))
+        modality.cells = (replace(cell, name=name, argument=name, columns=(), synonyms=(), track_of=None),)
         return modality
 
     def embeddings(self, config: MoTModalityConfig) -> "MoTEmbeddings":
@@ -293,6 +304,17 @@ class Modality:
         """What a person wrote as a batch, as a cell for each row."""
         return values
 
+    def segments_of(self, cell: Cell, value: Any) -> list:
+        """The segments of a row's cell, each of them a cell; what is no list of cells is one segment."""
+        return list(value) if isinstance(value, (list, tuple)) and not self.is_one(cell, value) else [value]
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raise a ValueError for a value that cannot be; their names are known to be among `settings`."""
+
+    def settings_in(self, processor: Any) -> Mapping[str, Any]:
+        """What a `MoTProcessor` was told of this modality, beside its kind."""
+        return {key: value for key, value in processor.modalities.get(self.name, {}).items() if key != "kind"}
+
     def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
         """
         Raw cells of a batch as the model takes them, by the names of its arguments.
@@ -302,17 +324,57 @@ class Modality:
         """
         raise NotImplementedError
 
+    def kept_places(self, mask: torch.Tensor) -> torch.Tensor:
+        """What of segments encoded as rows is more than padding, (N, L) bool, by their masks (N, L, ...)."""
+        return (mask != 0).reshape(*mask.shape[:2], -1).any(dim=-1)
+
+    def join_segments(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        counts: Sequence[int],
+        call: ProcessorCall,
+        places: Sequence[float] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """
+        What `collect` made of segments that stood as rows of their own (N, L, ...), as the rows (B, L', ...) that they
+        belong to, with the number of each one's segment, `names.segments` (B, L').
+
+        Args:
+            counts: (B,) how many segments each row has.
+            places: (N,) the place of each segment in its document, which becomes its time, `names.times` (B, L').
+        """
+        kept = self.kept_places(outputs[self.names.mask])
+        numbers = torch.cat([torch.arange(count) for count in counts])  # (N,)
+        outputs = {**outputs, self.names.segments: numbers[:, None].expand(kept.shape)}
+        if places is not None:
+            outputs[self.names.times] = torch.tensor(places, dtype=torch.float32)[:, None].expand(kept.shape)
+        for name, values in outputs.items():
+            if values.shape[:2] != kept.shape:
+                raise ValueError(
+                    f"`{name}` of shape {tuple(values.shape)} says something of each segment, not of its tokens: "
+                    "leave out the option that asks for it, or give each segment as a row of its own."
+                )
+        return join_rows(outputs, kept, counts)
+
     def check_cell(self, cell: Cell, value: Any, name: str) -> Any:
-        """One cell of a row as a person wrote it, `name` in errors."""
+        """One cell of a row, or one of its segments, as a person wrote it, `name` in errors."""
         return value
 
     def decode(self, row: Mapping[str, Any], reading: RowReading) -> dict[str, Any]:
         """The cells of a row that are of this modality, decoded, by the arguments of the processor."""
-        taken = [cell for cell in self.cells if cell.name in row]
-        return {cell.argument: self.decode_cell(cell, row[cell.name], reading) for cell in taken}
+        decoded = {}
+        for cell in self.cells:
+            if cell.name in row:
+                segments = self.segments_of(cell, row[cell.name])
+                cells = [replace(cell, name=f"{cell.name}[{i}]") for i in range(len(segments))]
+                if len(segments) == 1:
+                    decoded[cell.argument] = self.decode_cell(cell, segments[0], reading)
+                else:
+                    decoded[cell.argument] = [self.decode_cell(*pair, reading) for pair in zip(cells, segments)]
+        return decoded
 
     def decode_cell(self, cell: Cell, value: Any, reading: RowReading) -> Any:
-        """One cell, decoded."""
+        """One cell, or one segment of it, decoded; the cell's name says in errors which."""
         raise NotImplementedError
 
     def cut_options(self, config: MoTModalityConfig, processor: Any) -> dict[str, Any]:
@@ -382,6 +444,10 @@ class Modality:
         Raw input through the model in front: its last hidden state (B, N, feature_size) and the mask of that (B, N).
         """
         raise NotImplementedError
+
+    def fields_of_front(self, front: PreTrainedConfig) -> dict[str, Any]:
+        """The fields of a config that follow from the model in front."""
+        return {}
 
     def raw_stand_in(self, config: MoTModalityConfig, device: torch.device) -> torch.Tensor:
         """Raw input of one row, as little as there can be."""
@@ -562,8 +628,13 @@ class MoTEmbeddings(nn.Module):
     def positions(
         self, length: int, mask: torch.Tensor | None, device: torch.device, times: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """E_pos of a sequence, (1 or B, L, d): a token's position counts the real tokens before it, or is its time."""
+        """
+        E_pos of a sequence, (1 or B, L, d): a token's position counts the real tokens before it, or is its time. The
+        tokens of a set, whose `position_embedding_type` is None, have none.
+        """
         self.check_length(length)
+        if self.config.position_embedding_type is None:
+            return torch.zeros(1, 1, self.config.hidden_size, device=device)
         if times is not None:
             return sinusoids_at(blank(times, mask) * POSITIONS_PER_SECOND, self.config.hidden_size)
         counts = torch.arange(length, device=device)[None] if mask is None else count_before(mask)

@@ -4,16 +4,18 @@
 import numbers
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
+from transformers import PreTrainedConfig
 
 from .arguments_mot import can_look_at
 from .cells_mot import Cell, ProcessorCall, RowReading, present_rows, spread
+from .fronts_mot import longest_text, real_tokens_first
 from .modality_mot import InputNames, LengthOption, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank, seen_by_all
 
@@ -83,6 +85,7 @@ class TextModality(Modality):
     predicts_ids, has_times = True, False
     length_option = LengthOption("max_text_tokens", default=128)
     sources, part_of_pair = "SigLIP or RoBERTa-PreLayerNorm", "text_config"
+    option_groups, settings = ("text_kwargs",), ("max_length",)  # tokens, where text is cut if it is asked to be
 
     def embeddings(self, config: MoTTextConfig) -> "MoTTextEmbeddings":
         return MoTTextEmbeddings(config, self)
@@ -93,11 +96,26 @@ class TextModality(Modality):
     def describe_limit(self, config: MoTTextConfig) -> str:
         return f"up to {config.max_position_embeddings} tokens"
 
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        check_whole(settings, LENGTHS_OF_TEXT)
+
+    def config_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {"max_position_embeddings": settings["max_length"]} if "max_length" in settings else {}
+
     def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
-        (cells,) = rows.values()
-        tokens = collect_text(cells, call.processor.tokenizer, call.options["text_kwargs"])
+        """
+        Strings to ids (B, L) and their mask (B, L), and what else the options ask the tokenizer for, which under a
+        user's name follows that name.
+        """
+        ((name, cells),) = rows.items()
+        options = dict(call.options["text_kwargs"])
+        if options.get("truncation") and options.get("max_length") is None and "max_length" in call.settings:
+            options["max_length"] = call.settings["max_length"]
+        tokens = collect_text(cells, name, call.processor.tokenizer, options)
+        names = {"input_ids": self.names.raw, "attention_mask": self.names.mask}
+        prefix = f"{self.name}_" if self.name in call.processor.modalities else ""
         unused = call.processor.unused_input_names
-        return {name: values for name, values in tokens.items() if name not in unused}
+        return {names.get(key, prefix + key): values for key, values in tokens.items() if key not in unused}
 
     def check_cell(self, cell: Cell, value: Any, name: str) -> str:
         if not isinstance(value, str):
@@ -119,14 +137,23 @@ class TextModality(Modality):
         mask = mask_of_ids(input_ids, mask, self.names)
         if mask is None:
             return backbone(input_ids=input_ids).last_hidden_state, None
+        input_ids, mask = real_tokens_first(input_ids, mask)
         input_ids = input_ids.masked_fill(~mask, config.pad_token_id or 0)
         return backbone(input_ids=input_ids, attention_mask=seen_by_all(mask).long()).last_hidden_state, mask
+
+    def fields_of_front(self, front: PreTrainedConfig) -> dict[str, Any]:
+        words = {name: getattr(front, name, None) for name in ("vocab_size", "pad_token_id")}
+        return {name: value for name, value in words.items() if value is not None} | longest_text(front)
 
     def raw_stand_in(self, config: MoTTextConfig, device: torch.device) -> torch.Tensor:
         return torch.zeros(1, 1, dtype=torch.long, device=device)
 
     def fit_processor(self, config: MoTTextConfig, processor) -> None:
-        processor.tokenizer.model_max_length = config.max_position_embeddings
+        """The tokenizer, which all texts share, is for the one with the historic name; others have settings."""
+        if self.name in processor.modalities:
+            processor.modalities[self.name]["max_length"] = config.max_position_embeddings
+        else:
+            processor.tokenizer.model_max_length = config.max_position_embeddings
 
     def token_labels(
         self, config: MoTTextConfig, inputs: dict[str, torch.Tensor], row: int, number: int, tokenizer=None
@@ -208,13 +235,16 @@ def tokenizing(tokenizer) -> Iterator[None]:
                 backend.enable_padding(**padding) if padding else backend.no_padding()
 
 
-def collect_text(cells: list, tokenizer, options: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Strings or None to `input_ids` and `attention_mask` (B, L), and what else the options ask the tokenizer for."""
+def collect_text(cells: list, name: str, tokenizer, options: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """
+    Strings or None, which `name` was given, to `input_ids` and `attention_mask` (B, L), and what else the options ask
+    the tokenizer for.
+    """
     indices = present_rows(cells)
     texts = [cells[i] for i in indices]
     for i, text in zip(indices, texts):
         if not isinstance(text, str):
-            raise ValueError(f"text[{i}] has type {type(text).__name__}: expected a string or None.")
+            raise ValueError(f"{name}[{i}] has type {type(text).__name__}: expected a string or None.")
     check_whole(options, LENGTHS_OF_TEXT)
     if options.get("padding") and getattr(tokenizer, "pad_token", "") is None:
         raise ValueError(
@@ -230,7 +260,7 @@ def collect_text(cells: list, tokenizer, options: dict[str, Any]) -> dict[str, t
         )
     for i, text, mask in zip(indices, texts, tokens["attention_mask"], strict=True):
         if not mask.any():
-            raise ValueError(f"text[{i}] is {text!r}, which gives no tokens; pass None for a row without text.")
+            raise ValueError(f"{name}[{i}] is {text!r}, which gives no tokens; pass None for a row without it.")
     return {name: spread(values, indices, len(cells)) for name, values in tokens.items()}
 
 

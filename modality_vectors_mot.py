@@ -27,7 +27,8 @@ class VectorsModality(Modality):
         super().__init__(raw.name, raw.names)
         self.raw = raw
         self.config_class, self.length_field, self.has_times = raw.config_class, raw.length_field, raw.has_times
-        self.cells, self.noun, self.reconstruction_loss = raw.cells, raw.noun, raw.reconstruction_loss
+        self.cells, self.noun = raw.cells, raw.noun
+        self.reconstruction_loss = raw.features_loss or raw.reconstruction_loss
         # A model in front gives a vector for each of its tokens; how many it gives for a second is its own affair.
         is_counted = raw.length_option is not None and not raw.length_option.in_seconds
         self.length_option = raw.length_option if is_counted else None

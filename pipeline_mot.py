@@ -20,9 +20,8 @@ from .arguments_mot import is_one_of
 from .attribution_mot import Contributions, modality_contributions
 from .cells_mot import RowReading
 from .decoding_mot import read_once
-from .modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
-from .processing_mot import encode_rows
-from .rows_mot import SYNONYMS, is_blank, resolve_synonyms, unknown_name
+from .processing_mot import encode_rows, kind_in
+from .rows_mot import HISTORIC, RowTable, resolve_synonyms, unknown_name
 
 logger = logging.get_logger(__name__)
 
@@ -118,7 +117,8 @@ class MultimodalClassificationPipeline(Pipeline):
     A row holds `text` (a string), `image`, `audio` and `video` (paths, bytes, open files, arrays, PIL, with
     `allow_urls` URLs; see `MoTProcessor`); what it lacks is left out, None or blank. The sound track of a video is
     heard unless the row has `audio`. What one file may cost is in `pipeline.processor.limits`, the `DecodingLimits` of
-    `decoding_mot.py`.
+    `decoding_mot.py`. Modalities of the model's own stand in a row under their names, as the processor takes them
+    (`MoTProcessor(modalities=...)`). What a row has several of is a list, `{"image": [front, back]}`.
 
     One row gives one answer, a list or tuple a list. Anything else that has rows (generators, `datasets`, datasets of
     torch) gives an iterator, which answers each of them once and in their order.
@@ -162,6 +162,8 @@ class MultimodalClassificationPipeline(Pipeline):
                 f"{type(model).__name__} has no classifier: expected a model that classifies or gives numbers, such "
                 "as MoTForSequenceClassification."
             )
+        for modality in model.config.modalities:
+            kind_in(self.processor, modality)
 
     def save_pretrained(self, save_directory, **kwargs):
         """The model, which brings the code of the pipeline, and the processor."""
@@ -270,11 +272,11 @@ class MultimodalClassificationPipeline(Pipeline):
         name: str = "",
     ) -> dict:
         """A row with everything decoded; errors begin with `name`."""
-        row = read_row(row, name)
+        row = read_row(row, name, self.processor.rows)
         modalities, heard = self.model.config.modalities, self.heard(truncation)
         reading = RowReading(self.processor, modalities, allow_urls, name, num_frames, sampling_rate, heard)
         decoded = {}
-        for modality in MODALITIES.values():
+        for modality in self.processor.kinds.values():
             decoded |= modality.decode(row, reading)
         if not decoded:
             raise ValueError(f"{name}The model takes {', '.join(modalities)}, and nothing of the row is that.")
@@ -282,15 +284,17 @@ class MultimodalClassificationPipeline(Pipeline):
 
     def heard(self, truncation: bool) -> float | None:
         """Seconds of a sound that are decoded: with `truncation`, what the model takes, and one more for the edge."""
-        options = {}
-        for m in self.model.config.modalities if truncation else ():
-            options |= MODALITIES[m].cut_options(self.model.config.modality_config(m), self.processor)
-        return options["max_audio_seconds"] + 1 if "max_audio_seconds" in options else None
+        config, seconds = self.model.config, []
+        for m in config.modalities if truncation else ():
+            options = kind_in(self.processor, m).cut_options(config.modality_config(m), self.processor)
+            seconds += [options["max_audio_seconds"]] if "max_audio_seconds" in options else []
+        return max(seconds) + 1 if seconds else None
 
     def encode(self, rows: list[dict], truncation: bool = False) -> dict[str, torch.Tensor]:
         """The batch that the model takes, of rows as `preprocess` gives them."""
         # Pictures are videos of one frame where the batch has videos; else there is no axis of frames.
-        names = [cell.argument for cell in CELLS.values() if any(cell.argument in row for row in rows)]
+        cells = self.processor.rows.cells.values()
+        names = [cell.argument for cell in cells if any(cell.argument in row for row in rows)]
         return encode_rows(self.processor, self.model, {n: [row.get(n) for row in rows] for n in names}, truncation)
 
     def _forward(self, rows: list[dict], return_attribution: bool = False, truncation: bool = False) -> list[dict]:
@@ -330,27 +334,35 @@ class MultimodalClassificationPipeline(Pipeline):
         return (result if isinstance(result, dict) else {"labels": result}) | {"attribution": answer["attribution"]}
 
 
-def read_row(row: Mapping, name: str = "") -> dict:
-    """What a row has, by the names of `CELLS`; open files are read, since a video is wanted more than once."""
+def read_row(row: Mapping, name: str = "", table: RowTable = HISTORIC) -> dict:
+    """What a row has, by the names of cells; open files are read, since a video is wanted more than once."""
     if not isinstance(row, Mapping):
         raise ValueError(f'{name}A row is a dict, such as {{"text": ..., "image": ...}}; got {type(row).__name__}.')
     for key in map(str, row):
-        if key not in (*CELLS, *SYNONYMS):
-            error = unknown_name(key, CELLS, f"part of {name.rstrip(': ') or 'a row'}")
+        if key not in (*table.cells, *table.synonyms):
+            error = unknown_name(key, table.cells, f"part of {name.rstrip(': ') or 'a row'}")
             raise ValueError(f"{error} Leave out what is no input: `dataset.remove_columns({key!r})`.")
-    row = resolve_synonyms({key: None if is_blank(value) else value for key, value in row.items()}, SYNONYMS, name)
-    for key in [key for key, value in row.items() if value is not None]:
-        row[key] = MODALITIES[MODALITY_OF_CELL[key]].check_cell(CELLS[key], row[key], f"{name}{key}")
-    row = {key: value for key, value in row.items() if value is not None and not is_blank(value)}
+    row = resolve_synonyms(row, table.synonyms, name)
+    row = {key: cell for key, value in row.items() if (cell := read_cell(table, key, value, name)) is not None}
     if not row:
-        raise ValueError(f"{name}A row needs at least one of {', '.join(CELLS)}, and more than white space.")
-    for modality in MODALITIES.values():
+        raise ValueError(f"{name}A row needs at least one of {', '.join(table.cells)}, and more than white space.")
+    for modality in table.kinds.values():
         forms = [
             f"{'an' if cell.name[0] in 'aeiou' else 'a'} {cell.name}" for cell in modality.cells if cell.name in row
         ]
         if len(forms) > 1:
             raise ValueError(f"{name}A row has either {' or '.join(forms)}, got both.")
-    return {key: read_once(value, f"{name}{key}") for key, value in row.items()}
+    return row
+
+
+def read_cell(table: RowTable, key: str, value: Any, name: str) -> Any:
+    """A cell, or a list of its segments if it has several; without what is None or blank, None if that is all."""
+    cell, modality = table.cells[key], table.modality_of_cell[key]
+    if isinstance(value, (list, tuple)):
+        value = type(value)(read_once(part, f"{name}{key}[{i}]") for i, part in enumerate(value))
+    segments = table.segments_of(cell.argument, read_once(value, f"{name}{key}"), f"{name}{key}")
+    checked = [modality.check_cell(cell, segment.value, segment.name) for segment in segments]
+    return checked if len(checked) > 1 else checked[0] if checked else None
 
 
 __all__ = ["MultimodalClassificationPipeline"]

@@ -31,7 +31,7 @@ BACKGROUND, DOTS_PER_INCH = "white", 110
 INK, GREY = "black", "#777777"
 MOST_TICKS, MOST_WORDS = 10, 40  # along an axis
 MOST_FRAMES, WORDS_PER_LINE = 8, 8
-HEIGHTS = {"frames": 3.0, "spectrogram": 2.4}  # inches of a drawing; that of words grows with their lines
+HEIGHTS = {"frames": 3.0, "spectrogram": 2.4, "series": 2.4}  # inches; that of words grows with their lines
 OPACITY = 0.65  # of what lies over a picture
 
 
@@ -210,8 +210,8 @@ def plot_token_attention(
 
 def plot_rollout(maps: AttentionMaps, row: int = 0, tokenizer=None, save_path=None):
     """
-    `token_relevance` of one row over its picture or video frames, its mel spectrogram and its words. The maps should
-    hold all layers, the encoders' too: `attention_maps(model, inputs, encoders=True)`.
+    `token_relevance` of one row over its picture or video frames, its mel spectrogram, its series and its words. The
+    maps should hold all layers, the encoders' too: `attention_maps(model, inputs, encoders=True)`.
     """
     maps.check_row(row)
     relevance, present = 100 * token_relevance(maps)[row].cpu(), maps.present(row)
@@ -227,6 +227,8 @@ def plot_rollout(maps: AttentionMaps, row: int = 0, tokenizer=None, save_path=No
             labels = token_labels(maps, m, row, tokenizer)[-len(own) :]
             if drawings[m] == "frames":
                 draw_frames(part, own, labels, maps, m, row)
+            elif drawings[m] == "series":
+                draw_series(part, own, maps, m, row)
             elif drawings[m] == "spectrogram":
                 draw_spectrogram(part, own, maps, m, row)
             else:  # of whatever kind: its tokens have labels
@@ -293,6 +295,23 @@ def draw_spectrogram(figure, relevance: torch.Tensor, maps: AttentionMaps, modal
     axes[0].set_ylabel("mel bin")
     options = {"cmap": COLOR_MAP, "vmin": 0, "alpha": OPACITY, "extent": extent, "aspect": "auto"}
     add_scale(figure, axes[1].imshow(relevance[None].numpy(), **options), axes, "% per token")
+
+
+def draw_series(figure, relevance: torch.Tensor, maps: AttentionMaps, modality: str, row: int) -> None:
+    """The channels as lines, which end at gaps, over the relevance of their tokens."""
+    kind, config = kind_of(maps, modality), maps.config.modality_config(modality)
+    values, (times, unit) = kind.readings(maps.inputs, row), kind.sample_times(config, maps.inputs, row)
+    step = times.diff().mean(dim=0, keepdim=True) if len(times) > 1 else torch.ones(1)
+    edges = torch.cat([times[:: config.stem_stride], times[-1:] + step])
+    known = values[~values.isnan()]
+    axis = new_axes(figure)[0, 0]
+    options = {"cmap": COLOR_MAP, "vmin": 0, "alpha": OPACITY}
+    heights = [known.min().item() - 0.1, known.max().item() + 0.1]  # a line along the border would not be seen
+    image = axis.pcolormesh(edges.numpy(), heights, relevance[None].numpy(), **options)
+    for channel, color in zip(values.T, itertools.cycle(COLORS)):
+        axis.plot(times.numpy(), channel.numpy(), color=color, linewidth=0.8, marker=".", markersize=2)
+    axis.set_xlabel("seconds" if unit == "s" else unit)
+    add_scale(figure, image, axis, "% per token")
 
 
 def plot_attention_over_time(

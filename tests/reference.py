@@ -193,15 +193,26 @@ def embed_audio(frames, weights, name, config, times):
     return tokens + sequence_positions(len(tokens), config.hidden_size, first_times)
 
 
+def embed_series(samples, weights, name, config, times):
+    """Samples (n, channels) with NaN for readings that are missing, which stand as 0 beside an indicator of 1 each."""
+    missing = samples.isnan()
+    seen = torch.cat([samples.nan_to_num(), missing.to(samples.dtype)], dim=1)
+    if config.position_embedding_type is None:  # a set: each sample a token, without a position
+        return linear(seen, weights, f"{name}.projection")
+    return embed_audio(seen, weights, name, config, times)
+
+
 def embed(modality, value, weights, config, times):
     """Equation 1: X = Input + E_mod + E_pos, then the cls token in front, then the norm where configured."""
     name = f"embeddings.{modality}"
     if config.feature_size is not None:
         tokens = embed_features(value, weights, name, config.hidden_size, times)
-    elif modality == "text":
+    elif config.model_type == "mot_text":
         tokens = embed_text(value, weights, name, config)
-    elif modality == "image":
+    elif config.model_type == "mot_image":
         tokens = embed_image(value, weights, name, config, times)
+    elif config.model_type == "mot_series":
+        tokens = embed_series(value, weights, name, config, times)
     else:
         tokens = embed_audio(value, weights, name, config, times)
     kind = weights[f"modality_embeddings.{modality}"]  # (1, d)
@@ -369,7 +380,7 @@ def reference_forward(state_dict, config, row, times=None):
     """
     weights = {name: value.detach().double() for name, value in state_dict.items()}
     parts, encoder_hidden_states = {}, {}
-    for modality in MODALITIES:
+    for modality in config.modalities:
         if modality in row:
             value = row[modality] if row[modality].dtype == torch.int64 else row[modality].detach().double()
             tower = config.modality_config(modality)

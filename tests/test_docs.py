@@ -7,6 +7,7 @@ embedded digits leave: a checkpoint of each task (of a tiny, untrained model) wi
 
 import re
 import shlex
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def test_python_blocks_run_in_order(page, workplace, tmp_path):
     if not script:
         pytest.skip("the page has no Python")
     (tmp_path / f"{page.stem}.py").write_text(script, encoding="utf-8")
+    for file in (REPOSITORY / "examples").glob("modality_*.py"):  # which a user would have beside the script
+        shutil.copy(file, tmp_path)
     done = run_script(tmp_path / f"{page.stem}.py", workplace)
     assert done.returncode == 0, done.stderr[-3000:]
 

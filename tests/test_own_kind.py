@@ -17,6 +17,7 @@ from mixture_of_transformers.modalities_mot import KINDS, register
 from mixture_of_transformers.modality_mot import Modality, MoTModalityConfig
 
 HERE = Path(__file__).parent
+EXAMPLE = HERE.parent / "examples" / "modality_sonar.py"
 # What somebody does who has the folder alone; `work` is where the inputs lie and the answers go.
 STRANGER = """
 import sys, pathlib, torch, transformers
@@ -43,7 +44,7 @@ def sonar(tmp_path_factory):
     """The user's module, imported from a folder that is gone afterwards but for its file's text in memory."""
     folder = tmp_path_factory.mktemp("user")
     file = folder / "modality_sonar.py"
-    file.write_text((HERE / "sonar_kind.py").read_text())
+    file.write_text((EXAMPLE).read_text())
     spec = importlib.util.spec_from_file_location("modality_sonar", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules["modality_sonar"] = module
@@ -143,3 +144,9 @@ def test_what_is_no_kind_or_has_the_name_of_another_is_refused(sonar):
     for wrong in (Other, Nameless, Modality, "sonar"):
         with pytest.raises(ValueError, match="register|model_type"):
             register(wrong)
+
+
+def test_the_page_shows_the_file():
+    page = (HERE.parent / "docs" / "own_kind.md").read_text()
+    shown = page.split("```py\n")[1].split("```")[0]
+    assert EXAMPLE.read_text().endswith(shown)

@@ -709,7 +709,7 @@ BAD_INPUT = {
     "image dimensions": ({"images": [np.zeros(8)]}, r"images\[0\] has shape \(8,\)"),
     "image range": ({"images": [np.full((8, 9, 3), -1.0)]}, r"images\[0\] has values from -1.0"),
     "image nan": ({"images": [np.full((8, 9, 3), np.nan)]}, r"images\[0\] has values from nan"),
-    "several images in a row": ({"images": [[PNG, PNG]]}, r"images\[0\] is a list of 2 pictures"),
+    "a picture in a list in a list": ({"images": [[PNG, [PNG]]]}, r"images\[0\]\[1\] has type list"),
     "feature dimensions": ({"audio_features": [np.ones((2, 3)), np.ones(3)]}, r"audio_features\[1\] has shape \(3,\)"),
     "feature without batch": ({"text_features": np.ones((2, 3, 4, 5))}, r"text_features\[0\] has shape"),
     "feature width": ({"image_features": [np.ones((2, 3)), np.ones((2, 4))]}, r"feature_size: {0: 3, 1: 4}"),

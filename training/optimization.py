@@ -27,7 +27,7 @@ PARTS = ("embeddings", "encoders", "joint_layers", "global_layers", "fusion", "h
 # Weight decay leaves out these parameters beside norms and biases: each is a number or a vector of its own, or a table
 # of such vectors, and not a product's matrix, so that decay would draw it to zero and nothing else.
 WITHOUT_DECAY = ("modality_embeddings", "position_embeddings", "word_embeddings", "cls_token", "register_tokens")
-WITHOUT_DECAY += ("mask_tokens", "fusion.missing", "fusion.query", "log_scale")
+WITHOUT_DECAY += ("category_embeddings", "mask_tokens", "fusion.missing", "fusion.query", "log_scale")
 
 
 def place_of(name: str) -> tuple[str, str | None, int | None]:
