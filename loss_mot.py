@@ -79,7 +79,11 @@ def check_classes(labels: torch.Tensor, num_labels: int) -> None:
 
 
 def classification_loss(
-    logits: torch.Tensor, labels: torch.Tensor, config, rows: torch.Tensor | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    config,
+    rows: torch.Tensor | None = None,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     Cross-entropy, binary cross-entropy or a regression loss, as `config.problem_type` says; where it says nothing, the
@@ -92,6 +96,8 @@ def classification_loss(
         config: has `problem_type`, `regression_loss` and `regression_std`, the unit that the loss of a regression
             counts in.
         rows: (B,) bool, the rows that count; all by default.
+        weights: (num_labels,) how much a row counts by its class, or of many classes each one that it has; all by 1 if
+            none are given. The mean is over rows, not over weights.
 
     Returns:
         A scalar: the mean over the rows that count, 0 if there is none.
@@ -106,6 +112,8 @@ def classification_loss(
         labels = labels.reshape(-1).long()
         losses = F.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED_LABEL)  # (B,)
         counted = labels != IGNORED_LABEL
+        if weights is not None:
+            losses = losses * weights[labels.clamp(min=0)]
     else:
         regression = F.l1_loss if config.regression_loss == "l1" else F.mse_loss
         loss = regression if problem_type == "regression" else F.binary_cross_entropy_with_logits
@@ -115,6 +123,8 @@ def classification_loss(
         if problem_type == "regression":  # The mean of standardised numbers cancels out.
             logits, labels = logits / config.regression_std, labels / config.regression_std
         losses = loss(logits, labels, reduction="none").masked_fill(~given, 0)
+        if weights is not None and problem_type != "regression":
+            losses = losses * (1 + (weights - 1) * labels)  # as `pos_weight`, for labels of 0 and 1
         losses = losses.sum(dim=1) / given.sum(dim=1).clamp(min=1)  # (B,)
         counted = given.any(dim=1)
     counted = counted if rows is None else counted & rows

@@ -11,7 +11,8 @@ import numpy as np
 from datasets import Audio, Features, Image, Video
 from PIL import Image as PILImage
 
-from mixture_of_transformers.data.column_types import is_ready_features, media_type
+from mixture_of_transformers.data.column_types import element_of, is_ready_features, is_series, media_type
+from mixture_of_transformers.data.extra_cells import is_absent_cell
 from mixture_of_transformers.data.labels import shortened
 from mixture_of_transformers.data.secrets import printable, without_secrets
 from mixture_of_transformers.decoding_audio_mot import read_timed_audio
@@ -97,6 +98,7 @@ class ExampleCheck:
         max_lengths: dict[str, float] | None = None,
         reading: Reading | None = None,
     ):
+        self.features = {name: kind for name, kind in features.items() if name != "label"}
         self.ready = [column for column in CELLS if is_ready_features(features.get(column))]
         self.feature_sizes, self.max_lengths = dict(feature_sizes or {}), max_lengths or {}
         self.reading = reading or Reading()
@@ -124,15 +126,24 @@ class ExampleCheck:
 
     def _decode(self, example: dict, put_off: tuple[type, ...] = ()) -> dict:
         """The pictures and sounds, decoded; the media of `put_off` are not looked into. Raises `BadExample`."""
+        extras = [name for name in self.features if name not in CELLS and not is_absent_cell(example.get(name))]
         present = [name for name in CELLS if not is_absent(example.get(name))]
-        if not present:
+        if not present and not extras:
             raise BadExample("empty row", "every modality is None or blank.")
         decoded = {}
         for name in present:
             if name in self.ready:
                 check_features(example[name], name, self.feature_sizes, self.max_lengths.get(name, math.inf))
             elif media_type(name) in CHECKS and media_type(name) not in put_off:
-                decoded[name] = check_file(example[name], name, self.reading)
+                decoded[name] = check_file(example[name], name, media_type(name), self.reading)
+        for name in extras:
+            medium = type(element_of(self.features[name]))
+            if medium in CHECKS and medium not in put_off:
+                decoded[name] = check_files(example[name], name, medium, self.reading)
+            elif is_series(self.features[name]):
+                check_series(example[name], name, self.feature_sizes)
+            elif isinstance(example[name], dict):
+                check_values(example[name], name)
         return decoded
 
 
@@ -160,10 +171,42 @@ def check_features(cell: list, name: str, feature_sizes: dict[str, int], max_len
         raise BadExample(f"non-finite {name} feature sequence", "it holds NaN or infinite values.")
 
 
-def check_file(cell: dict, name: str, reading: Reading):
+def check_series(cell: list, name: str, widths: dict[str, int]) -> None:
+    """Moments (time,) or (time, channels), where None or NaN is a gap."""
+    try:
+        series = np.array(cell, dtype=np.float32)
+    except (TypeError, ValueError) as error:  # The moments have different numbers of channels.
+        raise BadExample(f"ragged {name} series", f"{error}.") from error
+    if series.size == 0 or np.isnan(series).all():
+        raise BadExample(f"unreadable {name} series", "it holds no numbers, or its columns differ in length.")
+    width = 1 if series.ndim == 1 else series.shape[1]
+    if widths.setdefault(name, width) != width:
+        raise BadExample(f"mismatched {name} series", f"it has {width} channels, others {widths[name]}.")
+    if np.isinf(series).any():
+        raise BadExample(f"infinite {name} series", "it holds infinite values, or values beyond float32.")
+
+
+def check_values(cell: dict, name: str) -> None:
+    for column, value in cell.items():
+        if isinstance(value, float) and math.isinf(value):
+            raise BadExample(f"infinite number of {name}", f"column '{column}' holds {value}.")
+
+
+def check_files(cell: dict | list, name: str, medium: type, reading: Reading):
+    """One file, or several that are segments."""
+    if isinstance(cell, list):
+        return [check_file(file, name, medium, reading) for file in cell]
+    return check_file(cell, name, medium, reading)
+
+
+def check_file(cell: dict, name: str, medium: type, reading: Reading):
+    """
+    Args:
+        medium: the type of `datasets` that the file is of.
+    """
     noun = MODALITIES[name].noun if name in MODALITIES else name
     try:
-        return CHECKS[media_type(name)](cell, name, reading)
+        return CHECKS[medium](cell, name, reading)
     except (BadExample, ImportError):
         raise
     except FileNotFoundError as error:

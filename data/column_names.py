@@ -42,6 +42,17 @@ RECORD_WORDS = re.compile(
     "ids?|idx|index|key|uuid|guid|md|sha|hash|paths?|files?|filename|names?|urls?|uri|speaker|author|user|gender|sex"
     "|age|accent|language|lang|locale|license|date|time|timestamp"
 )
+# A picture or a series with one of these words in its name shows the answer, as a mask of what is to be found does.
+ANSWER_WORDS = re.compile(
+    "masks?|segmentations?|bbox(es)?|keypoints?|landmarks?|predictions?|logits?|outcomes?|diagnos[ie]s"
+)
+# Records that tell something in a table, but in a dataset with sound who speaks.
+PERSON_WORDS = re.compile("gender|sex|age|accent|language|lang|locale")
+# Numbers of a column whose name ends so describe the file of a medium.
+FILE_WORDS = re.compile(
+    "(.* )?(durations?|seconds|milliseconds|ms|fps|frames|samples|width|height|bytes|format|codec|start|end|begin"
+    "|offset|onset|(sampling|sample|frame|bit) rate)"
+)
 SPLIT_NAME_WORDS = re.compile("splits?|folds?|mode|set|subset|partition")
 
 
@@ -79,16 +90,41 @@ def is_label_name(name: str) -> bool:
     return any(LABEL_WORDS.fullmatch(word) for word in words_of(name))
 
 
+def is_split_name(name: str) -> bool:
+    return bool(SPLIT_NAME_WORDS.fullmatch((words_of(name) or [""])[-1]))
+
+
 def what_name_says(name: str) -> str | None:
     """What a column keeps that is no input, told by its name."""
     words = words_of(name) or [""]
     if is_label_name(name):
         return "named like a label"
-    if SPLIT_NAME_WORDS.fullmatch(words[-1]):
+    if is_split_name(name):
         return "named like a split"
     if RECORD_WORDS.fullmatch(words[-1]) or words[0] == "id":
         return "named like an id, a path or another record of the row"
     return None
+
+
+def what_name_of_values_says(name: str, has_media: bool, has_sound: bool) -> str | None:
+    """
+    As `what_name_says`, of a column of numbers or categories: which of them are records depends on what there is
+    beside them.
+
+    Args:
+        has_media: whether the dataset has pictures, sound or videos.
+        has_sound: whether sound or videos are among them.
+    """
+    words = words_of(name)
+    if len(words) > 1 and words[-1] == "name":  # that of a category, as in "Division Name"
+        words = words[:-1]
+        if set(words) & {word for role in CELLS for word in known_names(role)}:
+            return what_name_says(name)
+    if has_media and FILE_WORDS.fullmatch(" ".join(words)):
+        return "named like a record of a file"
+    if words and PERSON_WORDS.fullmatch(words[-1]) and not is_label_name(name):
+        return "named like a record of who is heard" if has_sound else None
+    return what_name_says(" ".join(words))
 
 
 def serves(role: str, kind) -> bool:

@@ -20,6 +20,7 @@ STRING_ROLES = tuple(name for name, cell in CELLS.items() if not cell.medium)
 # The sound may be a track of the videos, and then one column is both.
 SOUND = next(name for name, cell in CELLS.items() if cell.track_of)
 VIDEO = next(name for name, cell in CELLS.items() if cell.medium == CELLS[SOUND].track_of)
+NUMBERS = ("int", "uint", "float")  # how the types of numbers begin
 # How `datasets` stores a file of any medium.
 STORED_FILE = {"bytes": Value("binary"), "path": Value("string")}
 
@@ -44,6 +45,18 @@ def is_ready_features(kind) -> bool:
 def is_vector(kind) -> bool:
     """Whether a column's type is one vector of floats for each row, such as an embedding."""
     return is_list(kind) and is_value(kind.feature, "float")
+
+
+def is_series(kind) -> bool:
+    """Whether a column's type is a list of numbers, or of lists of numbers, for each row."""
+    if isinstance(kind, datasets.Array2D):
+        return kind.dtype.startswith(NUMBERS)
+    return is_list(kind) and is_value(element_of(kind.feature), *NUMBERS)
+
+
+def is_single(kind) -> bool:
+    """Whether a column's type is a number, a truth or a word for each row."""
+    return isinstance(kind, datasets.ClassLabel) or is_string(kind) or is_value(kind, "bool", *NUMBERS)
 
 
 def is_samples(kind) -> bool:

@@ -2,10 +2,11 @@
 """Which column of a dataset holds what: the text, the pictures, the sound, the videos, the label.
 
 A column is known by its name, else by its type, else by what its cells hold. What looks like a label is no input
-unless a person names it, and of every column that is left out the reason is kept.
+unless a person names it, and of every column that is left out the reason is kept. Further columns can be modalities of
+their own (`data/extra_columns.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -36,10 +37,20 @@ from mixture_of_transformers.data.column_types import (
     is_list,
     is_medium,
     is_ready_features,
+    is_series,
+    is_single,
     is_string,
     is_vector,
     kind_name,
     undecoded_stream,
+)
+from mixture_of_transformers.data.extra_columns import (
+    LEFT_OUT,
+    Extra,
+    column_called,
+    found_extras,
+    named_extras,
+    option_to_take,
 )
 from mixture_of_transformers.data.secrets import printable
 from mixture_of_transformers.modalities_mot import CELLS, MODALITIES
@@ -48,7 +59,6 @@ logger = logging.get_logger(__name__)
 
 # In the order in which their columns are looked for: the text comes last, since any string column may be it.
 SEARCH_ORDER = ("label", *MEDIA_ROLES, *STRING_ROLES)
-LEFT_OUT = "none"  # is given in place of a column to leave a role out
 VIDEOS_LISTENED_TO = 20  # to find out whether videos have sound
 
 
@@ -56,8 +66,8 @@ VIDEOS_LISTENED_TO = 20  # to find out whether videos have sound
 class ModalityColumns:
     """The names of the columns that hold each modality and the label; None where the dataset has no such column.
 
-    `audio` and `video` may be one column: then the sound is that of the video. `left_out` has the other columns that
-    `guess` saw, each with the reason.
+    `audio` and `video` may be one column: then the sound is that of the video. `extra` has the modalities beside
+    these, name -> (kind, its columns). `left_out` has the other columns that `guess` saw, each with the reason.
     """
 
     text: str | None = None
@@ -65,11 +75,17 @@ class ModalityColumns:
     audio: str | None = None
     video: str | None = None
     label: str | None = None
+    extra: dict[str, Extra] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def modalities(self) -> tuple[str, ...]:
+    def cells(self) -> tuple[str, ...]:
+        """What there is of text, image, audio and video."""
         return tuple(name for name in CELLS if getattr(self, name) is not None)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return (*self.cells, *self.extra)
 
     @classmethod
     def guess(
@@ -81,6 +97,8 @@ class ModalityColumns:
         video: str | None = None,
         label: str | None = None,
         rows: Dataset | IterableDataset | None = None,
+        extra: Sequence[str] = (LEFT_OUT,),
+        set_aside: Mapping[str, str] | None = None,
     ) -> "ModalityColumns":
         """Find the columns of a dataset that are not named.
 
@@ -95,6 +113,10 @@ class ModalityColumns:
                 out.
             rows: the training split. With it, string columns are judged by what they hold, too: paths of files are a
                 medium, and what repeats as classes do, or has one value for each class, is no text.
+            extra: modalities beside these, as `--extra_columns` takes them: "name=column,column" or
+                "name:kind=column". Without "none" among them the other columns become modalities, too, as far as
+                their types and cells say what they are; of several that could be one role the best is taken.
+            set_aside: column -> why it is neither an input nor the label.
 
         Raises:
             ValueError: a named column does not exist, has an unfit type or is named twice; several columns could be
@@ -104,18 +126,33 @@ class ModalityColumns:
         named = {role: getattr(given, role) for role in (*CELLS, "label")}
         chosen = {role: None if name == LEFT_OUT else in_any_case(name, features) for role, name in named.items()}
         check_named(chosen, features)
+        set_aside = checked_set_aside(set_aside or {}, chosen, features)
         held = {} if rows is None else what_strings_hold(rows, chosen["label"])
+        taken = set_aside | {name: f"the {role}" for role, name in chosen.items() if name}
+        extras = named_extras(extra, features, held, taken)
+        taken |= {column: name for name, (_, columns) in extras.items() for column in columns}
+        finds_extras = LEFT_OUT not in extra
         for role in SEARCH_ORDER:
             if named[role] is None:
-                free = Features({name: kind for name, kind in features.items() if name not in chosen.values()})
-                chosen[role] = find_label(free) if role == "label" else find_modality(role, free, held)
-        rest = {name: kind for name, kind in features.items() if name not in chosen.values()}
-        left_out = {name: why_left_out(name, kind, chosen, held.get(name)) for name, kind in rest.items()}
-        columns = cls(**chosen, left_out=left_out)
+                free = {name: kind for name, kind in features.items() if name not in taken}
+                free = Features({name: kind for name, kind in free.items() if name not in chosen.values()})
+                if role == "label":
+                    chosen[role] = find_label(free)
+                else:
+                    chosen[role] = find_modality(role, free, held, takes_best=finds_extras)
+        rest = {name: kind for name, kind in features.items() if name not in {*taken, *chosen.values()}}
+        reasons = {}
+        if finds_extras:
+            closed = [role for role in CELLS if named[role] == LEFT_OUT]
+            found, reasons = found_extras(rest, chosen, closed, features, held, rows, extras)
+            extras |= found
+            rest = {n: kind for n, kind in rest.items() if all(n not in columns for _, columns in found.values())}
+        left_out = {n: why_left_out(n, kind, chosen, held.get(n), reasons.get(n)) for n, kind in rest.items()}
+        columns = cls(**chosen, extra=extras, left_out=set_aside | left_out)
         if not columns.modalities:
             raise ValueError(
                 f"No column of {any_of(CELLS)} was found:\n"
-                + "\n".join(columns.lines(features)[-len(left_out) :])
+                + "\n".join(columns.lines(features)[-len(columns.left_out) :])
                 + f"\nName the one to take, as {any_of(map(option_of, CELLS))} do."
             )
         for role in STRING_ROLES:
@@ -128,13 +165,16 @@ class ModalityColumns:
         return columns
 
     def lines(self, features: Features) -> list[str]:
-        """One line for each modality and the label: which column was taken, and of what type it is; and one for each
-        other column, with the reason why it was not."""
+        """One line for each modality and the label: which columns were taken, and of what type they are; and one for
+        each other column, with the reason why it was not."""
         lines = []
         for role in (*CELLS, "label"):
             name = getattr(self, role)
             place = f"column '{name}' ({kind_name(features[name])})" if name else "no column"
             lines.append(f"{role}: " + ("sound track of " if role == SOUND and self.has_video_sound else "") + place)
+        for name, (kind, several) in self.extra.items():
+            places = [f"'{column}' ({kind_name(features[column])})" for column in several]
+            lines.append(f"{name}: column{'s' if len(several) > 1 else ''} {', '.join(places)}, of kind {kind}")
         lines += [
             f"left out: column '{name}' ({kind_name(features[name])}), {reason}"
             for name, reason in self.left_out.items()
@@ -187,8 +227,26 @@ def describe_columns(features: Features) -> str:
 
 def in_any_case(name: str | None, columns: Iterable[str]) -> str | None:
     """The column of that name, or else the only one that has it in another case; without either the name itself."""
-    alike = [column for column in columns if name is not None and column.casefold() == name.casefold()]
-    return alike[0] if len(alike) == 1 and name not in columns else name
+    return name if name is None else column_called(name, columns) or name
+
+
+def checked_set_aside(
+    set_aside: Mapping[str, str], chosen: Mapping[str, str | None], features: Features
+) -> dict[str, str]:
+    """The columns that are no inputs, as the dataset calls them.
+
+    Raises:
+        ValueError: there is no such column, or it was named as something.
+    """
+    found = {}
+    for name, reason in set_aside.items():
+        column = in_any_case(name, features)
+        if column not in features:
+            raise ValueError(f"There is no column '{name}' ({reason}). {describe_columns(features)}")
+        if role := next((role for role, taken in chosen.items() if taken == column), None):
+            raise ValueError(f"Column '{column}' is named as the {role}, but it is left out: {reason}.")
+        found[column] = reason
+    return found
 
 
 def check_named(chosen: dict[str, str | None], features: Features, split_name: str | None = None) -> None:
@@ -226,7 +284,14 @@ def find_label(features: Features) -> str | None:
     return only_one("label", candidates)
 
 
-def find_modality(role: str, features: Features, held: dict[str, CellContents]) -> str | None:
+def find_modality(
+    role: str, features: Features, held: dict[str, CellContents], takes_best: bool = False
+) -> str | None:
+    """
+    Args:
+        takes_best: of several columns that could be meant, take the one with the best name, or else the first; without
+            it they are an error.
+    """
     serving = [name for name, kind in features.items() if serves(role, kind)]
     by_name = with_known_names(role, [name for name in serving if not is_vector(features[name])])
     by_name += [name for name in serving if is_named_features(role, name) and not is_string(features[name])]
@@ -234,13 +299,22 @@ def find_modality(role: str, features: Features, held: dict[str, CellContents]) 
         return by_name[0]
     if role in STRING_ROLES:
         prose = [name for name, kind in features.items() if is_string(kind) and is_prose(name, held.get(name))]
-        return only_one(role, prose)
+        return best_or_only(role, prose, takes_best)
     others = [name for other in SEARCH_ORDER if other != role for name in with_known_names(other, features)]
     of_type = [name for name, kind in features.items() if is_typed_as(role, kind) and not is_label_name(name)]
     if of_type := [name for name in of_type if name not in others]:
-        return only_one(role, of_type)
+        return best_or_only(role, of_type, takes_best)
     paths = [name for name, found in held.items() if name in features and found.medium == CELLS[role].medium]
-    return only_one(role, [name for name in paths if set(words_of(name)) & set(known_names(role))] or paths)
+    return best_or_only(role, best_named(role, paths), takes_best)
+
+
+def best_named(role: str, candidates: list[str]) -> list[str]:
+    """Those with a known name for a word, or else all."""
+    return [name for name in candidates if set(words_of(name)) & set(known_names(role))] or candidates
+
+
+def best_or_only(role: str, candidates: list[str], takes_best: bool) -> str | None:
+    return next(iter(best_named(role, candidates)), None) if takes_best else only_one(role, candidates)
 
 
 def is_prose(name: str, held: CellContents | None) -> bool:
@@ -255,7 +329,15 @@ def only_one(role: str, candidates: list[str]) -> str | None:
     return candidates[0] if candidates else None
 
 
-def why_left_out(name: str, kind, chosen: dict[str, str | None], held: CellContents | None) -> str:
+def why_left_out(
+    name: str, kind, chosen: dict[str, str | None], held: CellContents | None, reason: str | None = None
+) -> str:
+    """
+    Args:
+        reason: why it is no modality of its own, where such were looked for.
+    """
+    if reason and not reason.endswith("label"):
+        return reason if "--" in reason else f"{reason}: {option_to_take(name)} would take it"
     if says := what_name_says(name):
         return says + (f": --label_column {name} would learn it" if says.endswith("label") and is_label(kind) else "")
     if held and held.reason:
@@ -267,4 +349,6 @@ def why_left_out(name: str, kind, chosen: dict[str, str | None], held: CellConte
     roles = STRING_ROLES if is_string(kind) else MEDIA_ROLES
     if role := next((role for role in roles if serves(role, kind)), None):
         return f"the {role} is column '{chosen[role]}'" if chosen[role] else f"{option_of(role)} would take it"
+    if is_single(kind) or is_series(kind):
+        return f"{option_to_take(name)} would take it"
     return "a type that is no input"

@@ -2,10 +2,11 @@
 """One form for every dataset.
 
 A dataset goes through `data.sources.load_splits` (or `load_digits_dataset`), `ModalityColumns.guess`, `prepare_splits`
-and `drop_bad_examples`, and leaves with the columns `text`, `image`, `audio`, `video` (those it has) and `label`, as a
-`datasets.Dataset` or, streamed, as a `RowStream`. Media stay encoded (bytes or a path) until the processor opens them;
-a None cell is a modality that the row lacks. What the columns hold is decided in `data/columns.py`, what the labels
-mean in `data/labels.py`, what is wrong with a row in `data/checks.py`.
+and `drop_bad_examples`, and leaves with the columns `text`, `image`, `audio`, `video` (those it has), those of further
+modalities by their names, and `label`, as a `datasets.Dataset` or, streamed, as a `RowStream`. Media stay encoded
+(bytes or a path) until the processor opens them; a None cell is a modality that the row lacks. What the columns hold
+is decided in `data/columns.py`, what the labels mean in `data/labels.py`, what is wrong with a row in
+`data/checks.py`.
 """
 
 from dataclasses import replace
@@ -27,23 +28,24 @@ from mixture_of_transformers.data.column_types import (
     is_samples,
     is_string,
     is_vector,
-    media_type,
     stored_cell,
     stored_type,
 )
-from mixture_of_transformers.data.columns import ModalityColumns, check_named
+from mixture_of_transformers.data.columns import ModalityColumns, check_named, describe_columns
+from mixture_of_transformers.data.extra_cells import ExtraCells, with_made_cells
 from mixture_of_transformers.data.label_learning import learn_labels
 from mixture_of_transformers.data.labels import LabelColumn, LabelSpec, has_no_labels, shortened
 from mixture_of_transformers.data.streams import RowStream
+from mixture_of_transformers.modalities_mot import CELLS
 
 logger = logging.get_logger(__name__)
 
 
 def find_columns(
-    split: Dataset | IterableDataset, allowed_paths: AllowedPaths | None = None, **named: str | None
+    split: Dataset | IterableDataset, allowed_paths: AllowedPaths | None = None, **named
 ) -> ModalityColumns:
-    """Which column of a training split is what (`ModalityColumns.guess`), the sound of its videos among them unless
-    the `audio` is named or "none". `allowed_paths` says where these videos may lie."""
+    """Which column of a training split is what (`ModalityColumns.guess`, whose arguments `named` are), the sound of
+    its videos among them unless the `audio` is named or "none". `allowed_paths` says where these videos may lie."""
     columns = ModalityColumns.guess(split.features, **named, rows=split)
     return columns if named.get(SOUND) else columns.with_video_sound(split, allowed_paths)
 
@@ -177,24 +179,36 @@ def prepare_split(
         ValueError: a column is missing, all labels are, a label is not among the classes of the training split, or a
             row names a file that lies nowhere in `allowed_paths`.
     """
-    chosen = {role: getattr(columns, role) for role in (*columns.modalities, "label")}
+    chosen = {role: getattr(columns, role) for role in (*columns.cells, "label")}
     chosen = {role: name for role, name in chosen.items() if name is not None}
     check_named(chosen, split.features, split_name)
+    extras = extra_cells_of(columns, split.features, split_name)
     if columns.label is None:
         labels = None
     elif labels is None:
         labels = learn_labels({split_name: split}, columns.label, problem_type)
     if isinstance(split, IterableDataset):
-        return RowStream(split, chosen, labels, split_name, allowed_paths), labels
+        return RowStream(split, chosen, labels, split_name, allowed_paths, extras), labels
     if allowed_paths is not None:
-        allowed_paths.check(split, [chosen[role] for role in MEDIA_ROLES if role in chosen], split_name)
+        media = [chosen[role] for role in MEDIA_ROLES if role in chosen]
+        media += [column for cells in extras.values() if cells.is_media for column in cells.columns]
+        allowed_paths.check(split, media, split_name)
     if columns.has_video_sound:
         del chosen[SOUND]
-    reduced = split.with_format(None).select_columns(list(chosen.values()))
-    reduced = reduced.rename_columns({name: role for role, name in chosen.items()})
-    for role in columns.modalities:
+    used = [*chosen.values(), *(column for cells in extras.values() for column in cells.columns)]
+    places = {column: f"column {number}" for number, column in enumerate(used)}  # no modality is called so
+    reduced = split.with_format(None).select_columns(used).rename_columns(places)
+    reduced = with_made_cells(reduced, extras, places)
+    stored = {name: cells for name, cells in extras.items() if cells.are_as_stored}
+    names = {places[column]: role for role, column in chosen.items()}
+    names |= {places[cells.columns[0]]: name for name, cells in stored.items()}
+    reduced = reduced.rename_columns(names) if names else reduced
+    for role in columns.cells:
         if role in chosen:
             reduced = with_stored_cells(reduced, role, role)
+    for name, cells in stored.items():
+        if cells.kind in CELLS:
+            reduced = with_stored_cells(reduced, cells.kind, name)
     if columns.has_video_sound:
         reduced = with_sound_tracks(reduced, allowed_paths is None or allowed_paths.follow_urls)
     if columns.label is None:
@@ -203,6 +217,21 @@ def prepare_split(
     readable = column.read_all(reduced["label"][:])
     encoded = [column.encode(row, value, labels) for row, value in enumerate(readable)]
     return reduced.remove_columns("label").add_column("label", encoded, feature=labels.feature), labels
+
+
+def extra_cells_of(columns: ModalityColumns, features: Features, split_name: str) -> dict[str, ExtraCells]:
+    """How the cells of each modality of a user's are made in a split.
+
+    Raises:
+        ValueError: the split lacks one of their columns.
+    """
+    for name, (_, several) in columns.extra.items():
+        if missing := [column for column in several if column not in features]:
+            raise ValueError(
+                f"There is no column '{missing[0]}' to take {name} from in split '{split_name}'. "
+                f"{describe_columns(features)}"
+            )
+    return {name: ExtraCells.of(extra, features) for name, extra in columns.extra.items()}
 
 
 def with_stored_cells(split: Dataset, role: str, name: str) -> Dataset:
@@ -282,9 +311,9 @@ def good_rows(
 ) -> list[int]:
     """The numbers of the rows that `drop_bad_examples` keeps."""
     undecoded = split.with_format(None)
-    for column in MEDIA_ROLES:
-        if is_medium(split.features.get(column)):
-            undecoded = undecoded.cast_column(column, media_type(column)(decode=False))
+    for column, kind in split.features.items():
+        if is_medium(kind):
+            undecoded = undecoded.cast_column(column, type(kind)(decode=False))
 
     check, good, bad = ExampleCheck(split.features, reading=reading), [], BadRows(split_name, on_bad_example, report)
     for row, example in enumerate(tqdm(undecoded, desc=f"Checking '{split_name}'", unit="row")):

@@ -34,7 +34,7 @@ from mixture_of_transformers.data.split_types import (
     with_types_of_training,
     without_blank_cells,
 )
-from mixture_of_transformers.data.splits import cut_validation
+from mixture_of_transformers.data.splits import check_groups, check_times, cut_validation
 
 logger = logging.get_logger(__name__)
 
@@ -50,6 +50,8 @@ def load_splits(
     max_eval_rows: int = 2000,
     split_column: str | None = None,
     limits: DatasetLimits = DEFAULT_LIMITS,
+    group_column: str | None = None,
+    time_column: str | None = None,
 ) -> DatasetDict | dict[str, Dataset | IterableDataset]:
     """Load a dataset as exactly three splits: `train`, `validation` and `test`, or without `test` where it is left
     out.
@@ -74,22 +76,39 @@ def load_splits(
             called `split`, `mode` or the like and holds such words; "none" keeps the rows together.
         limits: what the dataset may do. Paths in its rows are looked at where they are read: `prepare_splits(...,
             allowed_paths=AllowedPaths.of(dataset_name, limits))`.
+        group_column: of what the rows of a group share, such as a patient: no group is in two splits. Where a
+            validation split is cut, whole groups are.
+        time_column: of when each row was, a number, a date or a time: the rows of the other splits are not earlier
+            than those of `train`. Where a validation split is cut, it is the last tenth.
 
     Raises:
         ValueError: there is no `train` split, or none of the name given; a file cannot be read; a column of another
-            split cannot have the type that it has in the training split. The file or column is named.
+            split cannot have the type that it has in the training split; splits share groups or times, or a stream
+            would have to be searched for them. The file or column is named.
     """
     train_name = (split_names or {}).get("train")
     path = os.path.expanduser(dataset_name)
     splits = read_named_splits(path, dataset_config, revision, streaming, train_name, split_column, limits)
     splits = with_usual_names(splits, split_names or {}, dataset_name)
     is_tested = (split_names or {}).get("test") != LEFT_OUT
+    if group_column is not None and time_column is not None:
+        raise ValueError("--group_column and --time_column cut a split in two ways: give one of them.")
+    if streaming and (group_column or time_column):
+        raise ValueError(
+            "--group_column and --time_column compare all rows, which --streaming does not keep: leave it out, or "
+            "them."
+        )
     if streaming:
         return stream_splits(splits, dataset_name, max_eval_rows, is_tested)
     train, validation, test = (splits.get(name) for name in ("train", "validation", "test"))
     if validation is None:
         column = label_column or next(iter(label_candidates(train.features)), None)
-        train, validation = cut_validation(train, seed, column)
+        train, validation = cut_validation(train, seed, column, group_column, time_column)
+    own = {"train": train, "validation": validation} | ({"test": test} if is_tested and test is not None else {})
+    if group_column is not None:
+        check_groups(own, group_column)
+    if time_column is not None:
+        check_times(own, time_column)
     if not is_tested:
         return DatasetDict(train=train, validation=validation)
     if test is None:

@@ -6,12 +6,16 @@ Rows are put into a random order that goes class by class (scores: tenth by tent
 evenly in it. That asks of no class for more than it has.
 """
 
+import itertools
 import math
 from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Json
 
+from mixture_of_transformers.data.column_contents import is_gap
 from mixture_of_transformers.data.column_names import is_label
 from mixture_of_transformers.data.column_types import element_of, is_list, is_value
 from mixture_of_transformers.data.columns import in_any_case
@@ -21,7 +25,13 @@ from mixture_of_transformers.data.streams import RowStream
 HELD_OUT_SHARE = 0.1  # of the training rows
 
 
-def cut_validation(train: Dataset, seed: int, label_column: str | None) -> tuple[Dataset, Dataset]:
+def cut_validation(
+    train: Dataset,
+    seed: int,
+    label_column: str | None,
+    group_column: str | None = None,
+    time_column: str | None = None,
+) -> tuple[Dataset, Dataset]:
     """A training split and a tenth of it, of each class its share; the last row of a class stays in the training
     split.
 
@@ -29,13 +39,22 @@ def cut_validation(train: Dataset, seed: int, label_column: str | None) -> tuple
         seed: decides which rows.
         label_column: of classes, lists of classes, vectors of zeros and ones, or scores; None or an unknown name draws
             from all rows alike.
+        group_column: of what the rows of a group share: whole groups are cut off, at random.
+        time_column: of when each row was: the last rows are cut off.
 
     Raises:
         ValueError: there is no row to be spared.
     """
-    groups, are_classes = groups_of_rows(train, label_column)
-    held_out = share_of_each(groups, math.ceil(HELD_OUT_SHARE * len(train)), seed)
-    spared = without_last_of_a_class(groups, held_out) if are_classes else held_out
+    classes, are_classes = groups_of_rows(train, label_column)
+    number = math.ceil(HELD_OUT_SHARE * len(train))
+    if group_column is not None:
+        classes = classes if are_classes else [()] * len(train)
+        spared = whole_groups(values_in(train, group_column, "group_column"), classes, number, seed)
+    elif time_column is not None:
+        spared = latest_rows(times_in(train, time_column), number)
+    else:
+        held_out = share_of_each(classes, number, seed)
+        spared = without_last_of_a_class(classes, held_out) if are_classes else held_out
     if not spared or len(spared) == len(train):
         raise ValueError(
             f"Cannot cut a validation split from a training split of {len(train)} rows, of which none can be spared: "
@@ -132,3 +151,122 @@ def class_by_class(classes: list[tuple], seed: int) -> np.ndarray:
     shuffled = np.random.default_rng(seed).permutation(len(classes))
     rank_of_row = np.array([ranks[tuple(key)] for key in keys], dtype=int)
     return shuffled[np.argsort(rank_of_row[shuffled], kind="stable")]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Groups and times
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def values_in(split: Dataset, column: str, option: str) -> list:
+    """The cells of a column that an option names.
+
+    Raises:
+        ValueError: there is no such column, or a row has no cell in it.
+    """
+    name = in_any_case(column, split.features)
+    if name not in split.features:
+        raise ValueError(
+            f"There is no column '{column}', which --{option} names; there are {', '.join(split.features)}."
+        )
+    cells = split.with_format(None)[name][:]
+    if (empty := next((row for row, cell in enumerate(cells) if is_gap(cell)), None)) is not None:
+        raise ValueError(
+            f"Column '{name}', which --{option} names, is empty in row {empty} of a split: fill it, or take "
+            "the row out."
+        )
+    return cells
+
+
+def whole_groups(groups: list, classes: list[tuple], number: int, seed: int) -> list[int]:
+    """
+    The rows of whole groups in a random order, about so many, without the last rows of any class.
+
+    Args:
+        groups: what the rows of a group share.
+        classes: the classes of each row.
+    """
+    rows_of_group: dict = {}
+    for row, group in enumerate(groups):
+        rows_of_group.setdefault(group, []).append(row)
+    members, left = list(rows_of_group.values()), Counter(name for row in classes for name in row)
+    spared: list[int] = []
+    for place in np.random.default_rng(seed).permutation(len(members)):
+        rows = members[place]
+        own = Counter(name for row in rows for name in classes[row])
+        # A group that would take far more than its share is passed over, where another was taken.
+        fits = len(spared) < number and (not spared or len(spared) + len(rows) <= 1.5 * number)
+        if fits and len(rows) <= len(groups) / 2 and all(left[name] > count for name, count in own.items()):
+            left.subtract(own)
+            spared += rows
+    return spared
+
+
+def times_in(split: Dataset, column: str) -> list[float]:
+    """
+    When each row was, as numbers in order: those of the column, or the seconds of its dates and times.
+
+    Raises:
+        ValueError: a cell is no number and no date in the form 2024-01-31 or 2024-01-31T12:00:00.
+    """
+    times = []
+    for row, cell in enumerate(values_in(split, column, "time_column")):
+        try:
+            times.append(seconds_of(cell))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Column '{column}', which --time_column names, holds {cell!r} in row {row}: expected a number, a "
+                "date or a time in the form 2024-01-31T12:00:00."
+            ) from error
+    return times
+
+
+def seconds_of(cell) -> float:
+    if isinstance(cell, str):
+        cell = datetime.fromisoformat(cell.strip())
+    if isinstance(cell, date) and not isinstance(cell, datetime):
+        cell = datetime(cell.year, cell.month, cell.day)
+    if isinstance(cell, datetime):
+        return (cell if cell.tzinfo else cell.replace(tzinfo=UTC)).timestamp()
+    return float(cell)
+
+
+def latest_rows(times: list[float], number: int) -> list[int]:
+    """The rows that are later than all others, about so many: those of one time stay together."""
+    border = sorted(times)[len(times) - number - 1] if number < len(times) else max(times)
+    return [row for row, time in enumerate(times) if time > border]
+
+
+def check_groups(splits: Mapping[str, Dataset], column: str) -> None:
+    """
+    Raises:
+        ValueError: rows of one group are in two splits.
+    """
+    names = list(splits)
+    groups = {name: set(values_in(splits[name], column, "group_column")) for name in names}
+    for first, second in itertools.combinations(names, 2):
+        if shared := groups[first] & groups[second]:
+            example = next(value for value in values_in(splits[second], column, "group_column") if value in shared)
+            raise ValueError(
+                f"{len(shared)} of the {len(groups[second])} groups of split '{second}' by column '{column}' are in "
+                f"'{first}' too, the first {example!r}: what a model is tested on would be known to it. Make splits "
+                "that share none, or have them cut here: --validation_split none --test_split none."
+            )
+
+
+def check_times(splits: Mapping[str, Dataset], column: str) -> None:
+    """
+    Raises:
+        ValueError: rows of another split are earlier than the last of the training split, the first of these splits.
+    """
+    train, *others = splits
+    last = max(times_in(splits[train], column))
+    for name in others:
+        times = times_in(splits[name], column)
+        early = [row for row, time in enumerate(times) if time < last]
+        if early:
+            raise ValueError(
+                f"{len(early)} of {len(times)} rows of split '{name}' are earlier by column '{column}' than the last "
+                f"training row, the first row {early[0]}: a model would be tested on the past. Make splits one after "
+                "another, or have them cut here: --validation_split none --test_split none."
+            )

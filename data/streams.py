@@ -1,7 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Rows that are read as they come and never kept."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from mixture_of_transformers.data.column_types import (
     stored_type,
     undecoded_stream,
 )
+from mixture_of_transformers.data.extra_cells import ExtraCells
 from mixture_of_transformers.data.labels import LabelColumn, LabelSpec
 
 logger = logging.get_logger(__name__)
@@ -44,6 +45,7 @@ class RowStream:
         split_name: what messages call the split.
         allowed_paths: where the files may lie that the rows name; None: anywhere. Another place is an error when it is
             met.
+        extras: how the cells of further modalities are made, by their names.
     """
 
     def __init__(
@@ -53,12 +55,16 @@ class RowStream:
         labels: LabelSpec | None,
         split_name: str = "train",
         allowed_paths: AllowedPaths | None = None,
+        extras: Mapping[str, ExtraCells] | None = None,
     ):
-        self.source = undecoded_stream(source.select_columns(sorted(set(columns.values()))))
+        self.extras = dict(extras or {})
+        used = {*columns.values(), *(column for cells in self.extras.values() for column in cells.columns)}
+        self.source = undecoded_stream(source.select_columns(sorted(used)))
         self.columns, self.labels, self.split_name, self.allowed_paths = columns, labels, split_name, allowed_paths
         self.kinds = {role: source.features[name] for role, name in columns.items()}
         self.features = Features(
             {role: labels.feature if role == "label" else stored_type(role, kind) for role, kind in self.kinds.items()}
+            | {name: cells.feature for name, cells in self.extras.items()}
         )
         self.on_bad_example, self.report = "skip", None
         self.reading = Reading(allow_urls=allowed_paths is None or allowed_paths.follow_urls)
@@ -139,12 +145,15 @@ class RowStream:
 
     def _prepared(self, index: int, row: dict) -> dict:
         cells = {role: None if is_absent(row[name]) else row[name] for role, name in self.columns.items()}
-        for role in MEDIA_ROLES if self.allowed_paths else ():
-            if path := path_of_cell(cells.get(role)):
-                self.allowed_paths.check_cell(path, index, self.columns[role], self.split_name)
+        media = [(self.columns[role], cells[role]) for role in MEDIA_ROLES if role in cells]
+        media += [(name, row[name]) for extra in self.extras.values() if extra.is_media for name in extra.columns]
+        for name, cell in media if self.allowed_paths else ():
+            if path := path_of_cell(cell):
+                self.allowed_paths.check_cell(path, index, name, self.split_name)
         prepared = {role: stored_cell(role, self.kinds[role], cell) for role, cell in cells.items() if role != "label"}
         if self.columns.get(SOUND) == self.columns.get(VIDEO, "") and not self._has_sound(prepared[VIDEO]):
             prepared[SOUND] = None
+        prepared |= {n: extra.cell([row[c] for c in extra.columns]) for n, extra in self.extras.items()}
         if "label" in cells:
             column = LabelColumn(self.columns["label"], self.kinds["label"], self.split_name)
             prepared["label"] = column.encode(index, column.read(index, cells["label"]), self.labels)
@@ -154,12 +163,16 @@ class RowStream:
         return cell_has_sound(cell, self.allowed_paths is None or self.allowed_paths.follow_urls)
 
     def sample(self) -> Dataset:
-        """The texts of the first rows, and all of the very first ones: enough to choose a vocabulary and sizes by."""
+        """What of the first rows opens no file, and all of the very first ones: enough to choose a vocabulary, sizes
+        and scales by."""
         check, rows = ExampleCheck(self.features, reading=self.reading), []
         texts = {role: self.columns[role] for role in STRING_ROLES if is_string(self.features.get(role))}
-        for index, row in enumerate(islice(self.source, SAMPLE_TEXTS if texts else SAMPLE_MEDIA)):
+        extras = {name: cells for name, cells in self.extras.items() if not cells.is_media}
+        for index, row in enumerate(islice(self.source, SAMPLE_TEXTS if texts or extras else SAMPLE_MEDIA)):
             if index >= SAMPLE_MEDIA:
-                rows.append(dict.fromkeys(self.features) | {role: row[name] for role, name in texts.items()})
+                found = {role: row[name] for role, name in texts.items()}
+                found |= {name: cells.cell([row[c] for c in cells.columns]) for name, cells in extras.items()}
+                rows.append(dict.fromkeys(self.features) | found)
             elif check(prepared := self._prepared(index, row)) is None:
                 rows.append(prepared)
         return Dataset(pa.Table.from_pylist(rows, schema=self.features.arrow_schema))

@@ -1,6 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """From rows to batches: which rows are encoded once and kept, and what makes the batches, augmented in training."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,11 +14,11 @@ from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.finetune.limits import encoding_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
 from mixture_of_transformers.finetune.rows import reading_of
-from mixture_of_transformers.modalities_mot import modality_of, words_of
+from mixture_of_transformers.modalities_mot import MODALITIES, modality_of, words_of
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.training.collator import MoTCollator
-from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
+from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset, kinds_of
 from mixture_of_transformers.training.feature_cache import (
     CANNOT_BE_WRITTEN,
     CachedDataset,
@@ -38,7 +39,7 @@ def encode_split(
 ) -> EncodedDataset | CachedDataset | StreamedDataset:
     """The rows of a split as tensors: from the disk if they fit there, else encoded whenever they are read."""
     limits = encoding_limits(config, data, processor.feature_extractor)
-    limits["allow_urls"] = reading_of(data).allow_urls
+    limits |= {"allow_urls": reading_of(data).allow_urls, "config": config}
     if isinstance(split, RowStream):
         return StreamedDataset(split, processor, **limits)
     encoded = EncodedDataset(split, processor, **limits)
@@ -69,12 +70,14 @@ def build_collators(
     """What makes the batches of evaluation and, augmented, of training, by the names of `MoTTrainer`'s arguments."""
     masking = word_masking(processor, config) if data.task == "pretraining" else None
     common = {"pad_token_id": processor.tokenizer.pad_token_id, "word_masking": masking, "seed": seed}
+    common["kinds"] = kinds_of(config)
     return {
         "data_collator": MoTCollator(**common),
         "train_collator": MoTCollator(
             **common,
             **augmentations(processor, config, model),
-            modality_dropout=model.modality_dropout,
+            augmentations=further_augmentations(processor, config, model),
+            modality_dropout=dropout_rates(model.modality_dropout, config),
             modality_dropout_warmup=model.modality_dropout_warmup,
         ),
     }
@@ -89,10 +92,42 @@ def word_masking(processor: MoTProcessor, config: MoTConfig) -> DataCollatorForL
     return DataCollatorForLanguageModeling(processor.tokenizer, mlm_probability=share)
 
 
+def dropout_rates(options: list[str], config: MoTConfig) -> float | dict[str, float]:
+    """
+    The probabilities of --modality_dropout: one for all modalities, or for each by its name.
+
+    Raises:
+        ValueError: it is no number from 0 to 1, or not of a modality of the model.
+    """
+    rates: dict[str, float] = {}
+    for option in options:
+        name, has_name, number = option.rpartition("=")
+        try:
+            rate = float(number)
+        except ValueError:
+            rate = math.nan
+        if not 0 <= rate <= 1 or has_name and name not in config.modalities or not has_name and len(options) > 1:
+            raise ValueError(
+                f"--modality_dropout has {option!r}; expected one number from 0 to 1, or NAME=NUMBER for some of "
+                f"{', '.join(config.modalities)}."
+            )
+        rates[name] = rate
+    return rates.get("", rates) or 0.0
+
+
+def further_augmentations(processor: MoTProcessor, config: MoTConfig, model: ModelArguments) -> dict[str, Callable]:
+    """What changes the raw input of the modalities that a user declared, by their names; the options that switch it
+    off are those of their kinds."""
+    found = {m: modality_of(config.modality_config(m), m) for m in config.extra_modalities}
+    found = {m: kind for m, kind in found.items() if getattr(model, f"{kind.kind}_augmentation", True)}
+    changes = {m: kind.augmentation(config.modality_config(m), processor) for m, kind in found.items()}
+    return {m: change for m, change in changes.items() if change is not None}
+
+
 def augmentations(processor: MoTProcessor, config: MoTConfig, model: ModelArguments) -> dict[str, Callable]:
     """What changes the raw input of training a little, by the names of the options that switch it off."""
     found = {}
-    for modality in config.modalities:
+    for modality in filter(MODALITIES.__contains__, config.modalities):
         tower, option = config.modality_config(modality), f"{modality}_augmentation"
         change = modality_of(tower, modality).augmentation(tower, processor)
         if change is None or not getattr(model, option, False):

@@ -117,6 +117,31 @@ class DataArguments:
             "retrieval, rows with the same label match; pretraining reads no labels."
         },
     )
+    extra_columns: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Further modalities, each a name of yours and its columns: `imu=accelerometer "
+            "vitals=age,sex,bmi`, or `imu:series=accelerometer` where its kind (text, image, audio, video, series, "
+            "table) is not that of its type. The other columns are found by their types and cells; 'none' takes none "
+            "but those named here."
+        },
+    )
+    exclude_columns: list[str] = field(
+        default_factory=list, metadata={"help": "Columns that are neither an input nor the label."}
+    )
+    group_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "The column that says which rows belong together, such as those of one patient: no group is in "
+            "two splits."
+        },
+    )
+    time_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "The column that says when a row was: every row to validate or test on is later than the training."
+        },
+    )
     sentiment_metrics: bool = field(
         default=False,
         metadata={"help": "Report the numbers of MOSI and MOSEI, for regression to scores from -3 to 3."},
@@ -256,9 +281,12 @@ class ModelArguments:
         default=False,
         metadata={"help": "Save the model with the adapters of --lora merged, like any other checkpoint."},
     )
-    modality_dropout: float = field(
-        default=0.0,
-        metadata={"help": "Hide each modality of a training row with this probability, but never its last one."},
+    modality_dropout: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Hide each modality of a training row with this probability, but never its last one: a number for "
+            "all, or one for each by name, `text=0.1 imu=0.5`."
+        },
     )
     modality_dropout_warmup: int = field(
         default=0,

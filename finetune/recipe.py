@@ -4,6 +4,8 @@
 import dataclasses
 import itertools
 import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -11,7 +13,9 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from mixture_of_transformers.configuration_mot import SIZES, MoTConfig
-from mixture_of_transformers.data.column_types import is_ready_features
+from mixture_of_transformers.data.column_types import STRING_ROLES, is_ready_features
+from mixture_of_transformers.data.extra_cells import is_absent_cell
+from mixture_of_transformers.data.extra_columns import LEFT_OUT, kinds_of_options, read_option
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_image_mot import load_image
@@ -19,12 +23,13 @@ from mixture_of_transformers.feature_extraction_mot import MoTFeatureExtractor
 from mixture_of_transformers.finetune.checks import check_lora, check_towers
 from mixture_of_transformers.finetune.limits import fit_processor, steps_of
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
+from mixture_of_transformers.finetune.record import Record
 from mixture_of_transformers.finetune.rows import reading_of
 from mixture_of_transformers.head_classification_mot import MoTForSequenceClassification
 from mixture_of_transformers.head_pretraining_mot import MoTForPreTraining
 from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.image_processing_mot import MoTImageProcessor
-from mixture_of_transformers.modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
+from mixture_of_transformers.modalities_mot import CELLS, KINDS, MODALITIES, MODALITY_OF_CELL
 from mixture_of_transformers.modality_mot import Modality
 from mixture_of_transformers.processing_mot import MoTProcessor, load_processor
 from mixture_of_transformers.training.continuation import fit_classifier, is_adapter, load_model, read_config
@@ -66,8 +71,14 @@ def build(
     check_lora(model, data.task)
     check_towers(model, train.column_names)
     processor = processor or build_processor(train, model, data)
+    kinds = kinds_of_options(data.extra_columns or ())
+    fresh = {name: kind for name, kind in kinds.items() if name not in processor.modalities}
+    if fresh:
+        processor = with_modalities(processor, learned_settings(train, fresh))
     fields = config_fields(train, labels, processor, data, model) if config is None else None
     built = build_model(fields, data, labels, model, len(processor.tokenizer), config)
+    for name in fresh if config is not None else ():
+        built.add_modality(name, further_fields(name, processor, raw_fields(train, processor, data, model)))
     fit_processor(processor, built.config)
     return built, processor
 
@@ -121,10 +132,45 @@ def new_tokenizer(
         return load_tokenizer(model.tokenizer_name)
     columns = [name for name, cell in CELLS.items() if cell.medium is None and name in train.column_names]
     columns = [name for name in columns if not is_ready_features(train.features[name])]
+    columns += [name for name, kind in kinds_of_options(data.extra_columns or ()).items() if kind in STRING_ROLES]
     if model.text_model or not columns:
         return None
-    texts = itertools.chain.from_iterable(train[name] for name in columns)
+    texts = itertools.chain.from_iterable(texts_of(train[name]) for name in columns)
     return train_tokenizer(texts, model_max_length=data.max_text_tokens)
+
+
+def texts_of(cells: Iterable) -> Iterator[str | None]:
+    """The texts of cells, of which some may be several segments."""
+    for cell in cells:
+        yield from cell if isinstance(cell, list) else [cell]
+
+
+def learned_settings(train: datasets.Dataset, kinds: Mapping[str, str]) -> dict[str, dict]:
+    """
+    What the training split teaches the processor of each further modality: its settings, by their names.
+
+    Args:
+        kinds: name -> kind.
+    """
+    settings = {}
+    for name, kind in kinds.items():
+        cells = (None if is_absent_cell(cell) else cell for cell in train[name])
+        settings[name] = {"kind": kind} | (KINDS[f"mot_{kind}"].called(name).learn(cells) if kind not in CELLS else {})
+    return settings
+
+
+def with_modalities(processor: MoTProcessor, settings: Mapping[str, dict]) -> MoTProcessor:
+    """The processor, for further modalities as well."""
+    parts = {name: getattr(processor, name) for name in ("image_processor", "feature_extractor", "tokenizer")}
+    options = {"num_frames": processor.num_frames, "return_times": processor.return_times}
+    return MoTProcessor(**parts, **options, modalities=processor.modalities | dict(settings))
+
+
+def further_fields(name: str, processor: MoTProcessor, raw: dict) -> dict:
+    """The config of a modality beside the three, as the data and the processor's settings say."""
+    kind = processor.kinds[name]
+    settings = {key: value for key, value in processor.modalities[name].items() if key != "kind"}
+    return {"model_type": kind.config_class.model_type} | own_fields(kind, raw) | kind.config_fields(settings)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -156,7 +202,10 @@ def config_fields(
         if is_ready_features(train.features[columns[-1]]):
             tower = {"feature_size": feature_size(train[columns[-1]])}
         fields[name] = tower | (overrides.get(name) or {})
-    return fields
+    for modality in processor.modalities:
+        own = further_fields(modality, processor, raw) | (overrides.get(f"{modality}_config") or {})
+        fields[f"{modality}_config"] = own
+    return fields | {"extra_modalities": list(processor.modalities)}
 
 
 def raw_fields(train: datasets.Dataset, processor: MoTProcessor, data: DataArguments, model: ModelArguments) -> dict:
@@ -254,8 +303,21 @@ def leave_out_columns(data: DataArguments, config: MoTConfig, name: str) -> None
         if getattr(data, f"{column}_column") not in (None, "none"):
             raise ValueError(f"--{column}_column is given, but {name} takes {', '.join(config.modalities)} alone.")
         setattr(data, f"{column}_column", "none")
-    if len(config.modalities) < len(MODALITIES):
+    if data.extra_columns is None:  # what is found is for a model that is made for it
+        data.extra_columns = recorded_extras(config, name)
+    if any(modality not in config.modalities for modality in MODALITIES):
         logger.warning(f"{name} takes {', '.join(config.modalities)}: columns of other kinds are left out.")
+
+
+def recorded_extras(config: MoTConfig, name: str) -> list[str]:
+    """The options that name the columns of a checkpoint's further modalities, as its run took them."""
+    record = Record.read(Path(name)) if Path(name).is_dir() else None
+    options = (record.data.get("extra_columns") if record else None) or []
+    kept = [option for option in options if option == LEFT_OUT or read_option(option)[0] in config.modalities]
+    found = kinds_of_options(kept)
+    if missing := [modality for modality in config.extra_modalities if modality not in found]:
+        logger.warning(f"{name} takes {', '.join(missing)} as well: name their columns with --extra_columns.")
+    return [*(option for option in kept if option != LEFT_OUT), LEFT_OUT]
 
 
 def go_on(

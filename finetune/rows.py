@@ -3,6 +3,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import datasets
 
@@ -11,6 +12,7 @@ from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.extra_columns import LEFT_OUT, as_options
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.data.preparation import (
     check_classes_left,
@@ -34,21 +36,23 @@ def load_data(
     """
     The splits (no `test` under --test_split none) with columns `text`, `image`, `audio`, `video`, `label`, without
     rows that cannot be read, which `report` names; and what the labels mean. A test split without labels has no
-    `label`. Sets `data.task` where it was not given, and `data.columns_found`; says of every column what becomes of
-    it.
+    `label`. Sets `data.task` where it was not given, `data.columns_found`, and `data.extra_columns` to the further
+    modalities that were found; says of every column what becomes of it.
 
     Args:
         report: the bad_rows.jsonl to write, on one process of several; None on the others, which say nothing.
     """
     splits, places = read_splits(data, seed), allowed_paths_of(data)
     columns = find_columns(splits["train"], places, **named_columns(data))
-    roles = (*columns.modalities, "label")
+    data.extra_columns = as_options(columns.extra)
+    roles = (*columns.cells, "label")
     data.columns_found = {role: getattr(columns, role) for role in roles if getattr(columns, role) is not None}
     lines = columns.lines(splits["train"].features)
     if report is not None:
         report.unlink(missing_ok=True)
         print("\n".join(lines))
-        print("Name another with --text_column, --image_column, ...; 'none' leaves one out.")
+        print("Name another with --text_column, --image_column, ...; 'none' leaves one out, and so does")
+        print("--exclude_columns. --extra_columns names further modalities; 'none' takes no others.")
     if columns.label is None and data.task not in ("retrieval", "pretraining"):
         raise ValueError("\n".join(["No label column was found: name it with --label_column.", *lines]))
     splits, labels = prepare_splits(splits, columns, data.task if needs_labels(data.task) else None, places)
@@ -85,15 +89,30 @@ def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | 
         max_eval_rows=data.max_eval_samples,
         split_column=data.split_column,
         limits=limits_of(data),
+        group_column=data.group_column,
+        time_column=data.time_column,
     )
 
 
-def named_columns(data: DataArguments) -> dict[str, str | None]:
-    """role -> the column that was named for it, "none" for one that is left out, None for one that is to be found."""
-    names = {role: getattr(data, f"{role}_column") for role in (*CELLS, "label")}
+def named_columns(data: DataArguments) -> dict[str, Any]:
+    """
+    The arguments of `find_columns`: role -> the column that was named for it, "none" for one that is left out, None
+    for one that is to be found; and what is to become of the other columns.
+    """
+    names: dict[str, Any] = {role: getattr(data, f"{role}_column") for role in (*CELLS, "label")}
     if data.task == "pretraining":
-        names["label"] = "none"
-    return names
+        names["label"] = LEFT_OUT
+    return names | {"extra": data.extra_columns or (), "set_aside": columns_set_aside(data)}
+
+
+def columns_set_aside(data: DataArguments) -> dict[str, str]:
+    """column -> why it is neither an input nor the label."""
+    found = dict.fromkeys(data.exclude_columns, "named by --exclude_columns")
+    if data.group_column is not None:
+        found[data.group_column] = "the group of a row, by --group_column"
+    if data.time_column is not None:
+        found[data.time_column] = "when a row was, by --time_column"
+    return found
 
 
 def limits_of(data: DataArguments) -> DatasetLimits:

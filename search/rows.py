@@ -45,7 +45,7 @@ def rows_to_index(
     """
     name = split_name or str(split.split or "unnamed")
     prepared, _ = prepare_split(split, replace(columns, label=None), split_name=name, allowed_paths=allowed_paths)
-    rows, of_kind = split.with_format(None), {kind: getattr(columns, kind) for kind in columns.modalities}
+    rows, of_kind = split.with_format(None), {kind: getattr(columns, kind) for kind in columns.cells}
     for kind, column in of_kind.items():
         if not (kind == SOUND and columns.has_video_sound):
             rows = with_stored_cells(rows, kind, column)

@@ -201,7 +201,10 @@ def input_columns(data: DataArguments, rows: Dataset, record: Record | None, con
     label = in_any_case(named["label"], rows.column_names)
     is_there = label in rows.column_names and is_label(rows.features[label]) and label not in inputs
     named["label"] = label if is_there else LEFT_OUT
-    columns = find_columns(rows, allowed_paths_of(data), **named)
+    there = {
+        name: why for name, why in named["set_aside"].items() if in_any_case(name, rows.column_names) in rows.features
+    }
+    columns = find_columns(rows, allowed_paths_of(data), **named | {"set_aside": there})
     lacking = [role for role in CELLS if MODALITY_OF_CELL[role] not in config.modalities]
     reasons = {f"{option_of(role)} would take it": f"the model has no {MODALITY_OF_CELL[role]}" for role in lacking}
     left_out = {name: reasons.get(reason, reason) for name, reason in columns.left_out.items()}
@@ -240,7 +243,7 @@ def asked(
     options: PredictArguments, data: DataArguments, rows: Dataset, columns: ModalityColumns, model, processor
 ) -> dict[str, Any]:
     """What the answers depend on, by the names that errors give it."""
-    inputs = {role: getattr(columns, role) for role in columns.modalities}
+    inputs = {role: getattr(columns, role) for role in columns.cells}
     settings = asdict(options)
     names = ("keep_columns", "top_k", "contributions", "per_device_eval_batch_size", "bf16", "fp16", *HELD_IN)
     limits = {name: getattr(data, name) for name in (*LENGTH_OPTIONS, *LIMIT_OPTIONS)}

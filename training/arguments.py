@@ -46,6 +46,13 @@ class MoTTrainingArguments(TrainingArguments):
         default_factory=list,
         metadata={"help": "Modalities (text), parts (encoders) or parts of modalities (text.encoders) not to train."},
     )
+    class_weights: Literal["balanced"] | None = field(
+        default=None,
+        metadata={
+            "help": "`balanced`: rare classes count as much as frequent ones in the training loss: each row by rows / "
+            "(classes * rows of its class); of several classes at once, each that a row has by how many lack it."
+        },
+    )
     early_stopping_patience: int | None = field(
         default=None,
         metadata={

@@ -2,7 +2,8 @@
 """Encoded rows to the batches of a model: augmented, padded, with masks (`MoTCollator`)."""
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from transformers import DataCollatorForLanguageModeling
@@ -28,7 +29,8 @@ class MoTCollator:
         pad_token_id: what pads `input_ids`.
         image_augmentation: an `ImageAugmentation`, or None.
         audio_augmentation: an `AudioAugmentation`, or None.
-        modality_dropout: the probability with which each modality of a row is hidden; never a row's last one.
+        modality_dropout: the probability with which each modality of a row is hidden, one for all or by their names;
+            never a row's last one.
         modality_dropout_warmup: over how many epochs it rises from 0, evenly, for rows that carry their epoch.
         word_masking: hides words and gives them as `text_labels`, for pretraining; or None.
         pad_to_multiple_of: pads tokens, frames and ready features to a multiple of this, so that compiled models see
@@ -36,22 +38,26 @@ class MoTCollator:
         return_loss: asks a head that retrieves or pretrains for its loss, which needs no labels, in evaluation too:
             for a plain `Trainer`, with `label_names=[]`.
         seed: of augmentation, dropout and masking.
+        kinds: the model's modalities by their names (`kinds_of(config)`); by default text, image and audio.
+        augmentations: what changes the raw input of further modalities, by their names.
     """
 
     pad_token_id: int = 0
     image_augmentation: ImageAugmentation | None = None
     audio_augmentation: AudioAugmentation | None = None
-    modality_dropout: float = 0.0
+    modality_dropout: float | dict[str, float] = 0.0
     modality_dropout_warmup: int = 0
     word_masking: DataCollatorForLanguageModeling | None = None
     pad_to_multiple_of: int = 1
     return_loss: bool = False
     seed: int = 0
+    kinds: Mapping[str, Modality] = field(default_factory=lambda: MODALITIES)
+    augmentations: Mapping[str, Callable[..., torch.Tensor]] = field(default_factory=dict)
 
     def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict:
         rows = [self.augment(row) for row in rows]
         batch = {}
-        for modality in MODALITIES.values():
+        for modality in self.kinds.values():
             batch |= self.pad(modality, rows)
         labels = [row["labels"] for row in rows if "labels" in row]
         if labels:
@@ -64,10 +70,11 @@ class MoTCollator:
     def augment(self, row: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         random = self.row_generator(row)
         row = self.drop_modalities(row, random)
-        for modality in reversed(MODALITIES.values()):  # the order in which the random numbers of a row are drawn
+        for modality in reversed(self.kinds.values()):  # the order in which the random numbers of a row are drawn
             if modality.names.raw not in row:
                 continue
-            if augmentation := getattr(self, f"{modality.name}_augmentation", None):
+            own = self.augmentations.get(modality.name)
+            if augmentation := own or getattr(self, f"{modality.name}_augmentation", None):
                 row = modality.augment(row, augmentation, random)
             if self.word_masking and modality.predicts_ids:
                 row = self.mask_words(modality, row, random)
@@ -88,13 +95,15 @@ class MoTCollator:
         return torch.Generator().manual_seed(content)  # torch takes 32 bits of it.
 
     def drop_modalities(self, row: dict[str, torch.Tensor], random: torch.Generator) -> dict[str, torch.Tensor]:
-        rate = self.modality_dropout
+        risen = 1.0
         if "epoch" in row and self.modality_dropout_warmup:
-            rate *= min(1.0, row["epoch"].item() / self.modality_dropout_warmup)
-        if not rate:
+            risen = min(1.0, row["epoch"].item() / self.modality_dropout_warmup)
+        present = modalities_of(row, self.kinds)
+        rates = self.modality_dropout
+        rates = [risen * (rates.get(m.name, 0.0) if isinstance(rates, dict) else rates) for m in present]
+        if not any(rates):
             return row
-        present = modalities_of(row)
-        dropped = [modality for modality in present if torch.rand((), generator=random) < rate]
+        dropped = [m for m, rate in zip(present, rates) if torch.rand((), generator=random) < rate]
         if len(dropped) == len(present):
             dropped.pop(int(torch.randint(len(present), (), generator=random)))
         names = {name for modality in dropped for name in modality.names.of_row}

@@ -13,18 +13,33 @@ import datasets
 import torch
 
 from mixture_of_transformers.data.checks import Reading
-from mixture_of_transformers.data.column_types import STRING_ROLES, is_medium, is_ready_features
+from mixture_of_transformers.data.column_types import is_medium, is_ready_features
+from mixture_of_transformers.data.extra_cells import is_absent_cell
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.loss_mot import IGNORED_LABEL
-from mixture_of_transformers.modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
+from mixture_of_transformers.modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL, raw_modality_of
 from mixture_of_transformers.modality_audio_mot import frames_per_second
 from mixture_of_transformers.modality_mot import Modality
 
 
-def modalities_of(inputs: Mapping[str, torch.Tensor]) -> list[Modality]:
-    """The modalities of which an encoded row, or a batch of them, has something."""
+def modalities_of(inputs: Mapping[str, torch.Tensor], kinds: Mapping[str, Modality] | None = None) -> list[Modality]:
+    """
+    The modalities of which an encoded row, or a batch of them, has something.
+
+    Args:
+        kinds: all that there may be, by their names; by default those whose arguments have names of their own, and any
+            other that names its arguments by rule.
+    """
     present = {name for name, value in inputs.items() if value is not None}
-    return [modality for modality in MODALITIES.values() if present.intersection(modality.names.inputs)]
+    kinds = MODALITIES if kinds is None else kinds
+    return [modality for modality in kinds.values() if present.intersection(modality.names.inputs)]
+
+
+def kinds_of(owner) -> dict[str, Modality]:
+    """What the modalities of a model's config, or of a processor, are for raw input, by their names."""
+    if hasattr(owner, "modality_config"):
+        return {name: raw_modality_of(owner.modality_config(name), name) for name in owner.modalities}
+    return dict(getattr(owner, "kinds", MODALITIES))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -34,14 +49,15 @@ def modalities_of(inputs: Mapping[str, torch.Tensor]) -> list[Modality]:
 
 class RowEncoder:
     """
-    A row with columns `text`, `image`, `audio`, `video`, `label` (any may be missing or None) as the processor's
-    tensors.
+    A row with columns `text`, `image`, `audio`, `video`, those of the processor's other modalities by their names, and
+    `label` (any may be missing or None) as the processor's tensors.
 
     Args:
         processor: a `MoTProcessor`.
         features: the types of the columns, where they are known.
         max_audio_seconds, max_text_tokens: longer inputs are cut.
         allow_urls: as of the processor; `AllowedPaths.follow_urls` says it of a dataset.
+        config: of the model, which says where rows of its other modalities are cut; by default they are not.
     """
 
     def __init__(
@@ -51,28 +67,37 @@ class RowEncoder:
         max_audio_seconds: float | None = None,
         max_text_tokens: int | None = None,
         allow_urls: bool | str = True,
+        config=None,
     ):
         features = features or {}
-        self.processor = processor
+        self.processor, self.kinds = processor, kinds_of(processor)
+        self.extras = {name: kind for name, kind in self.kinds.items() if name not in MODALITIES}
+        towers = {} if config is None else {name: config.modality_config(name) for name in config.extra_modalities}
+        self.towers = {name: tower for name, tower in towers.items() if name in self.extras}
         rate = frames_per_second(processor.feature_extractor)
         self.reading = Reading(processor.limits, allow_urls, max_audio_seconds)
         self.max_frames = None if max_audio_seconds is None else round(max_audio_seconds * rate)
-        sounds = [modality for modality in MODALITIES.values() if modality.takes_samples]
+        sounds = [modality for modality in self.kinds.values() if modality.takes_samples]
         self.of_frames = {name for modality in sounds for name in modality.names.of_row}
         self.text_options = {"truncation": True, "max_length": max_text_tokens} if max_text_tokens else {}
         self.missing_label = missing_label(features.get("label"))
         # Columns of vectors are ready features, which the processor takes under another name than raw input.
         self.argument_names = {column: argument_of(column, features.get(column)) for column in CELLS}
+        self.argument_names |= {name: kind.cells[0].argument for name, kind in self.extras.items()}
 
     def encode(self, row: dict) -> dict[str, torch.Tensor]:
         arguments: dict[str, Any] = {
-            name: [row[column]] for column, name in self.argument_names.items() if row.get(column) is not None
+            name: [row[column]] for column, name in self.argument_names.items() if not is_absent_cell(row.get(column))
         }
-        if any(CELLS[column].argument in arguments for column in STRING_ROLES):
+        if any(
+            kind.predicts_ids and cell.argument in arguments for kind in self.kinds.values() for cell in kind.cells
+        ):
             arguments["text_kwargs"] = self.text_options
         reading = {"allow_urls": self.reading.allow_urls, "max_audio_seconds": self.reading.max_audio_seconds}
         encoded = self.processor(**arguments, **reading, return_tensors="pt")
-        kept = {name for modality in MODALITIES.values() for name in modality.names.of_row}
+        for name, tower in self.towers.items():
+            encoded |= self.extras[name].cut(tower, encoded)
+        kept = {name for modality in self.kinds.values() for name in modality.names.of_row}
         example = {name: value[0] for name, value in encoded.items() if name in kept}
         for name in self.of_frames & example.keys():
             example[name] = example[name][: self.max_frames]
@@ -125,15 +150,16 @@ class EpochDataset(torch.utils.data.Dataset):
 
 class EncodedDataset(EpochDataset):
     """
-    Rows of a dataset with columns `text`, `image`, `audio`, `video`, `label` (any may be missing or None), each as the
-    processor's tensors without the batch dimension. Rows are encoded when first asked for and kept in memory as long
-    as they fit, so that later epochs cost no decoding.
+    Rows of a dataset with columns `text`, `image`, `audio`, `video`, those of the processor's other modalities by
+    their names, and `label` (any may be missing or None), each as the processor's tensors without the batch dimension.
+    Rows are encoded when first asked for and kept in memory as long as they fit, so that later epochs cost no
+    decoding.
 
     Args:
         split: a `datasets.Dataset`, or any sequence of such rows.
         processor: a `MoTProcessor`.
         cache_bytes: the memory for encoded rows, by default 4 GiB.
-        max_audio_seconds, max_text_tokens, allow_urls: as of `RowEncoder`.
+        max_audio_seconds, max_text_tokens, allow_urls, config: as of `RowEncoder`.
     """
 
     def __init__(
@@ -144,6 +170,7 @@ class EncodedDataset(EpochDataset):
         max_audio_seconds: float | None = None,
         max_text_tokens: int | None = None,
         allow_urls: bool | str = True,
+        config=None,
     ):
         super().__init__()
         features = getattr(split, "features", None) or {}
@@ -151,7 +178,7 @@ class EncodedDataset(EpochDataset):
             if is_medium(kind) and kind.decode:
                 split = split.cast_column(column, type(kind)(decode=False))  # decoding is the processor's work
         self.split, self.free_bytes = split, cache_bytes
-        self.encoder = RowEncoder(processor, features, max_audio_seconds, max_text_tokens, allow_urls)
+        self.encoder = RowEncoder(processor, features, max_audio_seconds, max_text_tokens, allow_urls, config)
         self.cache: dict[int, dict] = {}
 
     @property
@@ -205,7 +232,7 @@ class StreamedDataset(torch.utils.data.IterableDataset):
     Args:
         stream: a `RowStream`.
         processor: a `MoTProcessor`.
-        limits: `max_audio_seconds`, `max_text_tokens` and `allow_urls` of `RowEncoder`.
+        limits: `max_audio_seconds`, `max_text_tokens`, `allow_urls` and `config` of `RowEncoder`.
     """
 
     def __init__(self, stream: RowStream, processor, **limits):

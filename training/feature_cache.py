@@ -104,7 +104,8 @@ def features_fingerprint(dataset: EncodedDataset) -> str:
     """
     hasher, encoder = Hasher(), dataset.encoder
     data = fingerprint_of_files(dataset.split)
-    for part in (data, encoder.max_frames, encoder.text_options, encoder.argument_names):
+    lengths = {name: encoder.extras[name].length_limit(tower) for name, tower in encoder.towers.items()}
+    for part in (data, encoder.max_frames, encoder.text_options, encoder.argument_names, lengths):
         hasher.update(part)
     with tempfile.TemporaryDirectory() as folder:
         encoder.processor.save_pretrained(folder)

@@ -1,11 +1,12 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """The order of the rows in training where rows of like length share a batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from transformers.trainer_pt_utils import BatchRebalanceSampler, LengthGroupedSampler
 
+from mixture_of_transformers.modality_mot import Modality
 from mixture_of_transformers.training.encoded import modalities_of
 
 
@@ -47,11 +48,16 @@ class RebalanceSampler(BatchRebalanceSampler):
         return super().__iter__()
 
 
-def length_of(row: dict[str, torch.Tensor]) -> int:
-    """How much of an encoded row is padded in a batch: its tokens, frames and ready features."""
+def length_of(row: dict[str, torch.Tensor], kinds: Mapping[str, Modality] | None = None) -> int:
+    """
+    How much of an encoded row is padded in a batch: its tokens, frames and ready features.
+
+    Args:
+        kinds: of the model's modalities, as for `modalities_of`.
+    """
     return sum(
         modality.length_of(row[name])
-        for modality in modalities_of(row)
+        for modality in modalities_of(row, kinds)
         for name in modality.names.inputs
         if name in row
     )

@@ -20,7 +20,6 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerState
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
-from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.training import evaluation
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.callbacks import (
@@ -32,7 +31,7 @@ from mixture_of_transformers.training.callbacks import (
 )
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.divergence import check_gradients, check_loss, check_weights
-from mixture_of_transformers.training.encoded import EpochDataset, EvaluatedRows
+from mixture_of_transformers.training.encoded import EpochDataset, EvaluatedRows, kinds_of
 from mixture_of_transformers.training.gradient_cache import cached_step
 from mixture_of_transformers.training.interruption import (
     StopOnSignal,
@@ -49,7 +48,13 @@ from mixture_of_transformers.training.interruption import (
 )
 from mixture_of_transformers.training.launch import check_engine, check_one_device
 from mixture_of_transformers.training.metrics import NOT_ALWAYS_DEFINED
-from mixture_of_transformers.training.objective import check_label_smoothing, draw_subsets, labels_of_subsets
+from mixture_of_transformers.training.objective import (
+    check_label_smoothing,
+    class_weights,
+    draw_subsets,
+    labels_of_subsets,
+    weighted_loss,
+)
 from mixture_of_transformers.training.optimization import WITHOUT_DECAY, freeze, settings_of, split_by_learning_rate
 from mixture_of_transformers.training.pushing import being_pushed, push_checkpoint, push_folder
 from mixture_of_transformers.training.run_folder import (
@@ -124,6 +129,9 @@ class MoTTrainer(Trainer):
             self.can_return_loss, self.label_names = True, []
         if self.args.label_smoothing_factor:
             check_label_smoothing(self)
+        self.class_weights: torch.Tensor | None = None
+        if self.args.class_weights is not None and self.train_dataset is not None:
+            self.class_weights = class_weights(self)
         self.is_finished = False  # whether `train` found its run finished, and left the folder as it is
         self.saving = False  # whether a checkpoint is being written
         self.checkpoints_pushed: set[Path] = set()  # on their way to the Hub
@@ -198,7 +206,8 @@ class MoTTrainer(Trainer):
     def lengths_of(self, dataset) -> list[int]:
         """The length of each row, which takes reading them all, once."""
         if self.measured[0] is not dataset:
-            self.measured = (dataset, [length_of(dataset[i]) for i in range(len(dataset))])
+            kinds = kinds_of(self.head.config)
+            self.measured = (dataset, [length_of(dataset[i], kinds) for i in range(len(dataset))])
         return self.measured[1]
 
     def get_decay_parameter_names(self, model) -> list[str]:
@@ -249,6 +258,9 @@ class MoTTrainer(Trainer):
         if model.training and self.takes_subsets and self.args.objective == "subsets":
             inputs = self.with_subsets(inputs)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if model.training and self.class_weights is not None and "labels" in inputs:
+            subsets, weights = inputs.get("modality_subsets"), self.class_weights.to(outputs.logits.device)
+            loss = weighted_loss(outputs.logits, inputs, subsets, self.head.config, weights)
         self.add_terms(self.loss_terms if model.training else self.evaluated_terms, outputs.get("losses") or {})
         return (loss, outputs) if return_outputs else loss
 
@@ -268,7 +280,7 @@ class MoTTrainer(Trainer):
     def _prepare_inputs(self, inputs: dict) -> dict:
         prepared = super()._prepare_inputs(inputs)
         # DeepSpeed has floats cast, and half precision spoils seconds.
-        for name in inputs.keys() & {modality.names.times for modality in MODALITIES.values()}:
+        for name in [name for name in inputs if name.endswith("_times")]:
             prepared[name] = inputs[name].to(prepared[name].device)
         return prepared
 
