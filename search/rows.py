@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +17,7 @@ from mixture_of_transformers.data.fingerprints import fingerprint_of_files
 from mixture_of_transformers.data.preparation import good_rows, prepare_split, with_stored_cells
 from mixture_of_transformers.decoding_mot import open_source
 from mixture_of_transformers.fetching_mot import is_url
-from mixture_of_transformers.search.columns import EMBEDDING_COLUMNS
+from mixture_of_transformers.search.columns import embedding_column
 
 
 def rows_to_index(
@@ -96,8 +97,11 @@ def with_media(dataset: Dataset, kinds: dict[str, type]) -> Dataset:
     return dataset
 
 
-def check_rows(dataset: Dataset) -> None:
+def check_rows(dataset: Dataset, kinds: Iterable[str]) -> None:
     """
+    Args:
+        kinds: of the embeddings of the index.
+
     Raises:
         ValueError: it is no dataset, has no rows, or has a column that an index calls its own.
     """
@@ -105,7 +109,7 @@ def check_rows(dataset: Dataset) -> None:
         raise ValueError(f"`dataset` is a {type(dataset).__name__}, expected a `datasets.Dataset`, such as one split.")
     if not len(dataset):
         raise ValueError("The dataset has no rows: there is nothing to embed.")
-    if taken := [name for name in dataset.column_names if name in EMBEDDING_COLUMNS]:
+    if taken := [name for name in map(embedding_column, kinds) if name in dataset.column_names]:
         raise ValueError(f"The dataset has a column {taken[0]!r}, as an index calls its own: rename or remove it.")
 
 
