@@ -9,6 +9,7 @@ import inspect
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers.integrations import is_fsdp_enabled
@@ -18,7 +19,16 @@ from transformers.utils import logging
 from .carrying_mot import carry
 from .contrastive_mot import name_scales
 from .modalities_mot import MODALITIES
-from .warm_start_mot import Checkpoint, fill_tower, joined_config, load_backbone
+from .warm_start_mot import (
+    Checkpoint,
+    describe_place,
+    fill_tower,
+    joined_config,
+    kind_of,
+    load_backbone,
+    sources_of_others,
+    why_in_front,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -44,6 +54,11 @@ def task_of_pipeline() -> str | None:
     return None
 
 
+def is_trained(tower: dict | None) -> bool:
+    """Whether the fields of a modality's config let the model in front learn."""
+    return not (tower or {}).get("freeze_backbone", True)
+
+
 def has_old_names(file: str) -> bool:
     """Whether a file of weights has scales of pairs that are not stored by the names of the pairs."""
     return any(name.rpartition(".")[2] == "log_scale" for name in load_state_dict(file, map_location="meta"))
@@ -64,6 +79,7 @@ class CheckpointMixin:
         text_backbone: str | os.PathLike | None = None,
         image_backbone: str | os.PathLike | None = None,
         audio_backbone: str | os.PathLike | None = None,
+        fallback: Literal["backbone"] | None = None,
         allow_pickle: bool = False,
         token: str | bool | None = None,
         cache_dir: str | os.PathLike | None = None,
@@ -82,12 +98,16 @@ class CheckpointMixin:
                 with `text_config=None` (and so on).
             text_backbone, image_backbone, audio_backbone: ids or folders of any models of transformers, to stand in
                 front of fresh towers that read what they give; frozen unless `text_config={"freeze_backbone": False}`.
+            fallback: `"backbone"` puts what cannot be a tower in front of one, and says so and why; by default it is
+                an error, since a frozen model in front of a fresh tower is another thing than a tower that was
+                trained.
             allow_pickle: read checkpoints that have no safetensors, too.
             token, cache_dir, local_files_only: as in `from_pretrained`.
             dtype: of the model; by default torch's own.
             attn_implementation: as in `from_pretrained`.
-            config: fields of [`MoTConfig`]. `hidden_size` is the common width of the towers if it is not given;
-                `text_config={...}` (and so on) stands above what a source says.
+            config: fields of [`MoTConfig`], and sources of modalities that these declare: `depth=` or
+                `depth_backbone=` beside `depth_config={"model_type": "mot_image"}`. `hidden_size` is the common width
+                of the towers if it is not given; `text_config={...}` (and so on) stands above what a source says.
 
         A named tower's modality embedding starts at zero, so that nothing is added to what its source computes. With
         `zero_init_new_layers=True` the whole model gives what its towers give before it is trained.
@@ -102,12 +122,21 @@ class CheckpointMixin:
         towers = {m: name for m, name in zip(MODALITIES, (text, image, audio)) if name is not None}
         backbones = zip(MODALITIES, (text_backbone, image_backbone, audio_backbone))
         backbones = {m: name for m, name in backbones if name is not None}
+        if fallback not in (None, "backbone"):
+            raise ValueError(f"`fallback` is {fallback!r}: expected 'backbone' or None.")
+        of_others = sources_of_others(config)
+        towers, backbones = towers | of_others.towers, backbones | of_others.backbones
         if not towers and not backbones:
             raise ValueError("Name at least one checkpoint, as `text=`, `image=` or `audio=`.")
         if both := towers.keys() & backbones.keys():
             raise ValueError(f"`{min(both)}=` and `{min(both)}_backbone=` exclude each other: give one of them.")
-        checkpoints = {m: Checkpoint(name, m, allow_pickle, **hub) for m, name in towers.items()}
-        backbones = {m: load_backbone(name, allow_pickle, dtype=dtype, **hub) for m, name in backbones.items()}
+        kinds = {m: kind_of(m, config) for m in (*towers, *backbones)}
+        for m, name in list(towers.items()) if fallback else ():
+            if reason := why_in_front(name, kinds[m], **hub):
+                logger.warning(describe_place(m, name, reason, is_trained(config.get(f"{m}_config"))))
+                backbones[m] = towers.pop(m)
+        checkpoints = {m: Checkpoint(name, kinds[m], allow_pickle, **hub) for m, name in towers.items()}
+        backbones = {m: load_backbone(name, kinds[m], allow_pickle, dtype, **hub) for m, name in backbones.items()}
         joint = joined_config(checkpoints, {m: backbone.config for m, backbone in backbones.items()}, config)
         model = cls._from_config(joint, dtype=dtype, attn_implementation=attn_implementation)
         for m, backbone in backbones.items():

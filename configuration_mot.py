@@ -343,7 +343,7 @@ class MoTConfig(PreTrainedConfig):
     def validate_time_positions(self):
         for modality, kind in self.kinds.items() if self.time_positions else ():
             config = self.modality_config(modality)
-            if not kind.has_times:
+            if not kind.has_times or config.position_embedding_type is None:  # a set, whose members are at no time
                 continue
             if config.backbone_config is not None:
                 raise ValueError(

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedConfig
 
-from .modalities_mot import MODALITIES
+from .backbones_mot import TAKES_PATCHES, part_of
+from .modality_mot import Modality
 
 Read = Callable[[str], torch.Tensor]  # from a name in the source to its tensor
 
@@ -175,6 +176,15 @@ def copy_with(config: PreTrainedConfig, **fields) -> PreTrainedConfig:
     return config
 
 
+# Where Gemma 3, PaliGemma and their kin have the SigLIP that they see with.
+IN_A_LARGER = (
+    "vision_tower.vision_model.",
+    "model.vision_tower.vision_model.",
+    "vision_tower.",
+    "model.vision_tower.",
+    "model.encoder.vision_tower.",
+    "encoder.vision_tower.",
+)
 PictureSource = functools.partial(Source, "image", has_grid=True)
 
 # model type -> what a tower needs to know of it.
@@ -183,7 +193,7 @@ SOURCES = {
     "deit": PictureSource(("deit.", ""), deit_fields, num_positioned=2),
     "dinov2": PictureSource(("dinov2.", ""), dinov2_fields, num_positioned=1),
     "dinov2_with_registers": PictureSource(("dinov2_with_registers.", ""), dinov2_fields, num_positioned=1),
-    "siglip_vision_model": PictureSource(("vision_model.", ""), picture_fields),
+    "siglip_vision_model": PictureSource(("vision_model.", *IN_A_LARGER, ""), picture_fields),
     "siglip2_vision_model": PictureSource(("vision_model.", ""), siglip2_picture_fields),
     "clip_vision_model": PictureSource(
         ("vision_model.", ""), clip_picture_fields, num_positioned=1, unused=("final_norm",)
@@ -196,6 +206,9 @@ SOURCES = {
     "whisper": Source("audio", ("model.encoder.", "encoder.", ""), whisper_fields),
 }
 # model type -> what is in its way.
+WAVEFORMS = "it reads waveforms, and a tower reads mel frames"
+WINDOWS = "its attention is that of a conformer, within windows"
+ROTARY_PATCHES = "its positions are rotary, and neighbouring patches are merged behind its layers"
 POST_NORM = "its layers norm after they add, those of a tower before, so that it would load and compute something else"
 REFUSED = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "distilbert", "electra", "camembert", "mpnet"), POST_NORM),
@@ -204,39 +217,56 @@ REFUSED = {
     "dinov3_vit": "its positions are rotary, and a tower adds positions to its tokens",
     "audio-spectrogram-transformer": "its patches overlap, and lie in rows of frequencies rather than one after "
     "another",
-    "wav2vec2": "it reads waveforms, and a tower reads mel frames",
-    "hubert": "it reads waveforms, and a tower reads mel frames",
+    **dict.fromkeys(("wav2vec2", "hubert", "wavlm", "moonshine"), WAVEFORMS),
+    **dict.fromkeys(("gemma3n_audio", "gemma4_audio", "wav2vec2-bert", "parakeet_encoder"), WINDOWS),
+    **dict.fromkeys((*TAKES_PATCHES, "gemma4_vision"), ROTARY_PATCHES),
+    "qwen2_audio_encoder": "it averages neighbouring tokens before its last norm",
     **dict.fromkeys(
-        ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma", "gpt_neox", "opt"),
+        ("qwen2_5_omni_audio_encoder", "qwen3_omni_moe_audio_encoder", "qwen3_asr_encoder"),
+        "it hears short pieces, each with positions of its own",
+    ),
+    **dict.fromkeys(
+        ("patchtst", "patchtsmixer", "time_series_transformer", "informer", "autoformer", "timesfm", "timesfm2_5"),
+        "it is a model of time series, which no tower can be",
+    ),
+    **dict.fromkeys(
+        ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "gpt_neox", "opt"),
         "it is a decoder: its attention is causal",
     ),
 }
 
 
-def find_source(config: PreTrainedConfig, modality: str) -> tuple[Source, PreTrainedConfig]:
+class NotATower(ValueError):
+    """A model cannot be the tower of a modality; `reason` says why."""
+
+    def __init__(self, config: PreTrainedConfig, modality: Modality, reason: str):
+        self.reason = reason
+        super().__init__(
+            f"A model of type {config.model_type!r} cannot become the {modality.name} tower: {reason}. "
+            + (f"Use {modality.sources}, or put it" if modality.sources else "Put it")
+            + f' in front of a fresh tower as it is, with `{modality.name}_backbone=` or `fallback="backbone"`.'
+        )
+
+
+def find_source(config: PreTrainedConfig, modality: Modality) -> tuple[Source, PreTrainedConfig]:
     """
     What kind of encoder a config describes, and the config of that encoder alone.
 
     Raises:
-        ValueError: there is none for this modality that a tower could be, with the reason and what to use instead.
+        NotATower: there is none for this modality that a tower could be, with the reason and what to use instead.
     """
-    wanted = MODALITIES[modality]
-    if isinstance(getattr(config, wanted.part_of_pair, None), PreTrainedConfig):
-        config = getattr(config, wanted.part_of_pair)
+    config = part_of(config, modality.part_of_pair)
     source = SOURCES.get(config.model_type)
-    if source is not None and source.kind == wanted.kind:
+    if source is not None and source.kind == modality.kind:
         return source, config
     if source is not None:
         reason = f"it encodes {source.kind}: name it as `{source.kind}=`"
     else:
         reason = REFUSED.get(config.model_type, "its layers are not known to be those of a tower")
-    raise ValueError(
-        f"A model of type {config.model_type!r} cannot become the {modality} tower: {reason}. Use {wanted.sources}, "
-        f"or put it in front of a fresh tower as it is, with `{modality}_backbone=`."
-    )
+    raise NotATower(config, modality, reason)
 
 
-def describe(config: PreTrainedConfig, modality: str) -> dict:
+def describe(config: PreTrainedConfig, modality: Modality) -> dict:
     """
     The fields of a modality's config that make its tower compute what the source computes.
 
@@ -244,17 +274,15 @@ def describe(config: PreTrainedConfig, modality: str) -> dict:
         config: of a transformers model, or of one that holds such an encoder (CLIP, SigLIP, Whisper).
 
     Raises:
-        ValueError: the source cannot be a tower of this modality, with the reason.
+        NotATower: the source cannot be a tower of this modality, with the reason.
     """
     source, config = find_source(config, modality)
     if getattr(config, "is_decoder", False):
-        raise ValueError(f"This model of type {config.model_type!r} is a decoder (`is_decoder`), a tower an encoder.")
+        raise NotATower(config, modality, "it is a decoder (`is_decoder`), a tower an encoder")
     try:
         return source.fields(config)
     except ValueError as error:
-        raise ValueError(
-            f"A model of type {config.model_type!r} cannot become the {modality} tower: {error}"
-        ) from None
+        raise NotATower(config, modality, str(error).removesuffix(".")) from None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -280,7 +308,7 @@ def rename(name: str) -> str | None:
     return ours if ours is None or ours.endswith("position_embeddings") else f"{ours}.{kind}"
 
 
-def convert(names: Iterable[str], read: Read, config: PreTrainedConfig, modality: str) -> Iterator[tuple]:
+def convert(names: Iterable[str], read: Read, config: PreTrainedConfig, modality: Modality) -> Iterator[tuple]:
     """
     A source's weights as those of the tower that `describe` describes, one at a time.
 
@@ -322,7 +350,7 @@ def convert(names: Iterable[str], read: Read, config: PreTrainedConfig, modality
             made = made_of(ours, make=functools.partial(as_convolution, fields=fields))
         elif scale := scale_of(ours, found):
             made = made_of(ours, scale, make=scaled)
-        yield (name_in_model(ours, modality, source.has_grid), *made)
+        yield (name_in_model(ours, modality.name, source.has_grid), *made)
 
 
 def at_position(token: torch.Tensor, positions: torch.Tensor, number: int) -> torch.Tensor:
@@ -372,4 +400,4 @@ def name_in_model(ours: str, modality: str, has_grid: bool) -> str:
     return f"{part}.{modality}.{ours}"
 
 
-__all__ = ["convert", "describe"]
+__all__ = ["NotATower", "convert", "describe"]

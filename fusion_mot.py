@@ -109,7 +109,9 @@ class MoTFusion(nn.Module):
         super().__init__()
         self.modalities = config.modalities
         configs = {m: config.modality_config(m) for m in config.modalities}
-        self.pooling = {m: (c.use_cls_token, c.num_register_tokens) for m, c in configs.items()}
+        self.pooling: dict[str, tuple[bool, int]] = {
+            m: (c.use_cls_token, c.num_register_tokens) for m, c in configs.items()
+        }
 
     def forward(
         self,
@@ -144,7 +146,8 @@ class MoTFusion(nn.Module):
         self, hidden_states: dict[str, torch.Tensor], masks: dict[str, torch.Tensor], segments: Mapping[str, int]
     ) -> dict[str, torch.Tensor]:
         return {  # (B, d)
-            m: pool(tokens, masks[m], *self.pooling[m], segments.get(m, 1)) for m, tokens in hidden_states.items()
+            m: pool(tokens, masks[m], *self.pooling[m], num_segments=segments.get(m, 1))
+            for m, tokens in hidden_states.items()
         }
 
 

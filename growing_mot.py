@@ -5,6 +5,8 @@ The weights of the new one are put beside those that there are, in the modules w
 learnt moves. What a row without the new modality is answered stays the same, since absent tokens reach nothing.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers.configuration_utils import PreTrainedConfig
@@ -46,7 +48,8 @@ class GrowingMixin:
             "": self.config._attn_implementation,
             f"{name}_config": self.config._attn_implementation,
         }
-        fresh = type(self)(grown).to(device=self.device, dtype=self.dtype)
+        model_class: type[Any] = type(self)
+        fresh = model_class(grown).to(device=self.device, dtype=self.dtype)
         known, modalities = {key for key, _ in self.named_parameters()}, self.config.modalities
         graft(self, fresh)
         for module in self.modules():

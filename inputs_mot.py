@@ -285,8 +285,8 @@ def split_segments(
     values, mask, times, *_ = given
     names, shape = embeddings.names, check_one_axis(values, name, embeddings.names.segments)
     check_tensor(segments, names.segments)
-    if mask is not None:
-        embeddings.token_mask(values, mask)  # which checks its shape
+    if mask is not None and tuple(mask.shape[:2]) != shape:
+        raise ValueError(f"`{names.mask}` has shape {tuple(mask.shape)}, expected {shape}.")
     found = find_segments(segments, mask, shape, names.segments, embeddings.modality.segment_length(embeddings.config))
     if found.number == 1 and (is_timed or times is None):
         return given

@@ -15,17 +15,18 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedConfig
 from transformers.feature_extraction_utils import BatchFeature
 
 from .cells_mot import Cell, ProcessorCall, RowReading, present_rows, spread
 from .decoding_audio_mot import is_number_list, is_rate_and_samples, load_audio
 from .decoding_container_mot import has_sound
 from .feature_extraction_mot import MoTFeatureExtractor
+from .fronts_mot import hear, mel_bins, stand_in_length
 from .modality_mot import LengthOption, Modality, MoTModalityConfig
-from .positions_mot import as_mask, blank, count_before, real_first, seen_by_all, take
+from .positions_mot import as_mask, blank, count_before, real_first, take
 from .stem_mot import MoTStemEmbeddings
 
-CHANNELS_FIRST = ("whisper",)  # backbones that take mel bins before frames
 SECONDS_PER_FRAME = 0.01  # the step of mel frames that come without times
 WINDOW_ATTRIBUTES = ("frame_length", "win_length", "n_fft")  # what mel extractors call their window, in samples
 # Flat `padding=`, `max_length=`, ... are about tokens; read as samples they would silently cut a sound short.
@@ -95,7 +96,7 @@ class AudioModality(Modality):
     reconstruction_loss = "l1"
     length_option = LengthOption("max_audio_seconds", default=30.0, in_seconds=True)
     drawing = "spectrogram"
-    sources = "Whisper"
+    sources, part_of_pair = "Whisper", "audio_config"
     option_groups, call_options = ("audio_kwargs",), ("max_audio_seconds",)
     settings = ("sampling_rate", "num_mel_bins", "min_frequency", "max_frequency", "dynamic_range")
 
@@ -225,35 +226,24 @@ class AudioModality(Modality):
         Frames (B, T, num_mel_bins) go through as they are, and waveforms (B, S, 1) as the `input_values` (B, S) that
         other models read.
         """
-        if frames.ndim != 3:
+        bins = mel_bins(config.backbone_config)
+        if frames.ndim != 3 or frames.shape[-1] != bins:
             raise ValueError(
-                f"`{self.names.raw}` has shape {tuple(frames.shape)}, expected (batch, frames, mel bins), or (batch, "
-                "samples, 1) for a backbone that reads waveforms."
+                f"`{self.names.raw}` has shape {tuple(frames.shape)}, expected (batch, frames, {bins}) for the "
+                f"model in front ({config.backbone_config.model_type})"
+                + (", which reads samples." if bins == 1 else ", frames before mel bins.")
             )
         mask = as_mask(mask, tuple(frames.shape[:2]), self.names.mask)
-        values, kind = blank(frames, mask), config.backbone_config.model_type
-        values = values.squeeze(-1) if values.shape[-1] == 1 else values.mT if kind in CHANNELS_FIRST else values
-        takes_mask = mask is not None and hasattr(backbone, "_get_feature_vector_attention_mask")
-        seen = {"attention_mask": seen_by_all(mask).long()} if takes_mask else {}
-        features = backbone(**{backbone.main_input_name: values}, **seen).last_hidden_state
-        length = features.shape[1]
-        if takes_mask:
-            mask = backbone._get_feature_vector_attention_mask(length, mask.long()).bool() & mask.any(1, keepdim=True)
-        elif mask is not None and frames.shape[1] % length == 0:
-            mask = mask[:, :: frames.shape[1] // length]
-        elif mask is not None:  # what its tokens stand for is not known
-            mask = mask.any(dim=1, keepdim=True).expand(-1, length)
-        return features, mask
+        return hear(backbone, blank(frames, mask), mask)
+
+    def fields_of_front(self, front: PreTrainedConfig) -> dict[str, Any]:
+        return {"num_mel_bins": mel_bins(front)}
 
     def raw_stand_in(self, config: MoTAudioConfig, device: torch.device) -> torch.Tensor:
         if config.backbone_config is None:
             return torch.zeros(1, 1, config.num_mel_bins, device=device)
-        backbone = config.backbone_config
-        bins = getattr(backbone, "num_mel_bins", 1)  # none: it reads waveforms
-        frames = getattr(backbone, "max_length", None) if bins > 1 else 16_000
-        if backbone.model_type in CHANNELS_FIRST:
-            frames = 2 * backbone.max_source_positions
-        return torch.zeros(1, frames, bins, device=device)
+        front = config.backbone_config
+        return torch.zeros(1, stand_in_length(front), mel_bins(front), device=device)
 
 
 def build_extractor(settings: Mapping[str, Any]) -> MoTFeatureExtractor:

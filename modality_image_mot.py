@@ -18,6 +18,7 @@ from huggingface_hub.dataclasses import strict
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 
 from .cells_mot import Cell, ProcessorCall, RowReading
@@ -25,6 +26,7 @@ from .convolution_mot import MoTConv2d
 from .decoding_image_mot import channels_of_values, is_picture, load_image, load_values
 from .decoding_mot import is_array
 from .decoding_video_mot import load_frames
+from .fronts_mot import picture_side, see
 from .image_processing_mot import MOST_PIXELS_OF_A_SIDE, MoTImageProcessor
 from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import (
@@ -37,6 +39,9 @@ from .positions_mot import (
     sinusoids_2d,
     sinusoids_at,
 )
+
+USUAL_SIDE = 224  # pixels
+MERGES = ("merge_size", "pooling_kernel_size")  # how image processors call the sides of patches that become one token
 
 
 @strict
@@ -308,17 +313,19 @@ class ImageModality(Modality):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         check_channels(pixel_values, config, self.names.raw)
         pixels, mask = as_frames(pixel_values, mask, self.names.mask)
-        features = backbone(pixel_values=pixels.flatten(0, 1)).last_hidden_state  # of each frame
-        if features.ndim == 4:  # (B * F, w, rows, columns), as convolutional models give
-            features = features.flatten(2).transpose(1, 2)
+        features = see(backbone, pixels.flatten(0, 1))  # of each frame
         per_frame = features.shape[1]
         features = features.unflatten(0, pixels.shape[:2]).flatten(1, 2)  # (B, F * tokens of a frame, w)
         return features, None if mask is None else mask.repeat_interleave(per_frame, dim=1)
 
+    def fields_of_front(self, front: PreTrainedConfig) -> dict[str, Any]:
+        channels = getattr(front, "num_channels", None) or getattr(front, "in_channels", None) or 3
+        return {"num_channels": channels}
+
     def raw_stand_in(self, config: MoTImageConfig, device: torch.device) -> torch.Tensor:
         side = config.patch_size
         if config.backbone_config is not None:
-            side = getattr(config.backbone_config, "image_size", 64)
+            side = picture_side(config.backbone_config)
         return torch.zeros(1, config.num_channels, side, side, device=device)
 
 
@@ -485,12 +492,23 @@ def call_image_processor(image_processor, frames: list[Image.Image], options: di
     return pixels
 
 
+def takes_any_shape(image_processor) -> bool:
+    """Whether a processor cuts pictures of any shape into patches, which a model of transformers takes as they are."""
+    return any(hasattr(image_processor, name) for name in ("max_num_patches", *MERGES))
+
+
 def whole_pictures(image_processor) -> MoTImageProcessor:
     """
     A processor that leaves squares whole, with the settings of one that cuts patches out of pictures of any shape, as
-    that of SigLIP 2 does.
+    those of SigLIP 2, Gemma 4 and Qwen-VL do. Where it names no number of patches, the side is 224 pixels, or a few
+    more, so that whole tokens fit.
     """
-    side = math.isqrt(image_processor.max_num_patches) * image_processor.patch_size
+    if hasattr(image_processor, "max_num_patches"):
+        side = math.isqrt(image_processor.max_num_patches) * image_processor.patch_size
+    else:
+        merged = next(getattr(image_processor, name) for name in MERGES if hasattr(image_processor, name))
+        unit = image_processor.patch_size * merged
+        side = -(-USUAL_SIDE // unit) * unit
     settings = ("resample", "image_mean", "image_std", "rescale_factor")
     return MoTImageProcessor(
         size={"height": side, "width": side},

@@ -218,8 +218,8 @@ class Modality:
     has_times = True  # whether its tokens are at some time, in seconds
     predicts_ids = False  # whether pretraining predicts words of a vocabulary, hidden before the model sees them
     timed_positions = "sinusoidal"  # the `position_embedding_type` that can stand between two whole positions
-    sources: str  # the models of the Hub that its tower can begin as
-    part_of_pair = ""  # where the config of a model of two encoders has that of its own
+    sources = ""  # the models of the Hub that its tower can begin as
+    part_of_pair = ""  # where the config of a model of several modalities has that of its own
     reconstruction_loss = "mse"  # how far a prediction is from what was hidden
     features_loss: str | None = None  # the same of ready features, where that is another
     is_exact = False  # whether raw input is spoilt by half precision
@@ -444,6 +444,10 @@ class Modality:
         Raw input through the model in front: its last hidden state (B, N, feature_size) and the mask of that (B, N).
         """
         raise NotImplementedError
+
+    def fields_of_front(self, front: PreTrainedConfig) -> dict[str, Any]:
+        """The fields of a config that follow from the model in front."""
+        return {}
 
     def raw_stand_in(self, config: MoTModalityConfig, device: torch.device) -> torch.Tensor:
         """Raw input of one row, as little as there can be."""

@@ -11,9 +11,11 @@ from typing import Any, Literal
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
+from transformers import PreTrainedConfig
 
 from .arguments_mot import can_look_at
 from .cells_mot import Cell, ProcessorCall, RowReading, present_rows, spread
+from .fronts_mot import longest_text, real_tokens_first
 from .modality_mot import InputNames, LengthOption, Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank, seen_by_all
 
@@ -135,8 +137,13 @@ class TextModality(Modality):
         mask = mask_of_ids(input_ids, mask, self.names)
         if mask is None:
             return backbone(input_ids=input_ids).last_hidden_state, None
+        input_ids, mask = real_tokens_first(input_ids, mask)
         input_ids = input_ids.masked_fill(~mask, config.pad_token_id or 0)
         return backbone(input_ids=input_ids, attention_mask=seen_by_all(mask).long()).last_hidden_state, mask
+
+    def fields_of_front(self, front: PreTrainedConfig) -> dict[str, Any]:
+        words = {name: getattr(front, name, None) for name in ("vocab_size", "pad_token_id")}
+        return {name: value for name, value in words.items() if value is not None} | longest_text(front)
 
     def raw_stand_in(self, config: MoTTextConfig, device: torch.device) -> torch.Tensor:
         return torch.zeros(1, 1, dtype=torch.long, device=device)

@@ -34,7 +34,7 @@ from .decoding_mot import DecodingLimits
 from .feature_extraction_mot import MoTFeatureExtractor
 from .image_processing_mot import MoTImageProcessor
 from .modalities_mot import MODALITIES, forms
-from .modality_image_mot import whole_pictures
+from .modality_image_mot import takes_any_shape, whole_pictures
 from .modality_mot import Modality
 from .modality_vectors_mot import pad_features
 from .rows_mot import (
@@ -249,30 +249,37 @@ class MoTProcessor(ProcessorMixin):
         text: str | os.PathLike | None = None,
         image: str | os.PathLike | None = None,
         audio: str | os.PathLike | None = None,
+        *,
+        text_backbone: str | os.PathLike | None = None,
+        image_backbone: str | os.PathLike | None = None,
+        audio_backbone: str | os.PathLike | None = None,
         token: str | bool | None = None,
         cache_dir: str | os.PathLike | None = None,
         local_files_only: bool = False,
         **parts,
     ) -> "MoTProcessor":
         """
-        The tokenizer, the image processor and the mel extractor of the checkpoints that a model's towers begin as.
+        The tokenizer, the image processor and the extractor of the checkpoints that a model's towers begin as, or
+        that stand in front of these. One that cuts pictures of any shape into patches, as that of Qwen-VL does, gives
+        its settings to one that makes squares of them.
 
         Args:
-            text, image, audio, token, cache_dir, local_files_only: as in `MoTModel.from_unimodal_pretrained`.
+            text, image, audio, text_backbone, image_backbone, audio_backbone, token, cache_dir, local_files_only: as
+                in `MoTModel.from_unimodal_pretrained`.
             parts: further arguments of the class, also the parts of modalities without a checkpoint.
         """
         hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
         kinds = {
-            "tokenizer": (AutoTokenizer, text, {}),
-            "image_processor": (AutoImageProcessor, image, {"backend": "pil"}),
-            "feature_extractor": (AutoFeatureExtractor, audio, {}),
+            "tokenizer": (AutoTokenizer, text or text_backbone, {}),
+            "image_processor": (AutoImageProcessor, image or image_backbone, {"backend": "pil"}),
+            "feature_extractor": (AutoFeatureExtractor, audio or audio_backbone, {}),
         }
         for part, (auto_class, source, options) in kinds.items():
             if source is not None:
                 name, revision = split_revision(source)
                 options |= {"trust_remote_code": False} | hub | revision
                 parts[part] = auto_class.from_pretrained(name, **options)
-        if hasattr(parts.get("image_processor"), "max_num_patches"):
+        if takes_any_shape(parts.get("image_processor")):
             parts["image_processor"] = whole_pictures(parts["image_processor"])
         return cls(**parts)
 

@@ -3,11 +3,14 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+Member = TypeVar("Member", str, int)
 
 MOST_WITH_ALL_SUBSETS = 4  # modalities; their non-empty subsets are 15, and double with each modality more
 
 
-def all_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+def all_subsets(modalities: Sequence[Member]) -> list[tuple[Member, ...]]:
     """Every non-empty subset, the small ones first, each in the order given: 2^n - 1 of n modalities."""
     sizes = range(1, len(modalities) + 1)
     return [subset for size in sizes for subset in itertools.combinations(modalities, size)]

@@ -7,11 +7,14 @@ one tensor at a time, so that nothing but the model itself is held. `conversion_
 called.
 """
 
+import dataclasses
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -20,9 +23,11 @@ from transformers.modeling_utils import safe_open  # safetensors', through the l
 from transformers.utils import logging
 from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
-from .backbones_mot import encoder_of
+from .backbones_mot import encoder_of, model_class_of, part_of
 from .configuration_mot import MoTConfig
-from .conversion_mot import convert, describe
+from .conversion_mot import NotATower, convert, describe
+from .modalities_mot import KINDS, MODALITIES, raw_modality_of
+from .modality_mot import Modality
 from .positions_mot import resize_grid
 
 logger = logging.get_logger(__name__)
@@ -39,6 +44,70 @@ def split_revision(name: str | os.PathLike) -> tuple[str, dict]:
     return name, {"revision": revision}
 
 
+def read_config(name: str | os.PathLike, **hub) -> PreTrainedConfig:
+    """
+    The config of a model on the Hub or in a folder.
+
+    Raises:
+        ValueError: it is that of a MoT.
+    """
+    name, revision = split_revision(name)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False, **hub, **revision)
+    if config.model_type == "mot":
+        raise ValueError(f"{name} is a MoT already: load it with `from_pretrained`.")
+    return config
+
+
+def why_in_front(name: str | os.PathLike, modality: Modality, **hub) -> str | None:
+    """
+    Why a model cannot be the tower of a modality, so that it has to stand in front of one; None where it can. Its
+    config alone is read.
+    """
+    try:
+        describe(read_config(name, **hub), modality)
+    except NotATower as refusal:
+        return refusal.reason
+    return None
+
+
+def describe_place(modality: str, name: str | os.PathLike, reason: str | None, is_trained: bool = False) -> str:
+    """A line of what becomes of a source: the tower itself, or a model in front of it, and why."""
+    if reason is None:
+        return f"The {modality} tower begins as {name}: it computes exactly what that computes, and learns on."
+    state = "learns on" if is_trained else "stays as it is"
+    return f"{name} stands in front of the {modality} tower and {state}: it cannot be the tower, since {reason}."
+
+
+class SourcesOfOthers(NamedTuple):
+    """Sources of modalities that a config declares: of their towers, and of models in front of these."""
+
+    towers: dict[str, str | os.PathLike]
+    backbones: dict[str, str | os.PathLike]
+
+
+def sources_of_others(fields: dict[str, Any]) -> SourcesOfOthers:
+    """
+    The sources among the keywords of `from_unimodal_pretrained` that are no fields of `MoTConfig`, taken out of them:
+    those of modalities, `{name}=` or `{name}_backbone=`, which `{name}_config` declares.
+
+    Raises:
+        ValueError: a source is named for what no field declares.
+    """
+    found = SourcesOfOthers({}, {})
+    known = {field.name for field in dataclasses.fields(MoTConfig)}
+    for key in [key for key, value in fields.items() if isinstance(value, (str, os.PathLike)) and key not in known]:
+        name, places = key, found.towers
+        if key.endswith("_backbone"):
+            name, places = key.removesuffix("_backbone"), found.backbones
+        if f"{name}_config" not in fields:
+            raise ValueError(
+                f"`{key}` is {fields[key]!r}, but nothing says what {name!r} is: give "
+                f'`{name}_config={{"model_type": ...}}` with its kind, one of {", ".join(KINDS)}.'
+            )
+        places[name] = fields.pop(key)
+    return found
+
+
 class Checkpoint:
     """
     The config and the tensors of a model on the Hub or in a folder.
@@ -46,6 +115,7 @@ class Checkpoint:
     Args:
         name: a folder, or a Hub id, with `@` and a revision if it is not the newest: `user/model@v1`.
         modality: of the tower that it is for.
+        in_front: whether it is for a place in front of that tower, where any model may stand.
         allow_pickle: whether weights that are not safetensors may be read, by `torch.load(weights_only=True)`.
         hub: `token`, `cache_dir`, `local_files_only`, as in `from_pretrained`.
 
@@ -55,13 +125,18 @@ class Checkpoint:
         OSError: (of the Hub) there is no such model, or it cannot be reached.
     """
 
-    def __init__(self, name: str | os.PathLike, modality: str, allow_pickle: bool = False, **hub):
+    def __init__(
+        self,
+        name: str | os.PathLike,
+        modality: Modality,
+        allow_pickle: bool = False,
+        in_front: bool = False,
+        **hub,
+    ):
         self.name, revision = split_revision(name)
         hub |= revision
-        self.config = AutoConfig.from_pretrained(self.name, trust_remote_code=False, **hub)
-        if self.config.model_type == "mot":
-            raise ValueError(f"{self.name} is a MoT already: load it with `from_pretrained`.")
-        self.fields = describe(self.config, modality)  # before its weights are downloaded
+        self.config = read_config(name, **hub)
+        self.fields = {} if in_front else describe(self.config, modality)  # before its weights are downloaded
         files, self.is_pickled = self.find_weights(allow_pickle, hub)
         self.files: dict[str, str] = {}  # tensor -> the file that has it
         for file in files:
@@ -145,7 +220,8 @@ def joined_config(
     """
     fields = dict(fields)
     towers = {m: checkpoint.fields for m, checkpoint in checkpoints.items()}
-    for m, own in (towers | {m: backbone_fields(config) for m, config in backbones.items()}).items():
+    fronts = {m: backbone_fields(config, kind_of(m, fields)) for m, config in backbones.items()}
+    for m, own in (towers | fronts).items():
         name = f"{m}_config"
         if fields.get(name, {}) is None:
             raise ValueError(f"A checkpoint is named for {m}, but `{name}` is None: leave one of them out.")
@@ -163,21 +239,28 @@ def joined_config(
     return MoTConfig(**fields)
 
 
-def backbone_fields(config: PreTrainedConfig) -> dict:
+def backbone_fields(config: PreTrainedConfig, modality: Modality) -> dict:
     """The fields of a modality's config with any model in front of its tower."""
-    words = {name: getattr(config, name, None) for name in ("vocab_size", "pad_token_id")}
-    return {"backbone_config": config.to_dict()} | (words if words["vocab_size"] else {})
+    return {"backbone_config": config.to_dict()} | modality.fields_of_front(config)
 
 
-def load_backbone(name: str | os.PathLike, allow_pickle: bool, **options) -> nn.Module:
+def load_backbone(
+    name: str | os.PathLike, modality: Modality, allow_pickle: bool, dtype: torch.dtype, **hub
+) -> nn.Module:
     """
-    A model of transformers to put in front of a tower; of an encoder and a decoder the encoder.
+    A model of transformers to put in front of a tower; of an encoder and a decoder the encoder, and of a model of
+    several modalities that of this one, of which nothing else is loaded.
 
     Raises:
-        ValueError: it has no safetensors, and `allow_pickle` is not set.
+        ValueError: it has no safetensors, and `allow_pickle` is not set; or transformers has no such model by itself.
     """
+    whole = read_config(name, **hub)
+    part = part_of(whole, modality.part_of_pair)
+    if part is not whole:
+        return load_part(Checkpoint(name, modality, allow_pickle, in_front=True, **hub), part, dtype)
     name, revision = split_revision(name)
     try:
+        options: dict = {"dtype": dtype, **hub}
         options |= {"use_safetensors": None if allow_pickle else True, "trust_remote_code": False} | revision
         model = AutoModel.from_pretrained(name, **options)
     except OSError as error:
@@ -187,6 +270,29 @@ def load_backbone(name: str | os.PathLike, allow_pickle: bool, **options) -> nn.
             f"{name} has no safetensors: pass allow_pickle=True if you trust its authors. {error}"
         ) from None
     return encoder_of(model)
+
+
+def load_part(checkpoint: Checkpoint, config: PreTrainedConfig, dtype: torch.dtype) -> nn.Module:
+    """
+    One model out of a checkpoint of several, found by the names of its tensors.
+
+    Raises:
+        ValueError: the checkpoint lacks some of them.
+    """
+    model = model_class_of(config)._from_config(config, dtype=dtype)
+    own = model.state_dict()
+    prefixes = {name.removesuffix(key) for key in own for name in checkpoint.files if name.endswith(f".{key}")}
+    found = {prefix: sum(prefix + key in checkpoint.files for key in own) for prefix in prefixes}
+    prefix = max(sorted(found), key=lambda prefix: found[prefix], default="")
+    if lacking := [key for key in own if prefix + key not in checkpoint.files]:
+        raise ValueError(
+            f"{checkpoint.name} lacks {len(lacking)} of the tensors of its {config.model_type}, such as {lacking[0]}: "
+            "it is not all there, or saved with names that this version of transformers does not use."
+        )
+    with torch.no_grad():
+        for key, target in own.items():
+            target.copy_(checkpoint.read(prefix + key))
+    return encoder_of(model.eval())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -219,6 +325,25 @@ def without_details(name: str) -> str:
     return re.sub(r"\.(weight|bias)\b", "", re.sub(r"(layers?)\.\d+\.", r"\1.*.", name))
 
 
+def kind_of(name: str, fields: Mapping[str, Any]) -> Modality:
+    """
+    The modality of a name, of the kind that the fields of a `MoTConfig` give it.
+
+    Raises:
+        ValueError: it is not one of those that there always are, and the fields do not say its kind.
+    """
+    if name in MODALITIES:
+        return MODALITIES[name]
+    config = fields.get(f"{name}_config") or {}
+    kind = config.get("model_type") if isinstance(config, Mapping) else config.model_type
+    if kind not in KINDS:
+        raise ValueError(
+            f"`{name}` is {'of no kind' if kind is None else f'of kind {kind!r}'}: say what it is, as "
+            f'`{name}_config={{"model_type": ...}}` with one of {", ".join(KINDS)}.'
+        )
+    return KINDS[kind].called(name)
+
+
 def fill_tower(model: nn.Module, modality: str, checkpoint: Checkpoint) -> Report:
     """
     Give a tower the weights of its source.
@@ -236,7 +361,9 @@ def fill_tower(model: nn.Module, modality: str, checkpoint: Checkpoint) -> Repor
     unused = set(checkpoint.files)
     config = model.config.modality_config(modality)
     with torch.no_grad():
-        for name, theirs, make in convert(checkpoint.files, checkpoint.read, checkpoint.config, modality):
+        for name, theirs, make in convert(
+            checkpoint.files, checkpoint.read, checkpoint.config, raw_modality_of(config, modality)
+        ):
             if name not in targets:
                 continue
             unused -= set(theirs)
@@ -270,7 +397,7 @@ def fill_tower(model: nn.Module, modality: str, checkpoint: Checkpoint) -> Repor
 def resized(tensor: torch.Tensor, target: torch.Tensor, name: str, config, checkpoint: Checkpoint) -> torch.Tensor:
     """A table of another size than its source's: positions of pictures, fewer positions, or more words."""
     same_width = tensor.ndim == target.ndim and tensor.shape[-1] == target.shape[-1]
-    if same_width and name == "embeddings.image.position_embeddings":
+    if same_width and name.endswith(".position_embeddings"):  # a grid, and no table
         side = round(target.shape[1] ** 0.5)
         return resize_grid(tensor, side, side, config.position_interpolation)[None]
     if same_width and name.endswith("position_embeddings.weight") and len(tensor) > len(target):
@@ -283,4 +410,13 @@ def resized(tensor: torch.Tensor, target: torch.Tensor, name: str, config, check
     )
 
 
-__all__ = ["Checkpoint", "fill_tower", "joined_config", "load_backbone"]
+__all__ = [
+    "Checkpoint",
+    "describe_place",
+    "fill_tower",
+    "joined_config",
+    "kind_of",
+    "load_backbone",
+    "sources_of_others",
+    "why_in_front",
+]

@@ -25,7 +25,7 @@ from mixture_of_transformers.data.media_suffixes import medium_of_path
 ROWS_READ, ROWS_OF_A_STREAM_READ = 10_000, 200  # at most, to see what columns hold
 NEARLY_ALL = 0.95  # This share of the cells counts as nearly all of them.
 FEWEST_ROWS = 5  # Fewer rows tell nothing.
-FEWEST_ROWS_OF_IDS = 20  # Whole numbers that all differ in so many rows are hardly anything but ids.
+FEWEST_ROWS_OF_IDS = 10  # Whole numbers that all differ in so many rows are hardly anything but ids.
 LEAST_CORRELATION = 1 - 1e-9  # of numbers that say a score in another unit
 NUMBER_OR_DATE = re.compile(
     r"(?=\D*\d)([\d\s.,;:/()\[\]+-]|e[+-]?\d|T(?=\d)|Z$|am|pm|utc|gmt"

@@ -54,9 +54,14 @@ def is_series(kind) -> bool:
     return is_list(kind) and is_value(element_of(kind.feature), *NUMBERS)
 
 
+def is_number(kind) -> bool:
+    """Whether a column's type is one number for each row."""
+    return is_value(kind, *NUMBERS)
+
+
 def is_single(kind) -> bool:
     """Whether a column's type is a number, a truth or a word for each row."""
-    return isinstance(kind, datasets.ClassLabel) or is_string(kind) or is_value(kind, "bool", *NUMBERS)
+    return isinstance(kind, datasets.ClassLabel) or is_string(kind) or is_number(kind) or is_value(kind, "bool")
 
 
 def is_samples(kind) -> bool:

@@ -30,6 +30,7 @@ from mixture_of_transformers.data.column_types import (
     VIDEO,
     is_file,
     is_medium,
+    is_number,
     is_samples,
     is_series,
     is_single,
@@ -222,6 +223,8 @@ def found_extras(
         found = None if is_named_like_features(column, kind) else kind_of(kind, held.get(column))
         if found == TABLE:
             reason = why_no_value(column, kind, has_media, has_sound)
+            if not reason and chosen["label"] is None and not is_number(kind):
+                reason = "classes, and perhaps the label, since no column is"
         else:
             reason = found and why_no_modality(column, kind, found, chosen, closed, features, held.get(column))
         if reason:

@@ -29,8 +29,14 @@ def check_towers(model: ModelArguments, columns: list[str]) -> None:
         raise ValueError(
             "--model_name_or_path goes on from a whole model, --text_model and its like begin one: give either."
         )
+    if unknown := sorted({*(model.train_backbones or ())} - model.towers.keys()):
+        raise ValueError(
+            f"--train_backbones names {', '.join(unknown)}, for which no model is named: give one with --text_model "
+            "and its like, or with --tower."
+        )
     for m in model.towers:
-        if not any(cell.name in columns for cell in MODALITIES[m].cells):
+        taken = {cell.name for cell in MODALITIES[m].cells} if m in MODALITIES else {m}
+        if taken.isdisjoint(columns):
             raise ValueError(
                 f"--{m}_model names a {m} tower, but the dataset has no {m} column; it has {', '.join(columns)}."
             )

@@ -205,22 +205,38 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "A model of the Hub (`user/model` or `user/model@revision`) or a folder that the text tower "
-            "begins as, such as a SigLIP or RoBERTa-PreLayerNorm (docs/warm_starts.md); its tokenizer is used, too."
+            "begins as, such as a SigLIP; what cannot be a tower, such as a BERT, stands in front of one "
+            "(docs/warm_starts.md). Its tokenizer is used, too."
         },
     )
     image_model: str | None = field(
         default=None,
         metadata={
             "help": "A model of the Hub (`user/model` or `user/model@revision`) or a folder that the image tower "
-            "begins as, such as a ViT, DeiT, DINOv2, CLIP or SigLIP (docs/warm_starts.md); its image processor is "
-            "used, too."
+            "begins as, such as a ViT, DINOv2, CLIP or SigLIP; what cannot be a tower, such as a ResNet, stands in "
+            "front of one (docs/warm_starts.md). Its image processor is used, too."
         },
     )
     audio_model: str | None = field(
         default=None,
         metadata={
             "help": "A model of the Hub (`user/model` or `user/model@revision`) or a folder that the audio tower "
-            "begins as, such as a Whisper (docs/warm_starts.md); its feature extractor is used, too."
+            "begins as, such as a Whisper; what cannot be a tower, such as a wav2vec2, stands in front of one "
+            "(docs/warm_starts.md). Its feature extractor is used, too."
+        },
+    )
+    tower: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Models that the towers of any modalities begin as, or that stand in front of them: "
+            "`--tower imu=user/model depth=folder`."
+        },
+    )
+    train_backbones: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "The modalities whose models in front of the tower learn, too: `--train_backbones text imu`; they "
+            "stay as they are if not given."
         },
     )
     size: str | None = field(
@@ -295,9 +311,24 @@ class ModelArguments:
 
     @property
     def towers(self) -> dict[str, str]:
-        """modality -> the checkpoint that its tower begins as."""
+        """
+        modality -> the checkpoint that its tower begins as, or that stands in front of it.
+
+        Raises:
+            ValueError: --tower is not written as `modality=model`, or names a modality twice.
+        """
         names = {m: getattr(self, f"{m}_model") for m in MODALITIES}
-        return {m: name for m, name in names.items() if name is not None}
+        found = {m: name for m, name in names.items() if name is not None}
+        for given in self.tower or ():
+            modality, sign, name = given.partition("=")
+            if not (modality and sign and name):
+                raise ValueError(
+                    f"--tower {given}: expected the name of a modality and a model, as in imu=user/model."
+                )
+            if modality in found:
+                raise ValueError(f"--tower {given}: {modality} begins as {found[modality]} already, give one of them.")
+            found[modality] = name
+        return found
 
 
 @dataclass

@@ -4,6 +4,7 @@
 import dataclasses
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from mixture_of_transformers.configuration_mot import SIZES, MoTConfig
+from mixture_of_transformers.backbones_mot import part_of
+from mixture_of_transformers.configuration_mot import SIZES, MoTConfig, is_modality_config
 from mixture_of_transformers.data.column_types import STRING_ROLES, is_ready_features
 from mixture_of_transformers.data.extra_cells import is_absent_cell
 from mixture_of_transformers.data.extra_columns import LEFT_OUT, kinds_of_options, read_option
@@ -29,10 +31,12 @@ from mixture_of_transformers.head_classification_mot import MoTForSequenceClassi
 from mixture_of_transformers.head_pretraining_mot import MoTForPreTraining
 from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.image_processing_mot import MoTImageProcessor
-from mixture_of_transformers.modalities_mot import CELLS, KINDS, MODALITIES, MODALITY_OF_CELL
+from mixture_of_transformers.modalities_mot import CELLS, KINDS, MODALITIES, MODALITY_OF_CELL, words_of
 from mixture_of_transformers.modality_mot import Modality
 from mixture_of_transformers.processing_mot import MoTProcessor, load_processor
 from mixture_of_transformers.training.continuation import fit_classifier, is_adapter, load_model, read_config
+from mixture_of_transformers.warm_start_mot import describe_place, kind_of, why_in_front
+from mixture_of_transformers.warm_start_mot import read_config as read_source
 
 logger = logging.get_logger(__name__)
 
@@ -97,7 +101,7 @@ def build_processor(train: datasets.Dataset, model: ModelArguments, data: DataAr
         size={"height": size, "width": size}, image_mean=half, image_std=half, do_convert_rgb=True
     )
     processor = MoTProcessor.from_unimodal_pretrained(
-        **model.towers,
+        **{m: name for m, name in model.towers.items() if m in MODALITIES},
         tokenizer=tokenizer,
         feature_extractor=MoTFeatureExtractor(feature_size=MEL_BINS),
         image_processor=image_processor,
@@ -133,7 +137,7 @@ def new_tokenizer(
     columns = [name for name, cell in CELLS.items() if cell.medium is None and name in train.column_names]
     columns = [name for name in columns if not is_ready_features(train.features[name])]
     columns += [name for name, kind in kinds_of_options(data.extra_columns or ()).items() if kind in STRING_ROLES]
-    if model.text_model or not columns:
+    if any(MODALITY_OF_CELL[name] in model.towers for name in columns) or not columns:
         return None
     texts = itertools.chain.from_iterable(texts_of(train[name]) for name in columns)
     return train_tokenizer(texts, model_max_length=data.max_text_tokens)
@@ -189,6 +193,12 @@ def config_fields(
 ) -> dict:
     """The fields of a new model's config, beyond its size, for the modalities that the training split has."""
     raw, overrides = raw_fields(train, processor, data, model), overrides_of(model)
+    fronts = sources_in_front(model, overrides)
+    if not_in_front := sorted({*(model.train_backbones or ())} - fronts.keys()):
+        raise ValueError(
+            f"--train_backbones names {', '.join(not_in_front)}, whose model is the tower itself, which learns in any "
+            "case: leave it out."
+        )
     # A tower that begins as another model is what that is, but for the size of its pictures.
     of_source = {"image_size": raw["image_size"]} if model.image_size else {}
     fields = {"drop_path_rate": 0.1} | task_fields(data.task, labels) | overrides
@@ -198,7 +208,10 @@ def config_fields(
         if not columns:
             fields[name] = None
             continue
-        tower = own_fields(kind, of_source if modality in model.towers else raw)
+        tower = own_fields(kind, of_source if modality in model.towers and modality not in fronts else raw)
+        if modality in fronts:
+            tower = fields_behind(model.towers[modality], kind, tower)
+            tower["freeze_backbone"] = modality not in (model.train_backbones or ())
         if is_ready_features(train.features[columns[-1]]):
             tower = {"feature_size": feature_size(train[columns[-1]])}
         fields[name] = tower | (overrides.get(name) or {})
@@ -206,6 +219,21 @@ def config_fields(
         own = further_fields(modality, processor, raw) | (overrides.get(f"{modality}_config") or {})
         fields[f"{modality}_config"] = own
     return fields | {"extra_modalities": list(processor.modalities)}
+
+
+def sources_in_front(model: ModelArguments, fields: dict) -> dict[str, str]:
+    """The modalities whose source cannot be the tower and stands in front of it, each with the reason."""
+    reasons = {m: why_in_front(name, kind_of(m, fields)) for m, name in model.towers.items()}
+    return {m: reason for m, reason in reasons.items() if reason is not None}
+
+
+def fields_behind(source: str, kind: Modality, fields: dict) -> dict:
+    """The fields of a tower behind a model in front, which says itself what it reads, and how much at most."""
+    known = kind.fields_of_front(part_of(read_source(source), kind.part_of_pair))
+    rest = {name: value for name, value in fields.items() if name not in known}
+    if kind.length_field in known:
+        rest[kind.length_field] = min(known[kind.length_field], fields.get(kind.length_field, math.inf))
+    return rest
 
 
 def raw_fields(train: datasets.Dataset, processor: MoTProcessor, data: DataArguments, model: ModelArguments) -> dict:
@@ -358,12 +386,19 @@ def build_model(
         return go_on(data, labels, model, config)
     if not model.towers:
         return model_class(MoTConfig.of_size(size, **fields))
+    fronts = sources_in_front(model, fields)
+    for m, name in model.towers.items():
+        print(describe_place(m, name, fronts.get(m), m in (model.train_backbones or ())))
+    begun = {m: name for m, name in model.towers.items() if m not in fronts}
     new_layers = {"num_hidden_layers": SIZES[size]["num_encoder_layers"]}
-    for name in {f"{m}_config" for m in MODALITIES if m not in model.towers}:
+    for name in [name for name in fields if is_modality_config(name) and name.removesuffix("_config") not in begun]:
         fields[name] = None if fields[name] is None else new_layers | fields[name]
-    built = model_class.from_unimodal_pretrained(**model.towers, **fields)
-    if model.text_model:
-        check_vocabulary(model.text_model, built.config.vocab_size, number_of_words)
+    if not begun:  # no tower says how wide the joint part is
+        fields = {name: value for name, value in SIZES[size].items() if name != "num_encoder_layers"} | fields
+    sources = begun | {f"{m}_backbone": model.towers[m] for m in fronts}
+    built = model_class.from_unimodal_pretrained(**sources, **fields)
+    if source := model.towers.get(words_of(built.config) or ""):
+        check_vocabulary(source, built.config.vocab_size, number_of_words)
     return built
 
 

@@ -16,6 +16,7 @@ from mixture_of_transformers import (
     MoTForPreTraining,
     MoTForSequenceClassification,
     MoTModel,
+    MoTProcessor,
     MoTTableConfig,
 )
 from mixture_of_transformers.cells_mot import ProcessorCall
@@ -611,3 +612,16 @@ def test_a_table_is_learned():
         optimizer.step()
     accuracy = (model.eval()(**batch).logits.argmax(dim=-1) == labels).float().mean()
     assert accuracy > 0.95
+
+
+def test_the_processor_reads_tables_and_is_saved_with_their_settings(tmp_path):
+    rows = [{"age": 71, "sex": "f"}, [{"bmi": 30, "sex": "m"}, {"age": None}, {"ward": "B"}], {"sex": None}]
+    processor = MoTProcessor(modalities={"vitals": {"kind": "table", **SETTINGS}})
+    batch = processor(text=["a", "b", "c"], vitals=rows)
+    assert batch["vitals_mask"].tolist() == [[1, 0, 1, 0] + [0] * 4, [0, 1, 1, 0, 0, 0, 0, 1], [0] * 8]
+    assert batch["vitals_segments"][1].tolist() == [0] * 4 + [1] * 4
+    processor.save_pretrained(tmp_path)
+    again = MoTProcessor.from_pretrained(tmp_path)(text=["a", "b", "c"], vitals=rows)
+    assert all(torch.equal(again[name].nan_to_num(9), value.nan_to_num(9)) for name, value in batch.items())
+    with pytest.raises(ValueError, match="Row 1 is empty"):
+        processor(vitals=[{"age": 3}, {"age": None, "sex": " "}])

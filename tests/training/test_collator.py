@@ -8,7 +8,7 @@ from transformers import DataCollatorForLanguageModeling
 
 from mixture_of_transformers import MoTProcessor
 from mixture_of_transformers.modalities_mot import MODALITIES
-from mixture_of_transformers.modality_audio_mot import AudioAugmentation
+from mixture_of_transformers.modality_audio_mot import AudioAugmentation, AudioModality
 from mixture_of_transformers.modality_image_mot import ImageModality
 from mixture_of_transformers.modality_mot import InputNames
 from mixture_of_transformers.training.collator import MoTCollator
@@ -114,3 +114,12 @@ def test_augmented_audio_keeps_the_seconds_of_its_clip():
     for times, length in zip(batch["input_features_times"], lengths):
         assert times[:length].min() >= 0 and times[:length].max() <= 0.49
         assert times[:length].diff().min() >= 0
+
+
+def test_modality_dropout_hides_each_modality_with_its_own_probability():
+    kinds = {"text": MODALITIES["text"]} | {name: AudioModality.called(name) for name in ("imu", "vitals")}
+    rates = {"imu": 1.0, "vitals": 0.5}
+    row = {"input_ids": torch.ones(2).long(), "imu_values": torch.ones(3, 2), "vitals_values": torch.ones(1, 2)}
+    batches = [MoTCollator(modality_dropout=rates, kinds=kinds, seed=seed)([row]) for seed in range(40)]
+    assert all("input_ids" in batch and "imu_values" not in batch for batch in batches)
+    assert 8 < sum("vitals_values" in batch for batch in batches) < 32
