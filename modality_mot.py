@@ -296,6 +296,10 @@ class Modality:
         """The fields of a config that follow from the processor's settings of the modality."""
         return {}
 
+    def columns_in(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The columns of a dataset of which a cell is made, where the processor's settings name them; () elsewhere."""
+        return ()
+
     def is_one(self, cell: Cell, value: Any) -> bool:
         """Whether a list or tuple is one cell, not a batch of them."""
         return False

@@ -149,6 +149,9 @@ class TableModality(Modality):
             "column_names": column_names(settings),
         }
 
+    def columns_in(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(column_names(settings))
+
     def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
         """
         Dicts of columns to values (B, C) and their mask (B, C). What is empty is NaN, so that a row by itself, which

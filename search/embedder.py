@@ -57,14 +57,14 @@ def embedding_settings(model, processor) -> dict[str, Any]:
     """What embeddings depend on beside the weights, by dotted names, as JSON keeps it."""
     found = {"config": json.loads(model.config.to_json_string(use_diff=False))}
     found["processor"] = json.loads(processor.to_json_string())
-    # One value, since names that a user gave to modalities and columns may be those of settings.
-    found["processor"]["modalities"] = sorted(found["processor"].get("modalities", {}).items())
+    # Each as a whole, since names that a user gave to modalities and columns may be those of settings.
+    modalities = found["processor"].pop("modalities", {})
     tokenizer = processor.tokenizer
     words = tokenizer.get_vocab()
     if hasattr(tokenizer, "backend_tokenizer"):  # It remembers how the last texts were cut and padded.
         words = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
     found["processor"]["tokenizer"] = hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
-    return dict(flattened(found))
+    return dict(flattened(found)) | {f"processor.modalities.{name}": own for name, own in modalities.items()}
 
 
 def flattened(settings: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
