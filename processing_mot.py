@@ -264,8 +264,8 @@ class MoTProcessor(ProcessorMixin):
         its settings to one that makes squares of them.
 
         Args:
-            text, image, audio, text_backbone, image_backbone, audio_backbone, token, cache_dir, local_files_only: as
-                in `MoTModel.from_unimodal_pretrained`.
+            text, image, audio, text_backbone, image_backbone, audio_backbone: as in `MoTModel`'s.
+            token, cache_dir, local_files_only: as in `from_pretrained`.
             parts: further arguments of the class, also the parts of modalities without a checkpoint.
         """
         hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}

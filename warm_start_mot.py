@@ -135,7 +135,7 @@ class Checkpoint:
     ):
         self.name, revision = split_revision(name)
         hub |= revision
-        self.config = read_config(name, **hub)
+        self.config = read_config(self.name, **hub)
         self.fields = {} if in_front else describe(self.config, modality)  # before its weights are downloaded
         files, self.is_pickled = self.find_weights(allow_pickle, hub)
         self.files: dict[str, str] = {}  # tensor -> the file that has it

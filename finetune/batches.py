@@ -4,6 +4,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import datasets
 from transformers import DataCollatorForLanguageModeling
@@ -38,7 +39,7 @@ def encode_split(
     num_proc: int,
 ) -> EncodedDataset | CachedDataset | StreamedDataset:
     """The rows of a split as tensors: from the disk if they fit there, else encoded whenever they are read."""
-    limits = encoding_limits(config, data, processor.feature_extractor)
+    limits: dict[str, Any] = {**encoding_limits(config, data, processor.feature_extractor)}
     limits |= {"allow_urls": reading_of(data).allow_urls, "config": config}
     if isinstance(split, RowStream):
         return StreamedDataset(split, processor, **limits)

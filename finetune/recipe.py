@@ -137,7 +137,7 @@ def new_tokenizer(
     columns = [name for name, cell in CELLS.items() if cell.medium is None and name in train.column_names]
     columns = [name for name in columns if not is_ready_features(train.features[name])]
     columns += [name for name, kind in kinds_of_options(data.extra_columns or ()).items() if kind in STRING_ROLES]
-    if any(MODALITY_OF_CELL[name] in model.towers for name in columns) or not columns:
+    if any(MODALITY_OF_CELL.get(name) in model.towers for name in columns) or not columns:
         return None
     texts = itertools.chain.from_iterable(texts_of(train[name]) for name in columns)
     return train_tokenizer(texts, model_max_length=data.max_text_tokens)
