@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Small rows of text, depth pictures, an accelerometer and a table, some of them lacking some, and models that take them."""
+"""Small rows of text, depth pictures, an accelerometer and a table, of which some lack some, and models of them."""
 
 import numpy as np
 import torch
