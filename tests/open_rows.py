@@ -88,3 +88,12 @@ def as_dataset(rows, folder):
     types = {"text": "string", "depth": "string", "age": "float64", "bmi": "float64", "sex": "string"}
     features = {name: Value(kind) for name, kind in types.items()} | {"acc": List(List(Value("float64")))}
     return Dataset.from_dict(columns, features=Features({name: features[name] for name in columns}))
+
+
+def inputs_of(subset, number=ROWS):
+    """The inputs of a model of the first rows that have something of a subset, with masks for what they lack."""
+    rows = [row for row in cells(2 * number) if row.keys() & set(subset)][:number]
+    columns = {name: [row.get(name) for row in rows] for name in subset}
+    for name in {"imu"} & columns.keys():
+        columns[name] = [cell and np.array(cell) for cell in columns[name]]
+    return dict(make_processor()(**columns))

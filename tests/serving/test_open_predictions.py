@@ -30,7 +30,15 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     labelled(folder).to_parquet(folder / "rows.parquet")
     extra = ["--extra_columns", "depth:image=depth", "imu=acc", "vitals=age,bmi,sex"]
-    steps = ["--max_steps", "2", "--per_device_train_batch_size", "4", "--config_overrides", json.dumps(OVERRIDES), "--use_cpu"]
+    steps = [
+        "--max_steps",
+        "2",
+        "--per_device_train_batch_size",
+        "4",
+        "--config_overrides",
+        json.dumps(OVERRIDES),
+        "--use_cpu",
+    ]
     done = run_mot(folder, "finetune", "--dataset_name", "rows.parquet", "--output_dir", "out", *extra, *steps)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
@@ -86,9 +94,21 @@ def test_columns_of_other_names_are_named_as_in_training(run):
     other.to_parquet(run / "other.parquet")
     found = predict(run, "--dataset", "other.parquet", "--extra_columns", "imu=walk")
     check_answers(found, by_pipeline(run, without(cells(ROWS), "bmi", "age")))
-    for wrong, message in (("imus=walk", "beside the usual ones the model takes depth"), ("imu=acc", "no column 'acc'")):
+    for wrong, message in (
+        ("imus=walk", "beside the usual ones the model takes depth"),
+        ("imu=acc", "no column 'acc'"),
+    ):
         done = run_mot(
-            run, "predict", "--model", "out", "--dataset", "other.parquet", "--extra_columns", wrong, "--output", "a.csv"
+            run,
+            "predict",
+            "--model",
+            "out",
+            "--dataset",
+            "other.parquet",
+            "--extra_columns",
+            wrong,
+            "--output",
+            "a.csv",
         )
         assert done.returncode == 1 and message in done.stderr, done.stderr[-2000:]
 
