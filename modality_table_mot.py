@@ -131,6 +131,13 @@ class TableModality(Modality):
         names = "" if config.column_names is None else f" ({', '.join(config.column_names)})"
         return " and ".join(f"{number} {noun}" for noun, number in parts.items() if number) + f" of a table{names}"
 
+    def example(self, config: MoTTableConfig) -> str:
+        """A row of zeros and of values that are unknown."""
+        if config.column_names is None:
+            return super().example(config)
+        values = [0.0] * config.num_numbers + ["?"] * len(config.category_sizes)
+        return repr(dict(zip(config.column_names, values)))
+
     # What the processor makes of cells
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
