@@ -262,6 +262,10 @@ class Modality:
         """What a model with this config takes, in words."""
         raise NotImplementedError
 
+    def example(self, config: MoTModalityConfig) -> str:
+        """Raw input of a model with this config, as a person writes it in Python."""
+        return repr(self.cells[0].example)
+
     def describe_limit(self, config: MoTModalityConfig) -> str | None:
         """Where longer input is cut, in words; None where nothing is."""
         return None
@@ -295,6 +299,10 @@ class Modality:
     def config_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of a config that follow from the processor's settings of the modality."""
         return {}
+
+    def columns_in(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The columns of a dataset of which a cell is made, where the processor's settings name them; () elsewhere."""
+        return ()
 
     def is_one(self, cell: Cell, value: Any) -> bool:
         """Whether a list or tuple is one cell, not a batch of them."""

@@ -113,6 +113,9 @@ class SeriesModality(Modality):
         channels = "1 channel" if config.num_channels == 1 else f"{config.num_channels} channels"
         return f"series of {channels}, {self.describe_limit(config)}"
 
+    def example(self, config: MoTSeriesConfig) -> str:
+        return f"np.zeros(({min(16, config.max_length)}, {config.num_channels}))"
+
     def describe_limit(self, config: MoTSeriesConfig) -> str:
         rate = "" if config.sampling_rate is None else f" at {config.sampling_rate:g} Hz"
         return f"up to {config.max_length:,} samples{rate}"

@@ -132,6 +132,13 @@ class TableModality(Modality):
         names = "" if config.column_names is None else f" ({', '.join(config.column_names)})"
         return " and ".join(f"{number} {noun}" for noun, number in parts.items() if number) + f" of a table{names}"
 
+    def example(self, config: MoTTableConfig) -> str:
+        """A row of zeros and of values that are unknown."""
+        if config.column_names is None:
+            return super().example(config)
+        values = [0.0] * config.num_numbers + ["?"] * len(config.category_sizes)
+        return repr(dict(zip(config.column_names, values)))
+
     # What the processor makes of cells
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
@@ -149,6 +156,9 @@ class TableModality(Modality):
             "category_sizes": [len(categories[column]) for column in sorted(categories)],
             "column_names": column_names(settings),
         }
+
+    def columns_in(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(column_names(settings))
 
     def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
         """
