@@ -266,6 +266,10 @@ class Modality:
         """Where longer input is cut, in words; None where nothing is."""
         return None
 
+    def example(self, cell: Cell, config: MoTModalityConfig) -> Any:
+        """A cell that a model with this config takes, as a person would write it."""
+        return cell.example
+
     @property
     def features_argument(self) -> str:
         """The argument of `MoTProcessor` that takes ready features."""

@@ -51,7 +51,7 @@ def example_arguments(config: MoTConfig, example: dict[str, str]) -> dict[str, s
         kind = modality_of(tower, modality)
         usual, *others = kind.cells
         cell = next((other for other in others if example.get(other.name)), usual)
-        arguments[modality] = f"{cell.argument}={example.get(cell.name) or cell.example!r}"
+        arguments[modality] = f"{cell.argument}={example.get(cell.name) or kind.example(cell, tower)!r}"
         if not tower.takes_raw_input:
             length = min(8, kind.length_limit(tower) or 8)
             arguments[modality] = f"{kind.features_argument}=np.ones(({length}, {tower.feature_size}))"
