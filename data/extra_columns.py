@@ -42,6 +42,8 @@ from mixture_of_transformers.rows_mot import unknown_name
 from mixture_of_transformers.validation_mot import check_modality_name
 
 LEFT_OUT = "none"  # is given in place of a column to leave a role out, and turns off what is found unnamed
+FOUND = "auto"  # has others found unnamed where a checkpoint's own columns would be all
+NO_NAMES = (LEFT_OUT, FOUND)  # which of the options name no modality
 SERIES, TABLE = "series", "table"  # the kinds of lists of numbers, and of numbers and categories
 TEXT = STRING_ROLES[0]
 KNOWN_KINDS = tuple(dict.fromkeys((*CELLS, SERIES, TABLE, *(name.removeprefix("mot_") for name in KINDS))))
@@ -68,7 +70,7 @@ def read_option(option: str) -> tuple[str, str | None, str]:
     if found is None:
         raise ValueError(
             f"--extra_columns has {option!r}; expected name=column, name=column,column or name:kind=column, such as "
-            f"imu:{SERIES}=accelerometer, or {LEFT_OUT}."
+            f"imu:{SERIES}=accelerometer, or {LEFT_OUT} or {FOUND}."
         )
     name, kind = found["name"].strip(), found["kind"]
     check_modality_name(name, TAKEN)
@@ -95,7 +97,7 @@ def named_extras(
     extras: dict[str, Extra] = {}
     taken = dict(taken)
     for option in options:
-        if option == LEFT_OUT:
+        if option in NO_NAMES:
             continue
         name, kind, written = read_option(option)
         if name in extras:
@@ -131,6 +133,14 @@ def columns_of(written: str, features: Features, option: str) -> tuple[str, ...]
     if len(set(columns)) < len(columns):
         raise ValueError(f"--extra_columns {option} names a column twice.")
     return tuple(columns)
+
+
+def has_columns(option: str, features: Features) -> bool:
+    """Whether there are the columns of an option that names some."""
+    try:
+        return bool(columns_of(read_option(option)[2], features, option))
+    except ValueError:
+        return False
 
 
 def column_called(name: str, columns: Iterable[str]) -> str | None:
@@ -318,5 +328,5 @@ def as_options(extras: Mapping[str, Extra]) -> list[str]:
 
 def kinds_of_options(options: Iterable[str]) -> dict[str, str]:
     """name -> kind, of what `as_options` gave."""
-    read = [read_option(option) for option in options if option != LEFT_OUT]
+    read = [read_option(option) for option in options if option not in NO_NAMES]
     return {name: kind for name, kind, _ in read if kind is not None}

@@ -33,7 +33,7 @@ def any_table(folder: Path, number: int = 40, seed: int = 0) -> list[dict]:
         row |= {name: draw.randint(0, 9) if place % 2 else draw.random() for place, name in enumerate(NUMBERS)}
         row |= {name: draw.choice(["red", "blue", "green"]) for name in CATEGORIES}
         row = {name: None if i and draw.random() < 0.1 else cell for name, cell in row.items()}
-        row |= {"label": draw.choice(["yes", "no"]), "row_id": i, "visit_date": f"2024-{1 + i % 12:02}-{1 + i // 12:02}"}
+        row |= {"label": draw.choice(["yes", "no"]), "row_id": i, "visit_date": f"2024-01-{1 + i // 3:02}"}
         rows.append(row | {"serial": 500 + i, "constant": 7, "code": {"yes": 5, "no": 6}[row["label"]]})
     return rows
 
