@@ -8,6 +8,7 @@ and by what their cells hold. Numbers and categories are one modality together, 
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from datasets import ClassLabel, Dataset, Features, IterableDataset
 
@@ -119,9 +120,16 @@ def named_extras(
 
 
 def columns_of(written: str, features: Features, option: str) -> tuple[str, ...]:
-    """The columns of an option, the longest names first: there may be a comma in the name of a column."""
+    """
+    The columns of an option, the longest names first: there may be a comma in the name of a column. `fourier_*` stands
+    for all columns that begin so, in the order of the dataset.
+    """
     parts, columns = written.split(","), []
     while parts:
+        if alike := columns_like(parts[0], features):
+            columns += [column for column in alike if column not in columns]
+            parts = parts[1:]
+            continue
         names = [(number, column_called(",".join(parts[:number]), features)) for number in range(len(parts), 0, -1)]
         number, column = next(((number, column) for number, column in names if column), (0, None))
         if column is None:
@@ -133,6 +141,13 @@ def columns_of(written: str, features: Features, option: str) -> tuple[str, ...]
     if len(set(columns)) < len(columns):
         raise ValueError(f"--extra_columns {option} names a column twice.")
     return tuple(columns)
+
+
+def columns_like(pattern: str, columns: Iterable[str]) -> list[str]:
+    """The columns that a pattern with `*` or `?` means; none where it is the name of one, or has neither."""
+    if column_called(pattern, columns) or not set(pattern) & set("*?"):
+        return []
+    return [column for column in columns if fnmatchcase(column.casefold(), pattern.strip().casefold())]
 
 
 def has_columns(option: str, features: Features) -> bool:

@@ -145,8 +145,8 @@ def check_version(checkpoint: Path) -> None:
     names = [name for path in files for name in names_in(path)]
     if any(name.rpartition(".")[2] == "log_scale" for name in names):
         raise ValueError(
-            f"{checkpoint} was saved by an earlier version, whose optimizer cannot go on in this one. Begin a run with "
-            f"its weights: another --output_dir, and --model_name_or_path {checkpoint}."
+            f"{checkpoint} was saved by an earlier version, whose optimizer cannot go on in this one. Begin a run "
+            f"with its weights: another --output_dir, and --model_name_or_path {checkpoint}."
         )
 
 
