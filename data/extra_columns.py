@@ -29,7 +29,9 @@ from mixture_of_transformers.data.column_types import (
     SOUND,
     STRING_ROLES,
     VIDEO,
+    element_of,
     is_file,
+    is_files,
     is_medium,
     is_number,
     is_samples,
@@ -184,8 +186,8 @@ def kind_of_columns(columns: Sequence[str], features: Features, held: Mapping[st
 
 def kind_of(kind, held: CellContents | None) -> str | None:
     """The kind of modality that a column's type and cells suggest; None where they suggest none."""
-    if is_medium(kind):
-        return type(kind).__name__.lower()
+    if is_medium(element_of(kind)):
+        return type(element_of(kind)).__name__.lower()
     if is_samples(kind):
         return SOUND
     if is_series(kind):
@@ -206,9 +208,14 @@ def kind_of_strings(held: CellContents) -> str:
 def suits(kind: str, column) -> bool:
     """Whether a column of this type can be of a kind; of kinds that a person wrote nothing is known."""
     if kind in STRING_ROLES:
-        return is_string(column)
+        return is_string(element_of(column))
     if kind in MEDIA_ROLES:
-        return is_file(column) or is_string(column) or (CELLS[kind].takes_samples and is_samples(column))
+        return (
+            is_file(column)
+            or is_files(column)
+            or is_string(column)
+            or (CELLS[kind].takes_samples and is_samples(column))
+        )
     if kind == SERIES:
         return is_series(column) or is_string(column)
     return kind != TABLE or is_single(column)

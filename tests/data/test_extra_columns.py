@@ -132,6 +132,38 @@ def test_segments_have_the_order_of_the_columns_and_none_for_an_empty_cell():
     assert [row["words"] for row in prepared] == [["1", "2"], ["3"], None]
 
 
+@pytest.mark.parametrize("kind", [List(Image(decode=False)), List(Value("string"))])
+def test_a_column_of_lists_of_files_is_segments_in_their_order(kind, tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(GOOD_IMAGE)
+    rows = [["b.png", "a.png"], ["c.png"], [], None]
+    paths = [None if row is None else [str(tmp_path / name) for name in row] for row in rows]
+    is_typed = isinstance(kind.feature, Image)
+    cells = [row and [{"bytes": None, "path": path} for path in row] for row in paths] if is_typed else paths
+    features = Features({"photos": kind, "text": Value("string"), "label": CLASSES})
+    split = Dataset.from_dict({"photos": cells, "text": ["a", "b", "c", "d"], "label": [0, 1, 0, 1]}, features)
+    columns = find_columns(split, extra=() if is_typed else ("photos:image=photos",))
+    assert columns.extra == {"photos": ("image", ("photos",))}
+    allowed = AllowedPaths.of(str(tmp_path))
+    for form in (split, split.to_iterable_dataset()):
+        prepared, _ = prepare_split(form, columns, allowed_paths=allowed)
+        found = [row["photos"] and [file["path"].rpartition("/")[2] for file in row["photos"]] for row in prepared]
+        assert found == [["b.png", "a.png"], ["c.png"], None, None]
+    outside = AllowedPaths.of(str(tmp_path / "elsewhere"))
+    for form in (split, split.to_iterable_dataset()):
+        with pytest.raises(ValueError, match=r"Row 0 of split 'train', column 'photos', names .*b\.png"):
+            list(prepare_split(form, columns, allowed_paths=outside)[0])
+
+
+def test_a_pattern_names_the_columns_that_it_fits_in_the_order_of_the_dataset():
+    split = Dataset.from_dict({name: [0.5, 1.5] for name in ("f_2", "age", "f_1", "*", "label")})
+    columns = find_columns(split, extra=("fourier=F_*,age", "none"), label="label")
+    assert columns.extra == {"fourier": ("table", ("f_2", "f_1", "age"))}
+    assert find_columns(split, extra=("x=*", "none"), label="label").extra == {"x": ("table", ("*",))}
+    with pytest.raises(ValueError, match="there is no column 'g_"):
+        find_columns(split, extra=("x=g_*",), label="label")
+
+
 def test_columns_of_numbers_are_the_channels_of_a_series_and_an_empty_one_is_a_gap():
     split = Dataset.from_dict({"x": [[1.0, 2.0], None, [1.0]], "y": [[3.0, 4.0], [5.0, 6.0], [1.0, 2.0]]})
     prepared, _ = prepare_split(split, ModalityColumns(extra={"imu": ("series", ("x", "y"))}))
