@@ -46,6 +46,7 @@ PARTS = (
     "data_wait",
     "retrieval_search",
     "growth",
+    "open_set",
     "gpu",
 )
 
