@@ -262,13 +262,13 @@ class Modality:
         """What a model with this config takes, in words."""
         raise NotImplementedError
 
-    def example(self, config: MoTModalityConfig) -> str:
-        """Raw input of a model with this config, as a person writes it in Python."""
-        return repr(self.cells[0].example)
-
     def describe_limit(self, config: MoTModalityConfig) -> str | None:
         """Where longer input is cut, in words; None where nothing is."""
         return None
+
+    def example(self, cell: Cell, config: MoTModalityConfig) -> Any:
+        """A cell that a model with this config takes, as a person would write it."""
+        return cell.example
 
     @property
     def features_argument(self) -> str:
