@@ -266,6 +266,10 @@ class Modality:
         """Where longer input is cut, in words; None where nothing is."""
         return None
 
+    def example(self, config: MoTModalityConfig) -> str:
+        """A cell that a model with this config takes, as Python writes it."""
+        return repr(self.cells[0].example)
+
     @property
     def features_argument(self) -> str:
         """The argument of `MoTProcessor` that takes ready features."""

@@ -117,6 +117,9 @@ class SeriesModality(Modality):
         rate = "" if config.sampling_rate is None else f" at {config.sampling_rate:g} Hz"
         return f"up to {config.max_length:,} samples{rate}"
 
+    def example(self, config: MoTSeriesConfig) -> str:
+        return f"np.ones(({min(8, config.max_length)}, {config.num_channels}))"
+
     # What the processor makes of cells
 
     def learn(self, cells: Iterable[Any]) -> dict[str, Any]:

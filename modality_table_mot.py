@@ -32,6 +32,7 @@ from .table_columns_mot import (
 )
 
 MOST_VALUES = 2**24  # of all categories together, as of a vocabulary
+MOST_SHOWN = 3  # columns of a row that stands as an example
 # Where bins begin and end: at the normal scores of every other quantile, so that each has as many numbers.
 EDGES = [NormalDist().inv_cdf(share) for share in shares_below(NUM_QUANTILES)[::2]]
 
@@ -130,6 +131,11 @@ class TableModality(Modality):
         parts = {"numbers": config.num_numbers, "categories": len(config.category_sizes)}
         names = "" if config.column_names is None else f" ({', '.join(config.column_names)})"
         return " and ".join(f"{number} {noun}" for noun, number in parts.items() if number) + f" of a table{names}"
+
+    def example(self, config: MoTTableConfig) -> str:
+        """A row of the first columns; which values a category has is known to the processor alone."""
+        names = (config.column_names or [])[:MOST_SHOWN]
+        return repr({name: 1.0 if i < config.num_numbers else "a value" for i, name in enumerate(names)})
 
     # What the processor makes of cells
 

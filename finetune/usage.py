@@ -51,7 +51,8 @@ def example_arguments(config: MoTConfig, example: dict[str, str]) -> dict[str, s
         kind = modality_of(tower, modality)
         usual, *others = kind.cells
         cell = next((other for other in others if example.get(other.name)), usual)
-        arguments[modality] = f"{cell.argument}={example.get(cell.name) or cell.example!r}"
+        given = example.get(cell.name)
+        arguments[modality] = f"{cell.argument}={kind.example(tower) if given is None else repr(given)}"
         if not tower.takes_raw_input:
             length = min(8, kind.length_limit(tower) or 8)
             arguments[modality] = f"{kind.features_argument}=np.ones(({length}, {tower.feature_size}))"
@@ -63,7 +64,7 @@ def usage_of_task(task: str, folder: str, config: MoTConfig, arguments: dict[str
         return usage_of_retrieval(folder, arguments, base)
     if task == "pretraining":
         return usage_of_pretraining(folder, arguments, config)
-    vectors = ", with your own vectors" if "np.ones" in "".join(arguments.values()) else ""
+    vectors = ", with your own vectors" if "_features=np.ones" in "".join(arguments.values()) else ""
     answer = "print(model.config.id2label[logits.argmax(-1).item()])"
     if config.problem_type == "regression":
         answer = "print(logits.tolist())"
