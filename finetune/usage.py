@@ -63,7 +63,7 @@ def usage_of_task(task: str, folder: str, config: MoTConfig, arguments: dict[str
         return usage_of_retrieval(folder, arguments, base)
     if task == "pretraining":
         return usage_of_pretraining(folder, arguments, config)
-    vectors = ", with your own vectors" if "np.ones" in "".join(arguments.values()) else ""
+    vectors = ", with your own vectors" if "_features=np.ones" in "".join(arguments.values()) else ""
     answer = "print(model.config.id2label[logits.argmax(-1).item()])"
     if config.problem_type == "regression":
         answer = "print(logits.tolist())"
