@@ -132,6 +132,15 @@ class TableModality(Modality):
         names = "" if config.column_names is None else f" ({', '.join(config.column_names)})"
         return " and ".join(f"{number} {noun}" for noun, number in parts.items() if number) + f" of a table{names}"
 
+    def example(self, cell: Cell, config: MoTTableConfig) -> dict[str, Any]:
+        """A row with the first number and the first category; any of the columns may be left out."""
+        if config.column_names is None:
+            return cell.example
+        number, category = cell.example.values()
+        first = {0: number} if config.num_numbers else {}
+        first |= {config.num_numbers: category} if config.category_sizes else {}
+        return {config.name_of(column): value for column, value in first.items()}
+
     # What the processor makes of cells
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
@@ -149,6 +158,9 @@ class TableModality(Modality):
             "category_sizes": [len(categories[column]) for column in sorted(categories)],
             "column_names": column_names(settings),
         }
+
+    def columns_in(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(column_names(settings))
 
     def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
         """

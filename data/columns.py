@@ -343,7 +343,7 @@ def why_left_out(
     if held and held.reason:
         return held.reason
     if is_list(kind) and is_file(kind.feature):
-        return "several files in each row: give each a column of its own, or store them as a video"
+        return f"several files in each row: {option_to_take(name)} would take it"
     if is_vector(kind) or is_ready_features(kind):
         return f"{any_of(map(option_of, MODALITIES))} would take it as ready features"
     roles = STRING_ROLES if is_string(kind) else MEDIA_ROLES

@@ -2,9 +2,18 @@
 """What a run asks the kinds of its modalities: how training changes them, what it predicts, how it shows them."""
 
 import pytest
+from forked import run_script
+from open_rows import cells, make_model
+from open_rows import make_processor as make_open_processor
 from transformers import BertConfig, ViTConfig
 
-from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
+from mixture_of_transformers import (
+    MoTConfig,
+    MoTFeatureExtractor,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    MoTProcessor,
+)
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.finetune.batches import augmentations, build_collators
 from mixture_of_transformers.finetune.checks import check_towers
@@ -71,3 +80,19 @@ def test_the_tower_of_a_model_needs_a_column_of_any_form_of_its_modality():
     check_towers(model, ["video", "label"])
     with pytest.raises(ValueError, match="--image_model names a image tower, but the dataset has no image column"):
         check_towers(model, ["text", "label"])
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    "task, head", [("classification", MoTForSequenceClassification), ("retrieval", MoTForRetrieval)]
+)
+def test_the_lines_that_are_printed_run_for_declared_modalities(task, head, tmp_path):
+    model = make_model(head)
+    model.save_pretrained(tmp_path / "model")
+    make_open_processor().save_pretrained(tmp_path / "model")
+    cells()[0]["depth"].save(tmp_path / "picture.png")
+    (tmp_path / "lines.py").write_text(usage_lines(task, "model", model.config))
+    done = run_script(tmp_path / "lines.py", tmp_path)
+    printed = done.stdout.strip()
+    assert printed, done.stderr[-2000:]
+    assert printed in model.config.id2label.values() if task == "classification" else -1 <= float(printed) <= 1
