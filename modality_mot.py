@@ -224,7 +224,7 @@ class Modality:
     features_loss: str | None = None  # the same of ready features, where that is another
     is_exact = False  # whether raw input is spoilt by half precision
     length_option: LengthOption | None = None  # None where nothing is cut
-    drawing = "words"  # how pictures show its tokens: "words", "frames", "spectrogram" or "series"
+    drawing = "words"  # how pictures show its tokens: "words", "frames", "spectrogram", "series", "columns"
     moments = ""  # what of it has times, where that is not all of it
     settings: tuple[str, ...] = ()  # what a processor may be told of one under a user's name
     option_groups: tuple[str, ...] = ()  # of the processor's call, whose options it takes
@@ -262,13 +262,13 @@ class Modality:
         """What a model with this config takes, in words."""
         raise NotImplementedError
 
-    def example(self, config: MoTModalityConfig) -> str:
-        """Raw input of a model with this config, as a person writes it in Python."""
-        return repr(self.cells[0].example)
-
     def describe_limit(self, config: MoTModalityConfig) -> str | None:
         """Where longer input is cut, in words; None where nothing is."""
         return None
+
+    def example(self, cell: Cell, config: MoTModalityConfig) -> Any:
+        """A cell that a model with this config takes, as a person would write it."""
+        return cell.example
 
     @property
     def features_argument(self) -> str:

@@ -97,7 +97,7 @@ class SeriesModality(Modality):
             medium=None,
             columns=(),
             synonyms=(),
-            example="[[0.1, 9.8], [0.2, 9.7]]",
+            example=[[0.1, 9.8], [0.2, 9.7]],
         ),
     )
     config_class = MoTSeriesConfig
@@ -113,12 +113,13 @@ class SeriesModality(Modality):
         channels = "1 channel" if config.num_channels == 1 else f"{config.num_channels} channels"
         return f"series of {channels}, {self.describe_limit(config)}"
 
-    def example(self, config: MoTSeriesConfig) -> str:
-        return f"np.zeros(({min(16, config.max_length)}, {config.num_channels}))"
-
     def describe_limit(self, config: MoTSeriesConfig) -> str:
         rate = "" if config.sampling_rate is None else f" at {config.sampling_rate:g} Hz"
         return f"up to {config.max_length:,} samples{rate}"
+
+    def example(self, cell: Cell, config: MoTSeriesConfig) -> list:
+        """Two samples of as many channels as the model takes."""
+        return [[values[i % len(values)] for i in range(config.num_channels)] for values in cell.example]
 
     # What the processor makes of cells
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.record import Record
-from mixture_of_transformers.modalities_mot import MODALITIES, OTHER_CELLS, modality_of, raw_modality_of, words_of
+from mixture_of_transformers.modalities_mot import MODALITIES, OTHER_CELLS, modality_of, words_of
 from mixture_of_transformers.training.trainer import MoTTrainer
 
 
@@ -51,10 +51,7 @@ def example_arguments(config: MoTConfig, example: dict[str, str]) -> dict[str, s
         kind = modality_of(tower, modality)
         usual, *others = kind.cells
         cell = next((other for other in others if example.get(other.name)), usual)
-        written = raw_modality_of(tower, modality).example(tower)
-        if cell.name in example or cell is not usual:
-            written = repr(example.get(cell.name) or cell.example)
-        arguments[modality] = f"{cell.argument}={written}"
+        arguments[modality] = f"{cell.argument}={example.get(cell.name) or kind.example(cell, tower)!r}"
         if not tower.takes_raw_input:
             length = min(8, kind.length_limit(tower) or 8)
             arguments[modality] = f"{kind.features_argument}=np.ones(({length}, {tower.feature_size}))"
@@ -66,7 +63,7 @@ def usage_of_task(task: str, folder: str, config: MoTConfig, arguments: dict[str
         return usage_of_retrieval(folder, arguments, base)
     if task == "pretraining":
         return usage_of_pretraining(folder, arguments, config)
-    vectors = ", with your own vectors" if "np.ones" in "".join(arguments.values()) else ""
+    vectors = ", with your own vectors" if "_features=np.ones" in "".join(arguments.values()) else ""
     answer = "print(model.config.id2label[logits.argmax(-1).item()])"
     if config.problem_type == "regression":
         answer = "print(logits.tolist())"

@@ -1,6 +1,10 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What a run asks the kinds of its modalities: how training changes them, what it predicts, how it shows them."""
 
+import re
+
+import datasets
+import numpy as np
 import pytest
 from forked import run_script
 from open_rows import cells, make_model
@@ -13,11 +17,13 @@ from mixture_of_transformers import (
     MoTForRetrieval,
     MoTForSequenceClassification,
     MoTProcessor,
+    processing_mot,
 )
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.finetune.batches import augmentations, build_collators
 from mixture_of_transformers.finetune.checks import check_towers
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
+from mixture_of_transformers.finetune.recipe import new_tokenizer
 from mixture_of_transformers.finetune.usage import save_examples, usage_lines
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
@@ -66,6 +72,35 @@ def test_use_is_shown_with_a_video_where_there_is_one_and_with_vectors_where_the
     lines = usage_lines("classification", "folder", config, {"video": "my.mp4", "audio": "my.wav"})
     assert "processor(text_features=np.ones((6, 4)), videos='my.mp4', audio='my.wav', " in lines
     assert "images='picture.png', audio='sound.wav'" in usage_lines("classification", "folder", config)
+
+
+def test_what_is_shown_of_a_series_and_a_table_is_what_their_processor_takes():
+    settings = {
+        "imu": {"kind": "series", "num_channels": 3, "mean": [0.0] * 3, "std": [1.0] * 3},
+        "vitals": {"kind": "table", "numbers": {"age": {"mean": 50, "std": 20}}, "categories": {"sex": ["f", "m"]}},
+    }
+    kinds = MoTProcessor(modalities=settings).kinds
+    fields = {
+        f"{name}_config": {"model_type": f"mot_{settings[name]['kind']}"}
+        | kinds[name].config_fields({key: value for key, value in settings[name].items() if key != "kind"})
+        for name in settings
+    }
+    config = MoTConfig.of_size("tiny", text_config=None, image_config=None, audio_config=None, **fields)
+    lines = usage_lines("classification", "folder", config)
+    call = re.search(r"processor\((.*), return_tensors", lines)[1]
+    inputs = eval(f"MoTProcessor(modalities=settings)({call})", globals() | {"np": np, "settings": settings})  # noqa: S307
+    assert inputs["imu_values"].shape == (1, 8, 3) and inputs["vitals_mask"].tolist() == [[1, 1]]
+    assert "import numpy" in lines and "your own vectors" not in lines
+
+
+def test_without_text_a_run_has_a_tokenizer_without_words_and_says_nothing_of_it(caplog):
+    train = datasets.Dataset.from_dict({"imu": [[1.0, 2.0]] * 4})
+    data = DataArguments(extra_columns=["imu:series=imu"])
+    processing_mot.logger.warning_once.cache_clear()
+    with caplog.at_level("WARNING"):
+        tokenizer = new_tokenizer(train, ModelArguments(), data)
+        MoTProcessor(tokenizer=tokenizer)
+    assert not caplog.records and set(tokenizer.get_vocab()) == set(tokenizer.all_special_tokens)
 
 
 def test_a_row_becomes_a_sentence_and_files_without_what_it_lacks(tmp_path):
