@@ -32,6 +32,7 @@ from .table_columns_mot import (
 )
 
 MOST_VALUES = 2**24  # of all categories together, as of a vocabulary
+MOST_SHOWN = 3  # columns of a row that stands as an example
 # Where bins begin and end: at the normal scores of every other quantile, so that each has as many numbers.
 EDGES = [NormalDist().inv_cdf(share) for share in shares_below(NUM_QUANTILES)[::2]]
 
@@ -112,6 +113,7 @@ class TableModality(Modality):
     config_class = MoTTableConfig
     length_field = "num_columns"
     has_times = False
+    drawing = "columns"
     is_exact = True
     reconstruction_loss, features_loss = "mixed", "mse"
     settings = ("numbers", "categories")
@@ -157,6 +159,9 @@ class TableModality(Modality):
             "category_sizes": [len(categories[column]) for column in sorted(categories)],
             "column_names": column_names(settings),
         }
+
+    def columns_in(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(column_names(settings))
 
     def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
         """

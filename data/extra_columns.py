@@ -32,6 +32,7 @@ from mixture_of_transformers.data.column_types import (
     element_of,
     is_file,
     is_files,
+    is_list,
     is_medium,
     is_number,
     is_samples,
@@ -218,7 +219,7 @@ def suits(kind: str, column) -> bool:
         )
     if kind == SERIES:
         return is_series(column) or is_string(column)
-    return kind != TABLE or is_single(column)
+    return kind != TABLE or is_single(column) or is_list(column) and is_number(column.feature)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -256,7 +257,10 @@ def found_extras(
         if found == TABLE:
             reason = why_no_value(column, kind, has_media, has_sound)
             if not reason and chosen["label"] is None and not is_number(kind):
-                reason = "classes, and perhaps the label, since no column is"
+                reason = (
+                    f"classes, and perhaps the label, since no column is: --label_column {column} would learn them, "
+                    f"{option_to_take(column)} would take them"
+                )
         else:
             reason = found and why_no_modality(column, kind, found, chosen, closed, features, held.get(column))
         if reason:

@@ -33,7 +33,7 @@ from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.image_processing_mot import MoTImageProcessor
 from mixture_of_transformers.modalities_mot import CELLS, KINDS, MODALITIES, MODALITY_OF_CELL, words_of
 from mixture_of_transformers.modality_mot import Modality
-from mixture_of_transformers.processing_mot import MoTProcessor, load_processor
+from mixture_of_transformers.processing_mot import MoTProcessor, load_processor, tokenizer_without_words
 from mixture_of_transformers.training.continuation import fit_classifier, is_adapter, load_model, read_config
 from mixture_of_transformers.warm_start_mot import describe_place, kind_of, why_in_front
 from mixture_of_transformers.warm_start_mot import read_config as read_source
@@ -133,14 +133,19 @@ def image_geometry(train: datasets.Dataset, model: ModelArguments, data: DataArg
 def new_tokenizer(
     train: datasets.Dataset, model: ModelArguments, data: DataArguments
 ) -> PreTrainedTokenizerBase | None:
-    """The tokenizer that was named, or one that learns the training texts; None where these need none of the run's."""
+    """
+    The tokenizer that was named, or one that learns the training texts, or knows no words where there are none; None
+    where a source has its own.
+    """
     if model.tokenizer_name:
         return load_tokenizer(model.tokenizer_name)
     columns = [name for name, cell in CELLS.items() if cell.medium is None and name in train.column_names]
     columns = [name for name in columns if not is_ready_features(train.features[name])]
     columns += [name for name, kind in kinds_of_options(data.extra_columns or ()).items() if kind in STRING_ROLES]
-    if any(MODALITY_OF_CELL.get(name) in model.towers for name in columns) or not columns:
+    if any(MODALITY_OF_CELL.get(name) in model.towers for name in columns):
         return None
+    if not columns:
+        return tokenizer_without_words()
     texts = itertools.chain.from_iterable(texts_of(train[name]) for name in columns)
     return train_tokenizer(texts, model_max_length=data.max_text_tokens)
 

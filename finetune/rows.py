@@ -58,7 +58,9 @@ def load_data(
         print("Name another with --text_column, --image_column, ...; 'none' leaves one out, and so does")
         print("--exclude_columns. --extra_columns names further modalities; 'none' takes no others.")
     if columns.label is None and data.task not in ("retrieval", "pretraining"):
-        raise ValueError("\n".join(["No label column was found: name it with --label_column.", *lines]))
+        named = [f"--label_column {name}" for name, reason in columns.left_out.items() if "--label_column" in reason]
+        such = f", such as {' or '.join(named)}" if named else ""
+        raise ValueError(f"No label column was found: name it with --label_column{such}. " + "; ".join(lines))
     splits, labels = prepare_splits(splits, columns, data.task if needs_labels(data.task) else None, places)
     check_task(data, columns, labels)
     if data.max_train_samples is not None:

@@ -30,6 +30,22 @@ def read(tmp_path_factory):
     return found
 
 
+def test_of_many_columns_of_a_modality_the_list_has_some_and_their_number():
+    kinds = Features({f"c{i}": Value("float32") for i in range(30)})
+    (line,) = ModalityColumns.guess(kinds, extra=()).lines(kinds)[5:]
+    assert line == (
+        "table: 30 columns 'c0' (float32), 'c1' (float32), 'c2' (float32), 26 more, 'c29' (float32), of kind table"
+    )
+
+
+def test_what_may_be_the_label_is_named_with_the_option_that_takes_it():
+    split = Dataset.from_dict({"imu": [[1.0, 2.0]] * 20, "activity": ["walk", "stand"] * 10, "rating": [1, 2] * 10})
+    columns = find_columns(split, extra=())
+    assert columns.label is None
+    for name in ("activity", "rating"):
+        assert f"--label_column {name} would learn" in columns.left_out[name]
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_any_table_becomes_modalities_without_a_column_being_named(read, form):
     columns, _, _ = read[form]
@@ -107,10 +123,11 @@ def test_without_further_modalities_the_columns_are_those_of_before(tmp_path):
         ("imu:series=n0,n2", None, None),
         ("vitals=n0,city", "table", dict),
         ("vitals=code", "table", dict),
+        ("vitals:table=n0,numbers", "table", dict),
     ],
 )
 def test_a_named_modality_has_the_kind_of_its_columns(option, kind, cell, tmp_path):
-    split = Dataset.from_list(any_table(tmp_path))
+    split = Dataset.from_list([row | {"numbers": [1, row["serial"]]} for row in any_table(tmp_path)])
     if kind is None:
         with pytest.raises(
             ValueError, match=r"column 'n0' \(double|column 'n0' \(float64\) cannot be of the kind series"
