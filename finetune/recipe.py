@@ -5,8 +5,9 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -118,9 +119,9 @@ def image_geometry(train: datasets.Dataset, model: ModelArguments, data: DataArg
     """Image and patch size: small pictures keep their size, rounded up to whole patches, others become 224."""
     size, patch = model.image_size, model.patch_size
     if size is None:
-        columns = [name for name, feature in train.features.items() if isinstance(feature, datasets.Image)]
+        columns = [name for name, feature in train.features.items() if holds_pictures(feature)]
         some, access = train.select(range(min(len(train), 200))), reading_of(data).access
-        cells = ((cell, name) for name in columns for cell in some[name] if cell is not None)
+        cells = ((cell, name) for name in columns for cell in segments_of(some[name]) if cell is not None)
         sides = [max(load_image(cell, name, convert_rgb=True, **access).size) for cell, name in cells]
         side = int(np.median(sides)) if sides else 224
         size = side if side <= SMALL_IMAGE else 224
@@ -139,12 +140,17 @@ def new_tokenizer(
     columns += [name for name, kind in kinds_of_options(data.extra_columns or ()).items() if kind in STRING_ROLES]
     if any(MODALITY_OF_CELL.get(name) in model.towers for name in columns) or not columns:
         return None
-    texts = itertools.chain.from_iterable(texts_of(train[name]) for name in columns)
+    texts = itertools.chain.from_iterable(segments_of(train[name]) for name in columns)
     return train_tokenizer(texts, model_max_length=data.max_text_tokens)
 
 
-def texts_of(cells: Iterable) -> Iterator[str | None]:
-    """The texts of cells, of which some may be several segments."""
+def holds_pictures(feature) -> bool:
+    """Whether each cell of a column is a picture, or several."""
+    return isinstance(feature.feature if isinstance(feature, datasets.List) else feature, datasets.Image)
+
+
+def segments_of(cells: Iterable) -> Iterator[Any]:
+    """The texts or pictures of cells, of which some may be several segments."""
     for cell in cells:
         yield from cell if isinstance(cell, list) else [cell]
 
@@ -331,21 +337,28 @@ def leave_out_columns(data: DataArguments, config: MoTConfig, name: str) -> None
         if getattr(data, f"{column}_column") not in (None, "none"):
             raise ValueError(f"--{column}_column is given, but {name} takes {', '.join(config.modalities)} alone.")
         setattr(data, f"{column}_column", "none")
-    if data.extra_columns is None:  # what is found is for a model that is made for it
-        data.extra_columns = recorded_extras(config, name)
+    if LEFT_OUT not in (given := data.extra_columns or []):
+        named = {read_option(option)[0] for option in given}
+        recorded = [option for option in recorded_extras(config, name, named) if read_option(option)[0] not in named]
+        data.extra_columns = [*recorded, *given, LEFT_OUT]  # what is found is for a model that is made for it
     if any(modality not in config.modalities for modality in MODALITIES):
         logger.warning(f"{name} takes {', '.join(config.modalities)}: columns of other kinds are left out.")
 
 
-def recorded_extras(config: MoTConfig, name: str) -> list[str]:
-    """The options that name the columns of a checkpoint's further modalities, as its run took them."""
+def recorded_extras(config: MoTConfig, name: str, named: Collection[str]) -> list[str]:
+    """
+    The options that name the columns of a checkpoint's further modalities, as its run took them.
+
+    Args:
+        named: the modalities of which a person names the columns.
+    """
     record = Record.read(Path(name)) if Path(name).is_dir() else None
     options = (record.data.get("extra_columns") if record else None) or []
-    kept = [option for option in options if option == LEFT_OUT or read_option(option)[0] in config.modalities]
-    found = kinds_of_options(kept)
+    options = [option for option in options if option != LEFT_OUT and read_option(option)[0] in config.modalities]
+    found = {*kinds_of_options(options), *named}
     if missing := [modality for modality in config.extra_modalities if modality not in found]:
         logger.warning(f"{name} takes {', '.join(missing)} as well: name their columns with --extra_columns.")
-    return [*(option for option in kept if option != LEFT_OUT), LEFT_OUT]
+    return options
 
 
 def go_on(
