@@ -1,6 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What a run asks the kinds of its modalities: how training changes them, what it predicts, how it shows them."""
 
+import datasets
+import PIL.Image
 import pytest
 from transformers import BertConfig, ViTConfig
 
@@ -9,6 +11,8 @@ from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.finetune.batches import augmentations, build_collators
 from mixture_of_transformers.finetune.checks import check_towers
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
+from mixture_of_transformers.finetune.recipe import image_geometry, leave_out_columns
+from mixture_of_transformers.finetune.record import Record, Run
 from mixture_of_transformers.finetune.usage import save_examples, usage_lines
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
@@ -71,3 +75,33 @@ def test_the_tower_of_a_model_needs_a_column_of_any_form_of_its_modality():
     check_towers(model, ["video", "label"])
     with pytest.raises(ValueError, match="--image_model names a image tower, but the dataset has no image column"):
         check_towers(model, ["text", "label"])
+
+
+RECORDED = ["imu:series=acceleration", "vitals:table=age,sex"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, [*RECORDED, "none"]),
+        (["gait=steps"], [*RECORDED, "gait=steps", "none"]),
+        (["imu=other"], [RECORDED[1], "imu=other", "none"]),
+        (["gait=steps", "none"], ["gait=steps", "none"]),
+    ],
+)
+def test_a_checkpoint_keeps_the_columns_of_its_run_beside_those_that_are_named(given, expected, tmp_path):
+    Record({"extra_columns": [*RECORDED, "none"]}, {}, Run("out", "data")).write(tmp_path)
+    vitals = {"model_type": "mot_table", "num_numbers": 1, "category_sizes": [2]}
+    config = MoTConfig.of_size("tiny", imu_config={"model_type": "mot_series"}, vitals_config=vitals)
+    data = DataArguments(extra_columns=given)
+    leave_out_columns(data, config, str(tmp_path))
+    assert data.extra_columns == expected
+
+
+def test_small_pictures_keep_their_size_also_where_a_row_has_several():
+    picture = PIL.Image.new("RGB", (18, 10))
+    rows = datasets.Dataset.from_dict(
+        {"views": [[picture, picture], [picture], None]},
+        features=datasets.Features({"views": datasets.List(datasets.Image())}),
+    )
+    assert image_geometry(rows, ModelArguments(), DataArguments()) == (20, 4)
