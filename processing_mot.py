@@ -139,6 +139,11 @@ def load_processor(name: str | os.PathLike, trust_remote_code: bool = False, tok
         return AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code, token=token)
 
 
+def tokenizer_without_words() -> BertTokenizer:
+    """The tokenizer of a processor that reads no text."""
+    return BertTokenizer(model_max_length=512, model_input_names=["input_ids", "attention_mask"])
+
+
 class MoTProcessor(ProcessorMixin):
     """Tokenizer, image processor and mel extractor as one: raw text, pictures, videos and sound in, a batch out.
 
@@ -192,7 +197,7 @@ class MoTProcessor(ProcessorMixin):
             feature_extractor = MoTFeatureExtractor()
         if tokenizer is None:
             logger.warning_once("No tokenizer given: the default one has no vocabulary, every word becomes [UNK].")
-            tokenizer = BertTokenizer(model_max_length=512, model_input_names=["input_ids", "attention_mask"])
+            tokenizer = tokenizer_without_words()
         self.num_frames = num_frames
         self.return_times = return_times
         self.limits = DecodingLimits()

@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
+from .decoding_mot import is_array
+
 logger = logging.get_logger(__name__)
 
 NUM_QUANTILES = 33  # that are learned of a column of numbers
@@ -105,17 +107,33 @@ def category_name(value: bool | int | float | str) -> str:
 
 
 def check_row(row: Any, name: str) -> Mapping[str, Any]:
-    """Raise a ValueError for what is no dict of columns."""
+    """
+    A row as a dict of columns; a vector, such as a list of measurements, has one for each of its places.
+
+    Raises:
+        ValueError: it is no dict.
+    """
     if not isinstance(row, Mapping):
         raise ValueError(
             f'{name} has type {type(row).__name__}: expected a dict of its columns, such as {{"age": 71, "sex": "f"}}.'
         )
-    return row
+    if not any(is_vector(value) for value in row.values()):
+        return row
+    return {column: value for given in row.items() for column, value in columns_of(*given)}
+
+
+def is_vector(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or is_array(value) and value.ndim == 1
+
+
+def columns_of(column: str, value: Any) -> Iterable[tuple[str, Any]]:
+    """The columns of a cell: of a vector `moments` they are `moments_0`, `moments_1`, ..."""
+    return ((f"{column}_{i}", one) for i, one in enumerate(value)) if is_vector(value) else [(column, value)]
 
 
 def is_empty(row: Mapping[str, Any]) -> bool:
     """Whether a row has nothing in any of its columns."""
-    return all(plain(value, f"column {column!r}") is None for column, value in row.items())
+    return all(plain(value, f"column {column!r}") is None for column, value in check_row(row, "a row").items())
 
 
 def column_names(settings: Mapping[str, Any]) -> list[str]:
@@ -143,17 +161,18 @@ def table_of(rows: list[Mapping[str, Any] | None], settings: Mapping[str, Any], 
     """
     scales, categories = settings.get("numbers", {}), settings.get("categories", {})
     names = column_names(settings)
+    places = {column: place for place, column in enumerate(names)}
     table = np.full((len(rows), len(names)), np.nan)
     for i, row in enumerate(rows):
         for column, value in check_row(row or {}, f"{name}[{i}]").items():
             cell = f"{name}[{i}][{column!r}]"
-            if column not in names:
+            if column not in places:
                 raise ValueError(f"{name}[{i}] has a column {column!r:.100}{nearest(column, names)}")
             if (value := plain(value, cell)) is None:
                 continue
             is_number = column in scales
             found = as_number(value, cell) if is_number else index_of(value, categories[column], f"{name}: {column!r}")
-            table[i, names.index(column)] = found
+            table[i, places[column]] = found
     for i in range(len(scales)):
         table[:, i] = scaled(table[:, i], scales[names[i]])
     most = np.finfo(np.float32).max
@@ -182,8 +201,8 @@ def scaled(values: np.ndarray, scale: Mapping[str, Any]) -> np.ndarray:
     if "mean" in scale:
         return (values - scale["mean"]) / scale["std"]
     known, scores, unit = score_table(tuple(scale["quantiles"]))
-    above, below = (values - known[-1]).clip(min=0), (known[0] - values).clip(min=0)
-    return np.interp(values, known, scores) + np.arcsinh(above / unit) - np.arcsinh(below / unit)
+    beyond = values - np.minimum(np.maximum(values, known[0]), known[-1])
+    return np.interp(values, known, scores) + np.arcsinh(beyond / unit)
 
 
 def shares_below(number: int) -> np.ndarray:
@@ -229,8 +248,9 @@ def learn_columns(rows: Iterable[Mapping[str, Any] | None], name: str) -> dict[s
     columns: dict[str, ColumnSummary] = {}
     for i, row in enumerate(rows):
         for column, value in check_row(row or {}, f"{name}[{i}]").items():
-            summary = columns.setdefault(column, ColumnSummary(column))
-            summary.add(value, f"{name}[{i}][{column!r}]")
+            if column not in columns:
+                columns[column] = ColumnSummary(column)
+            columns[column].add(value, f"{name}[{i}][{column!r}]")
     if not columns:
         raise ValueError(f"No row has a column of {name}: expected dicts such as {{'age': 71, 'sex': 'f'}}.")
     learned = {column: summary.learned(f"{name}: column {column!r}") for column, summary in columns.items()}

@@ -53,8 +53,8 @@ MOST_UNNAMED_LABELS = 2**16  # labels that `num_labels` asks for; those that `id
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 
-# What a modality cannot be called: its arguments would be those of others, its config one of the library's, or its
-# parameters those of another part of the model.
+# What a modality cannot be called: its arguments would be those of others, its config one of the library's, its
+# parameters those of another part of the model, or its share of an answer that of nothing.
 RESERVED_NAMES = frozenset(
     {
         "input",
@@ -66,6 +66,7 @@ RESERVED_NAMES = frozenset(
         "loss",
         "id",
         "fused",
+        "prior",
         "contrastive",
         "modality",
         "document",

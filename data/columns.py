@@ -59,6 +59,8 @@ logger = logging.get_logger(__name__)
 
 # In the order in which their columns are looked for: the text comes last, since any string column may be it.
 SEARCH_ORDER = ("label", *MEDIA_ROLES, *STRING_ROLES)
+MOST_LISTED = 12  # columns of one modality that are listed in full; of more, the first few and the last
+LISTED_FIRST = 3
 VIDEOS_LISTENED_TO = 20  # to find out whether videos have sound
 
 
@@ -173,8 +175,7 @@ class ModalityColumns:
             place = f"column '{name}' ({kind_name(features[name])})" if name else "no column"
             lines.append(f"{role}: " + ("sound track of " if role == SOUND and self.has_video_sound else "") + place)
         for name, (kind, several) in self.extra.items():
-            places = [f"'{column}' ({kind_name(features[column])})" for column in several]
-            lines.append(f"{name}: column{'s' if len(several) > 1 else ''} {', '.join(places)}, of kind {kind}")
+            lines.append(f"{name}: {listed(several, features)}, of kind {kind}")
         lines += [
             f"left out: column '{name}' ({kind_name(features[name])}), {reason}"
             for name, reason in self.left_out.items()
@@ -208,6 +209,17 @@ class ModalityColumns:
             if cell_has_sound(cell, allowed_paths is None or allowed_paths.follow_urls):
                 return replace(self, audio=self.video)
         return self
+
+
+def listed(columns: Sequence[str], features: Features) -> str:
+    """These columns and their types; of many the first few, how many more, and the last."""
+    places = [f"'{column}' ({kind_name(features[column])})" for column in columns]
+    if len(places) == 1:
+        return f"column {places[0]}"
+    if len(places) <= MOST_LISTED:
+        return f"columns {', '.join(places)}"
+    between = len(places) - LISTED_FIRST - 1
+    return f"{len(places)} columns {', '.join(places[:LISTED_FIRST])}, {between} more, {places[-1]}"
 
 
 def option_of(role: str) -> str:
@@ -343,7 +355,7 @@ def why_left_out(
     if held and held.reason:
         return held.reason
     if is_list(kind) and is_file(kind.feature):
-        return "several files in each row: give each a column of its own, or store them as a video"
+        return f"several files in each row: {option_to_take(name)} would take it"
     if is_vector(kind) or is_ready_features(kind):
         return f"{any_of(map(option_of, MODALITIES))} would take it as ready features"
     roles = STRING_ROLES if is_string(kind) else MEDIA_ROLES

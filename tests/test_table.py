@@ -24,7 +24,7 @@ from mixture_of_transformers.loss_mot import reconstruction_loss
 from mixture_of_transformers.modalities_mot import KINDS, modality_of, raw_modality_of
 from mixture_of_transformers.modality_table_mot import TableModality
 from mixture_of_transformers.processing_mot import to_model
-from mixture_of_transformers.table_columns_mot import check_settings, learn_columns, table_of
+from mixture_of_transformers.table_columns_mot import check_settings, is_empty, learn_columns, table_of
 
 TOLERANCE = 1e-5
 SIZES = (2, 3)
@@ -351,7 +351,7 @@ def test_a_value_that_training_did_not_have_is_unknown_and_real():
         ({"age": "1_0"}, r"is '1_0', and the column holds numbers"),
         ({"age": math.inf}, r"vitals\[1\]\['age'\] is inf, beyond all numbers"),
         ({"age": 10**400}, r"beyond all numbers"),
-        ({"age": [3]}, r"vitals\[1\]\['age'\] has type list: expected a number, a string, a bool or None"),
+        ({"age": [3]}, r"vitals\[1\] has a column 'age_0'; did you mean 'age'\?"),
         ({"age": datetime.date(2024, 1, 5)}, r"is a date or a time, 2024-01-05: give what matters of it as numbers"),
         ({"age": np.datetime64("2024-01-05", "ns")}, r"is a date or a time, 2024-01-05"),
         ([3, 4], r"vitals\[1\] has type list: expected a dict of its columns"),
@@ -625,3 +625,16 @@ def test_the_processor_reads_tables_and_is_saved_with_their_settings(tmp_path):
     assert all(torch.equal(again[name].nan_to_num(9), value.nan_to_num(9)) for name, value in batch.items())
     with pytest.raises(ValueError, match="Row 1 is empty"):
         processor(vitals=[{"age": 3}, {"age": None, "sex": " "}])
+
+
+@pytest.mark.parametrize("form", [list, tuple, np.array, torch.tensor])
+def test_the_places_of_a_vector_are_columns_each_on_its_own_scale(form):
+    rows = [{"age": i, "moments": form([i / 7, 1000.0 * i, -float(i)])} for i in range(20)]
+    apart = [{"age": i, "moments_0": i / 7, "moments_1": 1000.0 * i, "moments_2": -float(i)} for i in range(20)]
+    settings = learn_columns(rows, "vitals")
+    assert sorted(settings["numbers"]) == ["age", "moments_0", "moments_1", "moments_2"]
+    assert form is torch.tensor or settings == learn_columns(apart, "vitals")  # a tensor has float32
+    np.testing.assert_array_equal(table_of(rows, settings, "vitals"), table_of(apart, settings, "vitals"))
+    with pytest.raises(ValueError, match=r"vitals\[0\]\['moments_0'\] has type list: expected a number"):
+        learn_columns([{"moments": [[1]]}], "vitals")
+    assert is_empty({"moments": form([math.nan, math.nan])}) and not is_empty(rows[0])

@@ -97,6 +97,13 @@ def test_none_leaves_out_a_split_of_the_dataset(tmp_path):
     assert {name: len(split) for name, split in splits.items()} == {"train": 18, "validation": 2, "test": 20}
 
 
+def test_no_label_column_is_an_error_that_says_which_it_may_be(tmp_path):
+    rows = {"imu": ["[1, 2]", "[2, 1]"] * 10, "activity": ["walk", "stand"] * 10}
+    Dataset.from_dict(rows).to_csv(tmp_path / "train.csv")
+    with pytest.raises(ValueError, match=r"name it with --label_column, such as --label_column activity\. "):
+        load_data(DataArguments(dataset_name=str(tmp_path / "train.csv")), 0)
+
+
 def test_no_label_column_is_an_error_that_lists_every_column(tmp_path):
     Dataset.from_dict({"text": [f"row {i}" for i in range(20)], "n": list(range(20))}).to_csv(tmp_path / "train.csv")
     with pytest.raises(ValueError, match=r"(?s)--label_column.*text: column 'text'.*left out: column 'n' \(int64\)"):

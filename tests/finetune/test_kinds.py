@@ -1,18 +1,30 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What a run asks the kinds of its modalities: how training changes them, what it predicts, how it shows them."""
 
+import re
+
 import datasets
+import numpy as np
 import PIL.Image
 import pytest
+from forked import run_script
+from open_rows import cells, make_model
+from open_rows import make_processor as make_open_processor
 from transformers import BertConfig, ViTConfig
 
-from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
+from mixture_of_transformers import (
+    MoTConfig,
+    MoTFeatureExtractor,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    MoTProcessor,
+    processing_mot,
+)
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.finetune.batches import augmentations, build_collators
 from mixture_of_transformers.finetune.checks import check_towers
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
-from mixture_of_transformers.finetune.recipe import image_geometry, leave_out_columns
-from mixture_of_transformers.finetune.record import Record, Run
+from mixture_of_transformers.finetune.recipe import image_geometry, new_tokenizer
 from mixture_of_transformers.finetune.usage import save_examples, usage_lines
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
@@ -63,6 +75,35 @@ def test_use_is_shown_with_a_video_where_there_is_one_and_with_vectors_where_the
     assert "images='picture.png', audio='sound.wav'" in usage_lines("classification", "folder", config)
 
 
+def test_what_is_shown_of_a_series_and_a_table_is_what_their_processor_takes():
+    settings = {
+        "imu": {"kind": "series", "num_channels": 3, "mean": [0.0] * 3, "std": [1.0] * 3},
+        "vitals": {"kind": "table", "numbers": {"age": {"mean": 50, "std": 20}}, "categories": {"sex": ["f", "m"]}},
+    }
+    kinds = MoTProcessor(modalities=settings).kinds
+    fields = {
+        f"{name}_config": {"model_type": f"mot_{settings[name]['kind']}"}
+        | kinds[name].config_fields({key: value for key, value in settings[name].items() if key != "kind"})
+        for name in settings
+    }
+    config = MoTConfig.of_size("tiny", text_config=None, image_config=None, audio_config=None, **fields)
+    lines = usage_lines("classification", "folder", config)
+    call = re.search(r"processor\((.*), return_tensors", lines)[1]
+    inputs = eval(f"MoTProcessor(modalities=settings)({call})", globals() | {"np": np, "settings": settings})  # noqa: S307
+    assert inputs["imu_values"].shape == (1, 8, 3) and inputs["vitals_mask"].tolist() == [[1, 1]]
+    assert "import numpy" in lines and "your own vectors" not in lines
+
+
+def test_without_text_a_run_has_a_tokenizer_without_words_and_says_nothing_of_it(caplog):
+    train = datasets.Dataset.from_dict({"imu": [[1.0, 2.0]] * 4})
+    data = DataArguments(extra_columns=["imu:series=imu"])
+    processing_mot.logger.warning_once.cache_clear()
+    with caplog.at_level("WARNING"):
+        tokenizer = new_tokenizer(train, ModelArguments(), data)
+        MoTProcessor(tokenizer=tokenizer)
+    assert not caplog.records and set(tokenizer.get_vocab()) == set(tokenizer.all_special_tokens)
+
+
 def test_a_row_becomes_a_sentence_and_files_without_what_it_lacks(tmp_path):
     row = {"text": "seven", "image": None, "audio": {"bytes": b"RIFF", "path": None}, "label": 7}
     assert save_examples(tmp_path, row) == {"text": "seven", "audio": str(tmp_path / "example.wav")}
@@ -77,27 +118,6 @@ def test_the_tower_of_a_model_needs_a_column_of_any_form_of_its_modality():
         check_towers(model, ["text", "label"])
 
 
-RECORDED = ["imu:series=acceleration", "vitals:table=age,sex"]
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (None, [*RECORDED, "none"]),
-        (["gait=steps"], [*RECORDED, "gait=steps", "none"]),
-        (["imu=other"], [RECORDED[1], "imu=other", "none"]),
-        (["gait=steps", "none"], ["gait=steps", "none"]),
-    ],
-)
-def test_a_checkpoint_keeps_the_columns_of_its_run_beside_those_that_are_named(given, expected, tmp_path):
-    Record({"extra_columns": [*RECORDED, "none"]}, {}, Run("out", "data")).write(tmp_path)
-    vitals = {"model_type": "mot_table", "num_numbers": 1, "category_sizes": [2]}
-    config = MoTConfig.of_size("tiny", imu_config={"model_type": "mot_series"}, vitals_config=vitals)
-    data = DataArguments(extra_columns=given)
-    leave_out_columns(data, config, str(tmp_path))
-    assert data.extra_columns == expected
-
-
 def test_small_pictures_keep_their_size_also_where_a_row_has_several():
     picture = PIL.Image.new("RGB", (18, 10))
     rows = datasets.Dataset.from_dict(
@@ -105,3 +125,19 @@ def test_small_pictures_keep_their_size_also_where_a_row_has_several():
         features=datasets.Features({"views": datasets.List(datasets.Image())}),
     )
     assert image_geometry(rows, ModelArguments(), DataArguments()) == (20, 4)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    "task, head", [("classification", MoTForSequenceClassification), ("retrieval", MoTForRetrieval)]
+)
+def test_the_lines_that_are_printed_run_for_declared_modalities(task, head, tmp_path):
+    model = make_model(head)
+    model.save_pretrained(tmp_path / "model")
+    make_open_processor().save_pretrained(tmp_path / "model")
+    cells()[0]["depth"].save(tmp_path / "picture.png")
+    (tmp_path / "lines.py").write_text(usage_lines(task, "model", model.config))
+    done = run_script(tmp_path / "lines.py", tmp_path)
+    printed = done.stdout.strip()
+    assert printed, done.stderr[-2000:]
+    assert printed in model.config.id2label.values() if task == "classification" else -1 <= float(printed) <= 1
