@@ -176,7 +176,7 @@ def test_a_named_modality_has_the_kind_of_its_columns(option, kind, cell, tmp_pa
     columns = find_columns(
         split, extra=(option, "none"), label="label", **dict.fromkeys(("text", "image", "audio"), "none")
     )
-    name = option.partition("=")[0]
+    name = option.partition("=")[0].partition(":")[0]
     assert columns.modalities == (name,) and columns.extra[name][0] == kind
     prepared, _ = prepare_split(split, columns)
     assert isinstance(prepared[0][name], cell)
