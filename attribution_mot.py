@@ -70,6 +70,17 @@ class Contributions:
             raise ValueError(f"`modality` is {modality!r}, expected one of {', '.join(self.modalities)}.")
         return self.values[:, self.modalities.index(modality)]
 
+    def of_row(self, row: int) -> dict[str, float]:
+        """modality -> its contribution to the answer of one row, of those that the row has."""
+        return self.named(self.values, row)
+
+    def errors_of_row(self, row: int) -> dict[str, float]:
+        """The same of the standard errors; {} where the values are exact."""
+        return {} if self.error is None else self.named(self.error, row)
+
+    def named(self, numbers: torch.Tensor, row: int) -> dict[str, float]:
+        return {m: numbers[row, i].item() for i, m in enumerate(self.modalities) if self.present[row, i]}
+
 
 def modality_contributions(
     model: nn.Module,

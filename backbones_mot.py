@@ -85,11 +85,8 @@ def model_class_of(config: PreTrainedConfig) -> type[PreTrainedModel]:
         return found[0] if isinstance(found, tuple) else found
     module = importlib.import_module(type(config).__module__.replace("configuration_", "modeling_"))
     for found in vars(module).values():
-        if (
-            isinstance(found, type)
-            and issubclass(found, PreTrainedModel)
-            and getattr(found, "config_class", None) is type(config)
-        ):
+        is_model = isinstance(found, type) and issubclass(found, PreTrainedModel)
+        if is_model and getattr(found, "config_class", None) is type(config):
             return found
     raise ValueError(f"transformers has no model of type {config.model_type!r} by itself, which could stand in front.")
 

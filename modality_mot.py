@@ -224,7 +224,7 @@ class Modality:
     features_loss: str | None = None  # the same of ready features, where that is another
     is_exact = False  # whether raw input is spoilt by half precision
     length_option: LengthOption | None = None  # None where nothing is cut
-    drawing = "words"  # how pictures show its tokens: "words", "frames", "spectrogram" or "series"
+    drawing = "words"  # how pictures show its tokens: "words", "frames", "spectrogram", "series", "columns"
     moments = ""  # what of it has times, where that is not all of it
     settings: tuple[str, ...] = ()  # what a processor may be told of one under a user's name
     option_groups: tuple[str, ...] = ()  # of the processor's call, whose options it takes
@@ -266,9 +266,9 @@ class Modality:
         """Where longer input is cut, in words; None where nothing is."""
         return None
 
-    def example(self, config: MoTModalityConfig) -> str:
-        """A cell that a model with this config takes, as Python writes it."""
-        return repr(self.cells[0].example)
+    def example(self, cell: Cell, config: MoTModalityConfig) -> Any:
+        """A cell that a model with this config takes, as a person would write it."""
+        return cell.example
 
     @property
     def features_argument(self) -> str:
@@ -299,6 +299,10 @@ class Modality:
     def config_fields(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of a config that follow from the processor's settings of the modality."""
         return {}
+
+    def columns_in(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The columns of a dataset of which a cell is made, where the processor's settings name them; () elsewhere."""
+        return ()
 
     def is_one(self, cell: Cell, value: Any) -> bool:
         """Whether a list or tuple is one cell, not a batch of them."""

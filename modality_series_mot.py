@@ -97,7 +97,7 @@ class SeriesModality(Modality):
             medium=None,
             columns=(),
             synonyms=(),
-            example="[[0.1, 9.8], [0.2, 9.7]]",
+            example=[[0.1, 9.8], [0.2, 9.7]],
         ),
     )
     config_class = MoTSeriesConfig
@@ -117,8 +117,9 @@ class SeriesModality(Modality):
         rate = "" if config.sampling_rate is None else f" at {config.sampling_rate:g} Hz"
         return f"up to {config.max_length:,} samples{rate}"
 
-    def example(self, config: MoTSeriesConfig) -> str:
-        return f"np.ones(({min(8, config.max_length)}, {config.num_channels}))"
+    def example(self, cell: Cell, config: MoTSeriesConfig) -> list:
+        """Two samples of as many channels as the model takes."""
+        return [[values[i % len(values)] for i in range(config.num_channels)] for values in cell.example]
 
     # What the processor makes of cells
 

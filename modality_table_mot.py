@@ -32,7 +32,6 @@ from .table_columns_mot import (
 )
 
 MOST_VALUES = 2**24  # of all categories together, as of a vocabulary
-MOST_SHOWN = 3  # columns of a row that stands as an example
 # Where bins begin and end: at the normal scores of every other quantile, so that each has as many numbers.
 EDGES = [NormalDist().inv_cdf(share) for share in shares_below(NUM_QUANTILES)[::2]]
 
@@ -113,6 +112,7 @@ class TableModality(Modality):
     config_class = MoTTableConfig
     length_field = "num_columns"
     has_times = False
+    drawing = "columns"
     is_exact = True
     reconstruction_loss, features_loss = "mixed", "mse"
     settings = ("numbers", "categories")
@@ -132,10 +132,14 @@ class TableModality(Modality):
         names = "" if config.column_names is None else f" ({', '.join(config.column_names)})"
         return " and ".join(f"{number} {noun}" for noun, number in parts.items() if number) + f" of a table{names}"
 
-    def example(self, config: MoTTableConfig) -> str:
-        """A row of the first columns; which values a category has is known to the processor alone."""
-        names = (config.column_names or [])[:MOST_SHOWN]
-        return repr({name: 1.0 if i < config.num_numbers else "a value" for i, name in enumerate(names)})
+    def example(self, cell: Cell, config: MoTTableConfig) -> dict[str, Any]:
+        """A row with the first number and the first category; any of the columns may be left out."""
+        if config.column_names is None:
+            return cell.example
+        number, category = cell.example.values()
+        first = {0: number} if config.num_numbers else {}
+        first |= {config.num_numbers: category} if config.category_sizes else {}
+        return {config.name_of(column): value for column, value in first.items()}
 
     # What the processor makes of cells
 
@@ -154,6 +158,9 @@ class TableModality(Modality):
             "category_sizes": [len(categories[column]) for column in sorted(categories)],
             "column_names": column_names(settings),
         }
+
+    def columns_in(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(column_names(settings))
 
     def collect(self, rows: dict[str, list], call: ProcessorCall) -> dict[str, torch.Tensor]:
         """

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .backbones_mot import build_backbone, close_gaps, freeze_unused
-from .cells_mot import present_rows
+from .cells_mot import Cell, present_rows
 from .decoding_mot import to_numpy
 from .modality_mot import Modality, MoTEmbeddings, MoTModalityConfig, unit_scale
 from .positions_mot import as_mask, blank
@@ -46,6 +46,9 @@ class VectorsModality(Modality):
 
     def describe_limit(self, config: MoTModalityConfig) -> str | None:
         return self.raw.describe_limit(config) if config.takes_raw_input else None
+
+    def example(self, cell: Cell, config: MoTModalityConfig) -> Any:
+        return self.raw.example(cell, config)
 
     def fit_processor(self, config: MoTModalityConfig, processor) -> None:
         if config.takes_raw_input:

@@ -8,6 +8,7 @@ batches, however their modalities differ.
 import numbers
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,11 +22,12 @@ from .attribution_mot import Contributions, modality_contributions
 from .cells_mot import RowReading
 from .decoding_mot import read_once
 from .processing_mot import encode_rows, kind_in
-from .rows_mot import HISTORIC, RowTable, resolve_synonyms, unknown_name
+from .rows_mot import HISTORIC, RowTable, Segment, resolve_synonyms, unknown_name
 
 logger = logging.get_logger(__name__)
 
 TASK = "multimodal-classification"
+DOCUMENT = "document"  # the key of a row that is one
 OPTIONS = ("top_k", "num_frames", "sampling_rate", "truncation", "return_attribution", "batch_size", "num_workers")
 OPTIONS += ("on_error", "allow_urls")
 ROW_ERRORS = (ValueError, OSError, ImportError)  # what a row may be at fault for, and nothing else
@@ -118,7 +120,9 @@ class MultimodalClassificationPipeline(Pipeline):
     `allow_urls` URLs; see `MoTProcessor`); what it lacks is left out, None or blank. The sound track of a video is
     heard unless the row has `audio`. What one file may cost is in `pipeline.processor.limits`, the `DecodingLimits` of
     `decoding_mot.py`. Modalities of the model's own stand in a row under their names, as the processor takes them
-    (`MoTProcessor(modalities=...)`). What a row has several of is a list, `{"image": [front, back]}`.
+    (`MoTProcessor(modalities=...)`). What a row has several of is a list, `{"image": [front, back]}`. A row may be a
+    document in the place of all this, its parts in their order: `{"document": [{"text": "Before"}, {"image": face},
+    {"text": "after"}]}`; of a video in a document only the frames are seen.
 
     One row gives one answer, a list or tuple a list. Anything else that has rows (generators, `datasets`, datasets of
     torch) gives an iterator, which answers each of them once and in their order.
@@ -140,7 +144,8 @@ class MultimodalClassificationPipeline(Pipeline):
     Returns, for each row:
         A list of {"label", "score"}, the likeliest first; or {"value"}, a number or a list of them, in regression.
         With `return_attribution`, {"labels" or "value", "attribution": {"prior": ..., modality: ...}}, whose numbers
-        `attribution_mot.py` explains.
+        `attribution_mot.py` explains; with "attribution_error" {modality: its standard error} where a batch has more
+        than six modalities, so that they are estimates.
 
     Raises:
         ValueError, OSError, ImportError: as `MoTProcessor`, naming what of which row cannot be read
@@ -272,9 +277,11 @@ class MultimodalClassificationPipeline(Pipeline):
         name: str = "",
     ) -> dict:
         """A row with everything decoded; errors begin with `name`."""
-        row = read_row(row, name, self.processor.rows)
         modalities, heard = self.model.config.modalities, self.heard(truncation)
         reading = RowReading(self.processor, modalities, allow_urls, name, num_frames, sampling_rate, heard)
+        if isinstance(row, Mapping) and DOCUMENT in row:
+            return {DOCUMENT: read_document(row, reading, self.processor.rows)}
+        row = read_row(row, name, self.processor.rows)
         decoded = {}
         for modality in self.processor.kinds.values():
             decoded |= modality.decode(row, reading)
@@ -291,13 +298,21 @@ class MultimodalClassificationPipeline(Pipeline):
         return max(seconds) + 1 if seconds else None
 
     def encode(self, rows: list[dict], truncation: bool = False) -> dict[str, torch.Tensor]:
-        """The batch that the model takes, of rows as `preprocess` gives them."""
+        """The batch that the model takes, of rows as `preprocess` gives them, all of them documents or none."""
+        if rows[0].keys() == {DOCUMENT}:
+            return encode_rows(self.processor, self.model, {"documents": [row[DOCUMENT] for row in rows]}, truncation)
         # Pictures are videos of one frame where the batch has videos; else there is no axis of frames.
         cells = self.processor.rows.cells.values()
         names = [cell.argument for cell in cells if any(cell.argument in row for row in rows)]
         return encode_rows(self.processor, self.model, {n: [row.get(n) for row in rows] for n in names}, truncation)
 
     def _forward(self, rows: list[dict], return_attribution: bool = False, truncation: bool = False) -> list[dict]:
+        are_documents = [DOCUMENT in row for row in rows]
+        if len(set(are_documents)) > 1:  # which no one batch holds
+            places = sorted(range(len(rows)), key=are_documents.__getitem__)
+            parts = ([row for row, is_one in zip(rows, are_documents) if is_one == wanted] for wanted in (False, True))
+            answers = [answer for part in parts for answer in self._forward(part, return_attribution, truncation)]
+            return [answer for _, answer in sorted(zip(places, answers), key=lambda pair: pair[0])]
         batch = self.encode(rows, truncation)
         logits = self.model(**batch).logits
         if not logits.isfinite().all():
@@ -309,18 +324,17 @@ class MultimodalClassificationPipeline(Pipeline):
         if not return_attribution:
             return [{"scores": row} for row in scores]
         found = modality_contributions(self.model, batch)
-        return [
-            {"scores": scores[i], "attribution": {"prior": found.prior[i].item()} | self.parts(found, i)}
-            for i in range(len(rows))
-        ]
+        return [{"scores": scores[i]} | self.attribution(found, i) for i in range(len(rows))]
 
     def answers(self, logits: torch.Tensor) -> torch.Tensor:
         """Probabilities of classes, of each by itself if several may hold; or numbers."""
         return self.model.score(logits.float())
 
     @staticmethod
-    def parts(found: Contributions, row: int) -> dict[str, float]:
-        return {m: found.values[row, i].item() for i, m in enumerate(found.modalities) if found.present[row, i]}
+    def attribution(found: Contributions, row: int) -> dict[str, dict[str, float]]:
+        """What each modality of a row contributed, and where that is an estimate the standard error of each."""
+        parts = {"attribution": {"prior": found.prior[row].item()} | found.of_row(row)}
+        return parts if found.error is None else parts | {"attribution_error": found.errors_of_row(row)}
 
     def postprocess(self, answer: dict, top_k: int | None = None) -> Any:
         scores, config = answer["scores"].cpu(), self.model.config
@@ -331,7 +345,8 @@ class MultimodalClassificationPipeline(Pipeline):
             result = [{"label": config.id2label[i], "score": scores[i].item()} for i in order]
         if "attribution" not in answer:
             return result
-        return (result if isinstance(result, dict) else {"labels": result}) | {"attribution": answer["attribution"]}
+        shares = {name: value for name, value in answer.items() if name != "scores"}
+        return (result if isinstance(result, dict) else {"labels": result}) | shares
 
 
 def read_row(row: Mapping, name: str = "", table: RowTable = HISTORIC) -> dict:
@@ -353,6 +368,33 @@ def read_row(row: Mapping, name: str = "", table: RowTable = HISTORIC) -> dict:
         if len(forms) > 1:
             raise ValueError(f"{name}A row has either {' or '.join(forms)}, got both.")
     return row
+
+
+def read_document(row: Mapping, reading: RowReading, table: RowTable) -> list[dict]:
+    """The parts of a row that is a document, decoded, by the arguments of the processor."""
+    parts = row[DOCUMENT]
+    if len(row) > 1 or not isinstance(parts, (list, tuple)):
+        raise ValueError(
+            f"{reading.name}A row with a `{DOCUMENT}` has nothing else, and that is a list of parts such as "
+            f'{{"text": ...}}; got {", ".join(map(str, row))}, and {type(parts).__name__}.'
+        )
+    decoded = []
+    for number, part in enumerate(parts):
+        segments = table.read_part(part, f"{reading.name}{DOCUMENT}[{number}]", number)
+        if segments:
+            decoded.append({segments[0].argument: [decode_segment(segment, reading, table) for segment in segments]})
+    if not decoded:
+        raise ValueError(f"{reading.name}The document has no part that is more than None or blank.")
+    return decoded
+
+
+def decode_segment(segment: Segment, reading: RowReading, table: RowTable) -> Any:
+    """A segment of a document, decoded; ready features are what they are."""
+    if segment.argument in table.ready:
+        return segment.value
+    cell, modality = table.raw[segment.argument]
+    value = modality.check_cell(cell, read_once(segment.value, segment.name), segment.name)
+    return modality.decode_cell(replace(cell, name=segment.name.removeprefix(reading.name)), value, reading)
 
 
 def read_cell(table: RowTable, key: str, value: Any, name: str) -> Any:

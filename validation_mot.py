@@ -53,8 +53,8 @@ MOST_UNNAMED_LABELS = 2**16  # labels that `num_labels` asks for; those that `id
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 
-# What a modality cannot be called: its arguments would be those of others, its config one of the library's, or its
-# parameters those of another part of the model.
+# What a modality cannot be called: its arguments would be those of others, its config one of the library's, its
+# parameters those of another part of the model, or its share of an answer that of nothing.
 RESERVED_NAMES = frozenset(
     {
         "input",
@@ -66,6 +66,7 @@ RESERVED_NAMES = frozenset(
         "loss",
         "id",
         "fused",
+        "prior",
         "contrastive",
         "modality",
         "document",
@@ -119,7 +120,9 @@ def check_modality_name(name: Any, taken: Collection[str] = ()) -> None:
     elif name.rsplit("_", 1)[-1] in ARGUMENT_ENDS:
         reason = f"arguments of modalities end in _{name.rsplit('_', 1)[-1]}"
     if reason:
-        raise ValueError(f"A modality cannot be called {shown(name)!r}: {reason}. Give it another name.")
+        match = difflib.get_close_matches(str(name), set(taken) - {name}, n=1, cutoff=0.8)
+        hint = f" Did you mean {match[0]!r}?" if match else ""
+        raise ValueError(f"A modality cannot be called {shown(name)!r}: {reason}. Give it another name.{hint}")
 
 
 def check_fields(config: PreTrainedConfig) -> None:

@@ -8,7 +8,7 @@ opened.
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -90,11 +90,12 @@ class AllowedPaths:
     def check(self, split: Dataset, columns: Iterable[str], split_name: str) -> None:
         """Every path of these columns, in the order of the rows; raises as `check_cell` does."""
         for column in dict.fromkeys(columns):
-            paths = paths_of(split.select_columns(column).with_format("arrow")[:][column])
+            cells, rows = files_of(split.select_columns(column).with_format("arrow")[:][column])
+            paths = paths_of(cells)
             wrong = {path for path in pc.unique(paths).to_pylist() if path and path.strip() and self.objection(path)}
             if wrong:
-                row, path = next((row, path) for row, path in enumerate(paths.to_pylist()) if path in wrong)
-                self.check_cell(path, row, column, split_name)
+                place, path = next((place, path) for place, path in enumerate(paths.to_pylist()) if path in wrong)
+                self.check_cell(path, rows[place], column, split_name)
 
 
 def is_inside(path: str, root: str) -> bool:
@@ -107,6 +108,14 @@ def is_inside(path: str, root: str) -> bool:
 
 def lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(os.path.join(folder, ""))
+
+
+def files_of(cells: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Sequence[int]]:
+    """The cells of a column, where rows hold lists of files each of these, and the row of each."""
+    if not (pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type)):
+        return cells, range(len(cells))
+    lists = pa.concat_arrays(cells.chunks) if cells.num_chunks else pa.array([], cells.type)
+    return pa.chunked_array([pc.list_flatten(lists)]), pc.list_parent_indices(lists).to_pylist()
 
 
 def paths_of(cells: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -88,6 +88,11 @@ def is_file(kind) -> bool:
     return is_medium(kind) or is_stored_file(kind) or is_value(kind, "binary")
 
 
+def is_files(kind) -> bool:
+    """Whether a column's type is a list of files of a medium, or of strings that may be their paths, for each row."""
+    return is_list(kind) and (is_file(kind.feature) or is_string(kind.feature))
+
+
 def is_list(kind) -> bool:
     return isinstance(kind, datasets.List | datasets.LargeList)
 
@@ -120,8 +125,14 @@ def undecoded_stream(stream: IterableDataset) -> IterableDataset:
     torchcodec even to pass a file on.
     """
     kinds = stream.features.items()
-    kinds = {name: Image(decode=False) if is_medium(kind) else kind for name, kind in kinds}
-    return stream.cast(Features(kinds))
+    return stream.cast(Features({name: untyped(kind) for name, kind in kinds}))
+
+
+def untyped(kind):
+    """A type of media, or of lists of them, as that of pictures, which is stored alike."""
+    if is_list(kind) and is_medium(kind.feature):
+        return datasets.List(Image(decode=False))
+    return Image(decode=False) if is_medium(kind) else kind
 
 
 def stored_type(role: str, kind):

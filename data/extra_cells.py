@@ -1,23 +1,25 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """The cells of modalities of a user's, made of one column or several, in the one form in which rows hold them.
 
-A table is a dict of its columns' values, a series lists of numbers, and of text and media several columns are a list:
-segments of one row. What a row lacks is None.
+A table is a dict of its columns' values, a series lists of numbers, and of text and media several columns, or one of
+lists, are a list: segments of one row. What a row lacks is None.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import datasets
-from datasets import ClassLabel, Dataset, Features, Image, Value
+from datasets import ClassLabel, Dataset, Features, Value
 
 from mixture_of_transformers.data.column_contents import is_gap, series_of
 from mixture_of_transformers.data.column_types import (
     MEDIA_ROLES,
-    is_medium,
+    element_of,
+    is_files,
     is_series,
     stored_cell,
     stored_type,
+    untyped,
 )
 from mixture_of_transformers.data.extra_columns import SERIES, TABLE, Extra
 from mixture_of_transformers.modalities_mot import CELLS
@@ -50,9 +52,14 @@ class ExtraCells:
         return self.kind in MEDIA_ROLES
 
     @property
+    def are_segments(self) -> bool:
+        """Whether a row has a list: of what several columns hold, or of what one holds that has lists itself."""
+        return self.kind in CELLS and (len(self.columns) > 1 or any(map(is_files, self.types)))
+
+    @property
     def are_as_stored(self) -> bool:
         """Whether the one column holds the cells as they are, or `stored_cell` makes them."""
-        if len(self.columns) > 1 or self.kind == TABLE:
+        if len(self.columns) > 1 or self.kind == TABLE or self.are_segments:
             return False
         return self.kind != SERIES or is_series(self.types[0])
 
@@ -65,27 +72,33 @@ class ExtraCells:
             return self.types[0]
         stored = [self.stored_type(kind) for kind in self.types]
         if self.kind in CELLS:
-            return stored[0] if len(stored) == 1 else datasets.List(stored[0])
+            return datasets.List(stored[0]) if self.are_segments else stored[0]
         return dict(zip(self.columns, stored)) if self.kind == TABLE or len(stored) > 1 else stored[0]
 
     def stored_type(self, kind):
         if isinstance(kind, ClassLabel):  # of a table: the names say what they mean
             return Value("string")
-        return stored_type(self.kind, kind) if self.kind in CELLS else kind
+        return stored_type(self.kind, element_of(kind) if is_files(kind) else kind) if self.kind in CELLS else kind
 
     def cell(self, cells: Sequence):
         """The cell of a row of which these are the cells of the columns."""
         if self.kind == SERIES:
             return self.series(cells)
         if self.kind in CELLS:
-            stored = [stored_cell(self.kind, kind, cell) for kind, cell in zip(self.types, cells)]
+            stored = [cell for kind, cell in zip(self.types, cells) for cell in self.segments(kind, cell)]
             present = [cell for cell in stored if not is_gap(cell)]
-            return (present or None) if len(cells) > 1 else next(iter(present), None)
+            return (present or None) if self.are_segments else next(iter(present), None)
         if self.kind != TABLE and len(cells) == 1:
             return cells[0]
         named = [name_of_class(kind, cell) for kind, cell in zip(self.types, cells)]
         values = {column: None if is_gap(cell) else cell for column, cell in zip(self.columns, named)}
         return values if any(value is not None for value in values.values()) else None
+
+    def segments(self, kind, cell) -> list:
+        """What a column of text or a medium holds of a row: one cell, or each of a list."""
+        if is_files(kind):
+            return [stored_cell(self.kind, kind.feature, part) for part in cell or ()]
+        return [stored_cell(self.kind, kind, cell)]
 
     def series(self, cells: Sequence) -> list | None:
         """A series as it is, or several columns of numbers of the same moments as its channels, an empty one a gap."""
@@ -149,13 +162,6 @@ def with_made_cells(split: Dataset, extras: Mapping[str, ExtraCells], places: Ma
 
 def cells_of(columns: Mapping[str, list], cells: ExtraCells, places: Mapping[str, str]) -> list:
     return [cells.cell(row) for row in zip(*(columns[places[column]] for column in cells.columns))]
-
-
-def untyped(kind):
-    """A type of media as that of pictures, which is stored alike."""
-    if isinstance(kind, datasets.List) and is_medium(kind.feature):
-        return datasets.List(Image(decode=False))
-    return Image(decode=False) if is_medium(kind) else kind
 
 
 def is_absent_cell(cell) -> bool:

@@ -8,6 +8,7 @@ and by what their cells hold. Numbers and categories are one modality together, 
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from datasets import ClassLabel, Dataset, Features, IterableDataset
 
@@ -28,7 +29,9 @@ from mixture_of_transformers.data.column_types import (
     SOUND,
     STRING_ROLES,
     VIDEO,
+    element_of,
     is_file,
+    is_files,
     is_list,
     is_medium,
     is_number,
@@ -38,14 +41,15 @@ from mixture_of_transformers.data.column_types import (
     is_string,
     kind_name,
 )
-from mixture_of_transformers.modalities_mot import CELLS, KINDS
+from mixture_of_transformers.modalities_mot import CELLS, forms
 from mixture_of_transformers.rows_mot import unknown_name
 from mixture_of_transformers.validation_mot import check_modality_name
 
 LEFT_OUT = "none"  # is given in place of a column to leave a role out, and turns off what is found unnamed
+FOUND = "auto"  # has others found unnamed where a checkpoint's own columns would be all
+NO_NAMES = (LEFT_OUT, FOUND)  # which of the options name no modality
 SERIES, TABLE = "series", "table"  # the kinds of lists of numbers, and of numbers and categories
 TEXT = STRING_ROLES[0]
-KNOWN_KINDS = tuple(dict.fromkeys((*CELLS, SERIES, TABLE, *(name.removeprefix("mot_") for name in KINDS))))
 OPTION = re.compile(r"(?P<name>[^=:,]+?)(:(?P<kind>[^=:,]*))?=(?P<columns>.+)", re.DOTALL)
 # What a modality of a user's cannot be called beside what no model takes.
 TAKEN = frozenset({*TAKEN_NAMES, "label"})
@@ -69,12 +73,12 @@ def read_option(option: str) -> tuple[str, str | None, str]:
     if found is None:
         raise ValueError(
             f"--extra_columns has {option!r}; expected name=column, name=column,column or name:kind=column, such as "
-            f"imu:{SERIES}=accelerometer, or {LEFT_OUT}."
+            f"imu:{SERIES}=accelerometer, or {LEFT_OUT} or {FOUND}."
         )
     name, kind = found["name"].strip(), found["kind"]
     check_modality_name(name, TAKEN)
-    if kind is not None and kind not in KNOWN_KINDS:
-        raise unknown_name(kind, KNOWN_KINDS, f"kind in --extra_columns {option}:")
+    if kind is not None and kind not in forms():
+        raise unknown_name(kind, forms(), f"kind in --extra_columns {option}:")
     return name, kind, found["columns"]
 
 
@@ -96,7 +100,7 @@ def named_extras(
     extras: dict[str, Extra] = {}
     taken = dict(taken)
     for option in options:
-        if option == LEFT_OUT:
+        if option in NO_NAMES:
             continue
         name, kind, written = read_option(option)
         if name in extras:
@@ -118,9 +122,16 @@ def named_extras(
 
 
 def columns_of(written: str, features: Features, option: str) -> tuple[str, ...]:
-    """The columns of an option, the longest names first: there may be a comma in the name of a column."""
+    """
+    The columns of an option, the longest names first: there may be a comma in the name of a column. `fourier_*` stands
+    for all columns that begin so, in the order of the dataset.
+    """
     parts, columns = written.split(","), []
     while parts:
+        if alike := columns_like(parts[0], features):
+            columns += [column for column in alike if column not in columns]
+            parts = parts[1:]
+            continue
         names = [(number, column_called(",".join(parts[:number]), features)) for number in range(len(parts), 0, -1)]
         number, column = next(((number, column) for number, column in names if column), (0, None))
         if column is None:
@@ -132,6 +143,21 @@ def columns_of(written: str, features: Features, option: str) -> tuple[str, ...]
     if len(set(columns)) < len(columns):
         raise ValueError(f"--extra_columns {option} names a column twice.")
     return tuple(columns)
+
+
+def columns_like(pattern: str, columns: Iterable[str]) -> list[str]:
+    """The columns that a pattern with `*` or `?` means; none where it is the name of one, or has neither."""
+    if column_called(pattern, columns) or not set(pattern) & set("*?"):
+        return []
+    return [column for column in columns if fnmatchcase(column.casefold(), pattern.strip().casefold())]
+
+
+def has_columns(option: str, features: Features) -> bool:
+    """Whether there are the columns of an option that names some."""
+    try:
+        return bool(columns_of(read_option(option)[2], features, option))
+    except ValueError:
+        return False
 
 
 def column_called(name: str, columns: Iterable[str]) -> str | None:
@@ -153,15 +179,15 @@ def kind_of_columns(columns: Sequence[str], features: Features, held: Mapping[st
         name = option.partition("=")[0]
         raise ValueError(
             f"--extra_columns {option}: the columns are of no one kind ({told}): give each a modality of its own, or "
-            f"say the kind, {name}:KIND=..., of {', '.join(KNOWN_KINDS)}."
+            f"say the kind, {name}:KIND=..., of {', '.join(forms())}."
         )
     return found.pop()
 
 
 def kind_of(kind, held: CellContents | None) -> str | None:
     """The kind of modality that a column's type and cells suggest; None where they suggest none."""
-    if is_medium(kind):
-        return type(kind).__name__.lower()
+    if is_medium(element_of(kind)):
+        return type(element_of(kind)).__name__.lower()
     if is_samples(kind):
         return SOUND
     if is_series(kind):
@@ -182,9 +208,14 @@ def kind_of_strings(held: CellContents) -> str:
 def suits(kind: str, column) -> bool:
     """Whether a column of this type can be of a kind; of kinds that a person wrote nothing is known."""
     if kind in STRING_ROLES:
-        return is_string(column)
+        return is_string(element_of(column))
     if kind in MEDIA_ROLES:
-        return is_file(column) or is_string(column) or (CELLS[kind].takes_samples and is_samples(column))
+        return (
+            is_file(column)
+            or is_files(column)
+            or is_string(column)
+            or (CELLS[kind].takes_samples and is_samples(column))
+        )
     if kind == SERIES:
         return is_series(column) or is_string(column)
     return kind != TABLE or is_single(column) or is_list(column) and is_number(column.feature)
@@ -322,5 +353,5 @@ def as_options(extras: Mapping[str, Extra]) -> list[str]:
 
 def kinds_of_options(options: Iterable[str]) -> dict[str, str]:
     """name -> kind, of what `as_options` gave."""
-    read = [read_option(option) for option in options if option != LEFT_OUT]
+    read = [read_option(option) for option in options if option not in NO_NAMES]
     return {name: kind for name, kind, _ in read if kind is not None}

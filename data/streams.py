@@ -147,8 +147,9 @@ class RowStream:
         cells = {role: None if is_absent(row[name]) else row[name] for role, name in self.columns.items()}
         media = [(self.columns[role], cells[role]) for role in MEDIA_ROLES if role in cells]
         media += [(name, row[name]) for extra in self.extras.values() if extra.is_media for name in extra.columns]
-        for name, cell in media if self.allowed_paths else ():
-            if path := path_of_cell(cell):
+        files = [(name, file) for name, cell in media for file in (cell if isinstance(cell, list) else [cell])]
+        for name, file in files if self.allowed_paths else ():
+            if path := path_of_cell(file):
                 self.allowed_paths.check_cell(path, index, name, self.split_name)
         prepared = {role: stored_cell(role, self.kinds[role], cell) for role, cell in cells.items() if role != "label"}
         if self.columns.get(SOUND) == self.columns.get(VIDEO, "") and not self._has_sound(prepared[VIDEO]):

@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The demo page: classify a sentence, a picture, a video, a sound or any mix of them and see why; search an index.
+"""The demo page: classify any mix of what a checkpoint takes and see why; search an index.
 
     mot demo                                                # on the embedded digits
     mot demo --models user/model --indexes outputs/index    # checkpoints on the Hub or in folders, indexes in folders
@@ -12,11 +12,11 @@ Visitors choose from what the page was started with, and their files are the onl
 import argparse
 import dataclasses
 import html
+import inspect
 import os
 import signal
 import sys
 import tempfile
-import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,15 +24,28 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pandas
 import torch
 
 from mixture_of_transformers.attribution_mot import modality_contributions
 from mixture_of_transformers.data.digits import load_digits_dataset
-from mixture_of_transformers.decoding_audio_mot import read_audio, to_mono
 from mixture_of_transformers.decoding_image_mot import load_image
+from mixture_of_transformers.demo.examples import digits, examples_in
 from mixture_of_transformers.demo.offers import Offered, index_version, read_classifier, read_index
+from mixture_of_transformers.demo.panels import (
+    NUMBER_WIDTH,
+    Choice,
+    Clip,
+    FramesPanel,
+    Inputs,
+    Panel,
+    SeriesPanel,
+    messages,
+    panels_of,
+    panels_with,
+    playable,
+    shortened,
+)
 from mixture_of_transformers.demo.space import write_space
 from mixture_of_transformers.demo.visitors import (
     DEFAULTS,
@@ -52,36 +65,32 @@ from mixture_of_transformers.explain.pictures import (
     plot_rollout,
     plot_token_attention,
 )
-from mixture_of_transformers.finetune.usage import save_examples
 from mixture_of_transformers.modalities_mot import CELLS, MODALITIES
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.search.building import build_index
 from mixture_of_transformers.search.commands import load
-from mixture_of_transformers.search.rows import as_stored
+from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.serving.video import WINDOW_SECONDS, analyze_video_sentiment
 from mixture_of_transformers.subsets_mot import bounded_subsets
 from mixture_of_transformers.training.command import run
 
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
+from gradio.components import Component  # isort: skip
 from starlette.middleware import Middleware  # isort: skip
 from mixture_of_transformers.finetune.commands import start_run as finetune
-from mixture_of_transformers.search.columns import EMBEDDING_KINDS
 
 DIGITS, DIGITS_RETRIEVAL, DIGITS_INDEX = "outputs/digits", "outputs/digits-retrieval", "outputs/digits-index"
-EXAMPLES = 5  # rows of the embedded digits to try
-MOST_LABELS, MOST_CHARACTERS = 12, 300  # that are shown
+MOST_LABELS = 12  # that are shown
 MOST_HITS = 24
 ANYTHING = "anything"  # of an item may be near to the query
 THUMBNAIL = 192  # pixels
+SAID_HINT = "Or what is said in the video."
 # Small pictures fill their place.
 STYLE = (
-    "#picture img, #query-picture img, .hit img {width: 100%; height: 100%; object-fit: contain} "
-    ".hit {overflow-wrap: anywhere}"
+    ".picture img, .hit img {width: 100%; height: 100%; object-fit: contain} .hit {overflow-wrap: anywhere} "
+    f".columns > .form {{display: grid; grid-template-columns: repeat(auto-fill, minmax({NUMBER_WIDTH}px, 1fr)); "
+    "background: var(--block-background-fill)}"
 )
-# modality -> those parts of a decoded row that are of it
-PARTS = {m: tuple(cell.argument for cell in kind.cells) for m, kind in MODALITIES.items()}
-# How the tokens of a modality are drawn -> what its inputs stand in
-FIELDS = {"words": gr.Textbox, "frames": gr.Row, "spectrogram": gr.Audio}
 BESIDE = {"contributions": "What each modality contributed", "modalities": "Who looks at whom"}  # the answer
 BELOW = {"tokens": "Token by token", "rollout": "What it goes back to", "over_time": "Frames and sound over time"}
 PICTURES = BESIDE | BELOW
@@ -100,46 +109,6 @@ class Page(gr.Blocks):
         return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
 
 
-def read_upload(self, payload: Any) -> bytes | None:
-    """A component's upload as its content: what reads it knows no path and can complain of none."""
-    if payload is None or payload.path is None:
-        return None
-    content = Path(payload.path).read_bytes()
-    with messages():
-        if not content:
-            raise ValueError(f"{self.label}: the file is empty.")
-    return content
-
-
-class Picture(gr.Image):
-    is_template = True  # on the page it is a gr.Image
-    preprocess = read_upload
-
-
-class Clip(gr.Video):
-    """A gr.Video of a file as it is, for which Gradio starts no program that looks at it or makes another of it."""
-
-    is_template = True
-    preprocess = read_upload
-
-    def postprocess(self, value):
-        return None if value is None else gr.FileData(path=str(value))
-
-
-class Sound(gr.Audio):
-    is_template = True
-    preprocess = read_upload
-
-
-class Choice(gr.Dropdown):
-    """A name as it was sent: `Offered` knows which there are, and says so in words."""
-
-    is_template = True
-
-    def preprocess(self, payload):
-        return payload
-
-
 def choose(offered: Offered, label: str, info: str) -> tuple[gr.Textbox | gr.Dropdown, Callable]:
     """Where a visitor chooses among what is offered, or names anything, and what is called when that is done."""
     names = list(offered.places)
@@ -148,15 +117,6 @@ def choose(offered: Offered, label: str, info: str) -> tuple[gr.Textbox | gr.Dro
         return field, field.submit
     field = Choice(names, value=names[0], label=label, interactive=len(names) > 1)
     return field, field.input
-
-
-@contextmanager
-def messages() -> Iterator[None]:
-    """What is wrong with what the visitor gave is shown as text, which Gradio would take for HTML, and not logged."""
-    try:
-        yield
-    except (ValueError, OSError, ImportError) as error:
-        raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from error
 
 
 def as_text(*parts: str) -> str:
@@ -170,48 +130,98 @@ def as_text(*parts: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def show_checkpoint(checkpoints: Offered, name: str) -> list:
-    """What the checkpoint takes and gives, and the inputs and modalities that it has."""
+def show_checkpoint(checkpoints: Offered, panels: list[Panel], with_examples: list[str], name: str) -> list:
+    """What the checkpoint takes and gives, and the inputs, the modalities and the examples that it has."""
     with messages():
-        model = checkpoints(name).model
-    config = model.config
-    raw = [m for m in config.modalities if config.modality_config(m).takes_raw_input]
-    limits = {m: MODALITIES[m].describe_limit(config.modality_config(m)) for m in raw}
-    takes = [f"{m} ({limit})" if limit else m for m, limit in limits.items()]
-    labels = [shortened(label) for label in list(config.id2label.values())[:MOST_LABELS]]
-    gives = ", ".join(labels) + ", …" * (len(config.id2label) > MOST_LABELS)
-    gives = "a number" if model.answers_with == "numbers" else gives
+        classifier = checkpoints(name)
+        asked = panels_of(classifier.model, classifier.processor)
+    shown = [m for m, panel in asked.items() if panel in panels]
     return [
-        as_text(f"Takes {', '.join(takes)}, any of them; the rest is cut off. Answers {gives}."),
-        *(FIELDS[kind.drawing](visible=m in raw) for m, kind in MODALITIES.items()),
-        gr.CheckboxGroup(choices=raw, value=raw),
+        as_text(describe(classifier, shown)),
+        *(gr.update(visible=panel in asked.values()) for panel in panels),
+        gr.CheckboxGroup(choices=shown, value=shown),
+        *(gr.update(visible=place == checkpoints.place_of(name)) for place in with_examples),
     ]
+
+
+def describe(classifier: MultimodalClassificationPipeline, shown: list[str]) -> str:
+    """What a checkpoint takes, of which the page has inputs for what is `shown`, and what it gives."""
+    model, config = classifier.model, classifier.model.config
+    limits = {m: config.kinds[m].describe_limit(config.modality_config(m)) for m in shown}
+    takes = ", ".join(f"{m} ({limit})" if limit else m for m, limit in limits.items())
+    said = f"Takes {takes}, any of them; the rest is cut off. " if shown else ""
+    ready = [m for m in config.modalities if not config.modality_config(m).takes_raw_input]
+    if ready:
+        said += f"Takes {', '.join(ready)} as ready vectors, too, for which a page has no inputs. "
+    if missing := [m for m in config.modalities if m not in shown and m not in ready]:
+        said += f"Takes {', '.join(missing)}, too, for which this page has no inputs: start it with this checkpoint. "
+    if model.answers_with == "numbers":
+        return f"{said}Answers a number."
+    labels = [shortened(label) for label in list(config.id2label.values())[:MOST_LABELS]]
+    return f"{said}Answers {', '.join(labels)}{', …' * (len(config.id2label) > MOST_LABELS)}."
 
 
 def read_row(classifier: MultimodalClassificationPipeline, row: dict[str, Any], used: list[str]) -> dict:
     """What was given, decoded, without the modalities that are left out."""
-    row = {name: value for name, value in row.items() if value}
-    if not row:
-        raise ValueError("Nothing was given: type a sentence, or upload a picture, a video or a sound.")
-    decoded = classifier.preprocess(row)
-    kept = {part: decoded[part] for m in used for part in PARTS[m] if part in decoded}
+    decoded, parts = classifier.preprocess(row), parts_of(classifier)
+    if unknown := [m for m in used if m not in parts]:
+        raise ValueError(f"The checkpoint does not take {shortened(unknown[0])!r}: it takes {', '.join(parts)}.")
+    kept = {part: decoded[part] for m in used for part in parts[m] if part in decoded}
     if not kept:
-        raise ValueError(f"Everything that was given is left out: use {', '.join(m for m in PARTS if m not in used)}.")
+        unused = [m for m, own in parts.items() if m not in used and decoded.keys() & set(own)]
+        raise ValueError(f"Everything that was given is left out: use {', '.join(unused)}.")
     return kept
 
 
-def classify(checkpoints: Offered, name: str, text: str, image, video, audio, used: list[str]) -> Iterator[list]:
-    """The answer and those to every subset of the modalities; then the pictures, too."""
+def parts_of(classifier: MultimodalClassificationPipeline) -> dict[str, tuple[str, ...]]:
+    """Modality -> those parts of a decoded row that are of it."""
+    kinds = classifier.processor.kinds
+    return {m: tuple(cell.argument for cell in kinds[m].cells) for m in classifier.model.config.modalities}
+
+
+def read_panels(
+    panels: list[Panel], asked: dict[str, Panel], values: tuple, processor: Any, limits: VisitorLimits
+) -> dict[str, Any]:
+    """
+    The cells of the row that was given.
+
+    Args:
+        panels: all of the page, whose components hold `values` in their order.
+        asked: those of the checkpoint, by modality; what is hidden, others hold.
+    """
+    waiting, row = list(values), {}
+    for panel in panels:
+        held, waiting = waiting[: panel.size], waiting[panel.size :]
+        if panel in asked.values():
+            row |= panel.read(held, processor.kinds[panel.name].settings_in(processor), limits)
+    row = {name: value for name, value in row.items() if value}
+    if not row:
+        labels = [label for panel in asked.values() for label in panel.labels]
+        raise ValueError(f"Nothing was given: fill in {' or '.join(labels)}.")
+    return row
+
+
+def classify(checkpoints: Offered, panels: list[Panel], limits: VisitorLimits, name: str, *values) -> Iterator[list]:
+    """
+    The answer and those to every subset of the modalities; then the pictures, too.
+
+    Args:
+        values: what the components of the panels hold; and at the end, which modalities are used.
+    """
     with messages():
-        classifier, text = checkpoints(name), (text or "").strip()
-        row = read_row(classifier, dict(zip(CELLS, (text, image, audio, video), strict=True)), used)
+        *values, used = values
+        classifier = checkpoints(name)
+        asked = panels_of(classifier.model, classifier.processor)
+        given_row = read_panels(panels, asked, values, classifier.processor, limits)
+        row = read_row(classifier, given_row, used)
         batch = classifier.encode([row], truncation=True)
-        given = [m for m, parts in PARTS.items() if row.keys() & set(parts)]
+        given = [m for m, parts in parts_of(classifier).items() if row.keys() & set(parts)]
         answers = answer_subsets(classifier, batch, given)
         shown = [show_answer(classifier, answers[tuple(given)]), show_answers(classifier, answers)]
         yield [*shown, *[gr.skip()] * (1 + len(PICTURES))]
-        is_whole = {*classifier.model.config.modalities} <= {*used}  # windows are answered from all that a clip has
-        timeline = show_timeline(classifier, video, audio, text) if "videos" in row and is_whole else None
+        # Windows are answered from all that a clip has, and from nothing else.
+        is_whole = {*classifier.model.config.modalities} <= {*used} and given_row.keys() <= CELLS.keys()
+        timeline = show_timeline(classifier, **given_row) if "video" in given_row and is_whole else None
         pictures = draw(classifier, batch, given)
         plots = [gr.Plot(value=pictures.get(kind), visible=kind in pictures) for kind in PICTURES]
         yield [*shown, gr.LinePlot(value=timeline, visible=timeline is not None), *plots]
@@ -254,11 +264,13 @@ def show_answers(classifier: MultimodalClassificationPipeline, answers: dict) ->
     return gr.Dataframe(value=lines, headers=header, column_count=len(header), column_widths=widths)
 
 
-def show_timeline(classifier: MultimodalClassificationPipeline, video: bytes, audio: bytes | None, text: str):
+def show_timeline(
+    classifier: MultimodalClassificationPipeline, video: bytes, audio: bytes | None = None, text: str | None = None
+):
     """A table of the probability of each label in each window of a longer clip, or None."""
     if classifier.model.answers_with == "numbers":
         return None
-    windows = analyze_video_sentiment(video, audio, text or None, classifier=classifier)["timeline"]
+    windows = analyze_video_sentiment(video, audio, text, classifier=classifier)["timeline"]
     if len(windows) == 1:
         return None
     lines = [
@@ -278,43 +290,58 @@ def draw(classifier: MultimodalClassificationPipeline, batch: dict, given: list[
     if model.config.num_hidden_layers:
         found["modalities"] = plot_modality_attention(maps, row=0)
         found["tokens"] = plot_token_attention(maps, tokenizer=tokenizer)
-        moving = [m for m in given if MODALITIES[m].is_moving(batch)]
+        moving = [m for m in given if model.config.kinds[m].is_moving(batch)]
         if len(moving) > 1:
             found["over_time"] = plot_attention_over_time(maps, *moving[:2])
     return found | {"rollout": plot_rollout(maps, tokenizer=tokenizer)}
 
 
-def show_examples(inputs: list) -> None:
-    """Rows of the embedded digits that no training saw, which a click puts into the inputs of the page. (`gr.Examples`
-    would do so around the queue.)"""
-    rows, files = [], []
-    with tempfile.TemporaryDirectory() as folder:  # from which the page takes them over
-        for number, row in enumerate(as_stored(load_digits_dataset()["test"].select(range(EXAMPLES)))):
+def examples_of(place: str, classifier: MultimodalClassificationPipeline) -> list[dict[str, Any]]:
+    """Rows to try a checkpoint with, if it brings any."""
+    found = examples_in(place, classifier.processor.rows)
+    return found or (digits() if place == DIGITS else [])
+
+
+def show_examples(
+    panels: list[Panel], inputs: list[Component], asked: Iterable[Panel], rows: list[dict[str, Any]], label: str
+) -> gr.Dataset:
+    """
+    Rows which a click puts into the inputs of the page. (`gr.Examples` would do so around the queue.)
+
+    Args:
+        panels, inputs: all of the page, and their components.
+        asked: the panels of the checkpoint.
+    """
+    headers = [label for panel in asked for label in panel.labels]
+    with tempfile.TemporaryDirectory() as folder:  # from which the page takes files over
+        seen = []
+        for number, row in enumerate(rows):
             place = Path(folder) / str(number)
             place.mkdir()
-            example = save_examples(place, row)
-            files.append([example[m] for m in MODALITIES])
-            rows.append([FILLED_IN[kind.drawing](row[m], m) for m, kind in MODALITIES.items()])
-        shown = gr.Dataset(components=inputs, samples=files, type="index", label="Digits that it never saw")
-    shown.click(rows.__getitem__, shown, inputs, show_progress="hidden", api_visibility="private")
+            seen.append([preview for panel in asked for preview in panel.previews(row, place)])
+        used = [i for i in range(len(headers)) if any(row[i][1] for row in seen)]
+        shown = gr.Dataset(
+            components=[seen[0][i][0] for i in used],
+            headers=[headers[i] for i in used],
+            samples=[[row[i][1] for i in used] for row in seen],
+            type="index",
+            label=label,
+        )
+
+    def fill(number: int) -> list:
+        return [value for panel in panels for value in panel.fill(rows[number])]
+
+    shown.click(fill, shown, inputs, show_progress="hidden", api_visibility="private")
+    return shown
 
 
-def playable(sound: Any, name: str) -> tuple[int, np.ndarray]:
-    """Hz, and samples (N,) as the page plays them."""
-    samples, rate = read_audio(sound, name, allow_urls=False)
-    return rate, (to_mono(samples, name).clip(-1, 1) * np.iinfo(np.int16).max).astype(np.int16)
-
-
-# How the tokens of a modality are drawn -> what makes an example of a cell that its input is filled in with
-FILLED_IN = {
-    "words": lambda cell, name: cell,
-    "frames": partial(load_image, convert_rgb=True),
-    "spectrogram": playable,
-}
-
-
-def shortened(value: Any) -> str:
-    return textwrap.shorten(str(value), MOST_CHARACTERS, placeholder=" …")
+def show_input(checkpoints: Offered, panel: SeriesPanel, limits: VisitorLimits, name: str, *values) -> gr.Plot:
+    """What was given of one modality, drawn."""
+    with messages():
+        processor = checkpoints(name).processor
+        settings = processor.kinds[panel.name].settings_in(processor) if panel.name in processor.kinds else {}
+        figure = panel.draw(list(values), settings, limits)
+    return gr.Plot(value=figure, visible=figure is not None)
 
 
 def empty_plot(kind: str) -> gr.Plot:
@@ -324,21 +351,24 @@ def empty_plot(kind: str) -> gr.Plot:
 def classify_tab(checkpoints: Offered, limits: VisitorLimits) -> tuple:
     """Returns what is to be done when the page is opened: a function, its inputs and its outputs."""
     name, chosen = choose(checkpoints, "Checkpoint", "An id on the Hub, or a folder; Enter loads it.")
+    asked = [panels_of(classifier.model, classifier.processor) for _, classifier in checkpoints.loaded.values()]
+    panels = panels_with(asked, historic=checkpoints.any_place)
     about = gr.HTML()
     with gr.Row():
         with gr.Column():
-            said = "Or what is said in the video."
-            text = gr.Textbox(label="Sentence", info=said, max_length=limits.max_characters)
-            with gr.Row() as looks:
-                image = Picture(label="Picture", height=280, elem_id="picture")
-                video = Clip(label="Video", height=280, elem_id="video")
-            audio = Sound(label="Sound", type="filepath", elem_id="sound")
-            used = gr.CheckboxGroup(
-                list(PARTS), value=list(PARTS), label="Use", info="Leave out a modality to see what changes."
-            )
+            has_clip = any(isinstance(panel, FramesPanel) and any(panel.are_videos) for panel in panels)
+            hints = {m: SAID_HINT for m in MODALITIES if has_clip}
+            inputs = [panel.build(limits, hint=hints.get(panel.name)) for panel in panels]
+            fields = [field for made in inputs for field in made.components]
+            names = [*dict.fromkeys(panel.name for panel in panels)]
+            used = gr.CheckboxGroup(names, value=names, label="Use", info="Leave out a modality to see what changes.")
             button = gr.Button("Classify", variant="primary")
-            if DIGITS in checkpoints.loaded:
-                show_examples([text, image, audio])
+            examples = {}
+            for place, (_, classifier) in checkpoints.loaded.items():
+                if rows := examples_of(place, classifier):
+                    own = panels_of(classifier.model, classifier.processor).values()
+                    label = "Digits that it never saw" if place == DIGITS else "Examples"
+                    examples[place] = show_examples(panels, fields, own, rows, label)
         with gr.Column():
             answer = gr.Label(label="Answer", num_top_classes=5, elem_id="answer")
             header = {"headers": ["given", "answer"], "label": "What it would say without the rest"}
@@ -347,12 +377,14 @@ def classify_tab(checkpoints: Offered, limits: VisitorLimits) -> tuple:
             timeline = gr.LinePlot(label=f"Over time, in windows of {WINDOW_SECONDS:g} s", **options)
             plots = [empty_plot(kind) for kind in BESIDE]
     plots += [empty_plot(kind) for kind in BELOW]
-    opening = (partial(show_checkpoint, checkpoints), [name], [about, text, looks, audio, used])
+    shown = [about, *(made.shown for made in inputs), used, *examples.values()]
+    opening = (partial(show_checkpoint, checkpoints, panels, list(examples)), [name], shown)
     chosen(*opening, api_name="show_checkpoint")
+    draw_inputs(checkpoints, name, panels, inputs, limits)
     gr.on(
-        [button.click, text.submit, used.input],
-        partial(classify, checkpoints),
-        [name, text, image, video, audio, used],
+        [button.click, *(field.submit for field in fields if isinstance(field, gr.Textbox)), used.input],
+        with_parameters(partial(classify, checkpoints, panels, limits), ["name", *parameters_of(panels), "used"]),
+        [name, *fields, used],
         [answer, answers, timeline, *plots],
         trigger_mode="always_last",
         api_name="classify",
@@ -360,27 +392,75 @@ def classify_tab(checkpoints: Offered, limits: VisitorLimits) -> tuple:
     return opening
 
 
+def draw_inputs(
+    offered: Offered, name: Component, panels: list[Panel], inputs: list[Inputs], limits: VisitorLimits
+) -> None:
+    """Have what is given be drawn, of those modalities for which the page has a place for that."""
+    options = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+    for panel, made in zip(panels, inputs):
+        if made.drawn is not None:
+            draw_input = partial(show_input, offered, panel, limits)
+            gr.on(made.events, draw_input, [name, *made.components], [made.drawn], **options)
+
+
+def parameters_of(panels: Iterable[Panel]) -> list[str]:
+    """What scripts call the inputs: as the cells of a row, with numbers where a cell has several."""
+    names = []
+    for panel in panels:
+        cells = panel.cells if panel.size == len(panel.cells) else [f"{panel.name}_{i}" for i in range(panel.size)]
+        names += [f"{cell}_{len(names)}" if cell in names else cell for cell in cells]
+    return names
+
+
+def with_parameters(function: Callable, names: Iterable[str]) -> Callable:
+    """The function, whose parameters have these names for who asks the page by a script."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    function.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    return function
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Search
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def show_index(indexes: Offered, name: str) -> str:
+def show_index(indexes: Offered, panels: list[Panel], name: str) -> list:
+    """What the index holds and is asked with, the inputs for that, and what of a row can be compared with."""
     with messages():
         index = indexes(name)
         columns, model = ", ".join(index.description["columns"].values()), index.description["model"]
         asked_with = Path(model).name if Path(model).is_dir() else model
-        return as_text(f"{len(index):,} rows with {shortened(columns)}; asked with {shortened(asked_with)}.")
+        asked = usual_panels(index)
+    return [
+        as_text(f"{len(index):,} rows with {shortened(columns)}; asked with {shortened(asked_with)}."),
+        *(gr.update(visible=panel in asked.values()) for panel in panels),
+        gr.Radio([ANYTHING, *kinds_in(index)], value=ANYTHING),
+    ]
 
 
-def search(indexes: Offered, name: str, text: str, image, audio, modality: str, k: float) -> dict:
-    """Which rows were found in which index."""
+def usual_panels(index: Index) -> dict[str, Panel]:
+    """Modality -> what is asked of it in a query."""
+    return {m: panel.usual for m, panel in panels_of(index.model, index.processor).items()}
+
+
+def kinds_in(index: Index) -> list[str]:
+    """The embeddings of which the rows have some."""
+    return [kind for kind, rows in index.present.items() if rows.any()]
+
+
+def search(indexes: Offered, panels: list[Panel], limits: VisitorLimits, name: str, *values) -> dict:
+    """
+    Which rows were found in which index.
+
+    Args:
+        values: what the components of the panels hold; and at the end, what to compare with, and how many rows.
+    """
     with messages():
-        index, text = indexes(name), (text or "").strip()
-        if not (text or image or audio):
-            raise ValueError("Nothing was given: type a sentence, or upload a picture or a sound.")
+        *values, modality, k = values
+        index = indexes(name)
+        query = read_panels(panels, usual_panels(index), values, index.processor, limits)
         chosen = None if modality == ANYTHING else modality
-        hits = index.search(text or None, image, audio, k=int(k), modality=chosen)
+        hits = index.search(**query, k=int(k), modality=chosen)
         if not hits:
             raise ValueError(f"No row of the index has {modality}.")
         return {"name": name, "hits": hits}
@@ -440,15 +520,16 @@ def stored_content(cell: Any, column: str) -> bytes:
 def search_tab(indexes: Offered, limits: VisitorLimits) -> tuple:
     """Returns what is to be done when the page is opened, as `classify_tab`."""
     name, chosen = choose(indexes, "Index", "The folder that `mot index` wrote; Enter loads it.")
+    loaded = [index for _, index in indexes.loaded.values()]
+    panels = panels_with(map(usual_panels, loaded), historic=indexes.any_place)
+    panels = [*dict.fromkeys(panel.usual for panel in panels)]
     about = gr.HTML()
     with gr.Row():
-        text = gr.Textbox(label="Sentence", max_length=limits.max_characters)
-        image = Picture(label="Picture", height=200, elem_id="query-picture")
-        audio = Sound(label="Sound", type="filepath", elem_id="query-sound")
+        inputs = [panel.build(limits, prefix="query-", height=200) for panel in panels]
+    fields = [field for made in inputs for field in made.components]
     with gr.Row():
-        modality = gr.Radio(
-            [ANYTHING, *EMBEDDING_KINDS], value=ANYTHING, label="Compare with", info="fused: all that a row has"
-        )
+        kinds = [ANYTHING, *dict.fromkeys(kind for index in loaded for kind in kinds_in(index))]
+        modality = gr.Radio(kinds, value=ANYTHING, label="Compare with", info="fused: all that a row has")
         k = gr.Slider(1, MOST_HITS, value=8, step=1, label="How many")
     button = gr.Button("Search", variant="primary")
     found = gr.State()
@@ -457,10 +538,17 @@ def search_tab(indexes: Offered, limits: VisitorLimits) -> tuple:
     def show_found(found):
         show_hits(indexes, found)
 
-    opening = (partial(show_index, indexes), [name], [about])
+    shown = [about, *(made.shown for made in inputs), modality]
+    opening = (partial(show_index, indexes, panels), [name], shown)
     chosen(*opening, api_name="show_index")
-    inputs = [name, text, image, audio, modality, k]
-    gr.on([button.click, text.submit], partial(search, indexes), inputs, [found], api_name="search")
+    draw_inputs(indexes, name, panels, inputs, limits)
+    gr.on(
+        [button.click, *(field.submit for field in fields if isinstance(field, gr.Textbox))],
+        with_parameters(partial(search, indexes, panels, limits), ["name", *parameters_of(panels), "modality", "k"]),
+        [name, *fields, modality, k],
+        [found],
+        api_name="search",
+    )
     return opening
 
 
@@ -490,7 +578,7 @@ def build_page(
     checkpoints = Offered(models, read_classifier, any_place=allow_any_checkpoint)
     offered = Offered(indexes, read_index, index_version, any_place=allow_any_checkpoint)
     with Page(limits, title="Mixture-of-Transformers", analytics_enabled=False) as page:
-        gr.Markdown("# Mixture-of-Transformers\nText, pictures or video, and sound: any of them, and what each adds.")
+        gr.Markdown("# Mixture-of-Transformers\nAny of what a model takes, and what each part of it adds.")
         for title, make, things in (("Classify", classify_tab, checkpoints), ("Search", search_tab, offered)):
             if things.places or allow_any_checkpoint:
                 with gr.Tab(title):

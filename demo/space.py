@@ -43,7 +43,7 @@ def write_space(folder: Path, models: str | Iterable[str], indexes: str | Iterab
         "---\ntitle: Mixture-of-Transformers\nsdk: gradio\n"
         f"sdk_version: {version('gradio')}\npython_version: '{sys.version_info[0]}.{sys.version_info[1]}'\n"
         "app_file: app.py\nlicense: apache-2.0\n---\n\n"
-        "Classify text, pictures, videos, sounds or any mix of them, and see why; search across them.\n",
+        "Classify whatever the models take, any of it or all together, and see why; search across it.\n",
         encoding="utf-8",
     )
 

@@ -45,7 +45,8 @@ class VisitorLimits:
     max_uploads: int = 30  # of one visitor, kept at a time; the oldest go first
     max_kept_megabytes: int = 2000  # uploads and answers of all visitors; the oldest go first
     max_kept_minutes: int = 60
-    max_characters: int = 10_000  # of a sentence
+    max_characters: int = 10_000  # of a sentence, or of numbers that are pasted
+    max_numbers: int = 500_000  # of a series, at the model's rate
     max_waiting: int = 64  # questions in the queue; one more is told to come again
     max_sessions: int = 500  # open pages that are remembered
 

@@ -17,7 +17,6 @@ from torch import nn
 from mixture_of_transformers.attribution_mot import inference, model_inputs
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.layouts_mot import PaddedTokens, WrittenOut
-from mixture_of_transformers.modalities_mot import MODALITIES
 
 
 @dataclass
@@ -117,7 +116,7 @@ def attention_maps(
     all_layers = [*mot.joint_layers, *mot.global_layers]
     chosen = choose_layers(layers, len(all_layers), encoders)
     inputs = model_inputs(inputs)
-    times = () if mot.config.time_positions else {modality.names.times for modality in MODALITIES.values()}
+    times = () if mot.config.time_positions else {kind.names.times for kind in mot.config.kinds.values()}
     with inference(model):
         encoded = mot.encode(
             **{name: value for name, value in inputs.items() if name not in times},

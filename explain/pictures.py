@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Pictures of attention, of contributions, of losses and of embeddings.
+"""Pictures of attention, of contributions, of series, of losses and of embeddings.
 
 Each function named `plot_...` returns a matplotlib figure and writes it where `save_path` says. matplotlib is imported
 when the first figure is drawn, so that the rest of the package does without it.
@@ -7,9 +7,10 @@ when the first figure is drawn, so that the rest of the package does without it.
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from mixture_of_transformers.attribution_mot import Contributions
@@ -25,12 +26,15 @@ from mixture_of_transformers.modality_image_mot import is_video, patch_grid
 
 # Colours that people with colour blindness tell apart (Okabe and Ito, 2008); the first three are text, image, audio.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+LINES, HATCHES = ("-", "--", ":", "-."), ("", "///", "xxx", "...")  # by which more things than colours differ
+MARKS = "o^sDvP*X<>phd"
 COLOR_MAP = "viridis"  # of amounts: lightness alone tells more from less
 FONT_SIZE, TITLE_SIZE = 9, 11  # points
 BACKGROUND, DOTS_PER_INCH = "white", 110
 INK, GREY = "black", "#777777"
 MOST_TICKS, MOST_WORDS = 10, 40  # along an axis
-MOST_FRAMES, WORDS_PER_LINE = 8, 8
+MOST_FRAMES, WORDS_PER_LINE, CHARACTERS_PER_LINE = 8, 8, 88
+MOST_SAMPLES, MOST_MARKED, MOST_NAMED = 2000, 200, 14  # of a series as a line, with marks; channels with names
 HEIGHTS = {"frames": 3.0, "spectrogram": 2.4, "series": 2.4}  # inches; that of words grows with their lines
 OPACITY = 0.65  # of what lies over a picture
 
@@ -82,6 +86,11 @@ def add_scale(figure, image, axes, label: str, **options) -> None:
 def plain(text: str) -> str:
     """Text of a checkpoint, a tokenizer or a person as matplotlib shows it as it is: dollars begin no mathematics."""
     return text.replace("$", r"\$")
+
+
+def look_of(number: int, others: Sequence[str]) -> tuple[str, str]:
+    """The colour of the thing with this number, and by which of `others` it differs from those of the same colour."""
+    return COLORS[number % len(COLORS)], others[number // len(COLORS) % len(others)]
 
 
 def add_legend(figure) -> None:
@@ -142,11 +151,9 @@ def plot_modality_attention(maps: AttentionMaps, row: int | None = None, save_pa
     if row is not None:
         maps.check_row(row)
     heads = next(iter(masses.values())).shape[1]
-    with new_figure(
-        f"Attention between modalities{of_row(row, len(maps.mask))}",
-        (1.45 * (heads + 1) + 1.5, 1.6 * len(masses) + 1),
-        save_path,
-    ) as figure:
+    side = max(1.45, 0.36 * len(names))  # inches of a panel: room for the number in each cell
+    size = (side * (heads + 1) + 1.5, (side + 0.15) * len(masses) + 1)
+    with new_figure(f"Attention between modalities{of_row(row, len(maps.mask))}", size, save_path) as figure:
         axes = new_axes(figure, len(masses), heads + 1, sharex=True, sharey=True)
         for line, (layer, mass) in zip(axes, masses.items()):
             mass = mass.nanmean(dim=0) if row is None else mass[row]  # (H, M, M)
@@ -215,7 +222,9 @@ def plot_rollout(maps: AttentionMaps, row: int = 0, tokenizer=None, save_path=No
     """
     maps.check_row(row)
     relevance, present = 100 * token_relevance(maps)[row].cpu(), maps.present(row)
-    lines = {m: math.ceil(len(maps.real(m, row)) / WORDS_PER_LINE) for m in present}
+    prefixes = {m: maps.config.modality_config(m).num_prefix_tokens for m in present}
+    labels = {m: token_labels(maps, m, row, tokenizer)[number:] for m, number in prefixes.items()}
+    lines = {m: math.ceil(len(words) / words_per_line(words)) for m, words in labels.items()}
     drawings = {m: kind_of(maps, m).drawing for m in present}
     heights = [HEIGHTS.get(drawing, 0.7 + 0.3 * lines[m]) for m, drawing in drawings.items()]  # inches
     with new_figure(f"Attention rollout{of_row(row, len(maps.mask))}", (7.5, sum(heights) + 0.4), save_path) as figure:
@@ -223,23 +232,28 @@ def plot_rollout(maps: AttentionMaps, row: int = 0, tokenizer=None, save_path=No
         for m, part in zip(present, parts):
             own = relevance[maps.real(m, row).cpu()]
             part.suptitle(f"{m}: {own.sum():.0f} % of the whole", fontsize=FONT_SIZE, color=INK)
-            own = own[maps.config.modality_config(m).num_prefix_tokens :]
-            labels = token_labels(maps, m, row, tokenizer)[-len(own) :]
+            own = own[prefixes[m] :]
             if drawings[m] == "frames":
-                draw_frames(part, own, labels, maps, m, row)
+                draw_frames(part, own, labels[m], maps, m, row)
             elif drawings[m] == "series":
                 draw_series(part, own, maps, m, row)
             elif drawings[m] == "spectrogram":
                 draw_spectrogram(part, own, maps, m, row)
             else:  # of whatever kind: its tokens have labels
-                draw_words(part, own, labels)
+                draw_words(part, own, labels[m])
     return figure
+
+
+def words_per_line(words: list[str]) -> int:
+    """How many words stand in a line, so that the longest has room."""
+    return max(1, min(WORDS_PER_LINE, CHARACTERS_PER_LINE // max(map(len, words), default=1)))
 
 
 def draw_words(figure, relevance: torch.Tensor, words: list[str]) -> None:
     """Each word in a cell of its own, whose colour is its relevance."""
-    lines = math.ceil(len(words) / WORDS_PER_LINE)
-    cells = torch.full((lines * min(len(words), WORDS_PER_LINE),), torch.nan)
+    width = words_per_line(words)
+    lines = math.ceil(len(words) / width)
+    cells = torch.full((lines * min(len(words), width),), torch.nan)
     cells[: len(words)] = relevance
     cells = cells.reshape(lines, -1)
     axis = new_axes(figure)[0, 0]
@@ -308,10 +322,50 @@ def draw_series(figure, relevance: torch.Tensor, maps: AttentionMaps, modality: 
     options = {"cmap": COLOR_MAP, "vmin": 0, "alpha": OPACITY}
     heights = [known.min().item() - 0.1, known.max().item() + 0.1]  # a line along the border would not be seen
     image = axis.pcolormesh(edges.numpy(), heights, relevance[None].numpy(), **options)
-    for channel, color in zip(values.T, itertools.cycle(COLORS)):
-        axis.plot(times.numpy(), channel.numpy(), color=color, linewidth=0.8, marker=".", markersize=2)
+    draw_channels(axis, times.numpy(), values.numpy())
     axis.set_xlabel("seconds" if unit == "s" else unit)
     add_scale(figure, image, axis, "% per token")
+
+
+def draw_channels(axis, times: np.ndarray, values: np.ndarray) -> None:
+    """
+    Channels (T, C) as lines, which end at gaps; of a long series, the highest and the lowest of samples that fall
+    together.
+    """
+    step = math.ceil(len(values) / MOST_SAMPLES)
+    if step > 1:
+        starts = np.arange(0, len(values), step)
+        ends = [part.reduceat(values, starts, axis=0) for part in (np.fmin, np.fmax)]  # of what is no gap
+        times, values = times[starts].repeat(2), np.stack(ends, axis=1).reshape(-1, values.shape[1])
+    marks = {"marker": ".", "markersize": 3} if len(values) <= MOST_MARKED else {}
+    for number, channel in enumerate(values.T):
+        color, line = look_of(number, LINES)
+        axis.plot(times, channel, color=color, linestyle=line, linewidth=0.9, label=f"channel {number}", **marks)
+
+
+def plot_series(values, times=None, sampling_rate: float | None = None, name: str = "series", save_path=None):
+    """
+    A series as lines, which end at gaps.
+
+    Args:
+        values: (T, C), NaN where there is no reading.
+        times: (T,) seconds; or else
+        sampling_rate: in Hz; without either samples are counted.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    counts = np.arange(len(values))
+    is_timed = times is not None or sampling_rate is not None
+    places = counts / (sampling_rate or 1) if times is None else np.asarray(times, dtype=np.float64)
+    samples, channels = values.shape
+    title = f"{plain(name)}: {samples:,} samples of {channels} channel{'s' if channels > 1 else ''}"
+    with new_figure(title, (6.5, 2.6), save_path) as figure:
+        axis = new_axes(figure)[0, 0]
+        draw_channels(axis, places, values)
+        axis.set_xlabel("seconds" if is_timed else "sample")
+        axis.margins(x=0.01)
+        if 1 < channels <= MOST_NAMED:
+            add_legend(figure)
+    return figure
 
 
 def plot_attention_over_time(
@@ -363,12 +417,12 @@ def plot_contributions(contributions: Contributions, row: int | None = None, lab
     if row is not None and contributions.target.ndim == 1 and contributions.unit in ("probability", "logit"):
         target = contributions.target[row].item()
         label += f" of “{labels[target] if labels else target}”"
-    colors = {m: COLORS[i % len(COLORS)] for i, m in enumerate(contributions.modalities)}
-    start, bars = prior, [("nothing (prior)", 0.0, prior, f"{prior:.3f}", GREY)]
+    looks = {m: look_of(i, HATCHES) for i, m in enumerate(contributions.modalities)}
+    start, bars = prior, [("nothing (prior)", 0.0, prior, f"{prior:.3f}", (GREY, ""))]
     for m, value, error in zip(names, values, errors):
-        bars.append((m, start, value, f"{value:+.3f}{error}", colors[m]))
+        bars.append((m, start, value, f"{value:+.3f}{error}", looks[m]))
         start += value
-    bars.append(("all (answer)", 0.0, answer, f"{answer:.3f}", GREY))
+    bars.append(("all (answer)", 0.0, answer, f"{answer:.3f}", (GREY, "")))
     with new_figure(title, (6.5, 0.42 * len(names) + 2), save_path) as figure:
         axis = new_axes(figure)[0, 0]
         draw_bars(axis, bars)
@@ -376,10 +430,10 @@ def plot_contributions(contributions: Contributions, row: int | None = None, lab
     return figure
 
 
-def draw_bars(axis, bars: list[tuple[str, float, float, str, str]]) -> None:
-    """Bars (name, where it starts, its length, what is written at its end, colour), one below another."""
-    for y, (_, left, length, text, color) in enumerate(bars):
-        axis.barh(y, length, left=left, color=color, height=0.65)
+def draw_bars(axis, bars: list[tuple[str, float, float, str, tuple[str, str]]]) -> None:
+    """Bars (name, where it starts, its length, what is written at its end, colour and hatch), one below another."""
+    for y, (_, left, length, text, (color, hatch)) in enumerate(bars):
+        axis.barh(y, length, left=left, color=color, hatch=hatch, edgecolor=BACKGROUND, linewidth=0, height=0.65)
         options = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 8, "color": INK}
         axis.annotate(text, (max(left, left + length), y), **options)
     for y, (_, left, length, _, _) in enumerate(bars[:-1]):  # each bar starts where the one before ended
@@ -415,7 +469,8 @@ def plot_losses(log_history: list[dict], save_path=None):
             style = {"color": INK, "linewidth": 2.2, "linestyle": sums.get(name)}
             if name in terms:
                 i = terms.index(name)
-                style = {"color": COLORS[i % 6], "linewidth": 1.3, "linestyle": ("-", "--", ":")[i // 6 % 3]}
+                color, line = look_of(i, LINES)
+                style = {"color": color, "linewidth": 1.3, "linestyle": line}
             axis.plot(*zip(*curves[name]), label=name.removeprefix("loss/"), marker=".", **style)
         axis.set_xlabel("step")
         axis.set_ylabel("loss")
@@ -451,7 +506,7 @@ def plot_embeddings(
         points += [(name, label) for label, real in zip(labels, has.tolist()) if real]
     places = project_embeddings(torch.cat(vectors), method, seed)
     kinds = sorted(set(labels), key=lambda kind: (float(kind) if kind.isdigit() else math.inf, kind))
-    marks = dict(zip(embeddings, itertools.cycle("o^sDvP")))
+    marks = dict(zip(embeddings, itertools.cycle(MARKS)))
     title = f"Map of embeddings ({'PCA' if method == 'pca' else 't-SNE'})"
     with new_figure(title, (7, 5), save_path) as figure:
         axis = new_axes(figure)[0, 0]

@@ -4,7 +4,7 @@
 import torch
 
 from mixture_of_transformers.explain.attention import AttentionMaps
-from mixture_of_transformers.modalities_mot import MODALITIES, modality_of
+from mixture_of_transformers.modalities_mot import modality_of
 from mixture_of_transformers.modality_mot import Modality
 
 
@@ -15,11 +15,12 @@ def kind_of(maps: AttentionMaps, modality: str) -> Modality:
 
 def token_times(maps: AttentionMaps, modality: str, row: int = 0) -> tuple[torch.Tensor, str]:
     """
-    When each of a row's real tokens of images, video frames or audio is, (n,), without cls and register tokens.
+    When each of a row's real tokens is, (n,), without cls and register tokens, such as those of frames or of audio.
 
     Returns:
-        The times, and their unit: "s" (those of `pixel_times` or `input_features_times`; mel frames that come without
-        are 10 ms apart), or "frame" or "token", which are counted, where nothing says when they are.
+        The times, and their unit: "s" (those of `pixel_times`, `input_features_times`, `{name}_times`; mel frames that
+        come without are 10 ms apart, samples of a series as its rate says), or "frame", "sample" or "token", which are
+        counted, where nothing says when they are.
 
     Raises:
         ValueError: if the row lacks the modality, or the modality has no time.
@@ -27,9 +28,9 @@ def token_times(maps: AttentionMaps, modality: str, row: int = 0) -> tuple[torch
     places, config = maps.real(modality, row), maps.config.modality_config(modality)
     kind = kind_of(maps, modality)
     if not kind.has_times:
-        timed = [kind for kind in MODALITIES.values() if kind.has_times]
+        timed = [kind for kind in maps.config.kinds.values() if kind.has_times]
         expected = " or ".join(kind.name + (f" ({kind.moments})" if kind.moments else "") for kind in timed)
-        raise ValueError(f"`{modality}` has no time: expected {expected}.")
+        raise ValueError(f"`{modality}` has no time: expected {expected or 'one that has, of which there is none'}.")
     return kind.token_times(config, maps.inputs, row, len(places) - config.num_prefix_tokens)
 
 
@@ -52,7 +53,7 @@ def frame_attention(
     all tokens of each moment of the other.
 
     Args:
-        queries, keys: "image" (video frames) or "audio".
+        queries, keys: modalities that have times, such as "image" (video frames) and "audio".
         head: the mean over all heads by default.
 
     Returns:

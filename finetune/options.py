@@ -123,7 +123,8 @@ class DataArguments:
             "help": "Further modalities, each a name of yours and its columns: `imu=accelerometer "
             "vitals=age,sex,bmi`, or `imu:series=accelerometer` where its kind (text, image, audio, video, series, "
             "table) is not that of its type. The other columns are found by their types and cells; 'none' takes none "
-            "but those named here."
+            "but those named here. Beside a checkpoint, which gets what is named as modalities more, only its own "
+            "columns are taken, and 'auto' has others found, too."
         },
     )
     exclude_columns: list[str] = field(
@@ -190,6 +191,10 @@ class DataArguments:
     )
     # No option, but what a run finds out: role ("label" or the name of a cell) -> the column that it was taken from.
     columns_found: dict[str, str] = field(default_factory=dict, init=False)
+    # Those of `extra_columns` that no person named: the checkpoint's run had these columns, which data may lack.
+    extras_remembered: list[str] = field(default_factory=list, init=False)
+    # Form of text, pictures or sound -> the column that the checkpoint's run took it from.
+    cells_remembered: dict[str, str] = field(default_factory=dict, init=False)
 
 
 @dataclass

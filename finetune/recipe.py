@@ -17,7 +17,7 @@ from mixture_of_transformers.backbones_mot import part_of
 from mixture_of_transformers.configuration_mot import SIZES, MoTConfig, is_modality_config
 from mixture_of_transformers.data.column_types import STRING_ROLES, is_ready_features
 from mixture_of_transformers.data.extra_cells import is_absent_cell
-from mixture_of_transformers.data.extra_columns import LEFT_OUT, kinds_of_options, read_option
+from mixture_of_transformers.data.extra_columns import FOUND, LEFT_OUT, NO_NAMES, kinds_of_options, read_option
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.decoding_image_mot import load_image
@@ -47,6 +47,8 @@ MODEL_CLASSES = {
     "pretraining": MoTForPreTraining,
 }
 MEL_BINS = 80
+# Which part of a processor makes tensors of which modality, and of others of its kind.
+PARTS = dict(zip(MODALITIES, ("tokenizer", "image_processor", "feature_extractor"), strict=True))
 SMALL_IMAGE = 64  # pictures up to this side keep their size and get small patches
 
 
@@ -74,15 +76,15 @@ def build(
     """
     check_lora(model, data.task)
     check_towers(model, train.column_names)
-    processor = processor or build_processor(train, model, data)
     kinds = kinds_of_options(data.extra_columns or ())
-    fresh = {name: kind for name, kind in kinds.items() if name not in processor.modalities}
-    if fresh:
-        processor = with_modalities(processor, learned_settings(train, fresh))
-    fields = config_fields(train, labels, processor, data, model) if config is None else None
-    built = build_model(fields, data, labels, model, len(processor.tokenizer), config)
-    for name in fresh if config is not None else ():
-        built.add_modality(name, further_fields(name, processor, raw_fields(train, processor, data, model)))
+    if config is not None and processor is not None:
+        built, processor = grown(train, labels, data, model, config, processor, kinds)
+    else:
+        processor = build_processor(train, model, data)
+        if kinds:
+            processor = with_modalities(processor, learned_settings(train, kinds))
+        fields = config_fields(train, labels, processor, data, model)
+        built = build_model(fields, data, labels, model, len(processor.tokenizer))
     fit_processor(processor, built.config)
     return built, processor
 
@@ -170,9 +172,13 @@ def learned_settings(train: datasets.Dataset, kinds: Mapping[str, str]) -> dict[
 
 def with_modalities(processor: MoTProcessor, settings: Mapping[str, dict]) -> MoTProcessor:
     """The processor, for further modalities as well."""
-    parts = {name: getattr(processor, name) for name in ("image_processor", "feature_extractor", "tokenizer")}
-    options = {"num_frames": processor.num_frames, "return_times": processor.return_times}
-    return MoTProcessor(**parts, **options, modalities=processor.modalities | dict(settings))
+    return with_parts(processor, {"modalities": processor.modalities | dict(settings)})
+
+
+def with_parts(processor: MoTProcessor, parts: Mapping) -> MoTProcessor:
+    """The processor with some of its parts in place of its own."""
+    own = (*PARTS.values(), "num_frames", "return_times", "modalities")
+    return MoTProcessor(**{name: getattr(processor, name) for name in own} | dict(parts))
 
 
 def further_fields(name: str, processor: MoTProcessor, raw: dict) -> dict:
@@ -209,21 +215,31 @@ def config_fields(
     fields = {"drop_path_rate": 0.1} | task_fields(data.task, labels) | overrides
     for modality, kind in MODALITIES.items():
         name = f"{modality}_config"
-        columns = [cell.name for cell in kind.cells if cell.name in train.column_names]
-        if not columns:
+        if not columns_of(kind, train):
             fields[name] = None
             continue
-        tower = own_fields(kind, of_source if modality in model.towers and modality not in fronts else raw)
+        tower = tower_fields(kind, train, of_source if modality in model.towers and modality not in fronts else raw)
         if modality in fronts:
             tower = fields_behind(model.towers[modality], kind, tower)
             tower["freeze_backbone"] = modality not in (model.train_backbones or ())
-        if is_ready_features(train.features[columns[-1]]):
-            tower = {"feature_size": feature_size(train[columns[-1]])}
         fields[name] = tower | (overrides.get(name) or {})
     for modality in processor.modalities:
         own = further_fields(modality, processor, raw) | (overrides.get(f"{modality}_config") or {})
         fields[f"{modality}_config"] = own
     return fields | {"extra_modalities": list(processor.modalities)}
+
+
+def columns_of(kind: Modality, train: datasets.Dataset) -> list[str]:
+    """The columns of a split that hold a modality in one of its forms."""
+    return [cell.name for cell in kind.cells if cell.name in train.column_names]
+
+
+def tower_fields(kind: Modality, train: datasets.Dataset, raw: dict) -> dict:
+    """The config of text, pictures or sound that a split has: of raw input as `raw` says, or of its ready features."""
+    column = columns_of(kind, train)[-1]
+    if is_ready_features(train.features[column]):
+        return {"feature_size": feature_size(train[column])}
+    return own_fields(kind, raw)
 
 
 def sources_in_front(model: ModelArguments, fields: dict) -> dict[str, str]:
@@ -313,7 +329,10 @@ def checkpoint_config(model: ModelArguments, data: DataArguments) -> MoTConfig:
     if given := [o for o in ("size", "tokenizer_name", "image_size", "patch_size") if getattr(model, o) is not None]:
         raise ValueError(f"--{given[0]} is for a new model; --model_name_or_path goes on with what {name} has.")
     config = read_config(name, overrides_of(model))
-    leave_out_columns(data, config, name)
+    leave_out_columns(data, config, name, can_grow=True)
+    record = Record.read(Path(name)) if Path(name).is_dir() else None
+    found = {} if record is None else record.data.get("columns_found", {})
+    data.cells_remembered = {cell: column for cell, column in found.items() if cell in CELLS}
     for modality in config.modalities:
         is_normalized = getattr(config.modality_config(modality), "mean_normalization", None)
         if is_normalized is None:  # a kind that is no sound
@@ -328,29 +347,142 @@ def checkpoint_config(model: ModelArguments, data: DataArguments) -> MoTConfig:
     return config
 
 
-def leave_out_columns(data: DataArguments, config: MoTConfig, name: str) -> None:
-    """Take no columns of modalities that the checkpoint `name` lacks; a ValueError where one was given."""
+def leave_out_columns(data: DataArguments, config: MoTConfig, name: str, can_grow: bool = False) -> None:
+    """
+    Take no columns of modalities that the checkpoint `name` lacks.
+
+    Args:
+        can_grow: whether those that a person names become modalities more, with `auto` also those that are found.
+
+    Raises:
+        ValueError: a column of such a modality was named, and the model cannot grow.
+    """
+    if data.extra_columns is None or can_grow:
+        add_recorded_extras(data, config, name)
+    if can_grow and LEFT_OUT not in data.extra_columns:
+        return
+    left_out = []
     for column in CELLS:
         if MODALITY_OF_CELL[column] in config.modalities:
             continue
-        if getattr(data, f"{column}_column") not in (None, "none"):
+        if getattr(data, f"{column}_column") in (None, LEFT_OUT):
+            left_out.append(column)
+            setattr(data, f"{column}_column", LEFT_OUT)
+        elif not can_grow:
             raise ValueError(f"--{column}_column is given, but {name} takes {', '.join(config.modalities)} alone.")
-        setattr(data, f"{column}_column", "none")
-    if data.extra_columns is None:  # what is found is for a model that is made for it
-        data.extra_columns = recorded_extras(config, name)
-    if any(modality not in config.modalities for modality in MODALITIES):
+    if left_out:
         logger.warning(f"{name} takes {', '.join(config.modalities)}: columns of other kinds are left out.")
 
 
-def recorded_extras(config: MoTConfig, name: str) -> list[str]:
-    """The options that name the columns of a checkpoint's further modalities, as its run took them."""
+def add_recorded_extras(data: DataArguments, config: MoTConfig, name: str) -> None:
+    """
+    Have `data.extra_columns` name the columns of a checkpoint's further modalities, as its run took them, beside those
+    that a person named; `none` among these takes no others, `auto` has more found.
+    """
+    options = data.extra_columns or []
+    named = [option for option in options if option not in NO_NAMES]
+    names = {read_option(option)[0] for option in named}
     record = Record.read(Path(name)) if Path(name).is_dir() else None
-    options = (record.data.get("extra_columns") if record else None) or []
-    kept = [option for option in options if option == LEFT_OUT or read_option(option)[0] in config.modalities]
-    found = kinds_of_options(kept)
-    if missing := [modality for modality in config.extra_modalities if modality not in found]:
+    was = {} if record is None or LEFT_OUT in options else record.data
+    recorded = [option for option in was.get("extra_columns") or [] if option not in NO_NAMES]
+    recorded = {read_option(option)[0]: option for option in recorded}
+    data.extras_remembered = [o for m, o in recorded.items() if m in config.extra_modalities and m not in names]
+    if missing := [m for m in config.extra_modalities if m not in names | recorded.keys()]:
         logger.warning(f"{name} takes {', '.join(missing)} as well: name their columns with --extra_columns.")
-    return [*(option for option in kept if option != LEFT_OUT), LEFT_OUT]
+    data.extra_columns = [*data.extras_remembered, *named] + ([] if FOUND in options else [LEFT_OUT])
+
+
+def grown(
+    train: datasets.Dataset,
+    labels: LabelSpec | None,
+    data: DataArguments,
+    model: ModelArguments,
+    config: MoTConfig,
+    processor: MoTProcessor,
+    kinds: Mapping[str, str],
+) -> tuple[PreTrainedModel, MoTProcessor]:
+    """
+    The model and the processor of a checkpoint, with a modality more for each that the data have beyond its own: the
+    processor keeps what it knows and learns the rest of the training split.
+
+    Raises:
+        ValueError: a modality of the checkpoint is something else in the data; or adapters alone are to be trained.
+    """
+    known = {name: kind for name, kind in kinds.items() if name in processor.modalities}
+    for name, kind in known.items():
+        check_known(name, kind, train, processor, data, model.model_name_or_path)
+    fresh = {name: kind for name, kind in kinds.items() if name not in processor.modalities}
+    lacking = [m for m, kind in MODALITIES.items() if m not in config.modalities and columns_of(kind, train)]
+    if not fresh and not lacking:
+        return build_model(None, data, labels, model, config=config), processor
+    if model.lora:
+        added = ", ".join([*lacking, *fresh])
+        raise ValueError(
+            f"--lora adapts the layers that {model.model_name_or_path} has, and those of {added} would be new: train "
+            "without --lora first, with --freeze for what is to stay, then adapt that checkpoint."
+        )
+    processor = with_parts_for(lacking, fresh, train, data, model, config, processor)
+    processor = with_modalities(processor, learned_settings(train, fresh))
+    raw = raw_fields(train, processor, data, model) | geometry_of(config, processor)
+    overrides = overrides_of(model)
+    built = build_model(None, data, labels, model, config=config)
+    for name in (*lacking, *fresh):
+        is_first = name in lacking  # text, pictures or sound
+        of_data = tower_fields(MODALITIES[name], train, raw) if is_first else further_fields(name, processor, raw)
+        built.add_modality(name, of_data | (overrides.get(f"{name}_config") or {}))
+    return built, processor
+
+
+def check_known(
+    name: str,
+    kind: str,
+    train: datasets.Dataset,
+    processor: MoTProcessor,
+    data: DataArguments,
+    checkpoint: str | None,
+) -> None:
+    """Whether the data have what the checkpoint knows under a name, tried on the first row that has it."""
+    known = processor.modalities[name]
+    problem = f"its kind is {known['kind']}, and that of the data {kind}" if known["kind"] != kind else None
+    cell = next((cell for cell in train[name] if not is_absent_cell(cell)), None)
+    if problem is None and cell is not None:
+        try:
+            processor(**{name: [cell]}, allow_urls=reading_of(data).allow_urls)
+        except ValueError as error:
+            problem = str(error)
+    if problem:
+        raise ValueError(
+            f"{checkpoint} has a modality '{name}' that is not that of the data ({problem}): name the columns that it "
+            f"was trained on, or give these another name, --extra_columns NAME=COLUMN."
+        )
+
+
+def with_parts_for(
+    lacking: Iterable[str],
+    fresh: Mapping[str, str],
+    train: datasets.Dataset,
+    data: DataArguments,
+    model: ModelArguments,
+    config: MoTConfig,
+    processor: MoTProcessor,
+) -> MoTProcessor:
+    """The processor of a checkpoint, with a tokenizer and the like made for the data where it has used none so far."""
+    used = {config.modality_config(m).model_type for m in config.modalities}
+    of_cells = {MODALITY_OF_CELL[kind] for kind in fresh.values() if kind in CELLS}
+    wanted = [m for m in {*lacking, *of_cells} if MODALITIES[m].config_class.model_type not in used]
+    if not wanted:
+        return processor
+    made = build_processor(train, model, data)
+    return with_parts(processor, {PARTS[m]: getattr(made, PARTS[m]) for m in wanted})
+
+
+def geometry_of(config: MoTConfig, processor: MoTProcessor) -> dict:
+    """The size of pictures and patches of a checkpoint whose pictures share an image processor; {} without."""
+    shared = [m for m in config.modalities if processor.modalities.get(m, {}).keys() <= {"kind"}]
+    for tower in map(config.modality_config, shared):
+        if tower.takes_raw_input and tower.backbone_config is None and hasattr(tower, "patch_size"):
+            return {name: getattr(tower, name) for name in ("image_size", "patch_size")}
+    return {}
 
 
 def go_on(

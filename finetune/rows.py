@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from transformers.utils import logging
 
 from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.data.digits import load_digits_dataset
-from mixture_of_transformers.data.extra_columns import LEFT_OUT, as_options
+from mixture_of_transformers.data.extra_columns import LEFT_OUT, as_options, has_columns
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.data.preparation import (
     check_classes_left,
@@ -26,6 +27,8 @@ from mixture_of_transformers.data.splits import draw_rows
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.finetune.options import DataArguments, RunArguments, needs_labels
 from mixture_of_transformers.modalities_mot import CELLS
+
+logger = logging.get_logger(__name__)
 
 LIMIT_OPTIONS = tuple(option.name for option in fields(DatasetLimits))
 
@@ -43,6 +46,7 @@ def load_data(
         report: the bad_rows.jsonl to write, on one process of several; None on the others, which say nothing.
     """
     splits, places = read_splits(data, seed), allowed_paths_of(data)
+    take_remembered(data, splits["train"].features)
     columns = find_columns(splits["train"], places, **named_columns(data))
     data.extra_columns = as_options(columns.extra)
     roles = (*columns.cells, "label")
@@ -105,6 +109,21 @@ def named_columns(data: DataArguments) -> dict[str, Any]:
     if data.task == "pretraining":
         names["label"] = LEFT_OUT
     return names | {"extra": data.extra_columns or (), "set_aside": columns_set_aside(data)}
+
+
+def take_remembered(data: DataArguments, features: datasets.Features) -> None:
+    """Name the columns that a checkpoint's run had, as far as the data have them and no person named others."""
+    for cell, column in data.cells_remembered.items():
+        if getattr(data, f"{cell}_column") is None and column in features:
+            setattr(data, f"{cell}_column", column)
+    options = data.extra_columns or ()
+    lacking = [o for o in options if o in data.extras_remembered and not has_columns(o, features)]
+    if lacking:
+        data.extra_columns = [option for option in options if option not in lacking]
+        logger.warning(
+            f"The data lack columns that the checkpoint was trained on ({', '.join(lacking)}): name others with "
+            "--extra_columns, or no row has these modalities."
+        )
 
 
 def columns_set_aside(data: DataArguments) -> dict[str, str]:

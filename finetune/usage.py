@@ -40,7 +40,7 @@ def usage_lines(
     """
     arguments = example_arguments(config, example or {})
     lines = usage_of_task(task, folder, config, arguments, base)
-    return ("import numpy as np\n" if "np." in "".join(arguments.values()) else "") + lines
+    return ("import numpy as np\n" if "np." in lines else "") + lines
 
 
 def example_arguments(config: MoTConfig, example: dict[str, str]) -> dict[str, str]:
@@ -51,8 +51,7 @@ def example_arguments(config: MoTConfig, example: dict[str, str]) -> dict[str, s
         kind = modality_of(tower, modality)
         usual, *others = kind.cells
         cell = next((other for other in others if example.get(other.name)), usual)
-        given = example.get(cell.name)
-        arguments[modality] = f"{cell.argument}={kind.example(tower) if given is None else repr(given)}"
+        arguments[modality] = f"{cell.argument}={example.get(cell.name) or kind.example(cell, tower)!r}"
         if not tower.takes_raw_input:
             length = min(8, kind.length_limit(tower) or 8)
             arguments[modality] = f"{kind.features_argument}=np.ones(({length}, {tower.feature_size}))"
@@ -81,9 +80,10 @@ logits = model(**inputs).logits
 def usage_of_retrieval(folder: str, arguments: dict[str, str], base: str | None) -> str:
     *others, item = arguments  # the last modality is searched with all the others
     query = ", ".join(arguments[m] for m in others)
+    encode = f"get_{item}_features(" if item in MODALITIES else f"get_modality_features({item!r}, "
     return f"""\
 {loading_lines("AutoModel", folder, base)}
-item = model.get_{item}_features(**processor({arguments[item]}, return_tensors="pt")).pooler_output
+item = model.{encode}**processor({arguments[item]}, return_tensors="pt")).pooler_output
 query = processor({query}, return_tensors="pt")  # one modality, or several together
 similarity = model.get_fused_features(**query).pooler_output @ item.T
 print(similarity.item())

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from mixture_of_transformers.data.column_types import MEDIA_ROLES, media_type
 from mixture_of_transformers.search.columns import (
-    STRINGS,
     check_columns,
     columns_by_type,
+    embedding_kinds,
+    extra_modalities,
+    media_of_paths,
     stored_features,
     tell_left_out,
 )
@@ -35,12 +36,14 @@ def build_index(
     Embed every row of a dataset, and keep the rows with their media and embeddings in a folder.
 
     Args:
-        dataset: with columns of text, pictures, videos or sound; a cell may be None.
+        dataset: with columns of text, pictures, videos or sound, and of the model's other modalities; a cell may be
+            None.
         model: a `MoTForRetrieval`.
         processor: its `MoTProcessor`.
         output_dir: of the index. If a run was killed there, this one goes on where it stopped.
-        columns: kind ("text", "image", "video", "audio") -> column; found by their types if not given, with a warning
-            that names the columns of strings and media that are left out.
+        columns: kind ("text", "image", "video", "audio", or the name of another modality) -> column; found by their
+            types, and those of other modalities by their names, if not given, with a warning that names the columns of
+            strings and media that are left out.
         batch_size: rows that are embedded at once.
         shard_rows: rows that are written at once, at most what a killed run loses.
 
@@ -48,21 +51,22 @@ def build_index(
         ValueError: nothing can be embedded, or the folder holds an index of other rows, columns or weights.
     """
     check_retrieves(model)
-    check_rows(dataset)
+    extra = extra_modalities(model)
+    kinds = embedding_kinds(extra)
+    check_rows(dataset, kinds)
     folder, dataset = Path(output_dir), as_stored(dataset)
     is_guessed = columns is None
-    columns = columns_by_type(dataset.features) if is_guessed else dict(columns)
-    check_columns(columns, dataset, model)
+    columns = columns_by_type(dataset.features, extra) if is_guessed else dict(columns)
+    check_columns(columns, dataset, model, processor)
     if is_guessed:
         tell_left_out(dataset.features, columns)
-    paths = {kind: name for kind, name in columns.items() if kind in MEDIA_ROLES and dataset.features[name] in STRINGS}
-    dataset = with_media(dataset, {name: media_type(kind) for kind, name in paths.items()})
+    dataset = with_media(dataset, media_of_paths(columns, dataset.features, processor))
     fingerprint = fingerprint_of_rows(dataset, columns, shard_rows)
     begin_index(folder, fingerprint, columns, model, processor)
     with locked(folder):
         if not read_description(folder)["shards"]:
             tables = embedded_tables(dataset, dataset.features, model, processor, columns, batch_size)
-            schema = stored_features(dataset.features).arrow_schema
+            schema = stored_features(dataset.features, kinds).arrow_schema
             append_rows(folder, fingerprint, len(dataset), shard_rows, schema, tables)
     return Index.load(folder, model, processor).tell_empty()
 

@@ -4,6 +4,7 @@
 mot index user/captions --model outputs/captions-retrieval --output_dir outputs/index
 mot search outputs/index --text "a red bicycle" -k 5
 mot search outputs/index --audio bell.wav --modality image
+mot search outputs/walks --row imu=walk.npy vitals='{"age": 71}'
 """
 
 import argparse
@@ -18,14 +19,14 @@ from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.columns import LEFT_OUT, ModalityColumns
 from mixture_of_transformers.data.dataset_limits import DatasetLimits
 from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.model_columns import options_of_model
 from mixture_of_transformers.data.preparation import find_columns
 from mixture_of_transformers.data.sources import load_split
+from mixture_of_transformers.data.written_rows import ROW_HELP, written_row
 from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
-from mixture_of_transformers.modality_audio_mot import frames_per_second
-from mixture_of_transformers.processing_mot import load_processor
+from mixture_of_transformers.processing_mot import MoTProcessor, kind_in, load_processor
 from mixture_of_transformers.search.building import build_index
-from mixture_of_transformers.search.columns import EMBEDDING_KINDS
 from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.search.rows import rows_to_index
 from mixture_of_transformers.training.continuation import read_config
@@ -58,7 +59,7 @@ def index(arguments: list[str]) -> None:
     options = parse_index(arguments)
     model, processor = load(options.model, options.trust_remote_code)
     split, allowed_paths = read_dataset(options)
-    columns = columns_to_embed(split, options, model.config.modalities, allowed_paths)
+    columns = columns_to_embed(split, options, model.config.modalities, processor, allowed_paths)
     print("\n".join(columns.lines(split.features)))
     reading = reading_of(model, processor, allowed_paths)
     rows, of_kind = rows_to_index(split, columns, options.on_bad_example, options.split, allowed_paths, reading)
@@ -85,6 +86,13 @@ def parse_index(arguments: list[str]) -> argparse.Namespace:
     for kind in CELLS:
         known = f"the column of the {kind}, which is found as in training if it is not given; 'none' leaves it out"
         parser.add_argument(f"--{kind}_column", help=known)
+    parser.add_argument(
+        "--extra_columns",
+        nargs="+",
+        default=(),
+        help="the columns of the model's other modalities, such as imu=accelerometer vitals=age,sex; those that are "
+        "not named are found by the names that the model knows, unless 'none' is given",
+    )
     for option in fields(DatasetLimits):
         kind = {"action": "store_true"} if option.type is bool else {"type": option.type, "default": option.default}
         parser.add_argument(f"--{option.name}", **kind, help=option.metadata["help"])
@@ -108,21 +116,25 @@ def read_dataset(options: argparse.Namespace) -> tuple[Dataset, AllowedPaths | N
 def reading_of(model, processor, allowed_paths: AllowedPaths | None) -> Reading:
     """How the rows are decoded: as the processor does it, with as much of their sound as the model takes."""
     towers = {name: model.config.modality_config(name) for name in model.config.modalities}
-    sounds = [n for n, tower in towers.items() if MODALITIES[n].takes_samples and tower.feature_size is None]
-    frames = max((MODALITIES[name].length_limit(towers[name]) for name in sounds), default=None)
-    seconds = frames and frames / frames_per_second(processor.feature_extractor)
+    cut = [kind_in(processor, n).cut_options(t, processor) for n, t in towers.items() if t.feature_size is None]
+    seconds = max((options["max_audio_seconds"] for options in cut if "max_audio_seconds" in options), default=None)
     return Reading(processor.limits, allowed_paths is None or allowed_paths.follow_urls, seconds)
 
 
 def columns_to_embed(
-    split: Dataset, options: argparse.Namespace, modalities: Sequence[str], allowed_paths: AllowedPaths | None = None
+    split: Dataset,
+    options: argparse.Namespace,
+    modalities: Sequence[str],
+    processor: MoTProcessor,
+    allowed_paths: AllowedPaths | None = None,
 ) -> ModalityColumns:
     """The columns that a training run would take, of the modalities that the model has."""
     named = {kind: getattr(options, f"{kind}_column") for kind in CELLS}
     for kind in named:
         if named[kind] is None and MODALITY_OF_CELL[kind] not in modalities:
             named[kind] = LEFT_OUT
-    return find_columns(split, allowed_paths, **named)
+    extra = options_of_model(modalities, processor, split.features, options.extra_columns)
+    return find_columns(split, allowed_paths, **named, extra=extra)
 
 
 def search(arguments: list[str]) -> None:
@@ -133,14 +145,15 @@ def search(arguments: list[str]) -> None:
     for name, modality in MODALITIES.items():
         place = ", a file or URL" if modality.cells[0].medium else ""
         parser.add_argument(f"--{name}", help=f"the {modality.noun} of the query{place}")
+    parser.add_argument("--row", nargs="+", default=[], metavar="FILE|NAME=VALUE", help=ROW_HELP)
     parser.add_argument("-k", type=int, default=10, help="how many rows to find (default: 10)")
-    parser.add_argument(
-        "--modality", choices=EMBEDDING_KINDS, help="what of the rows to compare with (default: whatever is nearest)"
-    )
+    parser.add_argument("--modality", help="what of the rows to compare with (default: whatever is nearest)")
     parser.add_argument("--trust_remote_code", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
     found = load_with_model(options.index, options.model, options.trust_remote_code)
-    query = {name: getattr(options, name) for name in MODALITIES}
+    named = {name: getattr(options, name) for name in MODALITIES}
+    query = written_row(options.row, named, found.processor.rows)
+    found.check_names(query)
     hits = found.search(**query, k=options.k, modality=options.modality)
     features = found.dataset.features.items()
     shown = [name for name, feature in features if getattr(feature, "dtype", "") in ("string", "int64")]

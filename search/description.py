@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mixture_of_transformers.modalities_mot import CELLS
+from mixture_of_transformers.search.columns import embedding_kinds
 from mixture_of_transformers.search.files import REMEDY, check_inside, write_whole
 
 DESCRIPTION = "index.json"
+EXTRA = "extra_modalities"  # the field of those beside text, images and audio, which earlier versions have not
 FIELDS = {  # whatever version wrote the file
     "fingerprint": str,
     "weights": str,
@@ -25,8 +27,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     What `index.json` holds: `generation`, which counts the changes; `shards`, the files in order with their rows and
     checksums; `rows`, all of them; `removed`, the ids that are not found any more; `columns`, `width`, `model`,
-    `weights` and `settings` of what embedded them; and, while rows are being embedded, `pending`, the shards that are
-    done.
+    `weights`, `settings` and `extra_modalities` of what embedded them; and, while rows are being embedded, `pending`,
+    the shards that are done.
 
     Raises:
         ValueError: there is none, or it is damaged.
@@ -62,8 +64,11 @@ def check_description(file: Path, found: Any) -> None:
             f"{file} is damaged: `width` is {found['width']} and `rows` is {found['rows']}, expected 1 and 0 or more. "
             f"{REMEDY}."
         )
+    extra = found.get(EXTRA, [])
+    if type(extra) is not list or not all(isinstance(name, str) and name.isidentifier() for name in extra):
+        raise ValueError(f"{file} is damaged: `{EXTRA}` is {extra!r:.100}, expected names of modalities. {REMEDY}.")
     for kind, name in found["columns"].items():
-        if kind not in CELLS or not isinstance(name, str):
+        if kind not in (*CELLS, *extra) or not isinstance(name, str):
             raise ValueError(f"{file} is damaged: `columns` holds {kind!r}: {name!r:.100}. {REMEDY}.")
     if not isinstance(found.get("settings", {}), dict):
         raise ValueError(f"{file} is damaged: `settings` is {found['settings']!r:.100}, expected dict. {REMEDY}.")
@@ -91,6 +96,11 @@ def check_shards_listed(file: Path, description: dict) -> None:
         if type(shard.get("rows", 0)) is not int or type(shard.get("sha256", "")) is not str or name in names:
             raise ValueError(f"{file} is damaged: what it says of {name} cannot be. {REMEDY}.")
         names.add(name)
+
+
+def kinds_in(description: dict) -> tuple[str, ...]:
+    """The kinds of embeddings of an index."""
+    return embedding_kinds(description.get(EXTRA, []))
 
 
 def listed_shards(description: dict) -> list[dict]:

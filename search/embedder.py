@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from accelerate.utils.modeling import get_state_dict_offloaded_model
 
+from mixture_of_transformers.search.columns import extra_modalities
+from mixture_of_transformers.search.description import EXTRA
+
+CLASSES = ("id2label", "label2id")  # tables of settings on which none depends either
 # Parts of the names of settings on which no embedding depends, but other weights or training alone.
 CHANGE_NO_EMBEDDING = (
     "_name_or_path",
@@ -19,8 +23,7 @@ CHANGE_NO_EMBEDDING = (
     "processor_class",
     "dtype",
     "transformers_version",
-    "id2label",
-    "label2id",
+    *CLASSES,
     "problem_type",
     "output_",
     "return_dict",
@@ -54,22 +57,23 @@ def embedding_settings(model, processor) -> dict[str, Any]:
     """What embeddings depend on beside the weights, by dotted names, as JSON keeps it."""
     found = {"config": json.loads(model.config.to_json_string(use_diff=False))}
     found["processor"] = json.loads(processor.to_json_string())
+    # Each as a whole, since names that a user gave to modalities and columns may be those of settings.
+    modalities = found["processor"].pop("modalities", {})
     tokenizer = processor.tokenizer
     words = tokenizer.get_vocab()
     if hasattr(tokenizer, "backend_tokenizer"):  # It remembers how the last texts were cut and padded.
         words = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
     found["processor"]["tokenizer"] = hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
-    return dict(flattened(found))
+    return dict(flattened(found)) | {f"processor.modalities.{name}": own for name, own in modalities.items()}
 
 
 def flattened(settings: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Pairs of a dotted name and a value, of the settings within settings on which embeddings depend."""
     for name, value in settings.items():
-        if not any(part in name for part in CHANGE_NO_EMBEDDING):
-            if isinstance(value, dict):
-                yield from flattened(value, f"{prefix}{name}.")
-            else:
-                yield prefix + name, value
+        if isinstance(value, dict) and name not in CLASSES:
+            yield from flattened(value, f"{prefix}{name}.")
+        elif not any(part in name for part in CHANGE_NO_EMBEDDING):
+            yield prefix + name, value
 
 
 def difference(built: dict, given: dict) -> str:
@@ -100,6 +104,7 @@ def describe_embedder(model, processor) -> dict[str, Any]:
         "width": model.config.projection_dim,
         "model": model.config._name_or_path,
         "settings": embedding_settings(model, processor),
+        EXTRA: list(extra_modalities(model)),
     }
 
 

@@ -4,17 +4,24 @@
 Shapes: B rows, d width of the embeddings.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features
 
 from mixture_of_transformers.attribution_mot import inference
-from mixture_of_transformers.modalities_mot import CELLS, MODALITY_OF_CELL
+from mixture_of_transformers.cells_mot import RowReading
 from mixture_of_transformers.processing_mot import encode_rows
-from mixture_of_transformers.rows_mot import is_blank
-from mixture_of_transformers.search.columns import EMBEDDING_COLUMNS, EMBEDDING_KINDS, stored_features
+from mixture_of_transformers.rows_mot import dimensions
+from mixture_of_transformers.search.columns import (
+    FUSED,
+    embedding_column,
+    embedding_kinds,
+    extra_modalities,
+    stored_features,
+)
 from mixture_of_transformers.search.joining import as_joined
 
 
@@ -23,7 +30,8 @@ def embed_rows(model, processor, rows: dict[str, list]) -> dict[str, np.ndarray]
     Embed each modality of some rows by itself, and all that a row has together.
 
     Args:
-        rows: kind ("text", "image", "video", "audio") -> a cell for each of B rows, None where a row has none.
+        rows: kind ("text", "image", "video", "audio", or the name of another modality) -> a cell for each of B rows,
+            None where a row has none.
 
     Returns:
         kind of embedding -> (B, d) float32, NaN where a row has none; "fused" only where a row has several modalities.
@@ -37,32 +45,68 @@ def embed_rows(model, processor, rows: dict[str, list]) -> dict[str, np.ndarray]
     for kind, cells in rows.items():
         present = [i for i, cell in enumerate(cells) if cell is not None]
         count[present] += 1
-        name = MODALITY_OF_CELL[kind]
+        name = processor.rows.modality_of_cell[kind].name
         found[name] = np.full((number, model.config.projection_dim), np.nan, dtype=np.float32)
         if present:
             found[name][present] = embed_as(model, processor, {kind: [cells[i] for i in present]}, name)
     if several := np.flatnonzero(count > 1).tolist():
         given = {kind: [cells[i] for i in several] for kind, cells in rows.items()}
         given = {kind: cells for kind, cells in given.items() if any(cell is not None for cell in cells)}
-        found["fused"] = np.full((number, model.config.projection_dim), np.nan, dtype=np.float32)
-        found["fused"][several] = embed_as(model, processor, given, "fused")
+        found[FUSED] = np.full((number, model.config.projection_dim), np.nan, dtype=np.float32)
+        found[FUSED][several] = embed_as(model, processor, given, FUSED)
     return found
 
 
 def embed_as(model, processor, rows: dict[str, list], embedding_kind: str) -> np.ndarray:
     """
-    The embeddings of one kind, (B, d) float32, of rows as `embed_rows` takes them.
+    The embeddings of all that rows have, (B, d) float32, as `embed_rows` takes them.
+
+    Args:
+        embedding_kind: what errors call them. A row of one modality has the embedding of that.
 
     Raises:
-        ValueError, OSError: a row has no embedding of this kind, a cell cannot be read, or an embedding is not finite.
+        ValueError, OSError: a row has nothing, a cell cannot be read, or an embedding is not finite.
     """
-    arguments = {CELLS[kind].argument: cells for kind, cells in rows.items()}
+    arguments = {}
+    for kind, cells in rows.items():
+        if takes_raw(model, processor, kind):
+            arguments[processor.rows.cells[kind].argument] = [as_cell(processor, kind, value) for value in cells]
+        else:
+            arguments[processor.rows.modality_of_cell[kind].features_argument] = cells
     batch = encode_rows(processor, model, arguments, truncation=True)
     with inference(model):
-        vectors = getattr(model, f"get_{embedding_kind}_features")(**batch).pooler_output.float().cpu().numpy()
+        vectors = model.get_fused_features(**batch).pooler_output.float().cpu().numpy()
     if not np.isfinite(vectors).all():
         raise ValueError(f"the model's {embedding_kind} embedding is not finite; try it in float32.")
     return vectors
+
+
+def takes_raw(model, processor, kind: str) -> bool:
+    """Whether a model takes a cell as it is, not as ready features."""
+    return model.config.modality_config(processor.rows.modality_of_cell[kind].name).takes_raw_input
+
+
+def queries_in(model, processor, kind: str, value: Any) -> list | None:
+    """The queries of a list of them, which are cells of one kind; None for what is one query."""
+    cell, modality = processor.rows.cells[kind], processor.rows.modality_of_cell[kind]
+    if not isinstance(value, (list, tuple)):
+        return None
+    if not takes_raw(model, processor, kind):
+        return None if dimensions(value) == 2 else list(value)
+    return None if modality.is_one(cell, value) else list(value)
+
+
+def holds(processor, kind: str, value: Any) -> bool:
+    """Whether a cell is more than None, white space, an empty list or a table of empty cells."""
+    return bool(processor.rows.segments_of(processor.rows.cells[kind].argument, value, kind))
+
+
+def as_cell(processor, kind: str, value: Any) -> Any:
+    """A cell in a form that cannot be taken for a batch of them, as a list of numbers is that may be one series."""
+    cell, modality = processor.rows.cells[kind], processor.rows.modality_of_cell[kind]
+    if not isinstance(value, list) or not modality.is_one(cell, value):
+        return value
+    return modality.decode_cell(cell, value, RowReading(processor, (modality.name,), allow_urls=True))
 
 
 def embed_from(model, processor, rows: dict[str, list], start: int) -> dict[str, np.ndarray]:
@@ -72,7 +116,7 @@ def embed_from(model, processor, rows: dict[str, list], start: int) -> dict[str,
     Raises:
         ValueError: a row cannot be embedded; its number is named.
     """
-    rows = {kind: [None if is_blank(cell) else cell for cell in cells] for kind, cells in rows.items()}
+    rows = {kind: [cell if holds(processor, kind, cell) else None for cell in cells] for kind, cells in rows.items()}
     try:
         return embed_rows(model, processor, rows)
     except (ValueError, OSError):
@@ -93,26 +137,27 @@ def embedded_tables(
 
     Args:
         features: the columns that the tables have beside the embeddings, which are those of the index.
-        columns: kind ("text", "image", "video", "audio") -> column of the dataset.
+        columns: kind -> column of the dataset, as `build_index` takes them.
     """
-    features = stored_features(features)
+    kinds = embedding_kinds(extra_modalities(model))
+    features = stored_features(features, kinds)
 
     def tables(rows: range) -> Iterator[pa.Table]:
         for start in range(rows.start, rows.stop, batch_size):
             part = dataset.select(range(start, min(start + batch_size, rows.stop)))
             cells = part.select_columns(list(columns.values()))[:]
             found = embed_from(model, processor, {kind: cells[name] for kind, name in columns.items()}, start)
-            table = with_embeddings(part.with_format("arrow")[:], found)
-            own = stored_features(part.features).arrow_schema.metadata
+            table = with_embeddings(part.with_format("arrow")[:], found, kinds)
+            own = stored_features(part.features, kinds).arrow_schema.metadata
             yield as_joined(table.replace_schema_metadata(own), features)
 
     return tables
 
 
-def with_embeddings(table: pa.Table, found: dict[str, np.ndarray]) -> pa.Table:
+def with_embeddings(table: pa.Table, found: dict[str, np.ndarray], kinds: Sequence[str]) -> pa.Table:
     """A table of rows with what `embed_rows` found of them beside, null where a row has no embedding."""
-    for kind, name in zip(EMBEDDING_KINDS, EMBEDDING_COLUMNS):
+    for kind in kinds:
         vectors = found.get(kind, [[np.nan]] * len(table))
         cells = [None if np.isnan(vector[0]) else vector for vector in vectors]
-        table = table.append_column(name, pa.array(cells, pa.list_(pa.float32())))
+        table = table.append_column(embedding_column(kind), pa.array(cells, pa.list_(pa.float32())))
     return table

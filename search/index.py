@@ -12,7 +12,7 @@ import inspect
 import numbers
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from transformers.utils import logging
 
 from mixture_of_transformers.arguments_mot import is_one_of
 from mixture_of_transformers.data.column_types import is_medium
-from mixture_of_transformers.decoding_audio_mot import is_rate_and_samples
+from mixture_of_transformers.modalities_mot import CELLS, MODALITIES
 from mixture_of_transformers.rows_mot import is_blank, unknown_name
 from mixture_of_transformers.search.approximate import load_faiss, save_faiss
-from mixture_of_transformers.search.columns import EMBEDDING_COLUMNS, EMBEDDING_KINDS, STRINGS, stored_features
-from mixture_of_transformers.search.description import read_description, write_description
+from mixture_of_transformers.search.columns import EMBEDDING_KINDS, FUSED, STRINGS, embedding_column, stored_features
+from mixture_of_transformers.search.description import kinds_in, read_description, write_description
 from mixture_of_transformers.search.embedder import check_embedder, check_retrieves, difference
-from mixture_of_transformers.search.embedding import embed_as, embedded_tables
+from mixture_of_transformers.search.embedding import embed_as, embedded_tables, queries_in
 from mixture_of_transformers.search.filters import matches
 from mixture_of_transformers.search.folder import append_rows, commit, locked, merged_into
 from mixture_of_transformers.search.joining import copy_shard, joined_features
@@ -51,7 +51,8 @@ class Index:
     Args:
         folder: where it is kept.
         dataset: all rows, those that were removed, too, with their embeddings; a row's number is its id.
-        vectors: kind ("text", "image", "audio", "fused") -> (N, d) float32, zeros where a row has none.
+        vectors: kind ("text", "image", "audio", the names of the model's other modalities, "fused") -> (N, d) float32,
+            zeros where a row has none.
         present: kind -> (N,) bool, which rows have one and were not removed.
         description: what `index.json` held when it was read.
         model, processor: what embedded the rows, and embeds what the index is asked.
@@ -82,8 +83,8 @@ class Index:
         kept = torch.ones(len(dataset), dtype=torch.bool)
         kept[description["removed"]] = False
         vectors, present = {}, {}
-        for kind, name in zip(EMBEDDING_KINDS, EMBEDDING_COLUMNS):
-            column = dataset.data.column(name)
+        for kind in kinds_in(description):
+            column = dataset.data.column(embedding_column(kind))
             has = torch.from_numpy(~np.asarray(column.is_null()))
             vectors[kind] = torch.zeros(len(dataset), width)
             flat = np.asarray(pc.list_flatten(column), dtype=np.float32)
@@ -137,11 +138,18 @@ class Index:
             )
         return self
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of embeddings, each of which a row may have: of its modalities, and "fused" of all of them."""
+        return tuple(self.vectors)
+
     def check_holds(self, modality: str) -> None:
         """
         Raises:
-            ValueError: no row has an embedding of this modality.
+            ValueError: the index knows no such modality, or no row has an embedding of it.
         """
+        if modality not in self.kinds:
+            raise ValueError(f"`modality` is {modality!r}, expected one of {', '.join(self.kinds)}, or None for any.")
         if not self.present[modality].any():
             held = [kind for kind, rows in self.present.items() if rows.any()]
             raise ValueError(f"No row of the index has {modality}: there is {', '.join(held) or 'nothing'}.")
@@ -157,7 +165,8 @@ class Index:
     @property
     def rows(self) -> Dataset:
         """The rows of the dataset, without embeddings; a row's number is its id."""
-        return self.dataset.remove_columns([name for name in EMBEDDING_COLUMNS if name in self.dataset.column_names])
+        columns = [embedding_column(kind) for kind in self.kinds]
+        return self.dataset.remove_columns([name for name in columns if name in self.dataset.column_names])
 
     def search(
         self,
@@ -170,17 +179,19 @@ class Index:
         modality: str | None = None,
         where: dict[str, Any] | Callable[[dict], bool] | None = None,
         approximate: bool = False,
-        **unknown,
+        **others: Any,
     ) -> list[dict] | list[list[dict]]:
         """
         The rows nearest to a query, by cosine similarity.
 
         Args:
             text, image, audio: a query of one of them, or of several together; or lists of Q queries.
+            others: the same of the model's other modalities by their names, `imu=array`, and of `video`. (One that is
+                called as another argument can be asked for as an `embedding`.)
             embedding: in place of these, (d,) or (Q, d).
             k: how many rows.
-            modality: what of the rows to compare with: "text", "image" (or video), "audio", or "fused" (all a row
-                has); None: whatever of a row is nearest.
+            modality: what of the rows to compare with: "text", "image" (or video), "audio", another modality of the
+                model's, or "fused" (all a row has); None: whatever of a row is nearest.
             where: only rows whose columns have these values (a class by its name or number, None for an empty cell),
                 or for which a function of the row (a dict without decoded media) is true.
             approximate: by the FAISS index of that modality (`build_faiss`).
@@ -194,15 +205,14 @@ class Index:
                 argument, with the nearest; a model that is not the index's; a `where` that names no column, or what
                 its cells cannot be.
         """
-        for name in unknown:
-            raise unknown_name(name, [*inspect.signature(self.search).parameters][:-1], "argument")
+        self.check_names(others)
         self.check_options(k, modality, where, approximate)
         chosen = self.selected(where)
-        queries, is_single = self.queries(embedding, text=text, image=image, audio=audio)
+        queries, is_single = self.queries(embedding, dict(zip(MODALITIES, (text, image, audio))) | others)
         if approximate:
             found = self.search_faiss(queries, modality, k)
         else:
-            found = self.search_exact(queries, k, [modality] if modality else EMBEDDING_KINDS, chosen)
+            found = self.search_exact(queries, k, [modality] if modality else self.kinds, chosen)
         return found[0] if is_single else found
 
     def check_options(self, k, modality, where, approximate) -> None:
@@ -212,26 +222,36 @@ class Index:
         """
         if not isinstance(k, numbers.Integral) or isinstance(k, bool) or k < 1:
             raise ValueError(f"`k` is how many rows to find, 1 or more, got {k!r}.")
-        if modality is not None and modality not in EMBEDDING_KINDS:
-            raise ValueError(
-                f"`modality` is {modality!r}, expected one of {', '.join(EMBEDDING_KINDS)}, or None for any."
-            )
-        if modality is not None and len(self):
+        if modality is not None and (len(self) or modality not in self.kinds):
             self.check_holds(modality)
         if not is_one_of(approximate, True, False):
             raise ValueError(f"`approximate` is {approximate!r}: expected True or False.")
         if approximate and (where is not None or modality is None):
             raise ValueError("`approximate` goes with a `modality` and without `where`.")
 
-    def queries(self, embedding, **given) -> tuple[torch.Tensor, bool]:
+    def check_names(self, names: Iterable[str]) -> None:
+        """
+        Raises:
+            ValueError: nothing of a row is called so, with the nearest that is.
+        """
+        known = [*CELLS, *(kind for kind in self.kinds if kind not in EMBEDDING_KINDS)]
+        options = [*inspect.signature(self.search).parameters][:-1]
+        for name in names:
+            if name not in known:
+                raise unknown_name(name, list(dict.fromkeys([*known, *options])), "argument")
+
+    def queries(self, embedding, given: dict[str, Any]) -> tuple[torch.Tensor, bool]:
         """
         The embeddings of what is searched for, (Q, d) of length 1, and whether it was one query, not a list of
         queries.
 
+        Args:
+            given: name of a cell of a row -> a query of it or a list of them.
+
         Raises:
             ValueError: as `search` does for its query.
         """
-        arguments = ", ".join(f"`{name}=`" for name in given)
+        arguments = ", ".join(f"`{kind}=`" for kind in self.kinds if kind != FUSED)
         given = {name: value for name, value in given.items() if value is not None and not is_blank(value)}
         if embedding is not None:
             if given:
@@ -240,15 +260,15 @@ class Index:
         if not given:
             raise ValueError(f"Give a query: {arguments}, several of them, or `embedding=`; a blank string is none.")
         self.check_embedder()
-        lists = {name: value for name, value in given.items() if isinstance(value, (list, tuple))}
-        lengths = {name: len(value) for name, value in lists.items() if not is_rate_and_samples(value)}
+        lists = {name: queries_in(self.model, self.processor, name, value) for name, value in given.items()}
+        lengths = {name: len(queries) for name, queries in lists.items() if queries is not None}
         if lengths and (len(lengths) < len(given) or len(set(lengths.values())) > 1):
             listed = ", ".join(f"{name} has {lengths.get(name, 'no list')}" for name in given)
             raise ValueError(f"Several queries are lists of the same length, but {listed}.")
         if 0 in lengths.values():
             return torch.zeros(0, self.description["width"]), False
-        rows = {name: list(value) if lengths else [value] for name, value in given.items()}
-        return torch.from_numpy(embed_as(self.model, self.processor, rows, "fused")), not lengths
+        rows = {name: [given[name]] if queries is None else queries for name, queries in lists.items()}
+        return torch.from_numpy(embed_as(self.model, self.processor, rows, FUSED)), not lengths
 
     def ready_queries(self, embedding) -> tuple[torch.Tensor, bool]:
         """`queries` for a ready embedding: vectors (d,) or (Q, d) of any length but 0."""
@@ -321,8 +341,6 @@ class Index:
         Raises:
             ImportError: FAISS is not installed. ValueError: an unknown kind, or no row has this modality.
         """
-        if modality not in EMBEDDING_KINDS:
-            raise ValueError(f"`modality` is {modality!r}, expected one of {', '.join(EMBEDDING_KINDS)}.")
         self.check_holds(modality)
         vectors = self.vectors[modality][self.present[modality]].numpy()
         save_faiss(self.ids_of(modality), vectors, modality, self.faiss_file(modality), kind, effort)
@@ -361,7 +379,7 @@ class Index:
             ValueError: the columns differ, a row cannot be read, or the model is not the index's.
         """
         self.check_embedder()
-        check_rows(dataset)
+        check_rows(dataset, self.kinds)
         dataset, columns = as_stored(dataset), self.description["columns"]
         with locked(self.folder):
             self.reload().check_embedder()
@@ -371,7 +389,7 @@ class Index:
             features = joined_features(self.rows.features, dataset.features, "the rows to add")
             tables = embedded_tables(dataset, features, self.model, self.processor, columns, batch_size)
             fingerprint = fingerprint_of_rows(dataset, columns, shard_rows)
-            schema = stored_features(features).arrow_schema
+            schema = stored_features(features, self.kinds).arrow_schema
             first = len(self.dataset)
             append_rows(self.folder, fingerprint, len(dataset), shard_rows, schema, tables)
         return self.reload().tell_empty(first)
@@ -424,11 +442,12 @@ class Index:
             features = joined_features(features, index.rows.features, f"the rows of {index.folder}")
         digest = hashlib.sha256("".join(index.description["fingerprint"] for index in indices).encode()).hexdigest()
         kept = {name: value for name, value in first.description.items() if name != "pending"}
+        stored = stored_features(features, first.kinds)
         shards, offset, removed = [], 0, []
         with merged_into(output_dir):
             for index in indices:
                 for shard in index.description["shards"]:
-                    shards.append(copy_shard(index.folder, shard, stored_features(features), output_dir, len(shards)))
+                    shards.append(copy_shard(index.folder, shard, stored, output_dir, len(shards)))
                 removed += [offset + i for i in index.description["removed"]]
                 offset += len(index.dataset)
             changed = {"generation": 0, "removed": removed, "rows": offset, "fingerprint": digest, "shards": shards}

@@ -22,8 +22,8 @@ from datasets.table import InMemoryTable, MemoryMappedTable, Table, concat_table
 from transformers.utils import logging
 
 from mixture_of_transformers.data.column_types import is_medium
-from mixture_of_transformers.search.columns import EMBEDDING_COLUMNS
-from mixture_of_transformers.search.description import DESCRIPTION
+from mixture_of_transformers.search.columns import embedding_column
+from mixture_of_transformers.search.description import DESCRIPTION, kinds_in
 from mixture_of_transformers.search.files import CACHE, REMEDY, checksum, put_in_place
 
 logger = logging.get_logger(__name__)
@@ -70,7 +70,8 @@ def read_shards(folder: Path, description: dict) -> Dataset:
         done = sum(shard["rows"] for shard in pending["shards"]) if pending else 0
         total = pending["rows"] if pending else description["rows"]
         raise ValueError(f"{folder} has {done} of {total} rows: `build_index` with the same arguments goes on.")
-    tables = [open_shard(folder, shard, description["width"]) for shard in description["shards"]]
+    kinds = kinds_in(description)
+    tables = [open_shard(folder, shard, description["width"], kinds) for shard in description["shards"]]
     for shard, table in zip(description["shards"], tables):
         if not table.schema.equals(tables[-1].schema):
             raise ValueError(f"{folder / shard['file']} has other columns than the last shard. {REMEDY}.")
@@ -138,7 +139,7 @@ def media_in(feature: Any, column: pa.Array) -> Iterator[pa.Array]:
         yield from media_in(feature.feature, pc.list_flatten(column))
 
 
-def open_shard(folder: Path, shard: dict, width: int) -> Table:
+def open_shard(folder: Path, shard: dict, width: int, kinds: Iterable[str]) -> Table:
     """The rows of a shard, mapped into memory from `.cache`, or read into it where nothing can be written."""
     file = folder / shard["file"]
     try:
@@ -147,7 +148,7 @@ def open_shard(folder: Path, shard: dict, width: int) -> Table:
         raise ValueError(f"{file} is missing. {REMEDY}.") from None
     table = mapped(cached)
     if table is None:
-        check_shard(file, shard)
+        check_shard(file, shard, kinds)
         try:
             write_cache(file, cached)
             table = mapped(cached)
@@ -155,7 +156,7 @@ def open_shard(folder: Path, shard: dict, width: int) -> Table:
             logger.info(f"{folder} is read into memory, since nothing can be written there ({error}).")
     if table is None:
         table = InMemoryTable(pq.read_table(file))
-    check_embeddings(file, table, width)
+    check_embeddings(file, table, width, kinds)
     return table
 
 
@@ -191,7 +192,7 @@ def write_cache(file: Path, cached: Path) -> None:
         Path(partial).unlink(missing_ok=True)  # It is still there where the disk is full.
 
 
-def check_shard(file: Path, shard: dict) -> None:
+def check_shard(file: Path, shard: dict, kinds: Iterable[str]) -> None:
     """
     Raises:
         ValueError: a shard is no parquet file with embeddings, or not the one whose checksum `index.json` has.
@@ -200,27 +201,27 @@ def check_shard(file: Path, shard: dict) -> None:
         names = pq.read_schema(file).names
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file} is damaged: {error}. {REMEDY}.") from None
-    check_has_embeddings(file, names)
+    check_has_embeddings(file, names, kinds)
     if "sha256" in shard and checksum(file) != shard["sha256"]:
         raise ValueError(f"{file} is not the shard that was written under this name. {REMEDY}.")
 
 
-def check_has_embeddings(file: Path, names: list[str]) -> None:
+def check_has_embeddings(file: Path, names: list[str], kinds: Iterable[str]) -> None:
     """
     Raises:
         ValueError: a column of embeddings is missing among these names.
     """
-    if missing := [name for name in EMBEDDING_COLUMNS if name not in names]:
+    if missing := [name for name in map(embedding_column, kinds) if name not in names]:
         raise ValueError(f"{file} is damaged: it has no column {missing[0]}. {REMEDY}.")
 
 
-def check_embeddings(file: Path, table: Table, width: int) -> None:
+def check_embeddings(file: Path, table: Table, width: int, kinds: Iterable[str]) -> None:
     """
     Raises:
         ValueError: embeddings are missing, or are not finite numbers of this width and length 1.
     """
-    check_has_embeddings(file, table.column_names)
-    for name in EMBEDDING_COLUMNS:
+    check_has_embeddings(file, table.column_names, kinds)
+    for name in map(embedding_column, kinds):
         kind = table.schema.field(name).type
         if not pa.types.is_list(kind) or kind.value_type != pa.float32():
             raise ValueError(f"{file} holds a {name} of {kind}, expected lists of float32. {REMEDY}.")

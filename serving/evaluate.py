@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, Features, IterableDataset
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import HfArgumentParser
@@ -21,6 +21,7 @@ from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.labels import LabelSpec, has_no_labels
+from mixture_of_transformers.data.model_columns import options_of_model
 from mixture_of_transformers.data.preparation import check_labels_left, drop_bad_examples, find_columns, prepare_split
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.data.sources import load_split
@@ -40,7 +41,7 @@ from mixture_of_transformers.finetune.rows import (
 )
 from mixture_of_transformers.finetune.saving import merge_adapter
 from mixture_of_transformers.finetune.usage import example_row, print_usage
-from mixture_of_transformers.processing_mot import load_processor
+from mixture_of_transformers.processing_mot import MoTProcessor, load_processor
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.command import peek
 from mixture_of_transformers.training.continuation import labels_of, load_model, read_config
@@ -48,7 +49,7 @@ from mixture_of_transformers.training.trainer import MoTTrainer
 
 EMBEDDED, ROLES, BAD_ROWS = "digits", ("train", "validation", "test"), "bad_rows_evaluated.jsonl"
 # The data arguments of a run that hold for other data as well.
-OF_THE_MODEL = ("task", "sentiment_metrics", "on_bad_example", *LENGTH_OPTIONS)
+OF_THE_MODEL = ("task", "sentiment_metrics", "on_bad_example", "extra_columns", *LENGTH_OPTIONS)
 TASK_OF_CLASS = {"MoTForRetrieval": "retrieval", "MoTForPreTraining": "pretraining"}
 
 
@@ -123,7 +124,7 @@ def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
     if record is not None:
         name = parser.parse_known_args(arguments)[0].dataset_name
         is_own = name in (None, record.data["dataset_name"])
-        remembered = record.data if is_own else {option: record.data[option] for option in OF_THE_MODEL}
+        remembered = record.data if is_own else {option: record.data.get(option) for option in OF_THE_MODEL}
         # A run.json may be anybody's, so that it does not decide what a dataset may do.
         options = {option.name for option in fields(DataArguments) if option.init} - {*LIMIT_OPTIONS}
         remembered = {name: value for name, value in remembered.items() if name in options}
@@ -161,14 +162,31 @@ def complete(data: DataArguments, config: MoTConfig, name: str) -> None:
         architecture = next(iter(config.architectures or []), "")
         kind = "regression" if labels_of(config).problem_type == "regression" else "classification"
         data.task = TASK_OF_CLASS.get(architecture, kind)
+    data.extra_columns = data.extra_columns or []  # `name_extra_columns` finds the others
     leave_out_columns(data, config, name)
 
 
+def name_extra_columns(
+    data: DataArguments, record: Record | None, config: MoTConfig, processor: MoTProcessor, features: Features
+) -> None:
+    """
+    Have `data.extra_columns` name the columns of the model's modalities beside text, images and audio: those that the
+    command names, and those that the run remembers, as far as the dataset has them.
+    """
+    remembered = (record.data.get("extra_columns") if record else None) or []
+    named = [] if data.extra_columns == remembered else data.extra_columns
+    data.extra_columns = options_of_model(config.modalities, processor, features, named or [], remembered)
+
+
 def build_trainer(
-    folder: Path, output_dir: Path, config: MoTConfig, data: DataArguments, options: ComputeArguments
+    folder: Path,
+    output_dir: Path,
+    config: MoTConfig,
+    data: DataArguments,
+    options: ComputeArguments,
+    processor: MoTProcessor,
 ) -> MoTTrainer:
     """What a run has after its training."""
-    processor = load_processor(folder, options.trust_remote_code)
     set_limits(data, config, processor.feature_extractor)
     fit_processor(processor, config)
     model, _ = load_model(MODEL_CLASSES[data.task], folder, config, whole=True)
@@ -190,7 +208,14 @@ def build_trainer(
 
 
 def read(
-    data: DataArguments, config: MoTConfig, seed: int, split: str | None, is_own: bool, bad: Path
+    data: DataArguments,
+    config: MoTConfig,
+    seed: int,
+    split: str | None,
+    is_own: bool,
+    bad: Path,
+    record: Record | None,
+    processor: MoTProcessor,
 ) -> dict[str, Dataset]:
     """
     The splits that are asked for, in one form and without bad rows, by the names that the results give them.
@@ -199,17 +224,20 @@ def read(
         split: see `EvaluateArguments`.
         is_own: whether the data are those of the run, whose splits have the names that it gave them.
         bad: the file for the bad rows.
+        record: of the run, if there is one.
     """
     bad.unlink(missing_ok=True)
     labels, bounds = labels_of(config) if needs_labels(data.task) else None, limits_of(data)
     places, reading = allowed_paths_of(data), reading_of(data)
     if data.dataset_name is None or (is_own and split in (None, *ROLES)):
         raw = read_splits(data, seed)
+        name_extra_columns(data, record, config, processor, raw["train"].features)
         columns = columns_of(data, raw["train"], places)
         chosen = [split] if split else held_out(raw, columns, data, labels)
     else:
         split = split or "test"
         raw = {split: load_split(data.dataset_name, split, data.dataset_config, data.dataset_revision, bounds)}
+        name_extra_columns(data, record, config, processor, raw[split].features)
         columns, chosen = columns_of(data, raw[split], places), [split]
     if isinstance(raw[chosen[0]], IterableDataset):
         raise ValueError(f"The rows of '{chosen[0]}' are a stream: leave out --streaming (--streaming false).")
@@ -272,7 +300,8 @@ def evaluate(arguments: list[str]) -> dict:
     out = Path(options.output_dir or (folder if folder == Path(name) else Path("outputs") / Path(name).name))
     out.mkdir(parents=True, exist_ok=True)
 
-    trainer = build_trainer(folder, out, config, data, options)
+    processor, trained = load_processor(folder, options.trust_remote_code), record
+    trainer = build_trainer(folder, out, config, data, options, processor)
     dataset = data.dataset_name or EMBEDDED
     run = record.run if record else Run(Path(name).resolve().name, place_name(dataset))
     record = Record.of(data, trainer.args, run)
@@ -280,7 +309,7 @@ def evaluate(arguments: list[str]) -> dict:
         if trainer.model is trainer.head:
             raise ValueError(f"{name} is no adapter: leave out --merge_lora.")
         merge_adapter(trainer, record)
-    splits = read(data, config, options.seed, options.split, is_own, out / BAD_ROWS)
+    splits = read(data, config, options.seed, options.split, is_own, out / BAD_ROWS, trained, processor)
     if len(splits) == 1:  # the results have the name of this split, whichever was to be evaluated
         record.data["evaluate_on"] = data.evaluate_on = next(iter(splits))
     check_labels(splits, data)

@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from mixture_of_transformers.configuration_mot import MoTConfig
+
 # From this version on attention is one operator, which ONNX Runtime computes as fast as PyTorch does.
 OPSET_VERSION = 23
 
@@ -42,8 +44,8 @@ def export_onnx(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path
     Args:
         model: any MoT model; it is left in evaluation mode.
         inputs: an example. The file takes all of these and no others: give every modality that it is to know, with a
-            mask where rows may lack it or differ in length. The numbers of rows, tokens, frames and ready features may
-            be others later, the size of a picture may not.
+            mask where rows may lack it or differ in length. The numbers of rows, tokens, frames, samples and ready
+            features may be others later, the size of a picture and the columns of a table may not.
         path: the file to write; weights of more than 2 GB go beside it.
     """
     named = NamedTensors(model).eval()
@@ -54,7 +56,7 @@ def export_onnx(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path
         kwargs={"inputs": inputs},
         input_names=list(inputs),
         output_names=list(named(inputs)),
-        dynamic_shapes={"inputs": {name: dynamic_dimensions(value) for name, value in inputs.items()}},
+        dynamic_shapes={"inputs": {n: dynamic_dimensions(model.config, n, value) for n, value in inputs.items()}},
         opset_version=OPSET_VERSION,
         dynamo=True,
         verbose=False,
@@ -62,9 +64,15 @@ def export_onnx(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path
     program.save(path)
 
 
-def dynamic_dimensions(value: torch.Tensor) -> dict:
-    """The rows, and the length where there is one: pictures (B, C, H, W) and their mask (B,) have none."""
-    return dict.fromkeys((0,) if value.ndim in (1, 4) else (0, 1), torch.export.Dim.DYNAMIC)
+def dynamic_dimensions(config: MoTConfig, name: str, value: torch.Tensor) -> dict:
+    """
+    The rows, and the length where there is one: pictures (B, C, H, W) and their mask (B,) have none, and that of a
+    table (B, C), of whose columns each has its place, is no other in other rows.
+    """
+    towers = ((kind, config.modality_config(m)) for m, kind in config.kinds.items())
+    placed = [kind.names for kind, tower in towers if tower is not None and kind.segment_length(tower) is not None]
+    is_placed = any(name in (names.raw, names.mask) for names in placed)
+    return dict.fromkeys((0,) if is_placed or value.ndim in (1, 4) else (0, 1), torch.export.Dim.DYNAMIC)
 
 
 def quantize_onnx(source: str | Path, target: str | Path) -> None:

@@ -6,10 +6,11 @@ import json
 
 from transformers import pipeline
 
+from mixture_of_transformers.data.written_rows import ROW_HELP, written_row
 from mixture_of_transformers.modalities_mot import CELLS
 from mixture_of_transformers.pipeline_mot import TASK
 from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.serving.video import analyze_video_sentiment
+from mixture_of_transformers.serving.video import MultimodalRow, analyze_video_sentiment
 
 SPEECH_TASK = "automatic-speech-recognition"
 
@@ -22,6 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--image", help="a file or URL")
     parser.add_argument("--audio", help="a file or URL; beside a video in place of its sound track")
     parser.add_argument("--video", help="a file or URL")
+    parser.add_argument("--row", nargs="+", default=[], metavar="FILE|NAME=VALUE", help=ROW_HELP)
     parser.add_argument("--top_k", type=int, help="so many labels; all by default")
     parser.add_argument("--attribution", action="store_true", help="also what each modality contributed")
     parser.add_argument(
@@ -38,19 +40,20 @@ def main(arguments: list[str] | None = None) -> None:
         classifier = pipeline(TASK, model=options.model, processor=load_processor(options.model), **ours)
     except OSError as error:  # which may not say of what
         raise OSError(f"Cannot load the model {options.model!r}: {error}") from error
+    named = {name: getattr(options, name) for name in CELLS}
+    row = written_row(options.row, named, classifier.processor.rows)
     # Whoever calls the command names the row, so that its URLs are followed.
     if options.window is not None:
         recognizer = options.speech_recognizer and pipeline(SPEECH_TASK, model=options.speech_recognizer, **ours)
+        clip = [row.pop(name, None) for name in MultimodalRow.__annotations__]
         found = analyze_video_sentiment(
-            options.video,
-            options.audio,
-            options.text,
+            *clip,
             classifier=classifier,
             speech_recognizer=recognizer,
             window=options.window,
+            others=row,
             allow_urls=True,
         )
     else:
-        row = {name: getattr(options, name) for name in CELLS}
         found = classifier(row, top_k=options.top_k, return_attribution=options.attribution, allow_urls=True)
     print(json.dumps(found, indent=1))

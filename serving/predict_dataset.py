@@ -42,6 +42,7 @@ from mixture_of_transformers.finetune.rows import (
     reading_of,
 )
 from mixture_of_transformers.modalities_mot import CELLS, MODALITY_OF_CELL
+from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.serving.evaluate import (
     ROLES,
     ComputeArguments,
@@ -49,6 +50,7 @@ from mixture_of_transformers.serving.evaluate import (
     check_data,
     complete,
     local_folder,
+    name_extra_columns,
     parse,
 )
 from mixture_of_transformers.serving.prediction_file import PredictionFile
@@ -56,7 +58,7 @@ from mixture_of_transformers.serving.row_answers import ERROR, ROW, CheckedRows,
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.command import peek
 from mixture_of_transformers.training.continuation import read_config
-from mixture_of_transformers.training.encoded import RowEncoder
+from mixture_of_transformers.training.encoded import RowEncoder, kinds_of
 
 PART_ROWS = 1024  # about so many rows are what a killed run loses at most
 GIVEN = "given_"  # what a kept column's name begins with where an answer has the name
@@ -116,18 +118,20 @@ def main(arguments: list[str]) -> None:
     check_place(path, data)
     path.parent.mkdir(parents=True, exist_ok=True)
     split, rows = split_to_answer(data, options, check_data(data, record))
+    processor = load_processor(folder, options.trust_remote_code)
+    name_extra_columns(data, record, config, processor, rows.features)
     columns = input_columns(data, rows, record, config)
     kept = kept_columns(options.keep_columns, rows)
     print("\n".join(columns.lines(rows.features)))
 
-    trainer = build_trainer(folder, path.parent, config, data, options)
-    model, processor = trainer.head, trainer.processing_class
+    trainer = build_trainer(folder, path.parent, config, data, options, processor)
+    model = trainer.head
     for option, dtype in HELD_IN.items():
         if getattr(options, option):
             model.to(dtype)
     answers = RowAnswers(
         model,
-        MoTCollator(pad_token_id=processor.tokenizer.pad_token_id),
+        MoTCollator(pad_token_id=processor.tokenizer.pad_token_id, kinds=kinds_of(config)),
         trainer.accelerator.autocast,
         options.top_k,
         options.contributions,
@@ -141,7 +145,7 @@ def main(arguments: list[str]) -> None:
         return
     prepared, _ = prepare_split(rows, columns, split_name=split, allowed_paths=allowed_paths_of(data))
     limits = encoding_limits(config, data, processor.feature_extractor) | {"allow_urls": reading_of(data).allow_urls}
-    encoder = RowEncoder(processor, prepared.features, **limits)
+    encoder = RowEncoder(processor, prepared.features, **limits, config=config)
     check = ExampleCheck(prepared.features, *feature_limits(split, prepared.features, config), encoder.reading)
     print_summary(path, write(file, answers, CheckedRows(prepared, encoder, check), rows, kept, options))
 
@@ -197,7 +201,7 @@ def input_columns(data: DataArguments, rows: Dataset, record: Record | None, con
     for role, name in trained_on.items():
         if role in named and named[role] is None and in_any_case(name, rows.column_names) in rows.column_names:
             named[role] = name
-    inputs = [name for role, name in named.items() if role != "label"]
+    inputs = [name for role, name in named.items() if role in CELLS]
     label = in_any_case(named["label"], rows.column_names)
     is_there = label in rows.column_names and is_label(rows.features[label]) and label not in inputs
     named["label"] = label if is_there else LEFT_OUT
@@ -243,7 +247,7 @@ def asked(
     options: PredictArguments, data: DataArguments, rows: Dataset, columns: ModalityColumns, model, processor
 ) -> dict[str, Any]:
     """What the answers depend on, by the names that errors give it."""
-    inputs = {role: getattr(columns, role) for role in columns.cells}
+    inputs = {role: getattr(columns, role) for role in columns.cells} | columns.extra
     settings = asdict(options)
     names = ("keep_columns", "top_k", "contributions", "per_device_eval_batch_size", "bf16", "fp16", *HELD_IN)
     limits = {name: getattr(data, name) for name in (*LENGTH_OPTIONS, *LIMIT_OPTIONS)}

@@ -8,7 +8,6 @@ the batches do not depend on where a killed run goes on.
 Shapes: B rows, d width of an embedding.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
@@ -17,7 +16,13 @@ import pyarrow as pa
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mixture_of_transformers.attribution_mot import Contributions, inference, modality_contributions, model_inputs
+from mixture_of_transformers.attribution_mot import (
+    MOST_EXACT,
+    Contributions,
+    inference,
+    modality_contributions,
+    model_inputs,
+)
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.checks import BadExample, BadRows, ExampleCheck
 from mixture_of_transformers.finetune.predictions import answers
@@ -60,7 +65,8 @@ class RowAnswers:
         collate: encoded rows to a batch.
         autocast: the context of mixed precision, if any.
         top_k: how many classes; None for the probabilities of all.
-        contributions: whether to add what each modality contributed to the answer (`attribution_mot.py`).
+        contributions: whether to add what each modality contributed to the answer (`attribution_mot.py`), of more than
+            six modalities with its standard error.
         on_bad_example: "skip" gives a bad row an `error`, "raise" stops at the first one.
         split_name: what the error of "raise" calls the split.
 
@@ -102,6 +108,8 @@ class RowAnswers:
         if self.contributions:
             parts = [pa.field(name, pa.float64()) for name in (PRIOR, *config.modalities)]
             found.append(pa.field("contributions", pa.struct(parts)))
+            if len(config.modalities) > MOST_EXACT:
+                found.append(pa.field("contribution_errors", pa.struct(parts[1:])))
         return found
 
     def __call__(self, batch: list[CheckedRow]) -> list[dict]:
@@ -131,7 +139,7 @@ class RowAnswers:
         found: list[dict | BadExample] = [with_top(answer, self.top_k) for answer in answers(logits.numpy(), config)]
         if self.contributions:
             shares = modality_contributions(self.model, batch)
-            found = [answer | {"contributions": parts_of(shares, i)} for i, answer in enumerate(found)]
+            found = [answer | with_contributions(shares, i) for i, answer in enumerate(found)]
         return only_finite(found, logits)
 
     def embed(self, batch: dict[str, torch.Tensor]) -> list[dict | BadExample]:
@@ -171,10 +179,11 @@ def with_top(answer: dict, top_k: int | None) -> dict:
     return {name: value for name, value in answer.items() if name != "probabilities"} | {"top": top}
 
 
-def parts_of(shares: Contributions, row: int) -> dict[str, float]:
-    """What each modality that a row has contributed to its answer, beside the answer to nothing."""
-    present = itertools.compress(shares.modalities, shares.present[row].tolist())
-    return {PRIOR: shares.prior[row].item()} | {m: shares.of(m)[row].item() for m in present}
+def with_contributions(shares: Contributions, row: int) -> dict[str, dict[str, float]]:
+    """What each modality that a row has contributed to its answer, beside the answer to nothing; where orders were
+    drawn, with the standard error of each."""
+    found = {"contributions": {PRIOR: shares.prior[row].item()} | shares.of_row(row)}
+    return found if shares.error is None else found | {"contribution_errors": shares.errors_of_row(row)}
 
 
 def only_finite(found: list, numbers: torch.Tensor) -> list:

@@ -2,7 +2,7 @@
 """The sentiment of a video: a window slides over its frames, sound and transcript, and a pipeline answers each."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypedDict
 
 import numpy as np
@@ -38,6 +38,7 @@ def analyze_video_sentiment(
     stride: float | None = None,
     batch_size: int = 8,
     allow_urls: bool | str = False,
+    others: Mapping[str, Any] | None = None,
 ) -> dict:
     """
     The sentiment of a clip, and how it goes over a longer one.
@@ -54,6 +55,7 @@ def analyze_video_sentiment(
             default.
         batch_size: windows at once.
         allow_urls: as for the pipeline.
+        others: what else there is in every window, by the names that it has in a row of the pipeline, such as a table.
 
     Returns:
         {"label", "probabilities": {label: probability}, "timeline": [{"start", "end", "label", "probabilities"},
@@ -81,7 +83,7 @@ def analyze_video_sentiment(
     spans = slide(length, window, stride or window / 2)
     num_frames = classifier.processor.num_frames
     rows = window_rows(video, times, samples, sound_start, rate, transcript, spans, num_frames, access)
-    timeline = list(answer_windows(classifier, spans, rows, batch_size))
+    timeline = list(answer_windows(classifier, spans, rows, batch_size, others or {}))
     if not timeline:
         raise ValueError(f"No window of {window} seconds has a frame or enough sound: give a longer one.")
     names = timeline[0]["probabilities"]
@@ -94,6 +96,7 @@ def answer_windows(
     spans: list[tuple[float, float]],
     rows: Iterator[dict],
     batch_size: int,
+    others: Mapping[str, Any],
 ) -> Iterator[dict]:
     """Start, end, label and probabilities of each window that has something to see, hear or read."""
     answered = []
@@ -102,7 +105,7 @@ def answer_windows(
         for span, row in zip(spans, rows):
             if row:
                 answered.append(span)
-                yield row
+                yield row | dict(others)
 
     # All labels are needed, whatever the pipeline gives otherwise. One process answers, as `filled` notes the windows.
     options = {"top_k": classifier.model.config.num_labels, "return_attribution": False, "num_workers": 0}

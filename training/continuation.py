@@ -6,16 +6,22 @@
 """
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import cached_file, logging
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from mixture_of_transformers.configuration_mot import MoTConfig
+from mixture_of_transformers.contrastive_mot import name_scales
 from mixture_of_transformers.data.labels import LabelSpec, shortened
 
 logger = logging.get_logger(__name__)
@@ -117,10 +123,28 @@ def load_adapter(model_class: type[PreTrainedModel], name: str | Path, config: M
             f"{name} is an adapter of {base}, which is not there: run this from the folder that holds it."
         ) from error
     model, _ = load_model(model_class, base, config)
-    model = PeftModel.from_pretrained(model, name)
-    if missing := get_peft_model_state_dict(model).keys() - load_peft_weights(str(name), device="cpu").keys():
+    weights = load_peft_weights(str(name), device="cpu")
+    with named_by_pairs(name, weights) as folder:
+        model = PeftModel.from_pretrained(model, folder)
+    if missing := get_peft_model_state_dict(model).keys() - name_scales(weights).keys():
         raise ValueError(f"The adapter in {name} lacks {len(missing)} weights, such as {min(missing)}.")
     return model
+
+
+@contextmanager
+def named_by_pairs(name: str | Path, weights: dict[str, torch.Tensor]) -> Iterator[str | Path]:
+    """
+    Where to load an adapter from. One that an earlier version saved with the scales of retrieval as vectors is written
+    anew for as long as it is read, since peft asks its file for each weight by its name.
+    """
+    named = name_scales(weights)
+    if named.keys() == weights.keys():
+        yield name
+        return
+    with TemporaryDirectory() as folder:
+        save_file({key: value.contiguous() for key, value in named.items()}, Path(folder, "adapter_model.safetensors"))
+        shutil.copy(find_adapter_config_file(str(name)), folder)
+        yield folder
 
 
 def check_adapter(name: str | Path) -> None:

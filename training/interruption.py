@@ -33,6 +33,7 @@ logger = logging.get_logger(__name__)
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
 WEIGHTS = ("model.safetensors", ADAPTER, INDEX)
+WEIGHT_FILES = ("model", "adapter_model")  # how the names of files with weights begin, also of shards
 TRAINING = ("optimizer.pt", "scheduler.pt")  # zip archives, as all that torch saves
 NOTHING_SAVED = "No checkpoint was saved before, as --save_strategy steps or epoch does, and training begins anew: "
 # The bytes of a parameter in float32, and those of the two averages that AdamW keeps of it.
@@ -86,20 +87,23 @@ def checkpoint_to_resume(choice: str | bool | None, folder: Path) -> str | None:
     there is none; for True, or "true" on a command line, the last that there is; else one by its path.
 
     Raises:
-        ValueError: there is no such checkpoint, or it is damaged.
+        ValueError: there is no such checkpoint, or it is damaged, or of a version with other parameters.
     """
     choice = {"true": True, "false": False}.get(str(choice).lower(), choice)
     if not choice:
         return None
     if choice == "auto":
-        found = newest_whole_checkpoint(folder) if folder.is_dir() else None
-        return found and str(found)
+        newest = newest_whole_checkpoint(folder) if folder.is_dir() else None
+        if newest:
+            check_version(newest)
+        return newest and str(newest)
     found = next((str(path) for path in reversed(own_checkpoints(folder))), None) if choice is True else str(choice)
     if found is None:
         raise ValueError(
             f"{folder} has no checkpoint to go on from: give --resume_from_checkpoint auto, which then trains anew."
         )
     check_checkpoint(Path(found))
+    check_version(Path(found))
     return found
 
 
@@ -129,6 +133,26 @@ def check_checkpoint(path: Path) -> None:
             f"No training can go on from {path}: {damage}. Name a checkpoint-* folder that is whole, or give "
             "--resume_from_checkpoint auto, which takes the newest such one in --output_dir."
         )
+
+
+def check_version(checkpoint: Path) -> None:
+    """
+    Raises:
+        ValueError: the checkpoint was saved with the scales of a contrastive loss as one vector. Its weights load, but
+            its optimizer counts its parameters otherwise than a model has them now.
+    """
+    files = [path for path in checkpoint.glob("*.safetensors") if path.name.startswith(WEIGHT_FILES)]
+    names = [name for path in files for name in names_in(path)]
+    if any(name.rpartition(".")[2] == "log_scale" for name in names):
+        raise ValueError(
+            f"{checkpoint} was saved by an earlier version, whose optimizer cannot go on in this one. Begin a run "
+            f"with its weights: another --output_dir, and --model_name_or_path {checkpoint}."
+        )
+
+
+def names_in(file: Path) -> list[str]:
+    with safe_open(file, framework="pt") as weights:
+        return list(weights.keys())
 
 
 def weights_file(folder: Path, is_adapter: bool) -> Path | None:

@@ -253,8 +253,8 @@ def test_every_column_is_listed_with_what_becomes_of_it():
         "left out: column 'mode' (string), named like a split",
         "left out: column 'notes' (string), the text is column 'text'",
         "left out: column 'seconds' (float32), --extra_columns seconds=seconds would take it",
-        "left out: column 'pages' (list of Image), several files in each row: give each a column of its own, or store "
-        "them as a video",
+        "left out: column 'pages' (list of Image), several files in each row: --extra_columns "
+        "pages=pages would take it",
         "left out: column 'vector' (list of float32), --text_column, --image_column or --audio_column would take it "
         "as ready features",
     ]

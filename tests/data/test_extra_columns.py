@@ -1,16 +1,11 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Columns beside text, image, audio, video and label: what they are found to be, and what their cells become."""
 
-import csv
-import json
-import random
-
 import datasets
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from any_table import CATEGORIES, FORMS, NUMBERS, any_table, write_table
 from datasets import Audio, Dataset, Features, Image, List, Value
-from small_datasets import CLASSES, GOOD_AUDIO, GOOD_IMAGE, VECTORS
+from small_datasets import CLASSES, GOOD_IMAGE, VECTORS
 
 from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.columns import ModalityColumns
@@ -20,49 +15,14 @@ from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.data.splits import cut_validation
 from mixture_of_transformers.validation_mot import check_modality_name
 
-NUMBERS, CATEGORIES = [f"n{i}" for i in range(9)], ["city", "plan", "make", "size class"]
-PICTURES = ["front", "back", "side"]
-WORDS = "the cat sat on a mat and every dog ran far away from home in the rain".split()  # noqa: SIM905
-
-
-def any_table(folder, number=40):
-    """Two texts, three pictures, a sound, an accelerometer, nine numbers and three categories, all with gaps."""
-    draw, rows = random.Random(0), []
-    (folder / "a.png").write_bytes(GOOD_IMAGE), (folder / "a.wav").write_bytes(GOOD_AUDIO)
-    for i in range(number):
-        row = {"Review Text": f"{' '.join(draw.sample(WORDS, 5))} {i}", "Title": f"{' '.join(draw.sample(WORDS, 3))}!"}
-        row |= dict.fromkeys(PICTURES, "a.png") | {"recording": "a.wav"}
-        row["accelerometer"] = [[draw.randint(0, 9) / 4, 1.5, -2.0] for _ in range(draw.randint(2, 5))]
-        row |= {name: draw.randint(0, 9) if place % 2 else draw.random() for place, name in enumerate(NUMBERS)}
-        row |= {name: draw.choice(["red", "blue", "green"]) for name in CATEGORIES[:3]}
-        row = {name: None if i and draw.random() < 0.1 else cell for name, cell in row.items()}
-        rows.append(row | {"label": draw.choice(["yes", "no"]), "row_id": i, "serial": 500 + i, "constant": 7})
-        rows[-1]["code"] = {"yes": 5, "no": 6}[rows[-1]["label"]]
-    return rows
-
-
-def write(path, rows):
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            for row in rows:
-                texts = {n: json.dumps(c) if isinstance(c, list) else c for n, c in row.items()}
-                writer.writerow({name: "" if cell is None else cell for name, cell in texts.items()})
-    return str(path)
-
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
     """form -> (columns, lines, prepared training rows) of the same table."""
     found = {}
-    for form in ("csv", "jsonl", "parquet"):
+    for form in FORMS:
         folder = tmp_path_factory.mktemp(form)
-        path = write(folder / f"rows.{form}", any_table(folder))
+        path = write_table(folder / f"rows.{form}", any_table(folder))
         splits, places = load_splits(path), AllowedPaths.of(path)
         columns = find_columns(splits["train"], places, extra=())
         prepared, _ = prepare_splits(splits, columns, allowed_paths=places)
@@ -70,11 +30,13 @@ def read(tmp_path_factory):
     return found
 
 
-def test_of_many_columns_of_a_modality_the_list_has_some_and_their_number():
-    kinds = Features({f"c{i}": Value("float32") for i in range(30)})
+def test_a_long_run_of_columns_is_listed_from_its_first_to_its_last():
+    names = [*(f"c{i}" for i in range(30)), "c31", "d0", "d1", "e"]
+    kinds = Features({name: Value("float32") for name in names})
     (line,) = ModalityColumns.guess(kinds, extra=()).lines(kinds)[5:]
     assert line == (
-        "table: 30 columns 'c0' (float32), 'c1' (float32), 'c2' (float32), 26 more, 'c29' (float32), of kind table"
+        "table: columns 'c0' to 'c29' (30 of float32), 'c31' (float32), 'd0' (float32), 'd1' (float32), "
+        "'e' (float32), of kind table"
     )
 
 
@@ -86,7 +48,7 @@ def test_what_may_be_the_label_is_named_with_the_option_that_takes_it():
         assert f"--label_column {name} would learn" in columns.left_out[name]
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("form", FORMS)
 def test_any_table_becomes_modalities_without_a_column_being_named(read, form):
     columns, _, _ = read[form]
     assert (columns.text, columns.image, columns.audio, columns.label) == (
@@ -100,7 +62,7 @@ def test_any_table_becomes_modalities_without_a_column_being_named(read, form):
         "back": ("image", ("back",)),
         "side": ("image", ("side",)),
         "accelerometer": ("series", ("accelerometer",)),
-        "table": ("table", (*NUMBERS, *CATEGORIES[:3])),
+        "table": ("table", (*NUMBERS, *CATEGORIES)),
     }
 
 
@@ -109,7 +71,7 @@ def test_every_column_is_in_the_list_once_with_what_it_is_or_why_it_is_nothing(r
     for name in any_table(tmp_path, 1)[0]:
         assert sum(f"'{name}' (" in line for line in lines) == 1, name
     reasons = {line.split("'")[1]: line for line in lines if line.startswith("left out")}
-    assert set(reasons) == {"row_id", "serial", "constant", "code"}
+    assert set(reasons) == {"row_id", "visit_date", "serial", "constant", "code"}
     assert "as ids have" in reasons["serial"] and "the same in every row" in reasons["constant"]
     assert "one value for each class of 'label'" in reasons["code"]
     assert all("--extra_columns" in line for line in reasons.values())
@@ -125,14 +87,15 @@ def test_the_same_data_mean_the_same_in_every_form(read):
 
     assert rows("csv") == rows("jsonl") == rows("parquet")
     row = rows("csv")[0]
-    assert row["table"].keys() == {*NUMBERS, *CATEGORIES[:3]}
+    assert row["table"].keys() == {*NUMBERS, *CATEGORIES}
     assert isinstance(row["table"]["n1"], int) and isinstance(row["table"]["n0"], float)
     assert all(len(moment) == 3 for moment in row["accelerometer"])
 
 
 def test_a_stream_finds_and_makes_the_same_cells_as_rows_in_memory(read, tmp_path):
     rows = [
-        {n: str(tmp_path / c) if c in ("a.png", "a.wav") else c for n, c in r.items()} for r in any_table(tmp_path)
+        {n: str(tmp_path / c) if str(c).endswith((".png", ".wav")) else c for n, c in r.items()}
+        for r in any_table(tmp_path)
     ]
     split = Dataset.from_list(rows)
     stream = split.to_iterable_dataset()
@@ -186,6 +149,38 @@ def test_segments_have_the_order_of_the_columns_and_none_for_an_empty_cell():
     split = Dataset.from_dict({"b": ["2", None, None], "a": ["1", "3", " "], "label": ["x", "y", "x"]})
     prepared, _ = prepare_split(split, ModalityColumns(label="label", extra={"words": ("text", ("a", "b"))}))
     assert [row["words"] for row in prepared] == [["1", "2"], ["3"], None]
+
+
+@pytest.mark.parametrize("kind", [List(Image(decode=False)), List(Value("string"))])
+def test_a_column_of_lists_of_files_is_segments_in_their_order(kind, tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(GOOD_IMAGE)
+    rows = [["b.png", "a.png"], ["c.png"], [], None]
+    paths = [None if row is None else [str(tmp_path / name) for name in row] for row in rows]
+    is_typed = isinstance(kind.feature, Image)
+    cells = [row and [{"bytes": None, "path": path} for path in row] for row in paths] if is_typed else paths
+    features = Features({"photos": kind, "text": Value("string"), "label": CLASSES})
+    split = Dataset.from_dict({"photos": cells, "text": ["a", "b", "c", "d"], "label": [0, 1, 0, 1]}, features)
+    columns = find_columns(split, extra=() if is_typed else ("photos:image=photos",))
+    assert columns.extra == {"photos": ("image", ("photos",))}
+    allowed = AllowedPaths.of(str(tmp_path))
+    for form in (split, split.to_iterable_dataset()):
+        prepared, _ = prepare_split(form, columns, allowed_paths=allowed)
+        found = [row["photos"] and [file["path"].rpartition("/")[2] for file in row["photos"]] for row in prepared]
+        assert found == [["b.png", "a.png"], ["c.png"], None, None]
+    outside = AllowedPaths.of(str(tmp_path / "elsewhere"))
+    for form in (split, split.to_iterable_dataset()):
+        with pytest.raises(ValueError, match=r"Row 0 of split 'train', column 'photos', names .*b\.png"):
+            list(prepare_split(form, columns, allowed_paths=outside)[0])
+
+
+def test_a_pattern_names_the_columns_that_it_fits_in_the_order_of_the_dataset():
+    split = Dataset.from_dict({name: [0.5, 1.5] for name in ("f_2", "age", "f_1", "*", "label")})
+    columns = find_columns(split, extra=("fourier=F_*,age", "none"), label="label")
+    assert columns.extra == {"fourier": ("table", ("f_2", "f_1", "age"))}
+    assert find_columns(split, extra=("x=*", "none"), label="label").extra == {"x": ("table", ("*",))}
+    with pytest.raises(ValueError, match="there is no column 'g_"):
+        find_columns(split, extra=("x=g_*",), label="label")
 
 
 def test_columns_of_numbers_are_the_channels_of_a_series_and_an_empty_one_is_a_gap():

@@ -181,7 +181,7 @@ def test_a_file_that_cannot_be_read_is_named(place, name, message, page, tmp_pat
 def test_nothing_given_and_too_much_given_are_said(page, tmp_path):
     page.get_by_text("Takes text (up to").wait_for()
     page.get_by_role("button", name="Classify").click()
-    page.get_by_text("Nothing was given: type a sentence, or upload a picture, a video or a sound.").wait_for()
+    page.get_by_text("Nothing was given: fill in Sentence or Picture or Video or Sound.").wait_for()
     with open(tmp_path / "huge.wav", "wb") as file:
         file.truncate(51 * 2**20)
     page.locator("#sound input[type=file]").set_input_files(str(tmp_path / "huge.wav"))
@@ -260,7 +260,7 @@ def test_an_empty_query_is_said(page):
     page.get_by_role("tab", name="Search").click()
     page.get_by_text("300 rows with").wait_for()
     page.get_by_role("button", name="Search").click()
-    page.get_by_text("Nothing was given: type a sentence, or upload a picture or a sound.").wait_for()
+    page.get_by_text("Nothing was given: fill in Sentence or Picture or Sound.").wait_for()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_a_space_runs_from_its_folder_alone(workplace, server, tmp_path):
         client = Client(page.url, verbose=False)
         answer, *_ = client.predict("digits", "seven", None, None, None, ["text"], api_name="/classify")
         assert answer["label"] == "seven"
-        about = client.predict("digits-index", api_name="/show_index")
+        about, *_ = client.predict("digits-index", api_name="/show_index")
         assert about == "300 rows with image, audio, text; asked with digits-retrieval."
         for forged in ({"path": "/etc/passwd"}, {"path": "models/digits/example.png"}):  # by the same rules
             assert page.call("classify", ["digits", "", forged, None, None, ["image"]])[0] == "error"

@@ -6,9 +6,19 @@ import re
 import datasets
 import numpy as np
 import pytest
+from forked import run_script
+from open_rows import cells, make_model
+from open_rows import make_processor as make_open_processor
 from transformers import BertConfig, ViTConfig
 
-from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor, processing_mot
+from mixture_of_transformers import (
+    MoTConfig,
+    MoTFeatureExtractor,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    MoTProcessor,
+    processing_mot,
+)
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.finetune.batches import augmentations, build_collators
 from mixture_of_transformers.finetune.checks import check_towers
@@ -79,8 +89,8 @@ def test_what_is_shown_of_a_series_and_a_table_is_what_their_processor_takes():
     lines = usage_lines("classification", "folder", config)
     call = re.search(r"processor\((.*), return_tensors", lines)[1]
     inputs = eval(f"MoTProcessor(modalities=settings)({call})", globals() | {"np": np, "settings": settings})  # noqa: S307
-    assert inputs["imu_values"].shape == (1, 8, 3) and inputs["vitals_mask"].tolist() == [[1, 1]]
-    assert "import numpy" in lines and "your own vectors" not in lines
+    assert inputs["imu_values"].shape == (1, 2, 3) and inputs["vitals_mask"].tolist() == [[1, 1]]
+    assert "your own vectors" not in lines
 
 
 def test_without_text_a_run_has_a_tokenizer_without_words_and_says_nothing_of_it(caplog):
@@ -105,3 +115,19 @@ def test_the_tower_of_a_model_needs_a_column_of_any_form_of_its_modality():
     check_towers(model, ["video", "label"])
     with pytest.raises(ValueError, match="--image_model names a image tower, but the dataset has no image column"):
         check_towers(model, ["text", "label"])
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    "task, head", [("classification", MoTForSequenceClassification), ("retrieval", MoTForRetrieval)]
+)
+def test_the_lines_that_are_printed_run_for_declared_modalities(task, head, tmp_path):
+    model = make_model(head)
+    model.save_pretrained(tmp_path / "model")
+    make_open_processor().save_pretrained(tmp_path / "model")
+    cells()[0]["depth"].save(tmp_path / "picture.png")
+    (tmp_path / "lines.py").write_text(usage_lines(task, "model", model.config))
+    done = run_script(tmp_path / "lines.py", tmp_path)
+    printed = done.stdout.strip()
+    assert printed, done.stderr[-2000:]
+    assert printed in model.config.id2label.values() if task == "classification" else -1 <= float(printed) <= 1

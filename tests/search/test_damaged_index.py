@@ -13,7 +13,7 @@ from small_indices import contents, paint, texts
 from word_retriever import WORDS
 
 from mixture_of_transformers.search.building import build_index
-from mixture_of_transformers.search.columns import EMBEDDING_COLUMNS
+from mixture_of_transformers.search.columns import EMBEDDING_KINDS, embedding_column
 from mixture_of_transformers.search.embedder import describe_embedder
 from mixture_of_transformers.search.index import Index
 
@@ -194,7 +194,7 @@ def test_what_can_be_made_again_is_made_again(index):
 def test_the_shards_are_tables_that_others_read(index):
     table = load_dataset("parquet", data_files=f"{index.folder}/shard-*.parquet", split="train", streaming=True)
     assert [row["text"] for row in table] == WORDS[:6]
-    assert set(table.features) == {"text", *EMBEDDING_COLUMNS}
+    assert set(table.features) == {"text", *map(embedding_column, EMBEDDING_KINDS)}
 
 
 def test_what_embeds_is_described_by_names_that_say_what_they_are(parts):

@@ -148,7 +148,7 @@ def test_an_unknown_part_of_a_query_is_an_error_with_the_nearest(name, nearest, 
     hint = (
         f"did you mean `{nearest}`"
         if nearest
-        else "there are text, image, audio, embedding, k, modality, where, approx"
+        else "there are text, image, audio, video, embedding, k, modality, where, approx"
     )
     with pytest.raises(ValueError, match=f"Unknown argument `{name}`: {hint}"):
         index.search(text="red", **{name: "blue"})

@@ -4,6 +4,7 @@
 import pytest
 import torch
 from helpers import MODALITIES, build, make_inputs, max_difference, run, select_rows, tiny_config
+from open_rows import inputs_of, make_model
 
 from mixture_of_transformers import MoTForSequenceClassification
 
@@ -34,3 +35,13 @@ def test_an_onnx_file_answers_as_the_model(architecture, tmp_path):
     assert quantized.stat().st_size < exported.stat().st_size
     error = logits(quantized, inputs) - expected
     assert 0 < error.norm() < 0.1 * expected.norm()
+
+
+@pytest.mark.parametrize("subset", [("text", "depth"), ("imu", "vitals")], ids="+".join)
+def test_any_modalities_go_into_a_file_by_their_names(subset, tmp_path):
+    model, inputs = make_model(MoTForSequenceClassification, num_labels=3), inputs_of(subset)
+    export_onnx(model, inputs, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    assert {each.name for each in session.get_inputs()} == inputs.keys()
+    for some in (inputs, inputs_of(subset, 1), inputs_of(subset, 5)):
+        assert max_difference(logits(tmp_path / "model.onnx", some), run(model, some).logits) < 1e-4

@@ -10,13 +10,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, TrainerState
 
-from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForSequenceClassification, run_finetune
+from mixture_of_transformers import (
+    MoTConfig,
+    MoTForPreTraining,
+    MoTForRetrieval,
+    MoTForSequenceClassification,
+    run_finetune,
+)
+from mixture_of_transformers.contrastive_mot import contrastive_pairs, scale_name
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.finetune.checks import check_lora
 from mixture_of_transformers.finetune.commands import arguments_that_held
 from mixture_of_transformers.finetune.limits import set_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
-from mixture_of_transformers.finetune.recipe import build_model, checkpoint_config
+from mixture_of_transformers.finetune.recipe import build_model, checkpoint_config, leave_out_columns
 from mixture_of_transformers.finetune.record import Record, Run, check_same_run
 from mixture_of_transformers.training.continuation import load_model, read_config
 from mixture_of_transformers.training.optimization import add_lora
@@ -166,6 +173,31 @@ def test_an_adapter_goes_on_merged_with_its_model(tmp_path):
     assert logits_by_name(model) == pytest.approx(adapter, abs=1e-5)
 
 
+def test_an_adapter_of_retrieval_saved_with_scales_as_vectors_answers_as_it_did(tmp_path):
+    fields = {"image_config": {"image_size": 8, "patch_size": 4, "num_hidden_layers": 1}}
+    save_checkpoint(tmp_path / "base", names=(), model_class=MoTForRetrieval, **fields)
+    base, _ = load_model(MoTForRetrieval, tmp_path / "base", read_config(tmp_path / "base"))
+    model = add_lora(base, 2)
+    for name, parameter in model.named_parameters():
+        if "lora" in name or "log_scale" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(tmp_path / "adapter")
+    model.config.save_pretrained(tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights = load_file(file)
+    for part in ("log_scale", "bias"):  # as they were: in the order of the pairs
+        place = f"base_model.model.contrastive.{part}"
+        pairs = [scale_name(*pair) for pair in contrastive_pairs(model.config.modalities)]
+        weights[place] = torch.cat([weights.pop(f"{place}.{pair}") for pair in pairs])
+    save_file(weights, file)
+    inputs = {"input_ids": IDS, "pixel_values": torch.randn(1, 3, 8, 8)}
+    loaded, fresh = load_model(MoTForRetrieval, tmp_path / "adapter", read_config(tmp_path / "adapter"))
+    with torch.no_grad():
+        expected, found = (m.eval()(**inputs).logits_per_text for m in (model, loaded))
+    assert not fresh and torch.equal(found, expected)
+    assert load_file(file).keys() == weights.keys()
+
+
 def test_an_adapter_whose_model_is_gone_or_that_lacks_weights_is_an_error(tmp_path):
     save_checkpoint(tmp_path / "base")
     save_adapter(tmp_path / "base", tmp_path / "adapter")
@@ -256,7 +288,7 @@ def test_overrides_change_the_config_of_a_checkpoint_and_ask_for_no_weights_that
         build_model(None, DataArguments(task="classification"), LabelSpec("regression"), model)
 
 
-def test_columns_that_the_checkpoint_cannot_take_are_left_out_and_an_error_where_they_are_named(tmp_path, caplog):
+def test_columns_that_the_checkpoint_lacks_are_left_out_and_it_grows_only_where_a_person_names_them(tmp_path, caplog):
     save_checkpoint(tmp_path)
     model, data = ModelArguments(model_name_or_path=str(tmp_path)), DataArguments()
     checkpoint_config(model, data)
@@ -267,8 +299,14 @@ def test_columns_that_the_checkpoint_cannot_take_are_left_out_and_an_error_where
         "none",
     )
     assert "takes text: columns of other kinds are left out" in caplog.text
+    data = DataArguments(audio_column="speech")
+    config = checkpoint_config(model, data)
+    assert (data.audio_column, data.image_column) == ("speech", "none")
     with pytest.raises(ValueError, match="--audio_column is given, but .* takes text alone"):
-        checkpoint_config(model, DataArguments(audio_column="speech"))
+        leave_out_columns(data, config, "a checkpoint that is evaluated")
+    data = DataArguments(extra_columns=["auto"])
+    checkpoint_config(model, data)
+    assert (data.audio_column, data.image_column, data.extra_columns) == (None, None, [])
 
 
 def test_a_rank_without_adapters_is_refused_and_the_default_is_8():

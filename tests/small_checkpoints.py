@@ -1,0 +1,50 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""A small checkpoint of notes, vital signs and movements, that has not learned, as a folder with its processor."""
+
+from pathlib import Path
+
+import numpy as np
+from transformers import BertTokenizer
+
+from mixture_of_transformers import MoTConfig, MoTForSequenceClassification, MoTProcessor
+from mixture_of_transformers.modality_series_mot import SeriesModality
+from mixture_of_transformers.modality_table_mot import TableModality
+
+WARDS = ["<b>north</b>", "south", "west"]
+LABELS = ["resting", "walking", "running"]
+CHANNELS, RATE = 3, 50.0
+
+
+def patient(number: int) -> dict:
+    """A row: a note, vital signs and two seconds of an accelerometer."""
+    random, times = np.random.default_rng(number), np.arange(100) / RATE
+    vitals = {"age": 40 + number, "pulse": 60.5 + 5 * number, "sex": "fm"[number % 2], "ward": WARDS[number % 3]}
+    waves = np.sin(2 * np.pi * times[:, None] * [1, 2, 3]) + 0.1 * random.standard_normal((100, CHANNELS))
+    return {"text": "a note of the day", "vitals": vitals, "imu": {"array": waves, "sampling_rate": RATE}}
+
+
+def save_patients(folder: Path) -> Path:
+    """A checkpoint that classifies patients, and its processor."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "note", "of", "the", "day"]
+    tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary)}, model_max_length=32)
+    rows = [patient(number) for number in range(20)]
+    kinds = {"vitals": TableModality.called("vitals"), "imu": SeriesModality.called("imu")}
+    settings = {m: kind.learn(row[m] for row in rows) for m, kind in kinds.items()}
+    declared = {m: {"kind": kind.kind} | settings[m] for m, kind in kinds.items()}
+    processor = MoTProcessor(tokenizer=tokenizer, modalities=declared)
+    fields = {m: processor.kinds[m].config_fields(settings[m]) | {"num_hidden_layers": 1} for m in settings}
+    config = MoTConfig(
+        hidden_size=32,
+        num_attention_heads=4,
+        intermediate_size=48,
+        text_config={"vocab_size": len(vocabulary), "max_position_embeddings": 32, "num_hidden_layers": 1},
+        image_config=None,
+        audio_config=None,
+        vitals_config={"model_type": "mot_table"} | fields["vitals"],
+        imu_config={"model_type": "mot_series"} | fields["imu"],
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: number for number, label in enumerate(LABELS)},
+    )
+    MoTForSequenceClassification(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
