@@ -98,7 +98,7 @@ def test_none_leaves_out_a_split_of_the_dataset(tmp_path):
 
 
 def test_no_label_column_is_an_error_that_says_which_it_may_be(tmp_path):
-    rows = {"imu": ["[1, 2]", "[2, 1]"] * 10, "activity": ["walk", "stand"] * 10}
+    rows = {"imu": [f"[{i}, 2]" for i in range(20)], "activity": ["walk", "stand"] * 10}
     Dataset.from_dict(rows).to_csv(tmp_path / "train.csv")
     with pytest.raises(ValueError, match=r"name it with --label_column, such as --label_column activity\. "):
         load_data(DataArguments(dataset_name=str(tmp_path / "train.csv")), 0)
