@@ -32,7 +32,6 @@ from .table_columns_mot import (
 )
 
 MOST_VALUES = 2**24  # of all categories together, as of a vocabulary
-MOST_SHOWN = 3  # columns of a row that stands as an example
 # Where bins begin and end: at the normal scores of every other quantile, so that each has as many numbers.
 EDGES = [NormalDist().inv_cdf(share) for share in shares_below(NUM_QUANTILES)[::2]]
 

@@ -120,7 +120,9 @@ def check_modality_name(name: Any, taken: Collection[str] = ()) -> None:
     elif name.rsplit("_", 1)[-1] in ARGUMENT_ENDS:
         reason = f"arguments of modalities end in _{name.rsplit('_', 1)[-1]}"
     if reason:
-        raise ValueError(f"A modality cannot be called {shown(name)!r}: {reason}. Give it another name.")
+        match = difflib.get_close_matches(str(name), set(taken) - {name}, n=1, cutoff=0.8)
+        hint = f" Did you mean {match[0]!r}?" if match else ""
+        raise ValueError(f"A modality cannot be called {shown(name)!r}: {reason}. Give it another name.{hint}")
 
 
 def check_fields(config: PreTrainedConfig) -> None:

@@ -8,7 +8,7 @@ their own (`data/extra_columns.py`).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import groupby, islice
 
 from datasets import Dataset, Features, IterableDataset, Video
 from transformers.utils import logging
@@ -59,8 +59,7 @@ logger = logging.get_logger(__name__)
 
 # In the order in which their columns are looked for: the text comes last, since any string column may be it.
 SEARCH_ORDER = ("label", *MEDIA_ROLES, *STRING_ROLES)
-MOST_LISTED = 12  # columns of one modality that are listed in full; of more, the first few and the last
-LISTED_FIRST = 3
+LONG_RUN = 12  # columns whose names differ by numbers that follow each other, which are listed as from one to another
 VIDEOS_LISTENED_TO = 20  # to find out whether videos have sound
 
 
@@ -212,14 +211,22 @@ class ModalityColumns:
 
 
 def listed(columns: Sequence[str], features: Features) -> str:
-    """These columns and their types; of many the first few, how many more, and the last."""
-    places = [f"'{column}' ({kind_name(features[column])})" for column in columns]
-    if len(places) == 1:
-        return f"column {places[0]}"
-    if len(places) <= MOST_LISTED:
-        return f"columns {', '.join(places)}"
-    between = len(places) - LISTED_FIRST - 1
-    return f"{len(places)} columns {', '.join(places[:LISTED_FIRST])}, {between} more, {places[-1]}"
+    """These columns and their types, each by its name but for long runs of numbers: 'c0' to 'c75' (76 of float64)."""
+    places = []
+    for _, members in groupby(enumerate(columns), key=lambda member: run_of(member[0], member[1], features)):
+        run = [column for _, column in members]
+        if len(run) >= LONG_RUN:
+            places.append(f"'{run[0]}' to '{run[-1]}' ({len(run)} of {kind_name(features[run[0]])})")
+        else:
+            places += [f"'{column}' ({kind_name(features[column])})" for column in run]
+    return f"column{'s' if len(columns) > 1 else ''} {', '.join(places)}"
+
+
+def run_of(place: int, column: str, features: Features) -> tuple[str, str, int | None]:
+    """What the columns of a run have in common: what stands before their numbers, their type, and where 0 would be."""
+    stem = column.rstrip("0123456789")
+    number = column.removeprefix(stem)
+    return (stem, kind_name(features[column]), place - int(number) if number else None)
 
 
 def option_of(role: str) -> str:

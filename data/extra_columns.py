@@ -41,7 +41,7 @@ from mixture_of_transformers.data.column_types import (
     is_string,
     kind_name,
 )
-from mixture_of_transformers.modalities_mot import CELLS, KINDS
+from mixture_of_transformers.modalities_mot import CELLS, forms
 from mixture_of_transformers.rows_mot import unknown_name
 from mixture_of_transformers.validation_mot import check_modality_name
 
@@ -50,7 +50,6 @@ FOUND = "auto"  # has others found unnamed where a checkpoint's own columns woul
 NO_NAMES = (LEFT_OUT, FOUND)  # which of the options name no modality
 SERIES, TABLE = "series", "table"  # the kinds of lists of numbers, and of numbers and categories
 TEXT = STRING_ROLES[0]
-KNOWN_KINDS = tuple(dict.fromkeys((*CELLS, SERIES, TABLE, *(name.removeprefix("mot_") for name in KINDS))))
 OPTION = re.compile(r"(?P<name>[^=:,]+?)(:(?P<kind>[^=:,]*))?=(?P<columns>.+)", re.DOTALL)
 # What a modality of a user's cannot be called beside what no model takes.
 TAKEN = frozenset({*TAKEN_NAMES, "label"})
@@ -78,8 +77,8 @@ def read_option(option: str) -> tuple[str, str | None, str]:
         )
     name, kind = found["name"].strip(), found["kind"]
     check_modality_name(name, TAKEN)
-    if kind is not None and kind not in KNOWN_KINDS:
-        raise unknown_name(kind, KNOWN_KINDS, f"kind in --extra_columns {option}:")
+    if kind is not None and kind not in forms():
+        raise unknown_name(kind, forms(), f"kind in --extra_columns {option}:")
     return name, kind, found["columns"]
 
 
@@ -180,7 +179,7 @@ def kind_of_columns(columns: Sequence[str], features: Features, held: Mapping[st
         name = option.partition("=")[0]
         raise ValueError(
             f"--extra_columns {option}: the columns are of no one kind ({told}): give each a modality of its own, or "
-            f"say the kind, {name}:KIND=..., of {', '.join(KNOWN_KINDS)}."
+            f"say the kind, {name}:KIND=..., of {', '.join(forms())}."
         )
     return found.pop()
 

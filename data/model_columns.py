@@ -46,14 +46,14 @@ def options_of_model(
         ValueError: a person names a modality that the model does not have, or has of another kind.
     """
     own = [name for name in modalities if name not in MODALITIES]
-    kinds = {name: kind_in(processor, name) and processor.modalities[name]["kind"] for name in own}
+    kinds: dict[str, str] = {kind_in(processor, name).name: processor.modalities[name]["kind"] for name in own}
     named = list(named)
     options = {}
     for option in named:
         if option != LEFT_OUT:
-            name, kind, columns = read_option(option)
+            name, kind, written = read_option(option)
             check_is_of_model(option, name, kind, kinds)
-            options[name] = f"{name}:{kinds[name]}={columns}"
+            options[name] = f"{name}:{kinds[name]}={written}"
     if LEFT_OUT not in named:
         remembered = {read_option(option)[0]: option for option in trained_on if option != LEFT_OUT}
         for name in own:

@@ -45,7 +45,7 @@ def read_example(line: str, folder: Path, name: str, table: RowTable) -> dict[st
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} holds no JSON: {error}.") from None
     if not isinstance(row, dict):
-        raise ValueError(f'{name} is {line:.40!r}: expected a row, such as {{"text": "...", "image": "one.png"}}.')
+        raise ValueError(f'{name} is {line!r:.40}: expected a row, such as {{"text": "...", "image": "one.png"}}.')
     for key in row:
         if key not in table.cells:
             raise unknown_name(key, table.cells, f"part of {name}:")

@@ -88,7 +88,8 @@ SAID_HINT = "Or what is said in the video."
 # Small pictures fill their place.
 STYLE = (
     ".picture img, .hit img {width: 100%; height: 100%; object-fit: contain} .hit {overflow-wrap: anywhere} "
-    f".columns > .form {{display: grid; grid-template-columns: repeat(auto-fill, minmax({NUMBER_WIDTH}px, 1fr))}}"
+    f".columns > .form {{display: grid; grid-template-columns: repeat(auto-fill, minmax({NUMBER_WIDTH}px, 1fr)); "
+    "background: var(--block-background-fill)}"
 )
 BESIDE = {"contributions": "What each modality contributed", "modalities": "Who looks at whom"}  # the answer
 BELOW = {"tokens": "Token by token", "rollout": "What it goes back to", "over_time": "Frames and sound over time"}

@@ -69,8 +69,9 @@ def dynamic_dimensions(config: MoTConfig, name: str, value: torch.Tensor) -> dic
     The rows, and the length where there is one: pictures (B, C, H, W) and their mask (B,) have none, and that of a
     table (B, C), of whose columns each has its place, is no other in other rows.
     """
-    towers = {kind: config.modality_config(m) for m, kind in config.kinds.items()}
-    is_placed = any(k.segment_length(t) is not None and name in (k.names.raw, k.names.mask) for k, t in towers.items())
+    towers = ((kind, config.modality_config(m)) for m, kind in config.kinds.items())
+    placed = [kind.names for kind, tower in towers if tower is not None and kind.segment_length(tower) is not None]
+    is_placed = any(name in (names.raw, names.mask) for names in placed)
     return dict.fromkeys((0,) if is_placed or value.ndim in (1, 4) else (0, 1), torch.export.Dim.DYNAMIC)
 
 

@@ -7,15 +7,14 @@ is no batch, no padding and no mask anywhere in this file. It shares no code wit
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
-
-MODALITIES = ("text", "image", "audio")
 
 
 @dataclass
 class ReferenceOutput:
-    """What one row gives: its n real tokens in the order text, image, audio."""
+    """What one row gives: its n real tokens in the order of the config's modalities."""
 
     last_hidden_state: torch.Tensor  # (n, d)
     pooler_output: torch.Tensor  # (d,)
@@ -103,8 +102,11 @@ def places(number, times):
 # "Input + E_pos" of equation 1, per modality
 
 
-def embed_features(features, weights, name, width, times):
-    return linear(features, weights, f"{name}.projection") + sequence_positions(len(features), width, times)
+def embed_features(features, weights, name, config, times):
+    tokens = linear(features, weights, f"{name}.projection")
+    if config.position_embedding_type == "learned":
+        return tokens + weights[f"{name}.position_embeddings.weight"][: len(tokens)]
+    return tokens + sequence_positions(len(features), config.hidden_size, times)
 
 
 def embed_text(input_ids, weights, name, config):
@@ -202,15 +204,39 @@ def embed_series(samples, weights, name, config, times):
     return embed_audio(seen, weights, name, config, times)
 
 
+def embed_table(row, weights, name, config):
+    """The cells of a row (columns,) with NaN where they are empty: a token for each of the others, at its column."""
+    edges = [NormalDist().inv_cdf((2 * index + 0.5) / 33) for index in range(17)]
+    tokens = []
+    for column, cell in enumerate(row.tolist()):
+        if math.isnan(cell):
+            continue
+        if column < config.num_numbers:  # how far it is through each bin (arXiv 2203.05556), and asinh
+            features = [min(1.0, max(0.0, (cell - a) / (b - a))) for a, b in zip(edges, edges[1:])]
+            features = torch.tensor([*features, math.asinh(cell)], dtype=torch.float64)
+            token = features @ weights[f"{name}.number_embeddings.weight"][column]
+        else:
+            before = sum(config.category_sizes[: column - config.num_numbers])
+            table = weights[f"{name}.category_embeddings.weight"]
+            token = table[before + int(cell) - 1] if cell else torch.zeros_like(table[0])
+        if config.position_embedding_type == "learned":
+            tokens.append(token + weights[f"{name}.position_embeddings.weight"][column])
+        else:
+            tokens.append(token + sinusoid(column, config.hidden_size))
+    return torch.stack(tokens)
+
+
 def embed(modality, value, weights, config, times):
     """Equation 1: X = Input + E_mod + E_pos, then the cls token in front, then the norm where configured."""
     name = f"embeddings.{modality}"
     if config.feature_size is not None:
-        tokens = embed_features(value, weights, name, config.hidden_size, times)
+        tokens = embed_features(value, weights, name, config, times)
     elif config.model_type == "mot_text":
         tokens = embed_text(value, weights, name, config)
     elif config.model_type == "mot_image":
         tokens = embed_image(value, weights, name, config, times)
+    elif config.model_type == "mot_table":
+        tokens = embed_table(value, weights, name, config)
     elif config.model_type == "mot_series":
         tokens = embed_series(value, weights, name, config, times)
     else:
@@ -323,12 +349,12 @@ def late_fusion(parts, weights, config):
 
 
 def early_fusion(parts, weights, config):
-    """GELU(LayerNorm(W [text; image; audio] + b)), a learned vector for each modality that the row lacks."""
+    """GELU(LayerNorm(W [text; image; audio; ...] + b)), a learned vector for each modality that the row lacks."""
     vectors = []
-    for modality in MODALITIES:
+    for modality in config.modalities:
         if modality in parts:
             vectors.append(pool(modality, parts[modality], config))
-        elif config.modality_config(modality) is not None:
+        else:
             vectors.append(weights[f"fusion.missing.{modality}"][0])
     projected = linear(torch.cat(vectors)[None], weights, "fusion.projection")  # (1, d)
     return gelu(layer_norm(projected, weights, "fusion.layernorm", config.layer_norm_eps))[0]
@@ -370,9 +396,10 @@ def reference_forward(state_dict, config, row, times=None):
 
     Args:
         state_dict: that of a `MoTModel`.
-        config: its `MoTConfig`, with sinusoidal positions.
-        row: modality -> its real input: ids (n,), pixels (C, H, W) or (F, C, H, W), mel frames (n, bins), or ready
-            features (n, feature_size). A modality that is not a key is absent from the row.
+        config: its `MoTConfig`, with sinusoidal positions, but for the columns of a table.
+        row: modality -> its real input: ids (n,), pixels (C, H, W) or (F, C, H, W), mel frames (n, bins), samples
+            (n, channels), cells (columns,), or ready features (n, feature_size). What is missing beside what is there,
+            a channel of a sample or a cell, is NaN. A modality that is not a key is absent from the row.
         times: modality -> the seconds of its frames or features (n,); where there are none, positions count.
 
     Returns:

@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""transformers' own common tests, held against MoT: its models in four settings, its configs and its processor.
+"""transformers' own common tests, held against MoT: its models in five settings, its configs and its processor.
 
 The library's mixins bring the tests, a class here brings a tiny model and a batch of inputs, or the processor. What
 cannot apply is listed with its reason in the class' `cannot_apply`; the mixins themselves skip what needs hardware or
@@ -53,6 +53,7 @@ AUTO_CLASS_TABLES = {
 }
 VOCAB_SIZE, IMAGE_SIZE, PATCH_SIZE, NUM_MEL_BINS = 99, 8, 4, 6
 PICTURE, PATCHES = (3, IMAGE_SIZE, IMAGE_SIZE), 4
+DEPTH_MAP, SERIES_LENGTH, SERIES_CHANNELS, SERIES_TOKENS = (1, IMAGE_SIZE, IMAGE_SIZE), 9, 2, 5
 BATCH_SIZE, TEXT_LENGTH, NUM_FRAMES, AUDIO_LENGTH, AUDIO_TOKENS = 4, 7, 3, 11, 6
 
 
@@ -87,7 +88,7 @@ class ListedSkips:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The models, in four settings
+# The models, in five settings
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -118,6 +119,16 @@ def trimodal_inputs():
     inputs = text_inputs() | pictures | audio_inputs()
     inputs["input_features_mask"][1], inputs["attention_mask"][3] = 0, 0
     return inputs
+
+
+def declared_inputs():
+    """Text and sound, depth maps and a series with gaps; row 0 has no map, row 1 no series and row 3 no text."""
+    inputs = text_inputs() | audio_inputs()
+    inputs["attention_mask"][3] = 0
+    maps = {"depth_values": torch.randn(BATCH_SIZE, *DEPTH_MAP), "depth_mask": torch.tensor([0, 1, 1, 1])}
+    mask = torch.ones(BATCH_SIZE, SERIES_LENGTH, SERIES_CHANNELS, dtype=torch.long)
+    mask[0, 6:], mask[1], mask[2, 1, 0] = 0, 0, 0
+    return inputs | maps | {"imu_values": torch.randn(mask.shape), "imu_mask": mask}
 
 
 class ModelTester:
@@ -252,6 +263,36 @@ class TestTrimodal(ModelTests, unittest.TestCase):
     _is_composite = True  # attention chosen for each sub-config
 
 
+class TestDeclared(ModelTests, unittest.TestCase):
+    """Four modalities, of which the library's tests know two by name; the others are of the kinds image and series."""
+
+    all_model_classes = (MoTModel, MoTForSequenceClassification)
+    config_fields = {
+        "num_joint_layers": 1,
+        "num_global_layers": 1,
+        "image_config": None,
+        "depth_config": {
+            "model_type": "mot_image",
+            "num_channels": 1,
+            "image_size": IMAGE_SIZE,
+            "patch_size": PATCH_SIZE,
+            "num_hidden_layers": 1,
+            "use_cls_token": True,
+        },
+        "imu_config": {
+            "model_type": "mot_series",
+            "num_channels": SERIES_CHANNELS,
+            "max_length": 40,
+            "stem_stride": 2,
+            "num_hidden_layers": 1,
+            "position_embedding_type": "learned",
+        },
+    }
+    make_inputs = declared_inputs
+    seq_length = TEXT_LENGTH + AUDIO_TOKENS + 1 + PATCHES + SERIES_TOKENS
+    _is_composite = True  # attention chosen for each sub-config
+
+
 # The same settings for the heads that predict what is hidden.
 
 
@@ -342,6 +383,12 @@ class TestAudioAloneInRetrieval(RetrievalOfOneModalityTests, TestAudioAlone):
 
 class TestTrimodalInRetrieval(RetrievalTests, TestTrimodal):
     pass
+
+
+class TestDeclaredInRetrieval(RetrievalTests, TestDeclared):
+    """Of the heads that predict or compare, one: they loop over the same table."""
+
+    all_model_classes = (MoTForRetrieval,)
 
 
 class TestTraining(TrainingTesterMixin, unittest.TestCase):

@@ -235,8 +235,8 @@ def test_a_row_without_any_token_gives_zeros(fusion_type, architecture, training
     model = build(MoTModel, tiny_config(architecture, fusion_type=fusion_type)).train(training)
     inputs = make_inputs(MODALITIES)
     expected = run(model, inputs).pooler_output
-    for mask in MASKS.values():
-        inputs[mask][1] = 0
+    for modality in MODALITIES:
+        inputs[MASKS[modality]][1] = 0
     fused = run(model, inputs).pooler_output
     assert (fused[1] == 0).all()
     others = [row for row in range(len(fused)) if row != 1]
@@ -365,8 +365,8 @@ def test_every_parameter_has_a_gradient_whatever_is_absent(fusion_type, architec
 def test_every_parameter_has_a_gradient_in_a_batch_without_any_token(fusion_type):
     model = classifier_for(fusion_type).train()
     inputs = make_inputs(MODALITIES)
-    for mask in MASKS.values():
-        inputs[mask].zero_()
+    for modality in MODALITIES:
+        inputs[MASKS[modality]].zero_()
     model(**inputs, labels=torch.zeros(batch_size_of(inputs), dtype=torch.int64)).loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name

@@ -6,6 +6,7 @@ padding and in the modalities they have.
 """
 
 import functools
+from itertools import chain, cycle, product
 
 import pytest
 import torch
@@ -13,8 +14,13 @@ from distributed_steps import learn
 from forked import forked
 from helpers import (
     ARCHITECTURES,
+    DECLARED,
     MASKS,
     MODALITIES,
+    OPEN_CASES,
+    OPEN_SETS,
+    OPEN_SUBSETS,
+    OPEN_WHOLES,
     RAW_INPUTS,
     SUBSETS,
     batch_size_of,
@@ -34,11 +40,13 @@ from helpers import (
     select_rows,
     subset_name,
     tiny_config,
+    whole_of,
     without,
 )
 from reference import reference_forward
 
 from mixture_of_transformers import MoTForSequenceClassification, MoTModel
+from mixture_of_transformers.subsets_mot import all_subsets
 
 TOLERANCE = 1e-5
 # Where only absent tokens differ, not even rounding should; 1e-6 leaves room for another batch size or layout.
@@ -46,22 +54,56 @@ EXACT = 1e-6
 INPUT_KINDS = {"raw": {}, "frames": {"frames": True}, "features": {"features": True}}
 NUM_LABELS = 4
 
-every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
-every_subset = pytest.mark.parametrize("subset", SUBSETS, ids=subset_name)
-every_kind = pytest.mark.parametrize("kind", INPUT_KINDS)
+
+def name_of(value):
+    """Of a case in the name of a test."""
+    return value if isinstance(value, str) else subset_name(value)
+
+
+def every(names, *cases):
+    return pytest.mark.parametrize(names, list(chain(*cases)), ids=name_of)
+
+
+# Each architecture with all subsets of the three modalities, and some of what users declare (see helpers.py).
+every_subset = every("architecture, subset", product(ARCHITECTURES, SUBSETS), OPEN_CASES)
+every_pair_or_more = every(
+    "architecture, subset", ((a, s) for a, s in (*product(ARCHITECTURES, SUBSETS), *OPEN_CASES) if len(s) > 1)
+)
+every_subset_and_kind = every(
+    "architecture, subset, kind",
+    product(ARCHITECTURES, SUBSETS, INPUT_KINDS),
+    ((*case, "raw") for case in OPEN_CASES),
+    ((*case, "features") for case in OPEN_WHOLES),
+    [("joint_only", ("depth", "imu"), "frames")],
+)
+every_subset_of_one_architecture = every("subset", SUBSETS, OPEN_SETS, OPEN_SUBSETS)
+every_whole = every("architecture, whole", product(ARCHITECTURES, [MODALITIES]), OPEN_WHOLES)
+every_whole_and_kind = every(
+    "architecture, whole, kind",
+    product(ARCHITECTURES, [MODALITIES], INPUT_KINDS),
+    ((*case, "raw") for case in OPEN_WHOLES),
+)
+every_set = every("whole", [MODALITIES], OPEN_SETS)
+every_absent = every(
+    "architecture, absent", product(ARCHITECTURES, MODALITIES), zip(cycle(reversed(ARCHITECTURES)), DECLARED)
+)
+
+
+def model_for(architecture, subset=MODALITIES, kind="raw", attention="sdpa", learned=False):
+    """A `MoTModel` of the set that a subset is of, in eval mode, built once: tests read it and never change it."""
+    return built_model(architecture, whole_of(subset), kind, attention, learned)
 
 
 @functools.cache
-def model_for(architecture, kind="raw", attention="sdpa", learned=False):
-    """A `MoTModel` in eval mode, built once: tests read it and never change it."""
+def built_model(architecture, whole, kind, attention, learned):
     every_tower = {"position_embedding_type": "learned"} if learned else None
-    config = tiny_config(architecture, features=kind == "features", every_tower=every_tower)
-    return build(MoTModel, config, attention)
+    features = kind == "features"
+    return build(MoTModel, tiny_config(architecture, features, every_tower, modalities=whole), attention)
 
 
-def classifier_for(architecture, kind="raw", **overrides):
-    config = tiny_config(architecture, features=kind == "features", num_labels=NUM_LABELS, **overrides)
-    return build(MoTForSequenceClassification, config)
+def classifier_for(architecture, subset=MODALITIES, kind="raw", **overrides):
+    fields = {"features": kind == "features", "modalities": whole_of(subset), "num_labels": NUM_LABELS} | overrides
+    return build(MoTForSequenceClassification, tiny_config(architecture, **fields))
 
 
 def labels_for(inputs):
@@ -81,11 +123,9 @@ def assert_row_equals_reference(model, output, inputs, index):
 # 1. Reference
 
 
-@every_kind
-@every_subset
-@every_architecture
+@every_subset_and_kind
 def test_model_equals_the_reference_with_padding(architecture, subset, kind):
-    model = model_for(architecture, kind)
+    model = model_for(architecture, subset, kind)
     inputs = make_inputs(subset, **INPUT_KINDS[kind])
     output = run(model, inputs)
     for index in range(batch_size_of(inputs)):
@@ -93,23 +133,22 @@ def test_model_equals_the_reference_with_padding(architecture, subset, kind):
 
 
 @every_subset
-@every_architecture
 def test_model_equals_the_reference_without_masks(architecture, subset):
-    model = model_for(architecture)
+    model = model_for(architecture, subset)
     inputs = make_inputs(subset, masks=None)
     output = run(model, inputs)
     assert output.attention_mask.bool().all()
     assert_row_equals_reference(model, output, inputs, 0)
 
 
-@every_architecture
-def test_modality_slices_and_hidden_states_equal_the_reference(architecture):
-    model = model_for(architecture)
-    inputs = make_inputs(MODALITIES, masks=None)
+@every_whole
+def test_modality_slices_and_hidden_states_equal_the_reference(architecture, whole):
+    model = model_for(architecture, whole)
+    inputs = make_inputs(whole, masks=None)
     output = run(model, inputs, output_hidden_states=True)
     expected = reference_forward(model.state_dict(), model.config, real_row(inputs, 1))
     for modality, states in expected.modality_states.items():
-        assert max_difference(getattr(output, f"{modality}_hidden_state")[1], states) < TOLERANCE
+        assert max_difference(output.modality_hidden_states[modality][1], states) < TOLERANCE
     assert len(output.hidden_states) == len(expected.hidden_states)
     for actual, states in zip(output.hidden_states, expected.hidden_states):
         assert max_difference(actual[1], states) < TOLERANCE
@@ -159,25 +198,21 @@ positions = pytest.mark.parametrize("learned", [False, True], ids=["sinusoidal",
 
 
 @positions
-@every_kind
-@every_subset
-@every_architecture
+@every_subset_and_kind
 def test_left_padding_and_holes_equal_the_compact_row(architecture, subset, kind, learned):
-    """Every row equals the batch of one with its real tokens alone, without its absent modalities and masks."""
-    model = model_for(architecture, kind, learned=learned)
+    """Every row equals the batch of one with its real tokens alone, without its absent modalities and padding."""
+    model = model_for(architecture, subset, kind, learned=learned)
     inputs = make_inputs(subset, **INPUT_KINDS[kind])
     output = run(model, inputs)
     for index in range(batch_size_of(inputs)):
         alone = run(model, compact_inputs(inputs, index))
-        assert max_difference(real_tokens(output, index), alone.last_hidden_state[0]) < TOLERANCE
+        assert max_difference(real_tokens(output, index), real_tokens(alone, 0)) < TOLERANCE
         assert max_difference(output.pooler_output[index], alone.pooler_output[0]) < TOLERANCE
 
 
-@every_kind
-@every_subset
-@every_architecture
+@every_subset_and_kind
 def test_a_row_does_not_depend_on_other_rows(architecture, subset, kind):
-    model = model_for(architecture, kind)
+    model = model_for(architecture, subset, kind)
     inputs = make_inputs(subset, **INPUT_KINDS[kind])
     others = make_inputs(subset, **INPUT_KINDS[kind], seed=7)
     expected = run(model, inputs)
@@ -188,11 +223,10 @@ def test_a_row_does_not_depend_on_other_rows(architecture, subset, kind):
     assert max_difference(output.pooler_output[3], expected.pooler_output[3]) < TOLERANCE
 
 
-@every_kind
-@pytest.mark.parametrize("subset", [s for s in SUBSETS if len(s) > 1], ids=subset_name)
-@every_architecture
+@pytest.mark.parametrize("kind", INPUT_KINDS)
+@every_pair_or_more
 def test_masking_a_modality_out_equals_leaving_it_out(architecture, subset, kind):
-    model = model_for(architecture, kind)
+    model = model_for(architecture, subset, kind)
     for absent in subset:
         inputs = make_inputs(subset, **INPUT_KINDS[kind], masks="ones")
         inputs[MASKS[absent]] = torch.zeros_like(inputs[MASKS[absent]])
@@ -202,11 +236,9 @@ def test_masking_a_modality_out_equals_leaving_it_out(architecture, subset, kind
         assert max_difference(output.pooler_output, expected.pooler_output) < TOLERANCE
 
 
-@every_kind
-@every_subset
-@every_architecture
+@every_subset_and_kind
 def test_permuting_rows_permutes_outputs(architecture, subset, kind):
-    model = model_for(architecture, kind)
+    model = model_for(architecture, subset, kind)
     inputs = make_inputs(subset, **INPUT_KINDS[kind])
     order = torch.randperm(batch_size_of(inputs))
     output, permuted = run(model, inputs), run(model, select_rows(inputs, order))
@@ -215,12 +247,12 @@ def test_permuting_rows_permutes_outputs(architecture, subset, kind):
     assert max_difference(permuted.pooler_output, output.pooler_output[order]) < TOLERANCE
 
 
-@every_architecture
-def test_a_row_without_any_token_gives_zeros(architecture):
-    model = model_for(architecture)
-    inputs = make_inputs(MODALITIES)
-    for mask in MASKS.values():
-        inputs[mask][1] = 0
+@every_whole
+def test_a_row_without_any_token_gives_zeros(architecture, whole):
+    model = model_for(architecture, whole)
+    inputs = make_inputs(whole)
+    for modality in whole:
+        inputs[MASKS[modality]][1] = 0
     output = run(model, inputs)
     assert (output.attention_mask[1] == 0).all()
     assert (output.last_hidden_state[1] == 0).all()
@@ -228,40 +260,41 @@ def test_a_row_without_any_token_gives_zeros(architecture):
     assert output.pooler_output.isfinite().all()
 
 
-@every_architecture
-def test_a_batch_without_any_token_gives_zeros(architecture):
-    inputs = make_inputs(MODALITIES)
-    for mask in MASKS.values():
-        inputs[mask].zero_()
-    output = run(model_for(architecture), inputs)
+@every_whole
+def test_a_batch_without_any_token_gives_zeros(architecture, whole):
+    inputs = make_inputs(whole)
+    for modality in whole:
+        inputs[MASKS[modality]].zero_()
+    output = run(model_for(architecture, whole), inputs)
     assert (output.last_hidden_state == 0).all()
     assert (output.pooler_output == 0).all()
 
 
 @pytest.mark.parametrize("convert", [torch.Tensor.bool, torch.Tensor.float, lambda mask: mask * 4, lambda mask: -mask])
-def test_any_non_zero_mask_value_means_real(convert):
-    model = model_for("default")
-    inputs = make_inputs(MODALITIES)
-    converted = inputs | {name: convert(inputs[name]) for name in MASKS.values()}
+@every_set
+def test_any_non_zero_mask_value_means_real(whole, convert):
+    model = model_for("default", whole)
+    inputs = make_inputs(whole)
+    converted = inputs | {MASKS[m]: convert(inputs[MASKS[m]]) for m in whole}
     output, expected = run(model, converted), run(model, inputs)
     assert torch.equal(output.last_hidden_state, expected.last_hidden_state)
     assert torch.equal(output.attention_mask != 0, expected.attention_mask != 0)
 
 
-@pytest.mark.parametrize("absent", MODALITIES)
+@pytest.mark.parametrize("absent", [*MODALITIES, *DECLARED])
 def test_a_mask_without_its_modality_is_ignored(absent):
-    model = model_for("default")
-    inputs = make_inputs(MODALITIES)
+    model = model_for("default", (absent,))
+    inputs = make_inputs(whole_of((absent,)))
     with_mask = without(inputs, absent) | {MASKS[absent]: torch.zeros(17, 23)}
     expected = run(model, without(inputs, absent))
     assert torch.equal(run(model, with_mask).last_hidden_state, expected.last_hidden_state)
 
 
-@every_architecture
-@pytest.mark.parametrize("absent", MODALITIES)
+@every_absent
 def test_an_absent_modality_costs_nothing_in_inference(architecture, absent):
-    model = build(MoTModel, tiny_config(architecture))
-    calls = dict.fromkeys(MODALITIES, 0)
+    whole = whole_of((absent,))
+    model = build(MoTModel, tiny_config(architecture, modalities=whole))
+    calls = dict.fromkeys(whole, 0)
 
     def count(modality):
         def hook(*_):
@@ -270,12 +303,12 @@ def test_an_absent_modality_costs_nothing_in_inference(architecture, absent):
         return hook
 
     for name, module in model.named_modules():
-        for modality in MODALITIES:
+        for modality in whole:
             if modality in name.split("."):
                 module.register_forward_hook(count(modality))
-    run(model, without(make_inputs(MODALITIES), absent))
+    run(model, without(make_inputs(whole), absent))
     assert calls[absent] == 0
-    assert all(calls[modality] > 0 for modality in MODALITIES if modality != absent)
+    assert all(calls[modality] > 0 for modality in whole if modality != absent)
 
 
 # 3. Poison
@@ -285,11 +318,10 @@ RUBBISH = pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), -float
 
 
 @RUBBISH
-@every_kind
-@every_architecture
-def test_poison_in_masked_positions_changes_nothing(architecture, kind, rubbish):
-    model = model_for(architecture, kind)
-    inputs = make_inputs(MODALITIES, **INPUT_KINDS[kind])
+@every_whole_and_kind
+def test_poison_in_masked_positions_changes_nothing(architecture, whole, kind, rubbish):
+    model = model_for(architecture, whole, kind)
+    inputs = make_inputs(whole, **INPUT_KINDS[kind])
     outputs, gradients = outputs_and_gradients(model, inputs)
     poisoned = poison(inputs, rubbish)
     for (_, _, clean, _), (_, _, dirty, _) in zip(input_items(inputs), input_items(poisoned)):
@@ -305,9 +337,9 @@ def test_poison_in_masked_positions_changes_nothing(architecture, kind, rubbish)
 
 
 @RUBBISH
-@every_subset
+@every_subset_of_one_architecture
 def test_poison_changes_nothing_for_any_subset_in_training(subset, rubbish):
-    model = build(MoTModel, tiny_config()).train()
+    model = build(MoTModel, tiny_config(modalities=whole_of(subset))).train()
     inputs = make_inputs(subset)
     outputs, gradients = outputs_and_gradients(model, inputs)
     poisoned_outputs, poisoned_gradients = outputs_and_gradients(model, poison(inputs, rubbish))
@@ -319,11 +351,10 @@ def test_poison_changes_nothing_for_any_subset_in_training(subset, rubbish):
 
 
 @RUBBISH
-@pytest.mark.parametrize("absent", MODALITIES)
-@every_architecture
+@every_absent
 def test_poison_in_a_wholly_masked_modality_changes_nothing(architecture, absent, rubbish):
-    model = model_for(architecture)
-    inputs = make_inputs(MODALITIES)
+    model = model_for(architecture, (absent,))
+    inputs = make_inputs(whole_of((absent,)))
     inputs[MASKS[absent]] = torch.zeros_like(inputs[MASKS[absent]])
     poisoned = poison(inputs, rubbish)
     outputs, _ = outputs_and_gradients(model, without(inputs, absent))
@@ -338,25 +369,22 @@ def test_poison_in_a_wholly_masked_modality_changes_nothing(architecture, absent
 # 4. Backends agree
 
 
-@every_kind
-@every_subset
-@every_architecture
+@every_subset_and_kind
 def test_eager_and_sdpa_agree(architecture, subset, kind):
     inputs = make_inputs(subset, **INPUT_KINDS[kind])
-    eager, sdpa = (run(model_for(architecture, kind, attention), inputs) for attention in ("eager", "sdpa"))
+    eager, sdpa = (run(model_for(architecture, subset, kind, name), inputs) for name in ("eager", "sdpa"))
     assert max_difference(eager.last_hidden_state, sdpa.last_hidden_state) < TOLERANCE
     assert max_difference(eager.pooler_output, sdpa.pooler_output) < TOLERANCE
 
 
 @pytest.mark.parametrize("masks", ["padding", None])
 @every_subset
-@every_architecture
 def test_flex_and_sdpa_agree(architecture, subset, masks):
     """Run as plain operations: compiling the kernel for a CPU takes 15 s for each shape and proves nothing more."""
     inputs = make_inputs(subset, masks=masks)
-    expected = run(model_for(architecture), inputs)
+    expected = run(model_for(architecture, subset), inputs)
     with torch.compiler.set_stance("force_eager"):
-        output = run(model_for(architecture, attention="flex_attention"), inputs)
+        output = run(model_for(architecture, subset, attention="flex_attention"), inputs)
     assert max_difference(output.last_hidden_state, expected.last_hidden_state) < TOLERANCE
     assert max_difference(output.pooler_output, expected.pooler_output) < TOLERANCE
 
@@ -373,68 +401,63 @@ def backward(model, inputs, **options):
     return loss.detach(), {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-def assert_gradients_of(subset, gradients):
+def assert_gradients_of(subset, gradients, whole):
     for name, gradient in gradients.items():
         assert gradient is not None, f"{name} has no gradient"
         assert gradient.isfinite().all(), f"the gradient of {name} is not finite"
-        absent = [m for m in MODALITIES if m in name.split(".") and m not in subset]
+        absent = [m for m in whole if m in name.split(".") and m not in subset]
         if absent:
             assert (gradient == 0).all(), f"{name} has a gradient without {absent[0]}"
         elif not is_key_bias(name):
             assert gradient.abs().max() > 0, f"{name} learns nothing"
 
 
-@every_kind
-@every_subset
-@every_architecture
+@every_subset_and_kind
 def test_every_parameter_has_a_gradient_whatever_is_absent(architecture, subset, kind):
-    model = classifier_for(architecture, kind)
+    model = classifier_for(architecture, subset, kind)
     _, gradients = backward(model, make_inputs(subset, **INPUT_KINDS[kind]))
-    assert_gradients_of(subset, gradients)
+    assert_gradients_of(subset, gradients, whole_of(subset))
 
 
 @every_subset
-@every_architecture
 def test_every_parameter_has_a_gradient_without_masks(architecture, subset):
-    _, gradients = backward(classifier_for(architecture), make_inputs(subset, masks=None))
-    assert_gradients_of(subset, gradients)
+    _, gradients = backward(classifier_for(architecture, subset), make_inputs(subset, masks=None))
+    assert_gradients_of(subset, gradients, whole_of(subset))
 
 
-@every_subset
+@every_subset_of_one_architecture
 def test_every_parameter_has_a_gradient_with_learned_positions(subset):
-    model = classifier_for("default", every_tower={"position_embedding_type": "learned"})
+    model = classifier_for("default", subset, every_tower={"position_embedding_type": "learned"})
     _, gradients = backward(model, make_inputs(subset))
     for name, gradient in gradients.items():
         assert gradient is not None and gradient.isfinite().all(), name
-        if any(modality in name.split(".") for modality in MODALITIES if modality not in subset):
+        if any(modality in name.split(".") for modality in whole_of(subset) if modality not in subset):
             assert (gradient == 0).all(), name
 
 
-@every_subset
+@every_subset_of_one_architecture
 def test_every_parameter_has_a_gradient_under_dropout(subset):
-    model = classifier_for(
-        "uneven_towers", hidden_dropout=0.3, attention_dropout=0.3, drop_path_rate=0.3, classifier_dropout=0.3
-    )
+    rates = dict.fromkeys(("hidden_dropout", "attention_dropout", "drop_path_rate", "classifier_dropout"), 0.3)
+    model = classifier_for("uneven_towers", subset, **rates)
     loss, gradients = backward(model, make_inputs(subset))
     assert loss.isfinite()
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
 
 
-@pytest.mark.parametrize("absent", MODALITIES)
-@every_architecture
+@every_absent
 def test_a_wholly_masked_modality_has_zero_gradients(architecture, absent):
-    inputs = make_inputs(MODALITIES, masks="ones")
+    whole = whole_of((absent,))
+    inputs = make_inputs(whole, masks="ones")
     inputs[MASKS[absent]] = torch.zeros_like(inputs[MASKS[absent]])
-    _, gradients = backward(classifier_for(architecture), inputs)
-    assert_gradients_of([m for m in MODALITIES if m != absent], gradients)
+    _, gradients = backward(classifier_for(architecture, whole), inputs)
+    assert_gradients_of([m for m in whole if m != absent], gradients, whole)
 
 
 @pytest.mark.parametrize("masks", ["padding", None])
 @every_subset
-@every_architecture
 def test_training_forward_equals_eval_forward(architecture, subset, masks):
     """In float64, where the dummy token of an absent modality must show as nothing but rounding."""
-    model = classifier_for(architecture).double()
+    model = classifier_for(architecture, subset).double()
     inputs = in_float64(make_inputs(subset, masks=masks))
     expected_logits, expected = run(model, inputs).logits, run(model.mot, inputs)
     model.train()
@@ -442,6 +465,7 @@ def test_training_forward_equals_eval_forward(architecture, subset, masks):
     assert max_difference(run(model, inputs).logits, expected_logits) < 1e-12
     assert max_difference(output.last_hidden_state, expected.last_hidden_state) < 1e-12
     assert torch.equal(output.attention_mask, expected.attention_mask)
+    assert tuple(output.modality_hidden_states) == subset
     for modality in MODALITIES:
         assert (getattr(output, f"{modality}_hidden_state") is None) == (modality not in subset)
 
@@ -472,10 +496,10 @@ def test_two_processes_with_different_modalities_learn_what_one_would(two_proces
 # The classification head
 
 
-@every_architecture
-def test_classifier_reads_the_pooled_vector(architecture):
-    model = classifier_for(architecture)
-    inputs = make_inputs(MODALITIES)
+@every_whole
+def test_classifier_reads_the_pooled_vector(architecture, whole):
+    model = classifier_for(architecture, whole)
+    inputs = make_inputs(whole)
     output = run(model, inputs, labels=labels_for(inputs))
     pooled = run(model.mot, inputs).pooler_output
     expected = pooled @ model.classifier.weight.T + model.classifier.bias
@@ -483,31 +507,32 @@ def test_classifier_reads_the_pooled_vector(architecture):
     assert max_difference(output.loss, torch.nn.functional.cross_entropy(expected, labels_for(inputs))) < TOLERANCE
 
 
-@every_architecture
-def test_logits_of_a_subset_equal_the_call_with_that_subset(architecture):
-    model = classifier_for(architecture)
-    inputs = make_inputs(MODALITIES, masks="ones")
-    output = run(model, inputs, modality_subsets=list(SUBSETS))
-    assert output.logits.shape[1] == len(SUBSETS)
-    for index, subset in enumerate(SUBSETS):
+@every_whole
+def test_logits_of_a_subset_equal_the_call_with_that_subset(architecture, whole):
+    model, subsets = classifier_for(architecture, whole), all_subsets(whole)
+    inputs = make_inputs(whole, masks="ones")
+    output = run(model, inputs, modality_subsets=subsets)
+    assert output.logits.shape[1] == len(subsets)
+    for index, subset in enumerate(subsets):
         alone = inputs
-        for absent in set(MODALITIES) - set(subset):
+        for absent in set(whole) - set(subset):
             alone = without(alone, absent)
         assert max_difference(output.logits[:, index], run(model, alone).logits) < TOLERANCE
 
 
-def test_subset_loss_leaves_out_rows_without_the_subset():
-    model = classifier_for("default")
-    inputs = make_inputs(MODALITIES)
+@every_set
+def test_subset_loss_leaves_out_rows_without_the_subset(whole):
+    model, subsets = classifier_for("default", whole), all_subsets(whole)
+    inputs = make_inputs(whole)
     labels = labels_for(inputs)
-    output = run(model, inputs, labels=labels, modality_subsets=list(SUBSETS))
-    rows = presence(MODALITIES)
+    output = run(model, inputs, labels=labels, modality_subsets=subsets)
+    rows = presence(whole)
     losses = []
-    for index, subset in enumerate(SUBSETS):
+    for index, subset in enumerate(subsets):
         counted = [row_index for row_index, row in enumerate(rows) if set(row) & set(subset)]
         logits = output.logits[counted, index]
         losses.append(torch.nn.functional.cross_entropy(logits, labels[counted]))
-    assert list(output.losses) == [subset_name(subset) for subset in SUBSETS]
+    assert list(output.losses) == [subset_name(subset) for subset in subsets]
     assert max_difference(torch.stack(list(output.losses.values())), torch.stack(losses)) < TOLERANCE
     assert max_difference(output.loss, torch.stack(losses).mean()) < TOLERANCE
 

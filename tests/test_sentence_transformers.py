@@ -12,6 +12,7 @@ from itertools import combinations
 import pytest
 import torch
 from helpers import FEATURE_SIZES, MODALITIES, build, tiny_config
+from open_rows import make_model
 from remote_steps import WORDS, examples, run_step
 from safetensors.torch import load_file
 from test_save_load import make_processor
@@ -54,6 +55,13 @@ def test_folder_names_the_modalities_that_are_raw_and_their_combination(how, rem
 def test_folder_without_such_embeddings_names_none(model_class, features, tmp_path):
     model_class(tiny_config(features=features)).save_pretrained(tmp_path)
     assert not [name for name in FILES if (tmp_path / name).exists()]
+
+
+def test_a_folder_names_no_modality_of_a_user_whose_names_are_not_those_of_sentence_transformers(tmp_path):
+    make_model(MoTForRetrieval).save_pretrained(tmp_path / "with")
+    assert methods(tmp_path / "with") == {"text": "get_text_features"}
+    make_model(MoTForRetrieval, text_config=None).save_pretrained(tmp_path / "alone")
+    assert not [name for name in FILES if (tmp_path / "alone" / name).exists()]
 
 
 # What sentence-transformers makes of it
