@@ -1,13 +1,14 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """MoTProcessor with modalities that a user declares, several cells in one row, and documents."""
 
+import importlib
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-import sonar_kind
 import torch
 from PIL import Image
 from test_processing import make_processor, picture, tone
@@ -20,6 +21,7 @@ from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipelin
 from mixture_of_transformers.processing_mot import MoTProcessor, encode_rows
 
 RATE = 16000
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 MODALITIES = {
     "title": {"kind": "text"},
     "depth": {"kind": "mot_image", "size": 8, "scale": 0.001},
@@ -225,13 +227,14 @@ print(batch["title_segments"].tolist(), batch["depth_values"].max().item())
 
 
 def test_a_kind_of_a_users_own_goes_with_a_processor_that_is_saved(tmp_path, monkeypatch):
-    monkeypatch.setitem(KINDS, "sonar", sonar_kind.SonarModality)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setitem(KINDS, "sonar", importlib.import_module("modality_sonar").SonarModality)
     MoTProcessor.register_for_auto_class()
     processor = make_processor(modalities={"front": {"kind": "sonar"}})
     for _ in range(2):
         processor.save_pretrained(tmp_path)
     assert (tmp_path / "modalities_mot.py").read_text().count("register(SonarModality)") == 1
-    assert (tmp_path / "sonar_kind.py").exists()
+    assert (tmp_path / "modality_sonar.py").exists()
     assert MoTProcessor.from_pretrained(tmp_path).kinds["front"].kind == processor.kinds["front"].kind
 
 

@@ -5,11 +5,23 @@ The reference is the padded model, `attn_implementation="eager"`, which is itsel
 """
 
 import copy
+from itertools import product
 
 import pytest
 import torch
 from accelerate.utils import send_to_device
-from helpers import ARCHITECTURES, MASKS, MODALITIES, RAW_INPUTS, SUBSETS, make_inputs, tiny_config, without
+from helpers import (
+    ARCHITECTURES,
+    MASKS,
+    MODALITIES,
+    OPEN_CASES,
+    RAW_INPUTS,
+    SUBSETS,
+    make_inputs,
+    tiny_config,
+    whole_of,
+    without,
+)
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -38,12 +50,15 @@ def real_tokens(output):
     return output.attention_mask.sum().item()
 
 
-@pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
-@every_architecture
+@pytest.mark.parametrize(
+    ("architecture", "subset"),
+    [*product(ARCHITECTURES, SUBSETS), *OPEN_CASES],
+    ids=lambda value: value if isinstance(value, str) else "+".join(value),
+)
 def test_packed_equals_padded_forward_and_backward(architecture, subset):
     inputs = make_inputs(subset)
     results = []
-    for model in models(architecture):
+    for model in models(architecture, modalities=whole_of(subset)):
         output = model.train()(**inputs, output_hidden_states=True, output_encoder_hidden_states=True)
         weights = torch.linspace(-1, 1, output.last_hidden_state.numel()).reshape(output.last_hidden_state.shape)
         ((output.last_hidden_state * weights).sum() + output.pooler_output.square().sum()).backward()
@@ -52,7 +67,7 @@ def test_packed_equals_padded_forward_and_backward(architecture, subset):
     assert torch.equal(packed.attention_mask, padded.attention_mask)
     torch.testing.assert_close(packed.pooler_output, padded.pooler_output, atol=TOLERANCE, rtol=0)
     real = padded.attention_mask.bool()
-    lengths = [padded[f"{m}_hidden_state"].shape[1] for m in subset]
+    lengths = [padded.modality_hidden_states[m].shape[1] for m in subset]
     masks = dict(zip(subset, real.split(lengths, dim=1)))
     for ours, reference in zip(packed.hidden_states, padded.hidden_states, strict=True):
         torch.testing.assert_close(ours[real], reference[real], atol=TOLERANCE, rtol=0)
