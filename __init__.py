@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Mixture-of-Transformers for text, images or video, and audio.
+"""Mixture-of-Transformers for text, images or video, audio, and any other modalities.
 
 Importing this package registers it with the Auto classes.
 """

@@ -217,6 +217,7 @@ class MoTConfig(PreTrainedConfig):
             # The package has the pipeline, so that `pipeline(...)` need not ask to run the code of the folder.
             kwargs.pop("custom_pipelines", None)
         warn_of_near_misses(self, kwargs)
+        self.check_kinds()
         if self.sparse_attention is not None:
             self.sparse_attention = complete_sparse_attention(self.sparse_attention)
         super().__post_init__(**kwargs)
@@ -225,6 +226,16 @@ class MoTConfig(PreTrainedConfig):
             for name in config._inherited:
                 if getattr(config, name) is None:
                     setattr(config, name, getattr(self, name))
+
+    def check_kinds(self) -> None:
+        """Raise a ValueError for a sub-config of text, image or audio that is of another kind."""
+        for name, modality in MODALITIES.items():
+            given, own = self.modality_config(name), modality.config_class.model_type
+            if isinstance(given, dict) and given.get("model_type", own) != own:
+                raise ValueError(
+                    f"`{name}_config` is of the kind {own}, got `model_type` {shown(given['model_type'])}: declare "
+                    "the modality under another name."
+                )
 
     def take_modalities(self, unknown: dict) -> None:
         """Take the configs of the modalities that the user declares out of the unknown keys."""

@@ -27,7 +27,8 @@ class GrowingMixin:
 
         Args:
             name: "text", "image" or "audio" where the model lacks it, or any other name.
-            config: of the modality, as `MoTConfig({name}_config=...)` takes it.
+            config: of the modality, as `MoTConfig({name}_config=...)` takes it. A dict that does not say how many layers
+                its encoder has gets as many as the deepest of the others.
 
         Returns:
             The names of the parameters that were added, which an optimizer that was made before does not know.
@@ -39,6 +40,8 @@ class GrowingMixin:
             raise ValueError(
                 f"This model has a modality {name!r} already: its modalities are {', '.join(self.config.modalities)}."
             )
+        if isinstance(config, dict):
+            config = {"num_hidden_layers": max(own.num_hidden_layers for _, own in towers_of(self.config))} | config
         content = self.config.to_dict() | {f"{name}_config": config}
         if name not in MODALITIES:
             content["extra_modalities"] = [*self.config.extra_modalities, name]

@@ -172,12 +172,16 @@ class ImageModality(Modality):
     def pad(
         self, values: Sequence[torch.Tensor | None], multiple: int = 1, fill: float = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames (F_i, C, H, W) as everything else; pictures (C, H, W) as (B, C, H, W), with a mask (B,)."""
-        example = next(value for value in values if value is not None)
-        if example.ndim != 3:
+        """
+        Frames (F_i, C, H, W) as everything else, and a picture among them as one; pictures (C, H, W) alone as
+        (B, C, H, W), with a mask (B,).
+        """
+        present = [value for value in values if value is not None]
+        if any(value.ndim != 3 for value in present):
+            values = [value[None] if value is not None and value.ndim == 3 else value for value in values]
             return super().pad(values, multiple, fill)
         mask = torch.tensor([value is not None for value in values]).long()
-        return torch.stack([torch.zeros_like(example) if value is None else value for value in values]), mask
+        return torch.stack([torch.zeros_like(present[0]) if value is None else value for value in values]), mask
 
     def length_of(self, value: torch.Tensor) -> int:
         return 0 if value.ndim == 3 else len(value)

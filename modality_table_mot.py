@@ -128,7 +128,10 @@ class TableModality(Modality):
         return config.num_columns
 
     def describe(self, config: MoTTableConfig) -> str:
-        parts = {"numbers": config.num_numbers, "categories": len(config.category_sizes)}
+        parts = {
+            "number" if config.num_numbers == 1 else "numbers": config.num_numbers,
+            "category" if len(config.category_sizes) == 1 else "categories": len(config.category_sizes),
+        }
         names = "" if config.column_names is None else f" ({', '.join(config.column_names)})"
         return " and ".join(f"{number} {noun}" for noun, number in parts.items() if number) + f" of a table{names}"
 

@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mot",
         usage="mot [-h] [--version] command ...",
-        description="One model for text, images or video, and audio: train, measure, ask, search, show.",
+        description="One model for text, images, audio and any other modalities: train, measure, ask, search, show.",
         epilog="Each command has a --help of its own; --debug, anywhere in it, shows the traceback of an error.",
     )
     parser.add_argument("--version", action=Version, nargs=0, help="show the version of the package and exit")

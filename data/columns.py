@@ -6,7 +6,6 @@ unless a person names it, and of every column that is left out the reason is kep
 their own (`data/extra_columns.py`).
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
@@ -214,7 +213,7 @@ class ModalityColumns:
 def listed(columns: Sequence[str], features: Features) -> str:
     """These columns and their types, each by its name but for long runs of numbers: 'c0' to 'c75' (76 of float64)."""
     places = []
-    for _, members in groupby(enumerate(columns), key=lambda member: run_of(*member, features)):
+    for _, members in groupby(enumerate(columns), key=lambda member: run_of(member[0], member[1], features)):
         run = [column for _, column in members]
         if len(run) >= LONG_RUN:
             places.append(f"'{run[0]}' to '{run[-1]}' ({len(run)} of {kind_name(features[run[0]])})")
@@ -225,7 +224,8 @@ def listed(columns: Sequence[str], features: Features) -> str:
 
 def run_of(place: int, column: str, features: Features) -> tuple[str, str, int | None]:
     """What the columns of a run have in common: what stands before their numbers, their type, and where 0 would be."""
-    stem, number = re.fullmatch(r"(.*?)(\d*)", column, re.DOTALL).groups()
+    stem = column.rstrip("0123456789")
+    number = column.removeprefix(stem)
     return (stem, kind_name(features[column]), place - int(number) if number else None)
 
 

@@ -30,6 +30,7 @@ import torch
 from mixture_of_transformers.attribution_mot import modality_contributions
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.decoding_image_mot import load_image
+from mixture_of_transformers.decoding_series_mot import read_series
 from mixture_of_transformers.demo.examples import digits, examples_in
 from mixture_of_transformers.demo.offers import Offered, index_version, read_classifier, read_index
 from mixture_of_transformers.demo.panels import (
@@ -63,6 +64,7 @@ from mixture_of_transformers.explain.pictures import (
     plot_contributions,
     plot_modality_attention,
     plot_rollout,
+    plot_series,
     plot_token_attention,
 )
 from mixture_of_transformers.modalities_mot import CELLS, MODALITIES
@@ -471,17 +473,23 @@ def show_hits(indexes: Offered, found: dict | None) -> None:
     if found is None:
         return
     with messages():
-        rows = indexes(found["name"]).rows
+        index = indexes(found["name"])
+        rows, asked = index.rows, usual_panels(index)
+        panels = {column: asked.get(kind) for kind, column in index.description["columns"].items()}
     with gr.Row():
         for hit in found["hits"]:
             with gr.Column(min_width=THUMBNAIL, elem_classes="hit"):
                 gr.HTML(as_text(f"{hit['score']:.3f}", f" by {hit['modality']}, row {hit['id']}"))
                 for column, cell in rows[hit["id"]].items():
                     if cell is not None:
-                        show_cell(column, cell, rows.features[column])
+                        show_cell(column, cell, rows.features[column], panels.get(column))
 
 
-def show_cell(column: str, cell: Any, feature: Any) -> None:
+def show_cell(column: str, cell: Any, feature: Any, panel: Panel | None) -> None:
+    """
+    Args:
+        panel: that of the modality which the column holds; None where it holds none.
+    """
     try:
         if isinstance(feature, datasets.Image):
             picture = load_image(stored_content(cell, column), column, convert_rgb=True, allow_urls=False)
@@ -494,6 +502,12 @@ def show_cell(column: str, cell: Any, feature: Any) -> None:
                 copy.write(stored_content(cell, column))
                 copy.flush()
                 Clip(copy.name, label=column, height=THUMBNAIL, interactive=False)  # which takes it over
+        elif isinstance(panel, SeriesPanel):
+            series = read_series(cell, column)
+            gr.Plot(plot_series(series.values, series.times, series.sampling_rate, column), show_label=False)
+        elif isinstance(cell, dict):
+            said = ", ".join(f"{name}: {value}" for name, value in cell.items() if value is not None)
+            gr.HTML(as_text(column, f": {shortened(said)}"))
         else:
             value = feature.int2str(cell) if isinstance(feature, datasets.ClassLabel) else cell
             gr.HTML(as_text(column, f": {shortened(value)}"))

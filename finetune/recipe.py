@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -120,9 +121,9 @@ def image_geometry(train: datasets.Dataset, model: ModelArguments, data: DataArg
     """Image and patch size: small pictures keep their size, rounded up to whole patches, others become 224."""
     size, patch = model.image_size, model.patch_size
     if size is None:
-        columns = [name for name, feature in train.features.items() if isinstance(feature, datasets.Image)]
+        columns = [name for name, feature in train.features.items() if holds_pictures(feature)]
         some, access = train.select(range(min(len(train), 200))), reading_of(data).access
-        cells = ((cell, name) for name in columns for cell in some[name] if cell is not None)
+        cells = ((cell, name) for name in columns for cell in segments_of(some[name]) if cell is not None)
         sides = [max(load_image(cell, name, convert_rgb=True, **access).size) for cell, name in cells]
         side = int(np.median(sides)) if sides else 224
         size = side if side <= SMALL_IMAGE else 224
@@ -146,12 +147,17 @@ def new_tokenizer(
         return None
     if not columns:
         return tokenizer_without_words()
-    texts = itertools.chain.from_iterable(texts_of(train[name]) for name in columns)
+    texts = itertools.chain.from_iterable(segments_of(train[name]) for name in columns)
     return train_tokenizer(texts, model_max_length=data.max_text_tokens)
 
 
-def texts_of(cells: Iterable) -> Iterator[str | None]:
-    """The texts of cells, of which some may be several segments."""
+def holds_pictures(feature) -> bool:
+    """Whether each cell of a column is a picture, or several."""
+    return isinstance(feature.feature if isinstance(feature, datasets.List) else feature, datasets.Image)
+
+
+def segments_of(cells: Iterable) -> Iterator[Any]:
+    """The texts or pictures of cells, of which some may be several segments."""
     for cell in cells:
         yield from cell if isinstance(cell, list) else [cell]
 

@@ -20,7 +20,7 @@ def subsets_line(results: dict) -> str | None:
     """Which subsets of the modalities the rows are, where these are not all that there are."""
     names = list(results.get("subsets", ()))
     number = names[-1].count("+") + 1 if names else 0
-    if len(names) == 2**number - 1:
+    if number <= MOST_WITH_ALL_SUBSETS:
         return None
     return f"Of {number} modalities: each alone, all but one, and all together."
 

@@ -1,11 +1,11 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Two processes train one model, on batches of other modalities and other numbers of rows; run by test_invariants.py.
 
-`learn(["ddp", "fully_shard"])` takes steps of SGD with each engine: in the first, rank 0 has text only and
-rank 1 images and audio, in the second the other way round, and in the third all rows have what `make_inputs` gives
-them, which is every way of lacking something. The parameters are compared with those of one process: it gets the mean
-of both ranks' losses, but the contrastive ones from the joined batch. An engine that waits for a missing gradient or a
-missing collective hangs here until its process group times out.
+`learn(["ddp", "fully_shard"])` takes steps of SGD with each engine: in the first, rank 0 has one modality only (text)
+and rank 1 the others (images and audio), in the second the other way round, and in the third all rows have what
+`make_inputs` gives them, which is every way of lacking something. The parameters are compared with those of one
+process: it gets the mean of both ranks' losses, but the contrastive ones from the joined batch. An engine that waits
+for a missing gradient or a missing collective hangs here until its process group times out.
 """
 
 import copy
@@ -16,7 +16,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed
-from helpers import MODALITIES, build, make_inputs, max_difference, tiny_config
+from helpers import MODALITIES, OPEN_SETS, build, make_inputs, max_difference, tiny_config
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -27,22 +27,30 @@ from mixture_of_transformers.training.gradient_cache import cached_step
 WORLD_SIZE = 2
 LEARNING_RATE = 0.1
 CHUNK_SIZE = 4
-# For each step, what each rank's batch has.
-STEPS = ((("text",), ("image", "audio")), (("image", "audio"), ("text",)), (MODALITIES, MODALITIES))
-
-
 # Each head with a fusion that has parameters of its own, and variants of its loss.
 CASES = {
     "MoTForSequenceClassification": (MoTForSequenceClassification, {"fusion_type": "early"}),
     "MoTForRetrieval": (MoTForRetrieval, {"fusion_type": "hierarchical", "contrastive_positives": "label"}),
     "MoTForRetrieval, sigmoid": (MoTForRetrieval, {"contrastive_loss": "sigmoid"}),
     "MoTForPreTraining": (MoTForPreTraining, {"fusion_type": "attention"}),
+    "MoTForSequenceClassification, declared": (MoTForSequenceClassification, {"fusion_type": "early"}),
 }
+NUM_STEPS = 3
 
 
-def batch(step, rank, model_class):
-    inputs = make_inputs(STEPS[step][rank], seed=10 * step + rank)
-    if model_class is MoTForPreTraining:  # with targets, so that nothing is drawn at random
+def modalities_of(case):
+    return OPEN_SETS[0] if case.endswith("declared") else MODALITIES
+
+
+def given(case, step, rank):
+    """What a rank's batch has in a step."""
+    whole = modalities_of(case)
+    return whole if step == 2 else whole[:1] if step == rank else whole[1:]
+
+
+def batch(case, step, rank):
+    inputs = make_inputs(given(case, step, rank), seed=10 * step + rank)
+    if CASES[case][0] is MoTForPreTraining:  # with targets, so that nothing is drawn at random
         targets = {"text_labels": "input_ids", "image_labels": "pixel_values", "audio_labels": "input_features"}
         return inputs | {label: inputs[name] for label, name in targets.items() if name in inputs}
     return inputs | {"labels": torch.arange(len(next(iter(inputs.values())))) % (3 + rank)}
@@ -77,7 +85,7 @@ def loss_of_one_process(model, batches, model_class):
 
 def train(model, backward_of):
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
-    for step in range(len(STEPS)):
+    for step in range(NUM_STEPS):
         optimizer.zero_grad()
         backward_of(model, step)
         optimizer.step()
@@ -122,10 +130,11 @@ def work(rank, engines, port):
 
 def compare(rank, engine, case):
     model_class, fields = CASES[case]
-    model = build(model_class, tiny_config(num_labels=4, num_joint_layers=1, num_global_layers=1, **fields)).train()
+    fields = fields | {"num_labels": 4, "num_joint_layers": 1, "num_global_layers": 1}
+    model = build(model_class, tiny_config(modalities=modalities_of(case), **fields)).train()
     if rank == 0:  # alone, as if there were no other
         single = copy.deepcopy(model)
-        all_batches = [[batch(step, r, model_class) for r in range(WORLD_SIZE)] for step in range(len(STEPS))]
+        all_batches = [[batch(case, step, r) for r in range(WORLD_SIZE)] for step in range(NUM_STEPS)]
         with alone():
             train(single, lambda m, step: loss_of_one_process(m, all_batches[step], model_class).backward())
         expected = dict(single.named_parameters())
@@ -133,9 +142,9 @@ def compare(rank, engine, case):
         model.gradient_checkpointing_enable()
     model = shard(model) if engine.startswith("fully_shard") else DistributedDataParallel(model)
     if engine == "ddp, chunks":
-        train(model, lambda m, step: backward_in_chunks(m, batch(step, rank, model_class)))
+        train(model, lambda m, step: backward_in_chunks(m, batch(case, step, rank)))
     else:
-        train(model, lambda m, step: m(**batch(step, rank, model_class)).loss.backward())
+        train(model, lambda m, step: m(**batch(case, step, rank)).loss.backward())
     for name, parameter in full_parameters(model).items():
         reference = expected[name].detach().clone() if rank == 0 else torch.empty_like(parameter)
         torch.distributed.broadcast(reference, src=0)

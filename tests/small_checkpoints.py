@@ -23,8 +23,8 @@ def patient(number: int) -> dict:
     return {"text": "a note of the day", "vitals": vitals, "imu": {"array": waves, "sampling_rate": RATE}}
 
 
-def save_patients(folder: Path) -> Path:
-    """A checkpoint that classifies patients, and its processor."""
+def save_patients(folder: Path, model_class=MoTForSequenceClassification) -> Path:
+    """A checkpoint that classifies or finds patients, and its processor."""
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "note", "of", "the", "day"]
     tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary)}, model_max_length=32)
     rows = [patient(number) for number in range(20)]
@@ -45,6 +45,6 @@ def save_patients(folder: Path) -> Path:
         id2label=dict(enumerate(LABELS)),
         label2id={label: number for number, label in enumerate(LABELS)},
     )
-    MoTForSequenceClassification(config).save_pretrained(folder)
+    model_class(config).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder

@@ -385,6 +385,7 @@ class TestTrimodalInRetrieval(RetrievalTests, TestTrimodal):
     pass
 
 
+@pytest.mark.slow  # as long as the setting itself
 class TestDeclaredInRetrieval(RetrievalTests, TestDeclared):
     """Of the heads that predict or compare, one: they loop over the same table."""
 

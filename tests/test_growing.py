@@ -117,3 +117,9 @@ def test_a_modality_that_is_there_or_cannot_be_is_refused_and_nothing_changes():
         model.add_modality("depth", {"num_channels": 1})
     after = model.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_encoder_of_which_no_depth_is_said_is_as_deep_as_the_others():
+    model = build(MoTModel, tiny_config("uneven_towers", image_config=None))
+    model.add_modality("depth", {key: value for key, value in DEPTH.items() if key != "num_hidden_layers"})
+    assert len(model.encoders.depth.layers) == len(model.encoders.audio.layers) == 3

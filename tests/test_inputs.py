@@ -9,6 +9,7 @@ from helpers import MODALITIES, build, make_inputs, tiny_config
 from transformers.utils.generic import can_return_loss, find_labels
 
 from mixture_of_transformers import (
+    MoTConfig,
     MoTForMaskedLM,
     MoTForPreTraining,
     MoTForRetrieval,
@@ -107,3 +108,12 @@ def test_a_forward_leaves_what_it_is_given_as_it_was():
     build(MoTModel, tiny_config())(**inputs)
     assert inputs.keys() == before.keys()
     assert all(torch.equal(inputs[name], value) for name, value in before.items())
+
+
+def test_a_config_of_text_image_or_audio_is_of_no_other_kind():
+    for name in MODALITIES:
+        assert MoTConfig(**{f"{name}_config": {"model_type": f"mot_{name}"}}).modality_config(name) is not None
+        with pytest.raises(
+            ValueError, match=f"`{name}_config` is of the kind mot_{name}, got `model_type` mot_series"
+        ):
+            MoTConfig(**{f"{name}_config": {"model_type": "mot_series"}})

@@ -10,7 +10,7 @@ from itertools import chain, cycle, product
 
 import pytest
 import torch
-from distributed_steps import learn
+from distributed_steps import CASES, learn
 from forked import forked
 from helpers import (
     ARCHITECTURES,
@@ -480,16 +480,16 @@ def two_processes(tmp_path_factory):
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("head", ["SequenceClassification", "Retrieval", "Retrieval, sigmoid", "PreTraining"])
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_two_processes_with_different_modalities_learn_what_one_would(two_processes, engine, head):
-    """One has text, the other image and audio, by turns: no hang, and contrastive losses are those of the joined
-    batch."""
-    if engine == "ddp, chunks" and "Retrieval" not in head:
+def test_two_processes_with_different_modalities_learn_what_one_would(two_processes, engine, case):
+    """One has text, the other image and audio, or depth and a series, by turns: no hang, and contrastive losses are
+    those of the joined batch."""
+    if engine == "ddp, chunks" and "Retrieval" not in case:
         pytest.skip("cached gradients are for models that retrieve")
     report = two_processes.stdout + two_processes.stderr
     for rank in (0, 1):
-        assert f"{engine}, MoTFor{head}, rank {rank}: all parameters equal to one process" in report, report
+        assert f"{engine}, {case}, rank {rank}: all parameters equal to one process" in report, report
     assert two_processes.returncode == 0, report
 
 

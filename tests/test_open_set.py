@@ -2,10 +2,10 @@
 """The set of modalities is open: what a user declares is as good as what the library has by name.
 
 Which test pins which rule of an open set:
-- here: 3 a name changes nothing, 4 the order is stored, 5 three routes of loading, 6 what reaches declared towers, 7 names
-  that cannot be, 13 segments cost what rows cost;
-- test_invariants.py by `helpers.OPEN_CASES`: 1 the equations, 2 absent is absent, poison, rows in another order, and with
-  distributed_steps.py 14 two ranks that have other modalities;
+- here: 3 a name changes nothing, 4 the order is stored, 5 three routes of loading, 6 what reaches declared towers, 7
+  names that cannot be, 13 segments cost what rows cost;
+- test_invariants.py by `helpers.OPEN_CASES`: 1 the equations, 2 absent is absent, poison, rows in another order, and
+  with distributed_steps.py 14 two ranks that have other modalities;
 - test_growing.py: 8 a modality that is added changes no answer without it;
 - test_segments.py: 9 one is none, 10 they are a set, 11 they do not see each other, 12 none is absent;
 - test_open_processing.py: 15 an unknown keyword of the processor; test_house.py: 16 nothing decides by a name.

@@ -6,11 +6,14 @@ import re
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from small_checkpoints import CHANNELS, LABELS, RATE, WARDS, patient, save_patients
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
+from mixture_of_transformers import MoTForRetrieval
 from mixture_of_transformers.decoding_series_mot import SeriesSettings
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
+from mixture_of_transformers.search.building import build_index
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
@@ -118,6 +121,35 @@ def test_a_form_is_filled_in_a_series_is_seen_and_both_contribute_to_the_answer(
         page.get_by_role("button", name="Classify").click()
         playwright.expect(lines).to_have_count(7, timeout=PATIENCE)
         page.close()
+
+
+@pytest.mark.training
+@pytest.mark.slow
+def test_rows_are_found_by_a_form_and_shown_with_their_series(tmp_path):
+    save_patients(tmp_path / "retriever", MoTForRetrieval)
+    parts = [part.from_pretrained(tmp_path / "retriever") for part in (MoTForRetrieval, AutoProcessor)]
+    rows = [patient(number) for number in range(4)]
+    rows = [row | {"imu": row["imu"]["array"].tolist()} for row in rows]
+    columns = {name: name for name in rows[0]}
+    build_index(Dataset.from_list(rows), *parts, tmp_path / "index", columns=columns)
+    server = Server.of_demo(tmp_path, "--indexes", "index")
+    with open_browser() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(PATIENCE)
+        page.goto(server.url)
+        page.get_by_text("4 rows with text, vitals, imu; asked with retriever.").wait_for()
+        for column in ("age", "pulse"):
+            page.get_by_label(column).fill(str(rows[2]["vitals"][column]))
+        for column in ("sex", "ward"):
+            page.get_by_label(column).click()
+            page.get_by_role("option", name=rows[2]["vitals"][column], exact=True).click()
+        page.get_by_label("vitals", exact=True).last.check()
+        page.get_by_role("button", name="Search").click()
+        page.locator(".hit img").nth(3).wait_for()  # the series of each
+        found = page.locator(".hit").first.inner_text()
+        assert "1.000 by vitals, row 2" in found and f"age: {rows[2]['vitals']['age']}, pulse: 70.5" in found
+        page.close()
+    server.stop()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

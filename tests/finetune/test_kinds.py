@@ -5,6 +5,7 @@ import re
 
 import datasets
 import numpy as np
+import PIL.Image
 import pytest
 from forked import run_script
 from open_rows import cells, make_model
@@ -23,7 +24,7 @@ from mixture_of_transformers.data.tokenizers import train_tokenizer
 from mixture_of_transformers.finetune.batches import augmentations, build_collators
 from mixture_of_transformers.finetune.checks import check_towers
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
-from mixture_of_transformers.finetune.recipe import new_tokenizer
+from mixture_of_transformers.finetune.recipe import image_geometry, new_tokenizer
 from mixture_of_transformers.finetune.usage import save_examples, usage_lines
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
@@ -115,6 +116,15 @@ def test_the_tower_of_a_model_needs_a_column_of_any_form_of_its_modality():
     check_towers(model, ["video", "label"])
     with pytest.raises(ValueError, match="--image_model names a image tower, but the dataset has no image column"):
         check_towers(model, ["text", "label"])
+
+
+def test_small_pictures_keep_their_size_also_where_a_row_has_several():
+    picture = PIL.Image.new("RGB", (18, 10))
+    rows = datasets.Dataset.from_dict(
+        {"views": [[picture, picture], [picture], None]},
+        features=datasets.Features({"views": datasets.List(datasets.Image())}),
+    )
+    assert image_geometry(rows, ModelArguments(), DataArguments()) == (20, 4)
 
 
 @pytest.mark.training

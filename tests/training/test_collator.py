@@ -1,12 +1,13 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Encoded rows to batches: padding, masks, labels, and what is random."""
 
+import numpy as np
 import pytest
 import torch
 from toy_trainers import encoded_row
 from transformers import DataCollatorForLanguageModeling
 
-from mixture_of_transformers import MoTProcessor
+from mixture_of_transformers import MoTImageProcessor, MoTProcessor
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation, AudioModality
 from mixture_of_transformers.modality_image_mot import ImageModality
@@ -51,6 +52,21 @@ def test_collator_pads_to_few_lengths():
     assert batch["input_ids"].tolist() == [[0, 1, 2, 9, 9, 9, 9, 9], [0, 1, 2, 3, 4, 9, 9, 9]]
     assert batch["attention_mask"].sum(dim=1).tolist() == [3, 5]
     assert batch["input_features"].shape == (2, 12, 3) and batch["input_features_mask"].sum(dim=1).tolist() == [6, 10]
+
+
+def test_rows_of_one_picture_and_of_several_make_the_batch_that_the_processor_makes_of_them():
+    pictures = [np.full((8, 8, 3), shade, np.uint8) for shade in (10, 60, 120)]
+    cells = [pictures[0], pictures, None, [pictures[2]]]
+    processor = MoTProcessor(image_processor=MoTImageProcessor(size={"height": 8, "width": 8}))
+    rows = [
+        {n: v[0] for n, v in processor(images=[cell]).items() if n != "pixel_mask"}
+        for cell in cells
+        if cell is not None
+    ]
+    batch = MoTCollator()([*rows[:2], encoded_row(text=3), rows[2]])
+    expected = processor(images=cells, text=[None, None, "a", None])
+    for name in ("pixel_values", "pixel_mask", "pixel_segments"):
+        assert torch.equal(batch[name], expected[name]), name
 
 
 def test_collator_leaves_out_a_modality_that_no_row_has():

@@ -1,8 +1,14 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """A resume loses nothing, and a finished run is neither trained any further nor lost."""
 
+import shutil
+
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from toy_trainers import SAVING, assert_same_weights, logged, trainer_of, weights_of
+
+from mixture_of_transformers.training.interruption import checkpoint_to_resume
 
 pytestmark = pytest.mark.training
 
@@ -190,3 +196,15 @@ def test_an_interrupted_run_is_not_finished_by_the_model_of_an_earlier_one(finis
     second = trainer_of(tmp_path, max_steps=6)
     second.train()  # and was killed before it saved its model
     assert not (tmp_path / "trainer_state.json").exists()
+
+
+def test_a_checkpoint_of_an_earlier_version_with_other_parameters_is_an_error_that_says_what_to_do(finished, tmp_path):
+    checkpoint = tmp_path / "checkpoint-4"
+    weights = load_file(checkpoint / "model.safetensors")
+    save_file(weights | {"contrastive.log_scale.text-image": torch.ones(1)}, checkpoint / "model.safetensors")
+    assert checkpoint_to_resume(str(checkpoint), tmp_path) == str(checkpoint)
+    save_file(weights | {"contrastive.log_scale": torch.ones(7)}, checkpoint / "model.safetensors")
+    shutil.rmtree(tmp_path / "checkpoint-6")
+    for choice in ("auto", "true", str(checkpoint)):
+        with pytest.raises(ValueError, match=rf"earlier version.* --model_name_or_path {checkpoint}"):
+            checkpoint_to_resume(choice, tmp_path)
