@@ -27,8 +27,8 @@ class GrowingMixin:
 
         Args:
             name: "text", "image" or "audio" where the model lacks it, or any other name.
-            config: of the modality, as `MoTConfig({name}_config=...)` takes it. A dict that does not say how many layers
-                its encoder has gets as many as the deepest of the others.
+            config: of the modality, as `MoTConfig({name}_config=...)` takes it. Of a dict that does not say how many
+                layers its encoder has, it gets as many as the deepest of the others.
 
         Returns:
             The names of the parameters that were added, which an optimizer that was made before does not know.

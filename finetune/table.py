@@ -7,6 +7,8 @@ modalities, `pairs` of a search, or `terms` of a loss.
 
 import math
 
+from mixture_of_transformers.subsets_mot import MOST_WITH_ALL_SUBSETS
+
 SECTIONS = {"subsets": "modalities", "pairs": "search", "terms": "loss term"}
 COUNTS = ("rows", "batches")
 
