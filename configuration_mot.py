@@ -262,8 +262,9 @@ class MoTConfig(PreTrainedConfig):
         """
         added = [key for key in kwargs if is_modality_config(key) and not hasattr(cls, key)]
         config_dict = config_dict | {
-            key: value | kwargs[key] if isinstance(value := config_dict.get(key), dict) else kwargs[key]
+            key: known | given if isinstance(known, dict) and isinstance(given, dict) else given
             for key in added
+            for known, given in [(config_dict.get(key), kwargs[key])]
         }
         kwargs = {key: value for key, value in kwargs.items() if key not in added}
         try:

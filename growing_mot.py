@@ -39,6 +39,10 @@ class GrowingMixin:
             raise ValueError(
                 f"This model has a modality {name!r} already: its modalities are {', '.join(self.config.modalities)}."
             )
+        if config is None:
+            raise ValueError(
+                f"The modality {name!r} needs a config, as `MoTConfig({name}_config=...)` takes it; got None."
+            )
         content = self.config.to_dict() | {f"{name}_config": config}
         if name not in MODALITIES:
             content["extra_modalities"] = [*self.config.extra_modalities, name]

@@ -254,6 +254,12 @@ def test_a_name_that_cannot_be_is_an_error_at_construction(name):
         MoTConfig(**{key: SERIES})
 
 
+def test_a_modality_of_a_saved_config_is_left_out_by_none(tmp_path):
+    MoTConfig(imu_config=SERIES, depth_config={"model_type": "mot_image"}).save_pretrained(tmp_path)
+    config = MoTConfig.from_pretrained(tmp_path, imu_config=None)
+    assert config.extra_modalities == ["depth"]
+
+
 # 13. What segments cost
 
 
