@@ -237,6 +237,15 @@ class MoTConfig(PreTrainedConfig):
                     "the modality under another name."
                 )
 
+    def __setattr__(self, name: str, value) -> None:
+        is_declared = name.removesuffix("_config") in self.__dict__.get("extra_modalities", ())
+        if is_modality_config(name) and not is_declared and not hasattr(type(self), name):
+            raise ValueError(
+                f"`{name}` would be that of a modality, and the modalities of a config are declared as it is made: "
+                f"`MoTConfig({name}=...)`, or `add_modality` of a model."
+            )
+        super().__setattr__(name, value)
+
     def take_modalities(self, unknown: dict) -> None:
         """Take the configs of the modalities that the user declares out of the unknown keys."""
         given = {key.removesuffix("_config"): unknown.pop(key) for key in [*filter(is_modality_config, unknown)]}
@@ -262,8 +271,9 @@ class MoTConfig(PreTrainedConfig):
         """
         added = [key for key in kwargs if is_modality_config(key) and not hasattr(cls, key)]
         config_dict = config_dict | {
-            key: value | kwargs[key] if isinstance(value := config_dict.get(key), dict) else kwargs[key]
+            key: known | given if isinstance(known, dict) and isinstance(given, dict) else given
             for key in added
+            for known, given in [(config_dict.get(key), kwargs[key])]
         }
         kwargs = {key: value for key, value in kwargs.items() if key not in added}
         try:

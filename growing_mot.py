@@ -40,6 +40,10 @@ class GrowingMixin:
             raise ValueError(
                 f"This model has a modality {name!r} already: its modalities are {', '.join(self.config.modalities)}."
             )
+        if config is None:
+            raise ValueError(
+                f"The modality {name!r} needs a config, as `MoTConfig({name}_config=...)` takes it; got None."
+            )
         if isinstance(config, dict):
             config = {"num_hidden_layers": max(own.num_hidden_layers for _, own in towers_of(self.config))} | config
         content = self.config.to_dict() | {f"{name}_config": config}

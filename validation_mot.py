@@ -57,6 +57,10 @@ PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_class
 # parameters those of another part of the model, or its share of an answer that of nothing.
 RESERVED_NAMES = frozenset(
     {
+        "self",
+        "none",
+        "all",
+        "auto",
         "input",
         "inputs",
         "pixel",

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, IterableDataset
@@ -114,6 +115,8 @@ def what_cells_hold(name: str, cells: list[str | None], labels: dict[str, list])
         return held
     if are_series(cells):
         return CellContents(reason="lists of numbers", are_series=True)
+    if are_json(cells):
+        return CellContents(reason=f"lists or objects as JSON, no text: --text_column {name} would take it")
     says = what_nearly_all_are(cells) or next(
         (says for n in labels if (says := names_class(n, cells, labels[n]))), None
     )
@@ -172,26 +175,46 @@ def what_repeats(cells: list[str | None], labels: dict[str, list]) -> CellConten
 
 
 def are_series(cells: list[str | None]) -> bool:
-    """Whether nearly all cells are lists of numbers, or of lists of numbers, written as JSON."""
+    """Whether nearly all cells are lists of numbers, or of lists of numbers, written as JSON; a list of nothing is
+    none of them, and no sign of another kind."""
+    read = [series_of(cell) for cell in spread(cells)]
+    present = [series for series in read if series != []]
+    return bool(present) and sum(series is not None for series in present) >= NEARLY_ALL * len(present)
+
+
+def are_json(cells: list[str | None]) -> bool:
+    """Whether nearly all cells are lists or objects that were written as JSON."""
+    some = spread(cells)
+    return bool(some) and sum(isinstance(json_of(cell), list | dict) for cell in some) >= NEARLY_ALL * len(some)
+
+
+def spread(cells: list[str | None]) -> list[str]:
+    """Some hundred of the cells that are not empty; one of them may be long."""
     present = [cell for cell in cells if cell is not None and cell.strip()]
-    some = present[:: max(1, len(present) // 100)]  # A series may be long.
-    return bool(some) and sum(series_of(cell) is not None for cell in some) >= NEARLY_ALL * len(some)
+    return present[:: max(1, len(present) // 100)]
+
+
+def json_of(cell: str) -> Any:
+    """What a list or an object was written of as JSON; None where a string is no such thing."""
+    if not cell.lstrip().startswith(("[", "{")):
+        return None
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return None
 
 
 def series_of(cell: str) -> list[list[float | None]] | None:
     """
     A series of moments, each with its channels, that was written as JSON: `[[0.1, 2], [0.3, null]]`, or `[0.1, 0.3]`
-    where it has one channel. None where a string is no such thing.
+    where it has one channel; `[]` has no moment. None where a string is no such thing.
     """
-    if not cell.lstrip().startswith("["):
-        return None
-    try:
-        moments = json.loads(cell)
-    except (ValueError, RecursionError):
+    moments = json_of(cell)
+    if not isinstance(moments, list):
         return None
     moments = [moment if isinstance(moment, list) else [moment] for moment in moments]
     is_number = all(type(value) in (int, float, type(None)) for moment in moments for value in moment)
-    return moments if is_number and moments else None
+    return moments if is_number else None
 
 
 def why_no_input(cells: list, labels: dict[str, list], kind) -> str | None:
@@ -210,10 +233,15 @@ def why_no_input(cells: list, labels: dict[str, list], kind) -> str | None:
             return f"one value for each class of '{label}'"
         if says_a_score([cells[i] for i in both], [classes[i] for i in both]):
             return f"says '{label}' in another unit"
-    is_whole = is_value(element_of(kind), "int", "uint") or all(type(v) is float and v.is_integer() for v in values)
+    is_whole = is_value(element_of(kind), "int", "uint") or all(is_whole_float(v) for v in values)
     if is_whole and len(values) == len(present) >= FEWEST_ROWS_OF_IDS:
         return "another whole number in each row, as ids have"
     return None
+
+
+def is_whole_float(value: Any) -> bool:
+    """Whether this is a float without a fraction, of those that could have one."""
+    return type(value) is float and value.is_integer() and abs(value) < 2**52
 
 
 def is_gap(cell) -> bool:
@@ -226,6 +254,9 @@ def says_a_score(cells: list, scores: list) -> bool:
     if len(cells) < FEWEST_ROWS or not all(type(value) in (int, float) for value in (*cells, *scores)):
         return False
     pairs = np.array([pair for pair in zip(cells, scores) if all(map(math.isfinite, pair))], dtype=float)
-    if len(pairs) < FEWEST_ROWS or not pairs.std(axis=0).all():
+    if len(pairs) < FEWEST_ROWS:
+        return False
+    pairs /= np.maximum(np.abs(pairs).max(axis=0), np.finfo(float).tiny)  # The squares of large ones are no numbers.
+    if not pairs.std(axis=0).all():
         return False
     return abs(np.corrcoef(pairs.T)[0, 1]) >= LEAST_CORRELATION

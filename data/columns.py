@@ -34,6 +34,7 @@ from mixture_of_transformers.data.column_types import (
     VIDEO,
     cell_has_sound,
     is_file,
+    is_files,
     is_list,
     is_medium,
     is_ready_features,
@@ -368,6 +369,9 @@ def why_left_out(
     roles = STRING_ROLES if is_string(kind) else MEDIA_ROLES
     if role := next((role for role in roles if serves(role, kind)), None):
         return f"the {role} is column '{chosen[role]}'" if chosen[role] else f"{option_of(role)} would take it"
+    if is_files(kind):  # of strings, which may be texts or paths
+        option = option_to_take(name).replace("=", ":KIND=")
+        return f"several strings in each row: {option} would take it, where KIND is {any_of(CELLS)}"
     if is_single(kind) or is_series(kind):
         return f"{option_to_take(name)} would take it"
     return "a type that is no input"

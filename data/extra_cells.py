@@ -117,7 +117,8 @@ def read_series(cell) -> list | None:
     if is_gap(cell):
         return None
     if isinstance(cell, str):
-        return series_of(cell) or UNREADABLE
+        cell = series_of(cell)
+        return UNREADABLE if cell is None else cell or None
     return cell or None
 
 

@@ -51,6 +51,21 @@ def without_blank_cells(split: Dataset) -> Dataset:
     return with_columns(split, changed) if changed else split
 
 
+def with_empty_as_strings(split: Dataset) -> Dataset:
+    """Columns that are empty in every row, of which a file says no type, as strings, which any kind of input takes: a
+    few rows to answer may all lack what the training rows had."""
+    empty = [name for name, kind in split.features.items() if is_of_nothing(kind)]
+    features = Features(dict.fromkeys(empty, Value("string")))
+    return with_columns(split, {name: pa.nulls(len(split), pa.string()) for name in empty}, features)
+
+
+def is_of_nothing(kind) -> bool:
+    """Whether a column holds nothing but gaps, or lists of them."""
+    return (
+        is_of_nothing(kind.feature) if isinstance(kind, datasets.List | datasets.LargeList) else kind == Value("null")
+    )
+
+
 def with_types_of_training(train: str, splits: dict[str, Dataset | IterableDataset]) -> dict:
     """All splits with the columns and types of the training split."""
     if not isinstance(splits.get(train), Dataset):

@@ -25,6 +25,7 @@ from mixture_of_transformers.data.model_columns import options_of_model
 from mixture_of_transformers.data.preparation import check_labels_left, drop_bad_examples, find_columns, prepare_split
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.data.sources import load_split
+from mixture_of_transformers.data.split_types import with_empty_as_strings
 from mixture_of_transformers.finetune.batches import build_collators, encode_split
 from mixture_of_transformers.finetune.limits import LENGTH_OPTIONS, check_splits, fit_processor, set_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, OptionHelp, needs_labels
@@ -236,7 +237,8 @@ def read(
         chosen = [split] if split else held_out(raw, columns, data, labels)
     else:
         split = split or "test"
-        raw = {split: load_split(data.dataset_name, split, data.dataset_config, data.dataset_revision, bounds)}
+        rows = load_split(data.dataset_name, split, data.dataset_config, data.dataset_revision, bounds)
+        raw = {split: rows if isinstance(rows, IterableDataset) else with_empty_as_strings(rows)}
         name_extra_columns(data, record, config, processor, raw[split].features)
         columns, chosen = columns_of(data, raw[split], places), [split]
     if isinstance(raw[chosen[0]], IterableDataset):

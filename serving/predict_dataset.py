@@ -30,6 +30,7 @@ from mixture_of_transformers.data.fingerprints import fingerprint_of_files
 from mixture_of_transformers.data.preparation import find_columns, prepare_split
 from mixture_of_transformers.data.secrets import printable, without_secrets
 from mixture_of_transformers.data.sources import read_named_splits
+from mixture_of_transformers.data.split_types import with_empty_as_strings
 from mixture_of_transformers.finetune.limits import LENGTH_OPTIONS, encoding_limits, feature_limits
 from mixture_of_transformers.finetune.options import DataArguments, OptionHelp
 from mixture_of_transformers.finetune.record import Record
@@ -188,7 +189,7 @@ def split_to_answer(data: DataArguments, options: PredictArguments, is_own: bool
         )
     if isinstance(splits[split], IterableDataset):
         raise ValueError(f"The rows of '{split}' are a stream: leave out --streaming (--streaming false).")
-    return split, splits[split]
+    return split, with_empty_as_strings(splits[split])
 
 
 def input_columns(data: DataArguments, rows: Dataset, record: Record | None, config: MoTConfig) -> ModalityColumns:

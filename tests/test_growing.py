@@ -113,6 +113,8 @@ def test_a_modality_that_is_there_or_cannot_be_is_refused_and_nothing_changes():
         model.add_modality("text", {})
     with pytest.raises(ValueError, match="cannot be called 'pixel'"):
         model.add_modality("pixel", DEPTH)
+    with pytest.raises(ValueError, match="needs a config"):
+        model.add_modality("depth", None)
     with pytest.raises(ValueError, match="needs a `model_type`"):
         model.add_modality("depth", {"num_channels": 1})
     after = model.state_dict()

@@ -254,6 +254,12 @@ def test_a_name_that_cannot_be_is_an_error_at_construction(name):
         MoTConfig(**{key: SERIES})
 
 
+def test_a_modality_of_a_saved_config_is_left_out_by_none(tmp_path):
+    MoTConfig(imu_config=SERIES, depth_config={"model_type": "mot_image"}).save_pretrained(tmp_path)
+    config = MoTConfig.from_pretrained(tmp_path, imu_config=None)
+    assert config.extra_modalities == ["depth"]
+
+
 # 13. What segments cost
 
 
@@ -272,3 +278,11 @@ def test_segments_cost_an_encoder_what_as_many_rows_cost(modality, length, chann
             run(model, batch)
         counts.append(counter.get_total_flops())
     assert counts[0] > 0 and counts[1] <= 1.1 * counts[0]
+
+
+def test_a_modality_that_is_set_on_a_config_after_it_was_made_is_refused_not_kept_unread():
+    config = MoTConfig(imu_config={"model_type": "mot_series"})
+    with pytest.raises(ValueError, match=r"`emg_config` .*`MoTConfig\(emg_config=...\)`, or `add_modality`"):
+        config.emg_config = {"model_type": "mot_series"}
+    config.imu_config = None
+    assert config.modalities == ("text", "image", "audio")

@@ -191,6 +191,44 @@ def test_columns_of_numbers_are_the_channels_of_a_series_and_an_empty_one_is_a_g
         drop_bad_examples(prepared, "raise")
 
 
+def test_a_list_of_nothing_in_a_written_series_is_a_row_without_it():
+    cells = ["[[1, 2], [3, 4]]", "[]", "[[5, null]]", None, " [] "] * 4
+    split = Dataset.from_dict(
+        {"imu": cells, "text": [f"it was row {i} then" for i in range(20)], "label": [0, 1] * 10}
+    )
+    columns = find_columns(split, extra=())
+    assert columns.extra == {"imu": ("series", ("imu",))} and columns.text == "text"
+    prepared, _ = prepare_split(split, columns)
+    kept = drop_bad_examples(prepared, "raise")
+    assert [row["imu"] for row in kept] == [[[1.0, 2.0], [3.0, 4.0]], None, [[5.0, None]], None, None] * 4
+
+
+def test_written_lists_of_anything_else_are_no_text_unless_named():
+    cells = [f'["a{i}.png", null, "the side of it.png"]' for i in range(20)]
+    split = Dataset.from_dict({"views": cells, "n": [i % 7 + 0.5 for i in range(20)], "label": [0, 1] * 10})
+    columns = find_columns(split, extra=())
+    assert columns.text is None and "JSON" in columns.left_out["views"]
+    assert find_columns(split, extra=(), text="views").text == "views"
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_whole_ones_are_no_ids_and_may_say_the_score_in_another_unit():
+    scores = [i % 9 + i / 7 for i in range(20)]
+    huge = [1e300 * (i * i % 13 + i / 11) for i in range(20)]
+    split = Dataset.from_dict({"huge": huge, "unit": [1e299 * score for score in scores], "label": scores})
+    columns = find_columns(split, extra=())
+    assert columns.extra == {"table": ("table", ("huge",))}
+    assert "in another unit" in columns.left_out["unit"]
+
+
+def test_a_column_of_lists_of_strings_is_left_out_with_the_option_that_takes_it():
+    split = Dataset.from_dict(
+        {"views": [["a.png", "b.png"]] * 20, "n": [i % 7 + 0.5 for i in range(20)], "label": [0, 1] * 10}
+    )
+    assert "--extra_columns views:KIND=views" in find_columns(split, extra=()).left_out["views"]
+    assert find_columns(split, extra=("views:image=views",)).extra["views"] == ("image", ("views",))
+
+
 @pytest.mark.parametrize("cells", [[[1.0, float("inf")]], [[[1.0, 2.0], [3.0]]], ["[1, 2]", "oops"]])
 def test_a_series_that_cannot_be_read_is_a_bad_row_and_a_gap_is_none(cells):
     good = (

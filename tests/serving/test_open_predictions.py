@@ -89,6 +89,16 @@ def test_a_file_without_some_of_the_columns_is_answered_without_them(run):
     check_answers(found, by_pipeline(run, without(cells(ROWS), "imu", "sex")))
 
 
+def test_rows_that_all_lack_what_a_file_has_a_column_for_are_answered_without_it(run):
+    lines = [{**row, "text": None, "acc": [], "sex": None, "depth": None} for row in labelled(run).to_list()]
+    lines = [line for line, row in zip(lines, cells(ROWS)) if {"age", "bmi"} & row.get("vitals", {}).keys()]
+    (run / "gaps.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = predict(run, "--dataset", "gaps.jsonl")
+    expected = [row for row in without(cells(ROWS), "imu", "text", "depth", "sex") if row.get("vitals")]
+    assert len(found) == len(expected) > 2
+    check_answers(found, by_pipeline(run, expected))
+
+
 def test_columns_of_other_names_are_named_as_in_training(run):
     other = labelled(run).rename_columns({"acc": "Walk", "age": "years"}).remove_columns(["label", "bmi"])
     other.to_parquet(run / "other.parquet")
