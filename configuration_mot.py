@@ -239,7 +239,7 @@ class MoTConfig(PreTrainedConfig):
 
     def __setattr__(self, name: str, value) -> None:
         is_declared = name.removesuffix("_config") in self.__dict__.get("extra_modalities", ())
-        if is_modality_config(name) and not is_declared and not hasattr(type(self), name):
+        if is_modality_config(name) and not is_declared and name not in self.__dataclass_fields__:
             raise ValueError(
                 f"`{name}` would be that of a modality, and the modalities of a config are declared as it is made: "
                 f"`MoTConfig({name}=...)`, or `add_modality` of a model."
