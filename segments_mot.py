@@ -9,6 +9,7 @@ Shapes: B rows, S segments of a row, L tokens of a row, T of the longest segment
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -32,17 +33,28 @@ class Segments:
     source: torch.Tensor
     target: torch.Tensor
 
+    @cached_property
+    def stands(self) -> bool:
+        """Whether everything is real and in its place already: full segments of one length, one after another."""
+        size = self.shape[0] * self.shape[1]
+        is_full = len(self.source) == size == self.shape[0] * self.number * self.length
+        return is_full and torch.equal(self.source, self.target)
+
     def split(self, values: torch.Tensor, fill: float = 0, name: str = "values") -> torch.Tensor:
         """(B, L, ...) -> (B * S, T, ...), with `fill` where nothing is real; `name` is that of errors."""
         if tuple(values.shape[:2]) != self.shape:
             raise ValueError(f"`{name}` has shape {tuple(values.shape)}, expected {self.shape}, one for each input.")
-        batch_size = values.shape[0]
-        rows = values.new_full((batch_size * self.number * self.length, *values.shape[2:]), fill)
-        rows[self.target] = values.flatten(0, 1)[self.source]
-        return rows.unflatten(0, (batch_size * self.number, self.length))
+        rows = self.shape[0] * self.number
+        if self.stands:
+            return values.reshape(rows, self.length, *values.shape[2:])
+        found = values.new_full((rows * self.length, *values.shape[2:]), fill)
+        found[self.target] = values.flatten(0, 1)[self.source]
+        return found.unflatten(0, (rows, self.length))
 
-    def real(self) -> torch.Tensor:
-        """(B * S, T) int64, 1 where something is real."""
+    def real(self) -> torch.Tensor | None:
+        """(B * S, T) int64, 1 where something is real; None where everything is."""
+        if self.stands:
+            return None
         rows = self.shape[0] * self.number
         return self.source.new_zeros(rows * self.length).index_fill(0, self.target, 1).reshape(rows, self.length)
 
@@ -98,7 +110,7 @@ def check_one_axis(values: torch.Tensor, name: str, segments: str) -> tuple[int,
     return tuple(values.shape[:2])
 
 
-def split_mask(found: Segments, mask: torch.Tensor | None) -> torch.Tensor:
+def split_mask(found: Segments, mask: torch.Tensor | None) -> torch.Tensor | None:
     """The mask of the rows that segments become, (B * S, T) or, where it tells more apart, (B * S, T, ...)."""
     return found.real() if mask is None or mask.ndim == 2 else found.split(mask)
 

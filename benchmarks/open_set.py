@@ -123,7 +123,7 @@ def names(shape: Shape, seconds: float, threads: int) -> Row:
 
 
 def tables(seconds: float) -> Iterator[Table]:
-    for shape, threads in ((REAL, 1), (REAL, 2), (SMALL, 1)):
+    for shape, threads in ((REAL, 1), (SMALL, 1)):
         name = f"{'Real' if shape is REAL else 'Small'} shape, {threads} thread{'s' * (threads > 1)}"
         rows = [
             segments(shape, modality, train, seconds, threads)
