@@ -24,6 +24,8 @@ from mixture_of_transformers import (
     MoTImageProcessor,
     MoTModel,
     MoTProcessor,
+    MoTSeriesConfig,
+    MoTTableConfig,
     MoTTextConfig,
     MultimodalClassificationPipeline,
     analyze_video_sentiment,
@@ -53,6 +55,8 @@ def configs() -> MoTConfig:
         text_config=MoTTextConfig(vocab_size=100),
         image_config=MoTImageConfig(image_size=16, patch_size=4),
         audio_config=MoTAudioConfig(num_mel_bins=80),
+        imu_config=MoTSeriesConfig(num_channels=6),
+        vitals_config=MoTTableConfig(num_numbers=2, category_sizes=[3]),
     )
     assert_type(config.modalities, tuple[str, ...])
     assert_type(config.num_hidden_layers, int)
@@ -69,6 +73,8 @@ def models(config: MoTConfig, inputs: dict[str, Any]) -> None:
     finder.get_image_features(**inputs)
     finder.get_audio_features(**inputs)
     finder.get_fused_features(**inputs)
+    finder.get_modality_features("imu", **inputs)
+    assert_type(model.add_modality("depth", MoTImageConfig(num_channels=1)), list[str])
     contributions = assert_type(modality_contributions(model, inputs, target=1), Contributions)
     plot_contributions(contributions, row=0, save_path="contributions.png")
     assert_type(attention_maps(model, inputs, layers=[-1]), AttentionMaps)

@@ -243,7 +243,7 @@ def test_an_evaluation_whose_good_rows_have_no_label_stops(tmp_path):
     data = DataArguments(dataset_name=write_rows(tmp_path / "test.jsonl", table), task="classification")
     config = tiny_config(id2label={0: "a", 1: "b"}, problem_type="single_label_classification")
     with pytest.raises(ValueError, match="None of the 1 rows that are left of split 'train' has a label"):
-        read_held_out(data, config, 0, "train", False, tmp_path / "bad_rows.jsonl")
+        read_held_out(data, config, 0, "train", False, tmp_path / "bad_rows.jsonl", None, MoTProcessor())
 
 
 def test_a_run_that_bad_rows_leave_with_one_class_stops(tmp_path):
