@@ -11,7 +11,7 @@ Shapes: B rows, L tokens, d width, F frames of a video, T frames of audio.
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypedDict
 
 import torch
@@ -185,6 +185,21 @@ def takes_inputs(
     with_inputs.__signature__ = inspect.Signature([own_self, *parameters, others])
     with_inputs.__doc__ = f"{inspect.cleandoc(method.__doc__ or '')}\n\n{inspect.cleandoc(MoTInputs.__doc__)}\n"
     return with_inputs
+
+
+def declare_inputs(method: Callable, names: Iterable[str]) -> None:
+    """
+    Add optional inputs to the signature of a method that `takes_inputs` made. The library's `Trainer` reads there
+    which columns of a dataset a model takes, and drops the others. Of a name that a model lacks its call is an error.
+    """
+    signature = inspect.signature(method)
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=torch.Tensor | None)
+        for name in names
+        if name not in signature.parameters
+    ]
+    *known, others = signature.parameters.values()
+    method.__signature__ = signature.replace(parameters=[*known, *added, others])
 
 
 def as_parameter(name: str) -> inspect.Parameter:

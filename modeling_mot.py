@@ -28,7 +28,7 @@ from .configuration_mot import MoTConfig
 from .contrastive_mot import PairNumbers
 from .fusion_mot import FUSIONS, MoTAttentionFusion
 from .growing_mot import GrowingMixin
-from .inputs_mot import ModalityInput, check_devices, collect_inputs, takes_inputs
+from .inputs_mot import ModalityInput, check_devices, collect_inputs, declare_inputs, declared_names, takes_inputs
 from .layers_mot import (
     MoTEncoderLayer,
     MoTGlobalLayer,
@@ -237,6 +237,7 @@ class MoTPreTrainedModel(GrowingMixin, CheckpointMixin, PreTrainedModel):
             name = config.kinds[first].names.taken_by(config.modality_config(first))[0]
             if name != "input_ids":
                 self.main_input_name = name
+            declare_inputs(type(self).forward, declared_names(config))
 
     @property
     def answers_with(self) -> str | None:

@@ -286,3 +286,16 @@ def test_a_modality_that_is_set_on_a_config_after_it_was_made_is_refused_not_kep
         config.emg_config = {"model_type": "mot_series"}
     config.imu_config = None
     assert config.modalities == ("text", "image", "audio")
+
+
+def test_a_plain_trainer_gives_a_model_the_inputs_that_it_declares(tmp_path):
+    """Its default drops the columns of a dataset that no argument of `forward` is called after."""
+    config = tiny_config(image_config=None, audio_config=None, num_labels=2, imu_config=SERIES)
+    model, given = build(MoTForSequenceClassification, config), {}
+    model.register_forward_pre_hook(lambda module, args, kwargs: given.update(kwargs), with_kwargs=True)
+    rows = [{"input_ids": [1, 2], "imu_values": [[0.1, 0.2]] * 5, "labels": i % 2, "other": 1} for i in range(4)]
+    args = transformers.TrainingArguments(
+        str(tmp_path), max_steps=1, per_device_train_batch_size=4, report_to=[], use_cpu=True
+    )
+    transformers.Trainer(model, args, train_dataset=rows).train()
+    assert given.keys() == {"input_ids", "imu_values", "labels"}
