@@ -119,6 +119,23 @@ def local_folder(name: str) -> Path:
         ) from error
 
 
+def parser_of(options: type, command: str, needed: str, description: str | None) -> HfArgumentParser:
+    """
+    The parser of a command that takes a checkpoint to data.
+
+    Args:
+        options: the dataclass of its own options.
+        needed: what it cannot do without, for the line of usage.
+    """
+    return HfArgumentParser(
+        (options, DataArguments),
+        prog=command,
+        usage=f"%(prog)s {needed} [OPTIONS]",
+        description=description,
+        formatter_class=OptionHelp,
+    )
+
+
 def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
     """The parsed dataclasses, whose defaults are what the run remembers, and its record, if there is one."""
     record = Record.read(folder)
@@ -284,13 +301,7 @@ def prepare(
 
 def evaluate(arguments: list[str]) -> dict:
     """Evaluate a checkpoint and write results.json and the card; returns the results."""
-    parser = HfArgumentParser(
-        (EvaluateArguments, DataArguments),
-        prog="mot evaluate",
-        usage="%(prog)s CHECKPOINT [OPTIONS]",
-        description=__doc__,
-        formatter_class=OptionHelp,
-    )
+    parser = parser_of(EvaluateArguments, "mot evaluate", "CHECKPOINT", __doc__)
     parser.add_argument("checkpoint", help="the checkpoint to evaluate, on the Hub or in a folder")
     name = peek(parser, arguments).checkpoint
     folder = local_folder(name)

@@ -19,7 +19,6 @@ from typing import Any
 import pyarrow as pa
 import torch
 from datasets import Dataset, IterableDataset
-from transformers import HfArgumentParser
 from transformers.utils.logging import tqdm
 
 from mixture_of_transformers.configuration_mot import MoTConfig
@@ -32,7 +31,7 @@ from mixture_of_transformers.data.secrets import printable, without_secrets
 from mixture_of_transformers.data.sources import read_named_splits
 from mixture_of_transformers.data.split_types import with_empty_as_strings
 from mixture_of_transformers.finetune.limits import LENGTH_OPTIONS, encoding_limits, feature_limits
-from mixture_of_transformers.finetune.options import DataArguments, OptionHelp
+from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.record import Record
 from mixture_of_transformers.finetune.rows import (
     LIMIT_OPTIONS,
@@ -53,6 +52,7 @@ from mixture_of_transformers.serving.evaluate import (
     local_folder,
     name_extra_columns,
     parse,
+    parser_of,
 )
 from mixture_of_transformers.serving.prediction_file import PredictionFile
 from mixture_of_transformers.serving.row_answers import ERROR, ROW, CheckedRows, RowAnswers
@@ -94,19 +94,13 @@ class PredictArguments(ComputeArguments):
     )
     contributions: bool = field(
         default=False,
-        metadata={"help": "Also what each modality contributed to the answer, its Shapley value (docs/explain.md)."},
+        metadata={"help": "Also what each modality contributed to the answer, its Shapley value (docs/attention.md)."},
     )
 
 
 def main(arguments: list[str]) -> None:
     """Answer every row of a split, into a file."""
-    parser = HfArgumentParser(
-        (PredictArguments, DataArguments),
-        prog="mot predict",
-        usage="%(prog)s --dataset NAME --model NAME [OPTIONS]",
-        description=__doc__,
-        formatter_class=OptionHelp,
-    )
+    parser = parser_of(PredictArguments, "mot predict", "--dataset NAME --model NAME", __doc__)
     name = peek(parser, arguments).model
     if name is None:
         parser.error("--model is required")

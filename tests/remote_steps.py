@@ -327,6 +327,29 @@ def pinned(work, *folders):
         save_file(answers_to_row(model, processor, PINNED_ROW), Path(work) / f"{folder.name}.safetensors")
 
 
+def run_without_package(script, *arguments, folder):
+    """
+    A script of somebody who never installed the package, in a process of its own; `sys.argv[1:]` are the arguments.
+
+    Args:
+        folder: where it runs, with an empty cache.
+    """
+    first = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nimport remote_steps\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{first}remote_steps.forbid_mot()\nsys.path.pop(0)\n{script}", *map(str, arguments)],
+        cwd=folder,
+        env={
+            "HF_HOME": str(folder / "home"),
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            "HF_HUB_OFFLINE": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def run_step(*arguments, home, timeout=200, **environment):
     """This file in a process with an empty cache and as many threads as here, so that sums have one order."""
     kept = {

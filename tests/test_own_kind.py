@@ -3,12 +3,12 @@
 nor his file exists."""
 
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from remote_steps import run_without_package
 from safetensors.torch import load_file, save_file
 
 from mixture_of_transformers import MoTConfig, MoTForPreTraining, MoTForSequenceClassification
@@ -20,11 +20,7 @@ HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "examples" / "modality_sonar.py"
 # What somebody does who has the folder alone; `work` is where the inputs lie and the answers go.
 STRANGER = """
-import sys, pathlib, torch, transformers
-sys.path.insert(0, sys.argv[3])
-import remote_steps
-remote_steps.forbid_mot()
-sys.path.pop(0)
+import pathlib, torch, transformers
 from safetensors.torch import load_file, save_file
 folder, work = map(pathlib.Path, sys.argv[1:3])
 inputs = load_file(work / "inputs.safetensors")
@@ -99,19 +95,7 @@ def test_it_loads_where_neither_the_package_nor_the_users_file_exists(sonar, tmp
     save_file(inputs, tmp_path / "inputs.safetensors")
     with torch.no_grad():
         expected = model(**inputs).logits
-    done = subprocess.run(
-        [sys.executable, "-c", STRANGER, tmp_path / "saved", tmp_path, HERE],
-        cwd=tmp_path,
-        env={
-            "HF_HOME": str(tmp_path / "home"),
-            "OMP_NUM_THREADS": str(torch.get_num_threads()),
-            "HF_HUB_OFFLINE": "1",
-        },
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_without_package(STRANGER, tmp_path / "saved", tmp_path, folder=tmp_path)
     found = load_file(tmp_path / "answers.safetensors")
     for name in ("loaded", "again"):
         torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-6)
