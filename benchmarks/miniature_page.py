@@ -1,0 +1,2 @@
+def write_page(folder):
+    raise NotImplementedError
