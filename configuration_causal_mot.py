@@ -182,6 +182,22 @@ class MoTCausalConfig(PreTrainedConfig):
         """The config of the tower that reads a modality; see [`tower_config`]."""
         return tower_config(modality, self.encoders[modality], self.hidden_size)
 
+    @property
+    def image_token_id(self) -> int:
+        """The placeholder of pictures, under the name by which the library's generation looks for it."""
+        return self.placeholder_of("image")
+
+    @property
+    def audio_token_id(self) -> int:
+        """The placeholder of sounds."""
+        return self.placeholder_of("audio")
+
+    def placeholder_of(self, modality: str) -> int:
+        """The placeholder of a modality; an AttributeError where it has none, as of a field that is not there."""
+        if modality not in self.placeholder_ids:
+            raise AttributeError(f"This model has no placeholder for raw input of {modality!r}.")
+        return self.placeholder_ids[modality]
+
     def validate_attention(self):
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
