@@ -129,7 +129,9 @@ class MoTCausalConfig(PreTrainedConfig):
         if self.head_dim is None:
             self.head_dim = self.hidden_size // self.num_attention_heads
         check_ranges(self.token_ranges, self.vocab_size)
-        self.token_ranges = sorted(([name, start, stop] for name, start, stop in self.token_ranges), key=lambda r: r[1])
+        self.token_ranges = sorted(
+            ([name, start, stop] for name, start, stop in self.token_ranges), key=lambda r: r[1]
+        )
         check_names("experts", self.experts, self.modalities)
         self.experts = {m: self.experts.get(m, m) for m in self.modalities}
         stops = {name: stop for name, _, stop in self.token_ranges}
@@ -172,7 +174,9 @@ class MoTCausalConfig(PreTrainedConfig):
         for name, start, stop in self.token_ranges:
             if name == modality:
                 return range(start, stop - (self.placeholder_ids.get(modality) == stop - 1))
-        raise ValueError(f"{shown(modality)!r} has no range of ids: `token_ranges` has {', '.join(self.modalities[1:])}.")
+        raise ValueError(
+            f"{shown(modality)!r} has no range of ids: `token_ranges` has {', '.join(self.modalities[1:])}."
+        )
 
     def encoder_config(self, modality: str) -> MoTConfig:
         """The config of the tower that reads a modality; see [`tower_config`]."""
