@@ -28,7 +28,7 @@ BEGIN, END = {"image": 2, "audio": 4}, {"image": 3, "audio": 5}  # text ids, as 
 FIRST_WORD = 6
 RANGES = {"image": (TEXT_IDS, TEXT_IDS + CODES), "audio": (TEXT_IDS + CODES, TEXT_IDS + 2 * CODES)}
 IMAGE_TOKENS = 49  # of a generated picture
-DENSE = {modality: "text" for modality in TOKENS}
+DENSE = dict.fromkeys(TOKENS, "text")
 GENERATED, CACHED = 200, 256  # tokens that are generated; those before a decoding step
 PROMPTS, CONTINUED = 16, 64
 
@@ -77,7 +77,7 @@ def documents(rows: int, tokens: dict[str, int] = TOKENS, pieces: int = 4, seed:
 
 
 def prompts(number: int, seed: int = 0) -> list[np.ndarray]:
-    """Prompts of several lengths: text alone, text after a picture, after a sound, after both; some begin a picture."""
+    """Of several lengths: text alone, after a picture, after a sound, after both; of three, two begin a medium."""
     rng, rows = np.random.default_rng(seed), []
     for row in range(number):
         parts = []
@@ -106,7 +106,12 @@ def padded(rows: list[np.ndarray]) -> dict[str, torch.Tensor]:
 def generate(model: MoTForCausalLM, inputs: dict[str, torch.Tensor], number: int, **options) -> torch.Tensor:
     """Exactly `number` new tokens (B, number), the likeliest of each step."""
     generated = model.generate(
-        **inputs, max_new_tokens=number, min_new_tokens=number, do_sample=False, generation_mode="interleaved", **options
+        **inputs,
+        max_new_tokens=number,
+        min_new_tokens=number,
+        do_sample=False,
+        generation_mode="interleaved",
+        **options,
     )
     return generated[:, inputs["input_ids"].shape[1] :]
 
@@ -151,8 +156,9 @@ def generation(sizes: Sizes, seconds: float) -> Table:
     return Table(
         "Generation",
         [cached_generation(sizes, GENERATED, seconds), batched_generation(sizes, CONTINUED, seconds)],
-        "The likeliest token of each step, pictures and sounds among them. The sixteen prompts are text, text after a "
-        "picture, after a sound and after both; of three, one goes on with text, one with a picture, one with a sound.",
+        "The likeliest token of each step, pictures and sounds among them. The sixteen prompts are text, text after "
+        "a picture, after a sound and after both; of three, one goes on with text, one with a picture, one with a "
+        "sound.",
         value="speed-up",
     )
 
@@ -166,7 +172,7 @@ def decoding_step(model: MoTForCausalLM, rows: torch.Tensor, modality: str | Non
     @torch.no_grad()
     def step() -> torch.Tensor:
         logits = model(rows, past_key_values=cache, modality=modality).logits
-        cache.crop(CACHED)
+        cache.crop(-1)
         return logits
 
     return step
@@ -176,8 +182,8 @@ def decoding(sizes: Sizes, seconds: float) -> Table:
     models = twins(sizes)
     table = Table(
         "A decoding step",
-        note=f"The next token after {CACHED}. *Known* says that all rows are in a picture (`modality`), as guidance by "
-        "the grammar does; *read* finds it in the ids; *mixed* rows are of the three modalities.",
+        note=f"The next token after {CACHED}. *Known*: `forward` is told that all rows are in a picture, as `generate` "
+        "does where its grammar says so; *read*: it finds that in the ids; *mixed*: rows of the three modalities.",
     )
     for number in (1, 6, 24):
         image = documents(number, {"image": 1}, pieces=1)

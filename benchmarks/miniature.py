@@ -6,8 +6,8 @@
     python -m benchmarks.miniature --steps 60                             a look, on the embedded digits
 
 First a grid of learning rates for both, then each arm with each seed, the comparison before its parts. A run leaves a
-file in `--output_dir` when it is done, and what has its file is not run again: an interrupted command goes on. The page
-is written from these files by `benchmarks/miniature_page.py`.
+file in `--output_dir` when it is done, and what has its file is not run again: an interrupted command goes on. The
+page is written from these files by `benchmarks/miniature_page.py`.
 """
 
 import argparse
@@ -51,7 +51,7 @@ ARMS = {
     "norm": {"untied": ["norm"]},
 }
 SEEDS = (0, 1, 2)
-STEPS, BATCH_SIZE, WARM_UP = 1000, 16, 50
+STEPS, BATCH_SIZE, WARM_UP = 700, 16, 50
 EVALUATED_EVERY, EVALUATED_AT_ONCE = 50, 64
 LEARNING_RATES, GRID_STEPS = (2e-3, 4e-3, 8e-3, 1.6e-2), 150
 WEIGHT_DECAY, BETAS, MAX_GRADIENT = 0.1, (0.9, 0.95), 1.0
@@ -133,7 +133,7 @@ def evaluate(model: MoTForCausalLM, rows: np.ndarray) -> dict[str, float]:
 
 @torch.no_grad()
 def size(model: MoTForCausalLM, rows: np.ndarray) -> dict[str, float]:
-    """The weights beside the table of embeddings, and the operations of a token's matrix products in a forward pass."""
+    """The weights beside the table of embeddings, and the operations that a token's linear layers take forward."""
     weights = sum(weight.numel() for weight in model.model.parameters()) - model.model.embed_tokens.weight.numel()
     with FlopCounterMode(display=False) as counter:
         model(**inputs(rows))

@@ -215,7 +215,7 @@ def patches_of(pixels: np.ndarray) -> np.ndarray:
 
 
 def sound_codes(sounds: list, train: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
-    """Ids (variants, rows, 32), padded with `PAD`, and the share of the frames' variance that their codes leave out."""
+    """Ids (variants, rows, 32), padded with `PAD`, and the share of the frames' variance that the codes leave out."""
     extract = MoTFeatureExtractor(
         feature_size=40, sampling_rate=RATE, frame_length_ms=25.0, hop_length_ms=20.0, max_frequency=RATE / 2
     )
