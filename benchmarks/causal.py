@@ -182,8 +182,9 @@ def decoding(sizes: Sizes, seconds: float) -> Table:
     models = twins(sizes)
     table = Table(
         "A decoding step",
-        note=f"The next token after {CACHED}. *Known*: `forward` is told that all rows are in a picture, as `generate` "
-        "does where its grammar says so; *read*: it finds that in the ids; *mixed*: rows of the three modalities.",
+        note=f"The next token after {CACHED}. *Known*: `forward` is told that all rows are in a picture, as by "
+        "`generate` where its grammar says so; *read*: it finds that in the ids; *mixed*: rows of the three "
+        "modalities.",
     )
     for number in (1, 6, 24):
         image = documents(number, {"image": 1}, pieces=1)
