@@ -185,7 +185,7 @@ def choose_rate(grid: list[dict]) -> float:
     return min(rates, key=lambda rate: sum(last_loss(run) for run in grid if run["learning_rate"] == rate))
 
 
-def main() -> None:
+def main(options: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.miniature",
         description=__doc__,
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--learning_rate", type=float, help="instead of the best of the grid")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "outputs" / "miniature")
     parser.add_argument("--page", action="store_true", help="only write docs/miniature.md of what is there")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
     if arguments.page:
         return write_page(arguments.output_dir)
     torch.set_num_threads(1)
