@@ -142,7 +142,7 @@ def test_parameters_have_the_names_of_llama_with_the_expert_between(setting):
     state_dict = MoTForCausalLM(config).state_dict()
     assert {name for name in state_dict if name.endswith(".weight")} == {f"{name}.weight" for name in expected}
     biases = {name.removesuffix(".bias") for name in state_dict if name.endswith(".bias")}
-    assert biases == {name for name in expected if name.endswith("_proj")} * config.attention_bias
+    assert biases == ({name for name in expected if name.endswith("_proj")} if config.attention_bias else set())
 
 
 # Equal to Llama and Qwen
@@ -195,11 +195,9 @@ def twins(decoder, setting="all on text"):
     """A decoder of transformers, and a causal model with its weights."""
     decoder_class, fields = DECODERS[decoder]
     config = causal_config(**fields, **ON_ONE_EXPERT[setting])
-    kept = {name: value for name, value in config.to_dict().items() if name in decoder_class.config_class().to_dict()}
-    kept = {name: value for name, value in kept.items() if name not in ("model_type", "architectures")}
-    if decoder == "Qwen2":
-        del kept["head_dim"]
-    source = build(decoder_class, decoder_class.config_class(**kept))
+    known = decoder_class.config_class().to_dict().keys() - {"model_type", "architectures"}
+    fields = {name: value for name, value in config.to_dict().items() if name in known}
+    source = build(decoder_class, decoder_class.config_class(**fields))
     return source, copied_to_every_expert(MoTForCausalLM(config).eval(), source)
 
 
