@@ -408,7 +408,7 @@ def test_weights_of_losses_are_of_the_targets_and_leave_their_number():
 
 def test_the_number_of_items_of_several_batches_divides_the_sum():
     """So that accumulated gradients are those of one batch."""
-    model, rows = model_for(), interleaved([20, 7, 13])
+    model, rows = model_for().train(), interleaved([20, 7, 13])
     whole = gradients(model, **labelled(rows))
     number = sum(len(row) - 1 for row in rows)
     for items in (number, torch.tensor(number)):
@@ -426,7 +426,7 @@ def test_ignored_labels_are_no_targets():
 
 
 def test_a_batch_without_targets_has_no_loss_and_zero_gradients():
-    model = model_for()
+    model = model_for().train()
     inputs = labelled(interleaved([6]))
     inputs["labels"][:] = IGNORED
     output = model(**inputs)
@@ -467,7 +467,7 @@ def test_packed_documents_equal_the_documents_alone(setting, attention):
 def test_packed_documents_teach_what_the_documents_alone_teach(setting, attention, checkpointing):
     model = model_for(setting, attention).train()
     if checkpointing:
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable()
     parts = [packed(documents) for documents in DOCUMENTS]
     inputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     found = model(**inputs, labels=inputs["input_ids"])
@@ -489,7 +489,7 @@ def test_packed_documents_teach_what_the_documents_alone_teach(setting, attentio
 def test_every_parameter_has_a_gradient_whatever_a_batch_lacks(setting, checkpointing):
     model = model_for(setting).train()
     if checkpointing:
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable()
     for modality in model.config.modalities:
         start = next((start for name, start, _ in model.config.token_ranges if name == modality), 0)
         ids = torch.arange(start, start + 3).repeat(2, 2)
@@ -507,7 +507,7 @@ def test_checkpointed_gradients_equal_plain_ones(setting, use_reentrant):
     model = model_for(setting).train()
     inputs = labelled(interleaved([20, 7, 13]))
     expected = gradients(model, **inputs)
-    model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    model.activation_checkpointing_enable({"use_reentrant": use_reentrant})
     assert_gradients_equal(gradients(model, **inputs), expected)
 
 
