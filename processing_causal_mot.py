@@ -30,15 +30,8 @@ BEGIN_TOKEN, END_TOKEN = "<|begin_{}|>", "<|end_{}|>"
 END_OF_DOCUMENT = "<|end|>"  # of a tokenizer that has none
 CODES = "codes"  # the key of a medium that is given as its codes
 # The options of texts that a document has, of all that a tokenizer takes.
-TEXT_OPTIONS = (
-    "add_special_tokens",
-    "padding",
-    "padding_side",
-    "max_length",
-    "truncation",
-    "pad_to_multiple_of",
-    "return_tensors",
-)
+PADDING_OPTIONS = ("padding", "padding_side", "pad_to_multiple_of")
+TEXT_OPTIONS = (*PADDING_OPTIONS, "add_special_tokens", "max_length", "truncation", "return_tensors")
 # A conversation is one document: the entries of its messages in their order, and a line for each text where two meet.
 DOCUMENT_TEMPLATE = """\
 {%- set last = namespace(is_text=false) -%}
@@ -82,7 +75,8 @@ class TokenRow:
 
 def generating_tokenizer(tokenizer: PreTrainedTokenizerBase, modalities: Sequence[str]) -> PreTrainedTokenizerBase:
     """
-    A tokenizer that pads on the left and has all tokens of documents: the same one, or a copy with what it lacked.
+    A tokenizer that has all tokens of documents, pads on the left, and begins a text as documents begin: the same one,
+    or a copy with what it lacked.
 
     BERT's tokens of a whole input, [CLS] and [SEP], begin and end documents where nothing else does.
     """
@@ -95,13 +89,19 @@ def generating_tokenizer(tokenizer: PreTrainedTokenizerBase, modalities: Sequenc
         wanted["pad_token"] = wanted.get("eos_token", tokenizer.eos_token)
     marks = [mark.format(name) for name in modalities for mark in (BEGIN_TOKEN, END_TOKEN)]
     new = [mark for mark in marks if mark not in tokenizer.get_vocab()]
-    if not wanted and not new and tokenizer.padding_side == "left":
-        return tokenizer
-    tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.padding_side = "left"
-    tokenizer.add_special_tokens(wanted)
-    tokenizer.add_tokens(new, special_tokens=True)
+    if wanted or new or tokenizer.padding_side != "left" or not begins_as_documents(tokenizer):
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.padding_side = "left"
+        tokenizer.add_special_tokens(wanted)
+        tokenizer.add_tokens(new, special_tokens=True)
+        if not begins_as_documents(tokenizer):  # the text-generation pipeline calls the tokenizer alone
+            tokenizer.add_bos_token, tokenizer.add_eos_token = tokenizer.bos_token is not None, False
     return tokenizer
+
+
+def begins_as_documents(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer by itself puts before and after a text what stands there in a document to go on with."""
+    return tokenizer("")["input_ids"] == ([] if tokenizer.bos_token is None else [tokenizer.bos_token_id])
 
 
 def fitting(row: Sequence[Piece], room: int) -> list[Piece]:
@@ -212,7 +212,7 @@ class MoTCausalProcessor(MoTProcessor):
         self.token_ranges = self._new_ranges(names) if token_ranges is None else [list(r) for r in token_ranges]
         self.placeholder_ids = dict(placeholder_ids or {})
         self.chat_template = DOCUMENT_TEMPLATE if chat_template is None else chat_template
-        self.layout = MoTCausalConfig(**self.config_fields)
+        self.layout = MoTCausalConfig.from_dict(self.config_fields)
         self.placeholder_ids, self.token_ranges = self.layout.placeholder_ids, self.layout.token_ranges
         self._check_parts()
 
@@ -227,6 +227,11 @@ class MoTCausalProcessor(MoTProcessor):
     def _new_ranges(self, names: Iterable[str]) -> list[list]:
         """A range behind the texts for each modality: the codes of its tokenizer, and a placeholder for its tower."""
         ranges, start = [], self.text_vocab_size
+        if start < len(self.tokenizer):
+            raise ValueError(
+                f"`text_vocab_size` is {start}, but the tokenizer has {len(self.tokenizer)} ids, with those that "
+                "begin and end media: expected at least as many."
+            )
         for name in names:
             stop = start + (self.codecs[name].num_codes if name in self.codecs else 0) + (name in self.encoders)
             ranges.append([name, start, stop])
@@ -235,13 +240,6 @@ class MoTCausalProcessor(MoTProcessor):
 
     def _check_parts(self) -> None:
         """Raise a ValueError unless the tokenizers, the towers and the ranges of ids fit each other."""
-        first = min((start for _, start, _ in self.token_ranges), default=self.text_vocab_size)
-        if len(self.tokenizer) > min(first, self.text_vocab_size):
-            raise ValueError(
-                f"The tokenizer has {len(self.tokenizer)} ids, with those that begin and end media, but the ids of "
-                f"text end at {min(first, self.text_vocab_size)}: `token_ranges` and `text_vocab_size` begin behind "
-                "them."
-            )
         for name, codec in self.codecs.items():
             if name not in self.layout.modalities:
                 raise ValueError(f"There is an `{name}_tokenizer`, but `token_ranges` has no ids for {name!r}.")
@@ -413,13 +411,12 @@ class MoTCausalProcessor(MoTProcessor):
 
     def _encode_texts(self, parts: list[Part], call: ProcessorCall) -> list[Piece]:
         rows = self.tokenizer([part.value for part in parts], add_special_tokens=False)["input_ids"]
-        marks = {token: name for name, token in self.layout.marks()}
+        marks = {token for _, token in self.layout.marks()}
         for part, ids in zip(parts, rows):
-            if found := [token for token in ids if token in marks]:
-                token = self.tokenizer.convert_ids_to_tokens(found[0])
+            if found := [token for token in ids if token in marks or self.layout.modality_of(token) != TEXT]:
                 raise ValueError(
-                    f"{part.name} holds {token}, which begins or ends a medium of {marks[found[0]]!r}, and no text: "
-                    "give the medium as a part of its own, or by a marker. What comes out next is the "
+                    f"{part.name} holds {self.tokenizer.convert_ids_to_tokens(found[0])}, a token of media and no "
+                    "text: give a medium as a part of its own, or by a marker. What a model is to make next is the "
                     "`generation_mode` of `generate`."
                 )
         return [Piece(TEXT, ids) for ids in rows]
@@ -477,7 +474,7 @@ class MoTCausalProcessor(MoTProcessor):
         begin, end = ([ids_of[name]] if name in ids_of else [] for ids_of in (self.begin_ids, self.end_ids))
         return Piece(name, [*begin, *ids, *end], place)
 
-    def _sequence(self, i: int, row: list[Piece], add_eos: bool, options: dict[str, Any]) -> TokenRow:
+    def _sequence(self, i: int, row: list[Piece], add_eos: bool, options: Mapping[str, Any]) -> TokenRow:
         """The ids of one document, cut where it is too long and may be."""
         bos, eos = [self.tokenizer.bos_token_id], [self.tokenizer.eos_token_id]
         first = row[0].ids[:1] if row else []
@@ -498,11 +495,12 @@ class MoTCausalProcessor(MoTProcessor):
             raise ValueError(f"Row {i} is empty, and the tokenizer has no `bos_token` that begins a document.")
         return TokenRow(ids, row)
 
-    def _pad(self, rows: list[list[int]], options: dict[str, Any]) -> dict[str, Any]:
-        names = ("padding", "padding_side", "max_length", "pad_to_multiple_of")
-        return dict(
-            self.tokenizer.pad({"input_ids": rows}, **{name: options[name] for name in names if name in options})
-        )
+    def _pad(self, rows: list[list[int]], options: Mapping[str, Any]) -> dict[str, Any]:
+        """Rows of ids and their masks, of one length where that is asked for."""
+        named = {name: options[name] for name in PADDING_OPTIONS if name in options}
+        if named.get("padding") == "max_length":
+            named["max_length"] = options.get("max_length")
+        return dict(self.tokenizer.pad({"input_ids": rows}, **named))
 
     # Ids to texts and media
 
