@@ -360,7 +360,7 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         return StaticRoutes(expert_ids, names) if is_tracing(tokens) else Routes.of(expert_ids, names, keep_all)
 
 
-class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
+class MoTForCausalLM(MoTCausalPreTrainedModel, MoTGenerationMixin):
     """The decoder with a head: it reads tokens of any modality, and says which comes next."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
