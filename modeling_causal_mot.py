@@ -297,7 +297,8 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         raw = {name: kwargs.pop(name) for name in self.towers.input_names if name in kwargs}
         raw |= {"pixel_values": pixel_values, "pixel_mask": pixel_mask}
         raw |= {"input_features": input_features, "input_features_mask": input_features_mask}
-        inputs_embeds = self.towers.fill(inputs_embeds, input_ids, mm_encoder_outputs, **raw)
+        has_past = past_key_values is not None
+        inputs_embeds = self.towers.fill(inputs_embeds, input_ids, mm_encoder_outputs, has_past, **raw)
         lengths = None  # of the documents, where a row holds several
         if past_key_values is None and attention_mask is None and position_ids is not None:
             lengths = document_lengths(position_ids, inputs_embeds.shape[:2])
@@ -360,7 +361,7 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         return StaticRoutes(expert_ids, names) if is_tracing(tokens) else Routes.of(expert_ids, names, keep_all)
 
 
-class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
+class MoTForCausalLM(MoTCausalPreTrainedModel, MoTGenerationMixin):
     """The decoder with a head: it reads tokens of any modality, and says which comes next."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
