@@ -3,14 +3,13 @@
 
 A template is text with columns in braces: `{image}` stands for the picture as tokens, which a model can learn to
 make, and `{image:raw}` for the picture as a tower reads it. `read_templates` finds its columns among those of the
-data, `DocumentTemplate.segments` makes the document of a row, and `draw_template` says which template a row has in an
-epoch.
+data, and `DocumentTemplate.segments` makes the document of a row.
 """
 
-import random
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mixture_of_transformers.data.extra_cells import is_absent_cell
 from mixture_of_transformers.data.extra_columns import column_called
@@ -47,20 +46,21 @@ class DocumentTemplate:
         """Its columns, each once."""
         return tuple(dict.fromkeys(field.column for field in self.fields))
 
-    def fits(self, row: Mapping) -> bool:
-        """Whether a row has all that the template asks for."""
-        return not any(is_absent_cell(row.get(column)) for column in self.columns)
+    def fits(self, cells: Mapping[Field, Any]) -> bool:
+        """Whether a row, of which these are the cells, has all that the template asks for."""
+        return not any(is_absent_cell(cells.get(field)) for field in self.fields)
 
-    def segments(self, row: Mapping, kinds: Mapping[str, str]) -> list[dict]:
+    def segments(self, cells: Mapping[Field, Any], kinds: Mapping[str, str]) -> list[dict]:
         """
-        The document of a row that has all columns: `[{"image": cell}, {"text": "a seven"}]`, with `"raw": True` where
-        a tower reads the medium. Text that stands together is one segment, without the spaces at its ends.
+        The document of a row that has all that the template asks for: `[{"image": cell}, {"text": "a seven"}]`, with
+        `"raw": True` where a tower reads the medium. Text that stands together is one segment, without the spaces at
+        its ends; what a cell has a list of are several media.
 
         Args:
             kinds: column -> "text", "image" or "audio".
         """
         segments: list[dict] = []
-        for kind, value, is_raw in self.pieces(row, kinds):
+        for kind, value, is_raw in self.pieces(cells, kinds):
             if kind == TEXT and segments and TEXT in segments[-1]:
                 segments[-1][TEXT] += value
             else:
@@ -68,13 +68,13 @@ class DocumentTemplate:
         segments = [{TEXT: part[TEXT].strip()} if TEXT in part else part for part in segments]
         return [part for part in segments if part.get(TEXT) != ""]
 
-    def pieces(self, row: Mapping, kinds: Mapping[str, str]) -> Iterator[tuple[str, object, bool]]:
-        """Kind and value of each part, and whether it is raw; each item of a cell that is a list by itself."""
+    def pieces(self, cells: Mapping[Field, Any], kinds: Mapping[str, str]) -> Iterator[tuple[str, Any, bool]]:
+        """Kind and value of each part, and whether it is raw."""
         for part in self.parts:
             if isinstance(part, str):
                 yield TEXT, part, False
                 continue
-            kind, cell = kinds[part.column], row[part.column]
+            kind, cell = kinds[part.column], cells[part]
             if kind == TEXT:
                 yield TEXT, " ".join(cell) if isinstance(cell, list) else cell, False
             else:
@@ -171,14 +171,7 @@ def default_templates(kinds: Mapping[str, str]) -> list[str]:
     return [f"{braced[a]} {braced[b]}" for a, b in pairs] or list(braced.values())
 
 
-def draw_template(
-    templates: Sequence[DocumentTemplate], row: Mapping, seed: int, epoch: int, index: int
-) -> DocumentTemplate | None:
-    """
-    One of the templates that a row has all columns of, at random; None where there is none.
-
-    Args:
-        seed, epoch, index: of the run, and of the row; the same three draw the same template.
-    """
-    fitting = [template for template in templates if template.fits(row)]
-    return random.Random(f"{seed} {epoch} {index}").choice(fitting) if fitting else None  # noqa: S311 (no secret)
+def without_prompt(segments: Sequence[dict]) -> list[dict]:
+    """A document without what stands before its last picture or sound that is tokens; whole where it has none."""
+    media = [place for place, part in enumerate(segments) if TEXT not in part and RAW not in part]
+    return list(segments[media[-1] if media else 0 :])
