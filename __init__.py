@@ -6,6 +6,7 @@ Importing this package registers it with the Auto classes.
 
 import transformers
 
+from .configuration_causal_mot import MoTCausalConfig
 from .configuration_mot import MoTConfig
 from .feature_extraction_mot import MoTFeatureExtractor
 from .head_classification_mot import MoTForAudioClassification, MoTForImageClassification, MoTForSequenceClassification
@@ -19,6 +20,7 @@ from .modality_image_mot import MoTImageConfig
 from .modality_series_mot import MoTSeriesConfig
 from .modality_table_mot import MoTTableConfig
 from .modality_text_mot import MoTTextConfig
+from .modeling_causal_mot import CAUSAL_AUTO_CLASSES, MoTCausalModel, MoTForCausalLM
 from .modeling_mot import MoTModel
 from .pipeline_mot import TASK, MultimodalClassificationPipeline
 from .processing_mot import MoTProcessor
@@ -26,9 +28,12 @@ from .serving.video import analyze_video_sentiment
 
 transformers.AutoConfig.register("mot", MoTConfig, exist_ok=True)
 MoTConfig.register_for_auto_class()
-for _auto_class, _model_class in AUTO_CLASSES.items():
-    getattr(transformers, _auto_class).register(MoTConfig, _model_class, exist_ok=True)
-    _model_class.register_for_auto_class(_auto_class)
+transformers.AutoConfig.register("mot_causal", MoTCausalConfig, exist_ok=True)
+MoTCausalConfig.register_for_auto_class()
+for _config_class, _classes in ((MoTConfig, AUTO_CLASSES), (MoTCausalConfig, CAUSAL_AUTO_CLASSES)):
+    for _auto_class, _model_class in _classes.items():
+        getattr(transformers, _auto_class).register(_config_class, _model_class, exist_ok=True)
+        _model_class.register_for_auto_class(_auto_class)
 # `AutoModel` goes by the `architectures` of a checkpoint where it has several classes to choose from.
 transformers.AutoModel.register(MoTConfig, (MoTModel, MoTForRetrieval), exist_ok=True)
 transformers.AutoFeatureExtractor.register(MoTConfig, MoTFeatureExtractor, exist_ok=True)
@@ -48,9 +53,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MoTAudioConfig",
+    "MoTCausalConfig",
+    "MoTCausalModel",
     "MoTConfig",
     "MoTFeatureExtractor",
     "MoTForAudioClassification",
+    "MoTForCausalLM",
     "MoTForImageClassification",
     "MoTForMaskedLM",
     "MoTForPreTraining",

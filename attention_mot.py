@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers.masking_utils import create_bidirectional_mask
+from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging
 
@@ -50,7 +50,8 @@ def multi_head_attention(
     Attention by the implementation that `module.config` names.
 
     Args:
-        query, key, value: (B, L, d).
+        query, key, value: (B, L, d). Keys and values may have fewer heads, each for a group of the queries', if the
+            implementation knows the `num_key_value_groups` of `module`.
         attention_mask: what that implementation takes.
         implementation: another one, for this call.
         kwargs: handed to it.
@@ -61,17 +62,22 @@ def multi_head_attention(
     config = module.config
     implementation = implementation or config._attn_implementation
     interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
-    heads = (config.num_attention_heads, query.shape[-1] // config.num_attention_heads)
-    query, key, value = (tokens.unflatten(-1, heads).transpose(1, 2) for tokens in (query, key, value))
+    head_size = query.shape[-1] // config.num_attention_heads
+    query, key, value = (tokens.unflatten(-1, (-1, head_size)).transpose(1, 2) for tokens in (query, key, value))
     dropout = config.attention_dropout if module.training else 0.0
     output, weights = interface(
-        module, query, key, value, attention_mask, scaling=heads[1] ** -0.5, dropout=dropout, **kwargs
+        module, query, key, value, attention_mask, scaling=head_size**-0.5, dropout=dropout, **kwargs
     )
     return output.flatten(2), weights  # (B, L, H, D) -> (B, L, d)
 
 
-def attention_mask_for(config, hidden_states: torch.Tensor, mask: torch.Tensor | None):
-    """The mask that the config's attention implementation takes: every token may attend to every real token."""
+def attention_mask_for(config, hidden_states: torch.Tensor, mask: torch.Tensor | None, is_causal: bool = False):
+    """
+    The mask that the config's attention implementation takes: every token may attend to every real token, or, if
+    causal, to those up to itself.
+    """
+    if is_causal:
+        return create_causal_mask(config, hidden_states, attention_mask=mask, past_key_values=None)
     if mask is None:
         return None
     return create_bidirectional_mask(config=config, inputs_embeds=hidden_states, attention_mask=seen_by_all(mask))

@@ -9,7 +9,6 @@ token by token need not know, and attention goes through the layout (`layout.att
 Shapes: B rows, L tokens of a padded row, N real tokens of all rows, d width, H heads, D width of a head.
 """
 
-import copy
 import itertools
 
 import torch
@@ -19,6 +18,7 @@ from transformers.utils.import_utils import is_tracing
 
 from .attention_mot import attention_mask_for, multi_head_attention
 from .positions_mot import seen_by_all
+from .routing_mot import Movable, Routes, concatenate
 from .sparse_attention_mot import (
     BlockSparsity,
     block_sparse_attention,
@@ -51,17 +51,6 @@ def varlen_runs(module: nn.Module, query: torch.Tensor) -> bool:
 
 # flex_attention over packed rows: whole blocks of each row, none of which is left out.
 WHOLE_ROWS = BlockSparsity(block_size=128, sparsity=0.0, seed=0, layer=0)
-
-
-class Movable:
-    """Goes to the device of the layer that it is given to, as accelerate's hooks ask of an argument (`device_map`)."""
-
-    def to(self, device: torch.device | str, **kwargs) -> "Movable":
-        moved = copy.copy(self)
-        for name, value in vars(self).items():
-            if isinstance(value, torch.Tensor):
-                setattr(moved, name, value.to(device, **kwargs))
-        return moved
 
 
 class PaddedTokens(Movable):
@@ -115,7 +104,7 @@ class PaddedTokens(Movable):
 
     def by_row(self, parts: list[torch.Tensor]) -> torch.Tensor:
         """Parts (B, L_m, d) -> (B, L, d)."""
-        return concatenate(parts)
+        return concatenate(parts, dim=1)
 
     def by_modality(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
         """(B, L, d) -> parts (B, L_m, d)."""
@@ -161,8 +150,7 @@ class PackedTokens(Movable):
     ):
         self.shape, self.lengths, self.indices, self.source = shape, lengths, indices, source
         self.modality_lengths = [(length,) for length in lengths]  # of each row, how many tokens of each modality
-        self.sizes: list[int] = []  # of the parts of a joint sequence
-        self.order = self.inverse = None
+        self.routes: Routes | None = None  # from a joint sequence to its modalities and back
         self.starts = None  # made when an attention first asks
 
     @classmethod
@@ -198,6 +186,7 @@ class PackedTokens(Movable):
         if len(parts) == 1:
             layout = parts[0]
             joint = cls(layout.shape, layout.lengths, layout.indices)
+            inverse = None
         else:
             width = sum(part.shape[1] for part in parts)
             indices, offset = [], 0
@@ -206,10 +195,10 @@ class PackedTokens(Movable):
                 indices.append(own // part.shape[1] * width + own % part.shape[1] + offset)
                 offset += part.shape[1]
             joint = cls((parts[0].shape[0], width), [sum(lengths) for lengths in zip(*(p.lengths for p in parts))])
-            joint.indices, joint.order = torch.cat(indices).sort()
-            joint.inverse = joint.order.argsort()
+            joint.indices, inverse = torch.cat(indices).sort()
         joint.modality_lengths = list(zip(*(part.lengths for part in parts)))
-        joint.sizes = [sum(part.lengths) for part in parts]
+        order = None if inverse is None else inverse.argsort()
+        joint.routes = Routes(range(len(parts)), [sum(part.lengths) for part in parts], order, inverse)
         return joint
 
     def all_indices(self, device: torch.device) -> torch.Tensor:
@@ -259,7 +248,7 @@ class PackedTokens(Movable):
             query, key, value = (states.reshape(rows, -1, states.shape[-1]) for states in part)  # (rows, length, d)
             output, _ = multi_head_attention(module, query, key, value, **kwargs)
             attended.append(output.reshape(1, -1, output.shape[-1]))
-        return concatenate(attended)
+        return concatenate(attended, dim=1)
 
     def attend_varlen(self, module: nn.Module, *tokens: torch.Tensor) -> torch.Tensor:
         """
@@ -267,12 +256,14 @@ class PackedTokens(Movable):
         `torch.nn.attention.varlen`: it knows dropout, and its backward pass is not slowed by Python.
         """
         config = module.config
-        heads = (config.num_attention_heads, -1)
-        query, key, value = (states[0].unflatten(-1, heads) for states in tokens)  # (N, H, D)
+        head_size = tokens[0].shape[-1] // config.num_attention_heads
+        query, key, value = (states[0].unflatten(-1, (-1, head_size)) for states in tokens)  # (N, H, D)
         starts, longest = self.row_starts(query.device), max(self.lengths)
         dropout = config.attention_dropout if module.training else 0.0
         rows = (starts, starts, longest, longest)
-        output, *_ = torch.ops.aten._flash_attention_forward(query, key, value, *rows, dropout, False, False)
+        output, *_ = torch.ops.aten._flash_attention_forward(
+            query, key, value, *rows, dropout, module.is_causal, False
+        )
         return output.flatten(1)[None]  # (N, H, D) -> (1, N, d)
 
     def attend_padded(self, module: nn.Module, *tokens: torch.Tensor, **kwargs) -> torch.Tensor:
@@ -280,7 +271,7 @@ class PackedTokens(Movable):
         mask = torch.zeros(self.shape, dtype=torch.bool, device=tokens[0].device)
         mask = mask.flatten().index_fill(0, self.all_indices(mask.device), True).reshape(self.shape)
         query, key, value = (self.unpack(states) for states in tokens)
-        attention_mask = attention_mask_for(module.config, query, mask)
+        attention_mask = attention_mask_for(module.config, query, mask, module.is_causal)
         output, _ = multi_head_attention(module, query, key, value, attention_mask, **kwargs)
         return output.flatten(0, 1).index_select(0, self.all_indices(mask.device))[None]
 
@@ -320,11 +311,11 @@ class PackedTokens(Movable):
 
     def by_row(self, parts: list[torch.Tensor]) -> torch.Tensor:
         """Parts (1, N_m, d) -> (1, N, d), row after row."""
-        return permute(concatenate(parts), self.order, self.inverse)
+        return self.routes.join([part[0] for part in parts])[None]
 
     def by_modality(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
         """(1, N, d), row after row -> parts (1, N_m, d)."""
-        return list(permute(hidden_states, self.inverse, self.order).split(self.sizes, dim=1))
+        return [part[None] for part in self.routes.split(hidden_states[0])]
 
 
 Layout = PaddedTokens | PackedTokens
@@ -334,26 +325,3 @@ def rows_with_tokens(lengths: list[int], device: torch.device) -> torch.Tensor |
     """The rows that have any tokens, (B',); None if all do."""
     present = [i for i, length in enumerate(lengths) if length]
     return None if len(present) == len(lengths) else send(present, torch.long, device)
-
-
-def concatenate(parts: list[torch.Tensor]) -> torch.Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-
-class Permute(torch.autograd.Function):
-    """Tokens (N, d) in another order; backward gathers too, where autograd's own would scatter and add."""
-
-    @staticmethod
-    def forward(ctx, tokens: torch.Tensor, order: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(order, inverse)
-        return tokens.index_select(0, order)
-
-    @staticmethod
-    def backward(ctx, gradient: torch.Tensor):
-        order, inverse = ctx.saved_tensors
-        return Permute.apply(gradient, inverse, order), None, None
-
-
-def permute(tokens: torch.Tensor, order: torch.Tensor | None, inverse: torch.Tensor | None) -> torch.Tensor:
-    """Tokens (1, N, d) in the given order, of which the other is the inverse; as they are, if None."""
-    return tokens if order is None else Permute.apply(tokens[0], order, inverse)[None]

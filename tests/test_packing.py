@@ -267,7 +267,8 @@ def test_layouts_follow_their_layer_to_its_device():
     for layout in (moved["layout"], moved["parts"]["text"], send_to_device(PaddedTokens(mask, mask), "meta")):
         tensors = [value for value in vars(layout).values() if isinstance(value, torch.Tensor)]
         assert tensors and all(tensor.device.type == "meta" for tensor in tensors)
-    assert joint.order.device == mask.device and moved["layout"].lengths == joint.lengths
+    assert moved["layout"].routes.order.device.type == "meta" and moved["layout"].lengths == joint.lengths
+    assert joint.routes.order.device == mask.device
 
 
 def test_compiled_models_take_the_padded_path():
