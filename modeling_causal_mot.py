@@ -22,7 +22,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.generation import GenerationMixin
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
@@ -45,6 +44,7 @@ from transformers.utils.import_utils import is_tracing
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_causal_mot import PARTS, SHARED, MoTCausalConfig
+from .generation_mot import MoTGenerationMixin
 from .layouts_mot import PackedTokens, can_pack
 from .loading_mot import LoadingMixin
 from .routing_mot import Routes, StaticRoutes
@@ -360,7 +360,7 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         return StaticRoutes(expert_ids, names) if is_tracing(tokens) else Routes.of(expert_ids, names, keep_all)
 
 
-class MoTForCausalLM(MoTCausalPreTrainedModel, GenerationMixin):
+class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
     """The decoder with a head: it reads tokens of any modality, and says which comes next."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
