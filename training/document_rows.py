@@ -15,8 +15,11 @@ from typing import Any
 import datasets
 import torch
 
+from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.documents import RAW, TEXT, DocumentTemplate, Field, without_prompt
 from mixture_of_transformers.data.streams import RowStream
+from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.towers_causal_mot import num_tower_tokens
 from mixture_of_transformers.training.encoded import EpochDataset
 
 CODES_TYPE = datasets.List(datasets.List(datasets.List(datasets.Value("int32"))))
@@ -43,9 +46,8 @@ class DocumentEncoder:
         prompt_dropout: the share of the documents that lose what stands before their last picture or sound, by which a
             model learns what `guidance_scale` needs.
         max_text_tokens: longer texts are cut.
-        raw_inputs: modality -> what makes the tensors of a medium that a tower reads, and how many placeholders stand
-            for it.
-        augmentations: modality -> what changes such tensors a little, given random numbers.
+        reading: how media are decoded that towers read.
+        augmentations: modality -> what changes the tensors of such media a little, given random numbers.
     """
 
     processor: Any
@@ -55,7 +57,7 @@ class DocumentEncoder:
     seed: int = 0
     prompt_dropout: float = 0.0
     max_text_tokens: int | None = None
-    raw_inputs: Mapping[str, Any] = field(default_factory=dict)
+    reading: Reading = field(default_factory=Reading)
     augmentations: Mapping[str, Callable] = field(default_factory=dict)
 
     def plain(self) -> "DocumentEncoder":
@@ -112,14 +114,23 @@ class DocumentEncoder:
         if modality == TEXT:
             return self.processor.tokenizer(value, add_special_tokens=False).input_ids[: self.max_text_tokens], {}
         if segment.get(RAW):
-            name, tensor = self.raw_inputs[modality].read(value)
-            if draw is not None and modality in self.augmentations:
-                random_numbers = torch.Generator().manual_seed(draw.getrandbits(63))
-                tensor = self.augmentations[modality](tensor, random_numbers)
-            return self.within(modality, self.raw_inputs[modality].placeholders(tensor)), {name: tensor}
-        start = self.processor.codes(modality).start
+            return self.raw_segment(modality, value, draw)
+        start = self.processor.layout.codes(modality).start
         codes = value[0] if draw is None else draw.choice(value)
         return self.within(modality, [start + code for code in codes]), {}
+
+    def raw_segment(
+        self, modality: str, value: Any, draw: random.Random | None
+    ) -> tuple[list[int], dict[str, torch.Tensor]]:
+        """The placeholders of a medium that a tower reads, and its tensor."""
+        names = MODALITIES[modality].names
+        part = {modality: value, RAW: True}
+        options = {"allow_urls": self.reading.allow_urls, "max_audio_seconds": self.reading.max_audio_seconds}
+        tensor = self.processor([[part]], return_tensors="pt", **options)[names.raw][0]
+        if draw is not None and modality in self.augmentations:
+            tensor = self.augmentations[modality](tensor, torch.Generator().manual_seed(draw.getrandbits(63)))
+        number = num_tower_tokens(modality, self.processor.encoders[modality], tensor.shape)
+        return self.within(modality, [self.processor.placeholder_ids[modality]] * number), {names.raw: tensor}
 
     def within(self, modality: str, ids: list[int]) -> list[int]:
         return [self.processor.begin_ids[modality], *ids, self.processor.end_ids[modality]]

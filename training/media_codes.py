@@ -20,7 +20,7 @@ from PIL import Image
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.extra_cells import is_absent_cell
 from mixture_of_transformers.data.fingerprints import fingerprint_of_files
-from mixture_of_transformers.media_causal_mot import CODEC_OF, Codec
+from mixture_of_transformers.media_causal_mot import CODEC_OF
 from mixture_of_transformers.modality_image_mot import ImageAugmentation
 from mixture_of_transformers.resampling_mot import resample
 from mixture_of_transformers.training.document_rows import CODES_TYPE, codes_name
@@ -51,9 +51,6 @@ class CodeMaker:
     augmentation: ImageAugmentation = field(default_factory=ImageAugmentation)
     seed: int = 0
 
-    def codec(self, modality: str) -> Codec:
-        return CODEC_OF[modality](self.tokenizers[modality])
-
     def add_to_row(self, row: Mapping) -> dict:
         """A row with the codes of its media."""
         batch = self.of_batch({name: [row.get(name)] for name in self.columns})
@@ -64,11 +61,11 @@ class CodeMaker:
         return {codes_name(name): self.of_column(batch[name], name, modality) for name, modality in self.columns.items()}
 
     def of_column(self, cells: Sequence, name: str, modality: str) -> list[list[list[list[int]]] | None]:
-        codec, media, counts = self.codec(modality), [], []
+        codec, media, counts, access = CODEC_OF[modality](self.tokenizers[modality]), [], [], self.reading.access
         for cell in cells:
             found = [] if is_absent_cell(cell) else cell if isinstance(cell, list) else [cell]
             counts.append(len(found))
-            media += [self.read(codec, medium, name, modality) for medium in found]
+            media += [codec.read(medium, name, None, self.reading.max_audio_seconds, access) for medium in found]
         versions = [codec.encode(media)] if media else []
         for version in range(1, self.versions if media else 0):
             versions.append(codec.encode([self.changed(medium, modality, version) for medium in media]))
@@ -76,12 +73,6 @@ class CodeMaker:
         return [[next(of_media) for _ in range(count)] or None for count in counts]
 
     def read(self, codec: Codec, cell: Any, name: str, modality: str) -> Any:
-        """A medium as its tokenizer takes it: a picture, or samples at its rate, cut where they are too long."""
-        medium = codec.read(cell, name, None, self.reading.access)
-        if modality == "audio" and self.reading.max_audio_seconds is not None:
-            return medium[: round(self.reading.max_audio_seconds * codec.tokenizer.sampling_rate)]
-        return medium
-
     def changed(self, medium: Any, modality: str, version: int) -> Any:
         """A version of a medium; the same medium has the same versions wherever it stands."""
         content = medium.tobytes()
