@@ -66,7 +66,9 @@ def prepare_documents(
     columns = ModalityColumns(extra={names[column]: (kind, (column,)) for column, kind in kinds.items()})
     texts = [column for column, kind in kinds.items() if kind == TEXT]
     written = {name: with_texts(split, texts) for name, split in splits.items()}
-    return {name: prepare_split(split, columns, None, name, allowed_paths=places)[0] for name, split in written.items()}, names
+    return {
+        name: prepare_split(split, columns, None, name, allowed_paths=places)[0] for name, split in written.items()
+    }, names
 
 
 def cell_names(kinds: Mapping[str, str]) -> Iterable[str]:
@@ -85,7 +87,9 @@ def with_texts(split: Dataset | IterableDataset, columns: Iterable[str]) -> Data
     if isinstance(split, IterableDataset):
         split = undecoded_stream(split)
         features = Features(dict(split.features) | dict.fromkeys(kinds, Value("string")))
-        return split.map(lambda row: {column: text_of(row[column], kinds[column]) for column in kinds}, features=features)
+        return split.map(
+            lambda row: {column: text_of(row[column], kinds[column]) for column in kinds}, features=features
+        )
     for column, kind in kinds.items():
         texts = [text_of(cell, kind) for cell in split.with_format(None)[column][:]]
         split = split.remove_columns(column).add_column(column, texts, feature=Value("string"))

@@ -8,7 +8,7 @@ data, and `DocumentTemplate.segments` makes the document of a row.
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mixture_of_transformers.data.extra_cells import is_absent_cell
@@ -45,6 +45,14 @@ class DocumentTemplate:
     def columns(self) -> tuple[str, ...]:
         """Its columns, each once."""
         return tuple(dict.fromkeys(field.column for field in self.fields))
+
+    def renamed(self, names: Mapping[str, str]) -> "DocumentTemplate":
+        """The same with other columns, as far as `names` has them."""
+        parts = (
+            part if isinstance(part, str) else replace(part, column=names.get(part.column, part.column))
+            for part in self.parts
+        )
+        return replace(self, parts=tuple(parts))
 
     def fits(self, cells: Mapping[Field, Any]) -> bool:
         """Whether a row, of which these are the cells, has all that the template asks for."""
@@ -145,7 +153,7 @@ def read_templates(
         for field in template.fields:
             kind = kinds.get(field.column)
             if kind is None:
-                fit = ", ".join(f"'{column}' ({kind})" for column, kind in kinds.items()) or "none"
+                fit = ", ".join(f"'{column}' ({kind})" for column, kind in kinds.items() if kind) or "none"
                 raise ValueError(
                     f"--document {template.written!r}: column '{field.column}' holds neither text nor a picture nor "
                     f"sound; those that do: {fit}."

@@ -2,8 +2,8 @@
 """The tokenizers that a run trains on its own texts, for any language: WordPiece as in BERT for models that read,
 byte-level BPE as in GPT-2 for models that write, whose text comes back as it was.
 
-For WordPiece a text is normalised (`NORMALIZER`), cut at spaces and punctuation, then at characters that training never met, and
-each piece becomes the longest entries of the vocabulary that make it up.
+For WordPiece, a text is normalised (`NORMALIZER`), cut at spaces and punctuation, then at characters that training
+never met, and each piece becomes the longest entries of the vocabulary that make it up.
 """
 
 import string

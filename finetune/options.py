@@ -306,8 +306,8 @@ class ModelArguments:
     image_tokenizer: str | None = field(
         default=None,
         metadata={
-            "help": "For generation: a tokenizer of pictures, of the Hub or in a folder; one is trained on the training "
-            "pictures if not given."
+            "help": "For generation: a tokenizer of pictures, of the Hub or in a folder; one is trained on the "
+            "training pictures if not given."
         },
     )
     audio_tokenizer: str | None = field(
@@ -374,8 +374,8 @@ class ModelArguments:
     lora_experts: list[str] | None = field(
         default=None,
         metadata={
-            "help": "For generation: the experts whose layers --lora adapts (`--lora_experts image`); all layers if not "
-            "given."
+            "help": "For generation: the experts whose layers --lora adapts (`--lora_experts image`); all layers if "
+            "not given."
         },
     )
     merge_lora: bool = field(

@@ -113,7 +113,11 @@ def load_model(
     )
     shapes = {weight: f" of shape {tuple(old)}, not {tuple(new)}" for weight, old, new in found["mismatched_keys"]}
     absent = {weight: shapes.get(weight, " missing") for weight in found["missing_keys"] | shapes.keys()}
-    body = {weight: problem for weight, problem in absent.items() if whole or weight.startswith(f"{model_class.base_model_prefix}.")}
+    body = {
+        weight: problem
+        for weight, problem in absent.items()
+        if whole or weight.startswith(f"{model_class.base_model_prefix}.")
+    }
     if body:
         some = ", ".join(weight + problem for weight, problem in sorted(body.items())[:3])
         raise ValueError(

@@ -165,7 +165,9 @@ class EveryDocumentDataset(torch.utils.data.Dataset):
 
     def __init__(self, rows, encoder: DocumentEncoder):
         self.rows, self.encoder = rows, encoder.plain()
-        self.documents = [(index, template) for index, row in enumerate(rows) for template in self.encoder.fitting(row)]
+        self.documents = [
+            (index, template) for index, row in enumerate(rows) for template in self.encoder.fitting(row)
+        ]
 
     def __len__(self) -> int:
         return len(self.documents)

@@ -6,8 +6,8 @@ training draws one each time; `add_codes` does so for a whole split.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,10 @@ class CodeMaker:
     augmentation: ImageAugmentation = field(default_factory=ImageAugmentation)
     seed: int = 0
 
+    def plain(self) -> "CodeMaker":
+        """The same for evaluation: media as they are."""
+        return replace(self, versions=1)
+
     def add_to_row(self, row: Mapping) -> dict:
         """A row with the codes of its media."""
         batch = self.of_batch({name: [row.get(name)] for name in self.columns})
@@ -58,10 +62,12 @@ class CodeMaker:
 
     def of_batch(self, batch: Mapping[str, Sequence]) -> dict[str, list]:
         """The columns of codes of a batch: for each row a list of its media, of each its versions; None without."""
-        return {codes_name(name): self.of_column(batch[name], name, modality) for name, modality in self.columns.items()}
+        return {codes_name(name): self.of_column(batch[name], name, kind) for name, kind in self.columns.items()}
 
     def of_column(self, cells: Sequence, name: str, modality: str) -> list[list[list[list[int]]] | None]:
-        codec, media, counts, access = CODEC_OF[modality](self.tokenizers[modality]), [], [], self.reading.access
+        codec, access = CODEC_OF[modality](self.tokenizers[modality]), self.reading.access
+        media: list[Any] = []
+        counts: list[int] = []
         for cell in cells:
             found = [] if is_absent_cell(cell) else cell if isinstance(cell, list) else [cell]
             counts.append(len(found))
@@ -72,7 +78,6 @@ class CodeMaker:
         of_media = iter([[codes.tolist() for codes in each] for each in zip(*versions)])
         return [[next(of_media) for _ in range(count)] or None for count in counts]
 
-    def read(self, codec: Codec, cell: Any, name: str, modality: str) -> Any:
     def changed(self, medium: Any, modality: str, version: int) -> Any:
         """A version of a medium; the same medium has the same versions wherever it stands."""
         content = medium.tobytes()
@@ -89,8 +94,9 @@ class CodeMaker:
             hasher.update(part)
         hasher.update(self.seed)
         for modality in sorted(set(self.columns.values())):
-            hasher.update(self.tokenizers[modality].config.to_dict())
-            hasher.update({name: tensor.cpu().numpy() for name, tensor in self.tokenizers[modality].state_dict().items()})
+            tokenizer = self.tokenizers[modality]
+            hasher.update(tokenizer.config.to_dict())
+            hasher.update({name: tensor.cpu().numpy() for name, tensor in tokenizer.state_dict().items()})
         return hasher.hexdigest()
 
 
@@ -109,7 +115,9 @@ def changed_sound(samples: np.ndarray, rate: int, random: torch.Generator) -> np
     return resample(samples[first:], 20, SPEEDS[int(torch.randint(len(SPEEDS), (), generator=random))])
 
 
-def add_codes(split: datasets.Dataset, maker: CodeMaker, kept: Sequence[str], num_proc: int | None = None) -> datasets.Dataset:
+def add_codes(
+    split: datasets.Dataset, maker: CodeMaker, kept: Sequence[str], num_proc: int | None = None
+) -> datasets.Dataset:
     """
     A split with the codes of its media, which later calls find again, also those of other processes.
 
@@ -137,4 +145,5 @@ def add_codes(split: datasets.Dataset, maker: CodeMaker, kept: Sequence[str], nu
         cache_file_name=str(folder / f"{name}.arrow"),
         desc="Encoding pictures and sounds",
     )
-    return datasets.concatenate_datasets([split.with_format(None).select_columns([*kept]), codes], axis=1) if kept else codes
+    others = split.with_format(None).select_columns([*kept])
+    return datasets.concatenate_datasets([others, codes], axis=1) if kept else codes
