@@ -35,7 +35,7 @@ from mixture_of_transformers.training.document_rows import (
     StreamedDocuments,
 )
 from mixture_of_transformers.training.media_codes import CodeMaker, add_codes
-from mixture_of_transformers.training.optimization import add_lora
+from mixture_of_transformers.training.optimization import add_causal_lora
 from mixture_of_transformers.training.packing import PackingCollator
 
 logger = logging.get_logger(__name__)
@@ -47,6 +47,7 @@ CAUSAL_SIZES = {
     "base": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 1408},
 }
 TOWER_LAYERS = 2
+LORA_RANK = 8
 MAX_TEXT_TOKENS, MAX_AUDIO_SECONDS = 512, 30.0
 
 
@@ -71,11 +72,11 @@ def prepare_generation(
         else:
             processor = MoTCausalProcessor.from_pretrained(checkpoint)
     check_processor(processor, documents, checkpoint)
-    model = build_model(processor, data, model_arguments)
+    model = build_model(processor, model_arguments, freezes_text=TEXT in training.freeze)
     if earlier:
         check_same_run(earlier, data, training.seed, model)
     if model_arguments.lora:
-        model = add_lora(model, model_arguments.lora_rank or 8, experts=model_arguments.lora_experts)
+        model = add_causal_lora(model, model_arguments.lora_rank or LORA_RANK, model_arguments.lora_experts)
     encoder = document_encoder(processor, model.config, documents, data, model_arguments, training.seed)
     maker = code_maker(processor, documents, data, training.seed)
     pad = processor.tokenizer.pad_token_id
@@ -169,17 +170,25 @@ def check_processor(processor: MoTCausalProcessor, documents: Documents, checkpo
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def build_model(processor: MoTCausalProcessor, data: DataArguments, model: ModelArguments) -> MoTForCausalLM:
-    """A new model, one that begins as a language model, or that of a checkpoint."""
+def build_model(processor: MoTCausalProcessor, model: ModelArguments, freezes_text: bool) -> MoTForCausalLM:
+    """
+    A new model, one that begins as a language model, or that of a checkpoint.
+
+    Args:
+        freezes_text: whether what it computes of text, its words among that, stays as it is.
+    """
     overrides = overrides_of(model)
+    if freezes_text:
+        overrides.setdefault("frozen_vocab_size", processor.text_vocab_size)
     if model.model_name_or_path:
         config = read_config(model.model_name_or_path, overrides, config_class=MoTCausalConfig)
         loaded, _ = load_model(MoTForCausalLM, model.model_name_or_path, config, whole=True)
         return loaded.merge_and_unload() if is_adapter(model.model_name_or_path) else loaded
     overrides.pop("encoders", None)  # which the processor has
     if model.from_causal_lm:
-        fields = processor.config_fields | overrides
-        return MoTForCausalLM.from_causal_lm(model.from_causal_lm, init=model.init, **fields)
+        return MoTForCausalLM.from_causal_lm(
+            model.from_causal_lm, init=model.init, **processor.config_fields | overrides
+        )
     fields = CAUSAL_SIZES[size_of(model)] | overrides
     return MoTForCausalLM(processor.config_for(**fields))
 

@@ -22,6 +22,7 @@ from mixture_of_transformers.data.fingerprints import fingerprint_of_files
 from mixture_of_transformers.decoding_audio_mot import load_audio
 from mixture_of_transformers.decoding_image_mot import load_image
 from mixture_of_transformers.finetune.options import ModelArguments
+from mixture_of_transformers.media_causal_mot import load_tokenizer
 from mixture_of_transformers.tokens_mot import (
     MoTAudioTokenizer,
     MoTAudioTokenizerConfig,
@@ -51,7 +52,7 @@ def image_tokenizer(
         size, patch_size: of pictures, in pixels.
     """
     if model.image_tokenizer:
-        return MoTImageTokenizer.from_pretrained(model.image_tokenizer)
+        return named_tokenizer("image", model.image_tokenizer)
     pictures = [load_image(cell, "image", convert_rgb=False, **reading.access) for cell in media_of(train, columns)]
     fields = {
         "image_size": size,
@@ -74,7 +75,7 @@ def audio_tokenizer(
         columns: of sound.
     """
     if model.audio_tokenizer:
-        return MoTAudioTokenizer.from_pretrained(model.audio_tokenizer)
+        return named_tokenizer("audio", model.audio_tokenizer)
     config = MoTAudioTokenizerConfig(**json.loads(model.audio_tokenizer_config or "{}"))
     rate = config.sampling_rate
 
@@ -88,6 +89,19 @@ def audio_tokenizer(
         fit,
         [*identity(train, columns), config.to_dict(), model.tokenizer_steps, seed, reading],
     )
+
+
+def named_tokenizer(modality: str, name: str) -> Any:
+    """
+    The tokenizer that is in a folder or a repository of the Hub, or that a checkpoint there has.
+
+    Raises:
+        OSError: there is none.
+    """
+    found = load_tokenizer(name, "") or load_tokenizer(name, f"{modality}_tokenizer")
+    if found is None:
+        raise OSError(f"--{modality}_tokenizer {name!r}: there is no tokenizer of {modality} that could be loaded.")
+    return found
 
 
 def media_of(train: datasets.Dataset, columns: Sequence[str]) -> Iterator[Any]:

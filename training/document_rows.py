@@ -6,6 +6,7 @@ them. `DocumentDataset` gives the document of each row, drawn anew in each epoch
 evaluation, each row as each template that it has all columns of; `StreamedDocuments` reads rows as they come.
 """
 
+import hashlib
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +49,8 @@ class DocumentEncoder:
         max_text_tokens: longer texts are cut.
         reading: how media are decoded that towers read.
         augmentations: modality -> what changes the tensors of such media a little, given random numbers.
+        free_bytes: the memory that such tensors may take, so that later epochs cost no decoding.
+        kept: these tensors.
     """
 
     processor: Any
@@ -59,6 +62,8 @@ class DocumentEncoder:
     max_text_tokens: int | None = None
     reading: Reading = field(default_factory=Reading)
     augmentations: Mapping[str, Callable] = field(default_factory=dict)
+    free_bytes: int = 2**30
+    kept: dict[Any, torch.Tensor] = field(default_factory=dict, repr=False)
 
     def plain(self) -> "DocumentEncoder":
         """The same for evaluation, where nothing is left out or changed."""
@@ -123,17 +128,35 @@ class DocumentEncoder:
         self, modality: str, value: Any, draw: random.Random | None
     ) -> tuple[list[int], dict[str, torch.Tensor]]:
         """The placeholders of a medium that a tower reads, and its tensor."""
-        names = MODALITIES[modality].names
-        part = {modality: value, RAW: True}
-        options = {"allow_urls": self.reading.allow_urls, "max_audio_seconds": self.reading.max_audio_seconds}
-        tensor = self.processor([[part]], return_tensors="pt", **options)[names.raw][0]
+        name, tensor = MODALITIES[modality].names.raw, self.raw_tensor(modality, value)
         if draw is not None and modality in self.augmentations:
             tensor = self.augmentations[modality](tensor, torch.Generator().manual_seed(draw.getrandbits(63)))
         number = num_tower_tokens(modality, self.processor.encoders[modality], tensor.shape)
-        return self.within(modality, [self.processor.placeholder_ids[modality]] * number), {names.raw: tensor}
+        return self.within(modality, [self.processor.placeholder_ids[modality]] * number), {name: tensor}
+
+    def raw_tensor(self, modality: str, value: Any) -> torch.Tensor:
+        """What a tower reads of a medium, without padding; kept as long as it fits, if it comes from a file."""
+        key = medium_key(modality, value)
+        if key in self.kept:
+            return self.kept[key]
+        part = {modality: value, RAW: True}
+        options = {"allow_urls": self.reading.allow_urls, "max_audio_seconds": self.reading.max_audio_seconds}
+        tensor = self.processor([[part]], return_tensors="pt", **options)[MODALITIES[modality].names.raw][0]
+        if key is not None and tensor.nbytes <= self.free_bytes:
+            self.free_bytes -= tensor.nbytes
+            self.kept[key] = tensor
+        return tensor
 
     def within(self, modality: str, ids: list[int]) -> list[int]:
         return [self.processor.begin_ids[modality], *ids, self.processor.end_ids[modality]]
+
+
+def medium_key(modality: str, value: Any) -> tuple | None:
+    """What says which medium a cell is; None for one that was decoded already."""
+    if not isinstance(value, Mapping) or not {"bytes", "path"} <= value.keys():
+        return None
+    content = value["bytes"]
+    return modality, value["path"], content and hashlib.blake2b(content).digest()
 
 
 class DocumentDataset(EpochDataset):

@@ -229,17 +229,51 @@ def add_lora(model: nn.Module, rank: int = 8, train_words: bool | None = None) -
     Raises:
         ImportError: `peft` is not installed.
     """
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise ImportError("Adapters need peft: pip install 'mixture-of-transformers[peft]'.") from error
     others = (name.partition(".")[0] for name, _ in model.named_parameters())
     heads = list(dict.fromkeys(name for name in others if name != model.base_model_prefix))
     if has_other_words(model) if train_words is None else train_words:
         heads.append("word_embeddings")
     projections = ["q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"]
+    return with_adapters(model, rank, projections, heads)
+
+
+def add_causal_lora(model: nn.Module, rank: int = 8, experts: Sequence[str] | None = None) -> nn.Module:
+    """
+    `add_lora` for a model that generates, whose table of embeddings and head stay as they are.
+
+    Args:
+        experts: those whose layers are adapted; by default all, with what experts share and the towers.
+
+    Raises:
+        ImportError: `peft` is not installed.
+        ValueError: the model has no such expert, or its experts share all projections.
+    """
+    projections = r"(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|fc1|fc2)"
+    if experts is None:
+        return with_adapters(model, rank, rf".*\.{projections}")
+    known = model.config.expert_names
+    if unknown := [expert for expert in experts if expert not in known]:
+        raise ValueError(f"--lora_experts names {unknown[0]!r}; the experts of this model are {', '.join(known)}.")
+    if not {"attention", "mlp"} & {*model.config.untied}:
+        raise ValueError("--lora_experts: the experts of this model share all projections (`untied`): leave it out.")
+    return with_adapters(model, rank, rf"model\.layers\.\d+\.experts\.({'|'.join(experts)})\..*\.{projections}")
+
+
+def with_adapters(model: nn.Module, rank: int, projections: str | list[str], whole: Sequence[str] = ()) -> nn.Module:
+    """
+    The model with adapters in place of its projections.
+
+    Args:
+        projections: their names, or one expression for the whole names.
+        whole: the parts that learn as they are.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ImportError("Adapters need peft: pip install 'mixture-of-transformers[peft]'.") from error
     return get_peft_model(
-        model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=projections, modules_to_save=heads)
+        model,
+        LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=projections, modules_to_save=[*whole] or None),
     )
 
 
