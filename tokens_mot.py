@@ -463,12 +463,15 @@ class MoTAudioTokenizer(PreTrainedModel):
         return frames, max(frames.max().item(), QUIETEST) if len(frames) else QUIETEST
 
     def to_frames(self, codes: torch.LongTensor) -> torch.Tensor:
-        """Codes (tokens,) to log-mel frames (T, num_mel_bins) as loud as the training data."""
+        """Codes (tokens,) to log-mel frames (T, num_mel_bins)."""
         if not len(codes):
             return torch.zeros(0, self.config.num_mel_bins)
-        relative = self.autoencoder.decode(codes.to(self.device)[None, None])[0, 0].T.float().cpu()  # (T, mel)
+        return self.from_input_features(self.autoencoder.decode(codes.to(self.device)[None, None])[0])
+
+    def from_input_features(self, input_features: torch.Tensor) -> torch.Tensor:
+        """Frames (1, num_mel_bins, T) from -1 to 1 to log-mel frames (T, num_mel_bins), as loud as training was."""
         reach = self.config.dynamic_range * BELS_OF_DECIBELS / 2
-        return (relative.clamp(-1, 1) - 1) * reach + self.config.level
+        return (input_features[0].T.float().cpu().clamp(-1, 1) - 1) * reach + self.config.level
 
 
 # ---------------------------------------------------------------------------------------------------------------------
