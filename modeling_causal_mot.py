@@ -390,6 +390,7 @@ class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
         input_features_mask: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
+        shift_labels: torch.LongTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTCausalOutputWithPast:
         """
@@ -401,6 +402,8 @@ class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
                 document is never a target, nor is a placeholder of raw input.
             logits_to_keep: of how many of the last tokens, or of which, logits are wanted; 0 means of all.
             num_items_in_batch: by how many targets the loss is divided, where several calls make one step.
+            shift_labels: (B, L) in place of `labels`, for each token what follows it, or -100; trainers that share a
+                row among processes make it before they cut.
 
         Raises:
             ValueError: as in [`MoTCausalModel`].
@@ -426,8 +429,10 @@ class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, kept])
         loss, losses = None, None
-        if labels is not None:
-            loss, losses = self.loss_of(logits, labels, attention_mask, position_ids, num_items_in_batch)
+        if shift_labels is None and labels is not None:
+            shift_labels = next_labels(labels, attention_mask, position_ids)
+        if shift_labels is not None:
+            loss, losses = self.loss_of(logits, shift_labels, num_items_in_batch)
         return MoTCausalOutputWithPast(
             loss=loss,
             losses=losses,
@@ -438,31 +443,20 @@ class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
         )
 
     def loss_of(
-        self,
-        logits: torch.Tensor,
-        labels: torch.LongTensor,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.LongTensor | None,
-        num_items_in_batch: int | torch.Tensor | None,
+        self, logits: torch.Tensor, targets: torch.LongTensor, num_items_in_batch: int | torch.Tensor | None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The weighted cross-entropy of `labels` (B, L) in nats, and its mean for each modality."""
-        if labels.shape != logits.shape[:2]:
+        """The weighted cross-entropy in nats of what follows each token, (B, L), and its mean for each modality."""
+        if targets.shape != logits.shape[:2]:
             raise ValueError(
-                f"`labels` is of shape {tuple(labels.shape)} and the logits are of {tuple(logits.shape[:2])} tokens: "
-                "give a label, or -100, for each token, and leave `logits_to_keep` at 0."
+                f"`labels` is of shape {tuple(targets.shape)}, and there are logits of {tuple(logits.shape[:2])} "
+                "tokens: give an id or -100 for each token, and leave `logits_to_keep` at 0."
             )
-        targets = labels[:, 1:].to(logits.device)
-        if attention_mask is not None and attention_mask.dim() == 2:  # padding before a token says nothing of it
-            before = attention_mask[:, -labels.shape[1] : -1].to(targets.device)
-            targets = targets.masked_fill(before == 0, -100)
-        if position_ids is not None:
-            targets = targets.masked_fill(position_ids[:, 1:].to(targets.device) == 0, -100)
+        targets = targets.to(logits.device).flatten()
         for token in self.config.placeholder_ids.values():
             targets = targets.masked_fill(targets == token, -100)
-        targets = targets.flatten()
         is_target = targets != -100
         check_ids(targets.where(is_target, 0), self.config.vocab_size, "labels")
-        nats = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets, reduction="none")
+        nats = F.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="none")
         modalities, weights = self.config.modalities, self.config.loss_weights
         numbers = look_up(targets, self.config.token_ranges, range(len(modalities)))
         chosen = {m: (numbers == i) & is_target for i, m in enumerate(modalities)}
@@ -470,6 +464,20 @@ class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
         total = is_target.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         loss = sum(weights.get(m, 1.0) * sums[m] for m in modalities) / total
         return loss, {m: sums[m].detach() / chosen[m].sum() for m in modalities}
+
+
+def next_labels(
+    labels: torch.LongTensor, attention_mask: torch.Tensor | None, position_ids: torch.LongTensor | None
+) -> torch.LongTensor:
+    """For each token the label of the next, (B, L); -100 where that is another document's, or follows padding."""
+    following = F.pad(labels[:, 1:], (0, 1), value=-100)
+    if position_ids is not None:
+        begins = F.pad(position_ids[:, 1:] == 0, (0, 1))
+        following = following.masked_fill(begins.to(labels.device), -100)
+    if attention_mask is not None and attention_mask.dim() == 2:
+        padding = attention_mask[:, -labels.shape[1] :] == 0
+        following = following.masked_fill(padding.to(labels.device), -100)
+    return following
 
 
 def document_lengths(position_ids: torch.LongTensor, shape: tuple[int, int]) -> list[int] | None:
