@@ -228,6 +228,16 @@ class MoTCausalPreTrainedModel(MoTTowersMixin, FreezingMixin, LoadingMixin, PreT
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": MoTCausalLayer, "attentions": MoTCausalAttention}
 
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args, **kwargs) -> nn.Module:
+        """As in the library: new ids are text, and so are those that go. A range of another modality stays whole."""
+        for modality, start, stop in self.config.token_ranges:
+            if new_num_tokens is not None and new_num_tokens < stop:
+                raise ValueError(
+                    f"A vocabulary of {new_num_tokens} ids would cut off {modality!r}, whose ids are from {start} to "
+                    f"below {stop}: keep at least {stop}."
+                )
+        return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+
     def write(self, save_directory, *args, **kwargs) -> None:
         """The library's own saving, with an `auto_map` that names all which can read the folder."""
         self.config.auto_map = {"AutoConfig": "configuration_causal_mot.MoTCausalConfig"} | {

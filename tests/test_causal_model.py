@@ -10,13 +10,13 @@ import itertools
 import pytest
 import torch
 import transformers
-from causal_helpers import IDS, RANGES, SETTINGS, TEXT_IDS, VOCAB_SIZE, causal_config, interleaved, padded, tokens_of
+from causal_helpers import SETTINGS, VOCAB_SIZE, causal_config, interleaved, padded, tokens_of
 from causal_reference import modality_of, reference_logits
-from helpers import build, max_difference, randomize
+from helpers import build, max_difference
 from torch.nn import functional as F
 from transformers import DynamicCache, StaticCache
 
-from mixture_of_transformers import MoTCausalModel, MoTForCausalLM
+from mixture_of_transformers import MoTForCausalLM
 
 TOLERANCE = 1e-5
 # Where nothing but rounding of another batch size or layout may differ.
@@ -604,9 +604,7 @@ def test_compiled_decoding_with_a_static_cache_is_one_graph(setting, backend):
         expected = model(rows).logits
         found = [model(rows[:, :9], past_key_values=past).logits]
         for place in range(9, 20):
-            output = decode(
-                rows[:, place : place + 1], position_ids=torch.tensor([[place]] * 2), past_key_values=past
-            )
+            output = decode(rows[:, place : place + 1], position_ids=torch.tensor([[place]] * 2), past_key_values=past)
             found.append(output.logits.clone())
     assert max_difference(torch.cat(found, dim=1), expected) < TOLERANCE
     assert counted.frame_count == 1
