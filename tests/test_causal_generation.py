@@ -2,13 +2,17 @@
 """`generate` of the causal model: every output can be read back, whatever the mode, the strategy and the batch; what is
 known of the next ids changes cost alone; guidance and streams say what their slow counterparts say."""
 
+import itertools
 import random
+from queue import Empty
 
 import pytest
 import torch
-from transformers import CompileConfig, GenerationConfig
+from transformers import CompileConfig, GenerationConfig, LogitsProcessorList
+from transformers.generation import StoppingCriteria, UnbatchedClassifierFreeGuidanceLogitsProcessor
 
 from mixture_of_transformers import MoTCausalConfig, MoTForCausalLM
+from mixture_of_transformers.generation_mot import MoTGuidance
 from mixture_of_transformers.grammar_mot import MoTGrammar
 
 BOS, EOS, PAD = 1, 2, 0
