@@ -42,9 +42,9 @@ class MoTFiniteScalarQuantizer(nn.Module):
 
     def __init__(self, levels: Sequence[int]):
         super().__init__()
-        sizes = torch.tensor(levels)
-        self.register_buffer("levels", sizes, persistent=False)
-        self.register_buffer("basis", sizes.cumprod(0) // sizes, persistent=False)
+        # Plain numbers, since `from_pretrained` leaves buffers undefined that no file has.
+        self.levels = list(levels)
+        self.basis = [math.prod(levels[:i]) for i in range(len(levels))]
         self.num_codes = math.prod(levels)
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
@@ -53,17 +53,18 @@ class MoTFiniteScalarQuantizer(nn.Module):
         return self._values(steps + (steps.round() - steps).detach())
 
     def to_codes(self, latents: torch.Tensor) -> torch.LongTensor:
-        return (self._steps(latents).round().long() * self.basis).sum(dim=-1)
+        digits = self._steps(latents).round().long()
+        return (digits * digits.new_tensor(self.basis)).sum(dim=-1)
 
     def from_codes(self, codes: torch.LongTensor) -> torch.Tensor:
-        return self._values(codes[..., None] // self.basis % self.levels)
+        return self._values(codes[..., None] // codes.new_tensor(self.basis) % codes.new_tensor(self.levels))
 
     def _steps(self, latents: torch.Tensor) -> torch.Tensor:
         """Numbers of any size to 0, ..., level - 1 without end: the sigmoid's, half a step beyond at both sides."""
-        return latents.sigmoid() * self.levels * (1 - 1e-3) - 0.5 * (1 - 1e-3)
+        return latents.sigmoid() * latents.new_tensor(self.levels) * (1 - 1e-3) - 0.5 * (1 - 1e-3)
 
     def _values(self, steps: torch.Tensor) -> torch.Tensor:
-        return steps * 2 / (self.levels - 1) - 1
+        return steps * 2 / (steps.new_tensor(self.levels) - 1) - 1
 
 
 class MoTResidualBlock(nn.Module):
