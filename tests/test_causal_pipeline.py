@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The library's pipelines any-to-any, image-text-to-text and text-generation on a saved folder: the processor reads what
-goes in, and what comes out is what `generate` and the processor give alone, one by one and in batches.
+"""The library's pipelines any-to-any, image-text-to-text and text-generation on a saved folder: the processor reads
+what goes in, and what comes out is what `generate` and the processor give alone, one by one and in batches.
 
 None of them needs torchvision, since this project reads and resizes pictures by PIL.
 """
