@@ -49,7 +49,13 @@ def num_tower_tokens(modality: str, encoder: Mapping, shape: Sequence[int]) -> i
     Raises:
         ValueError: the tower takes no input of this shape.
     """
-    embeddings = shapes_of(modality, json.dumps(encoder, sort_keys=True))
+    return tokens_of_shape(modality, json.dumps(encoder, sort_keys=True), tuple(shape))
+
+
+@functools.lru_cache(maxsize=8192)  # What has no data yet takes milliseconds, and data have few shapes.
+def tokens_of_shape(modality: str, encoder: str, shape: tuple[int, ...]) -> int:
+    """`num_tower_tokens`, with the encoder as JSON."""
+    embeddings = shapes_of(modality, encoder)
     config = embeddings.config
     with torch.device("meta"):  # where there are shapes, and nothing is computed
         inputs, vector = torch.zeros(1, *shape), torch.zeros(1, config.hidden_size)
