@@ -27,6 +27,7 @@ from .modality_image_mot import ImageModality, MoTImageConfig
 from .modality_mot import Modality
 from .tokens_mot import MoTAudioTokenizer, MoTImageTokenizer
 
+TOKENIZERS = (MoTImageTokenizer, MoTAudioTokenizer)
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 
 
@@ -103,11 +104,6 @@ CODECS: dict[type[Modality], type[Codec]] = {ImageModality: PictureCodec, AudioM
 # The modalities that have tokenizers, by their names.
 CODEC_OF: dict[str, type[Codec]] = {name: CODECS[type(m)] for name, m in MODALITIES.items() if type(m) in CODECS}
 
-# The tokenizers that are saved with a processor, by the `model_type` of their configs.
-TOKENIZERS: dict[str, type[PreTrainedModel]] = {
-    tokenizer.config_class.model_type: tokenizer for tokenizer in (MoTImageTokenizer, MoTAudioTokenizer)
-}
-
 
 def parts_for(encoders: Mapping[str, Mapping]) -> dict[str, Any]:
     """
@@ -143,9 +139,10 @@ def load_tokenizer(name_or_path: str | os.PathLike, folder: str, **hub: Any) -> 
     if file is None:
         return None
     model_type = json.loads(Path(file).read_text(encoding="utf-8")).get("model_type")
-    if model_type not in TOKENIZERS:
-        raise ValueError(f"{folder} of {name_or_path} is a {model_type!r}, expected one of {', '.join(TOKENIZERS)}.")
-    return TOKENIZERS[model_type].from_pretrained(name_or_path, **found)
+    tokenizers = {tokenizer.config_class.model_type: tokenizer for tokenizer in TOKENIZERS}
+    if model_type not in tokenizers:
+        raise ValueError(f"{folder} of {name_or_path} is a {model_type!r}, expected one of {', '.join(tokenizers)}.")
+    return tokenizers[model_type].from_pretrained(name_or_path, **found)
 
 
 __all__ = ["CODEC_OF", "Codec", "load_tokenizer", "parts_for"]
