@@ -284,7 +284,7 @@ class MoTCausalProcessor(MoTProcessor):
 
     # Documents to ids
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # a batch of documents is no batch of columns
         self,
         documents: Sequence | str | None = None,
         text: str | Sequence[str] | None = None,
