@@ -20,6 +20,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from .cells_mot import ProcessorCall
 from .configuration_causal_mot import TEXT, MoTCausalConfig
 from .documents_mot import Found, Part, find_in, read_documents, read_marked
+from .feature_extraction_mot import MoTFeatureExtractor
 from .grammar_mot import INTERLEAVED
 from .media_causal_mot import CODEC_OF, load_tokenizer, parts_for
 from .processing_mot import OPTION_GROUPS, MoTProcessor
@@ -204,6 +205,9 @@ class MoTCausalProcessor(MoTProcessor):
             tokenizer,
             modalities=modalities,
         )
+        if isinstance(self.feature_extractor, MoTFeatureExtractor) and self.feature_extractor.padding_side == "right":
+            self.feature_extractor = copy.copy(self.feature_extractor)
+            self.feature_extractor.padding_side = None  # batches of a pipeline are padded on the tokenizer's side
         for name in names:
             if name not in self.begin_ids:
                 ids = tokenizer.convert_tokens_to_ids([BEGIN_TOKEN.format(name), END_TOKEN.format(name)])
@@ -280,7 +284,7 @@ class MoTCausalProcessor(MoTProcessor):
 
     # Documents to ids
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # a batch of documents is no batch of columns
         self,
         documents: Sequence | str | None = None,
         text: str | Sequence[str] | None = None,
