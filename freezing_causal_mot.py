@@ -62,7 +62,7 @@ class FrozenEmbedding(FrozenTable, nn.Embedding):
 
     def forward(self, input_ids: torch.LongTensor) -> torch.Tensor:
         """Ids (B, L) -> (B, L, d)."""
-        places = torch.searchsorted(self.row_ids, input_ids).clamp(max=len(self.row_ids) - 1)
+        places = torch.searchsorted(self.row_ids, input_ids.contiguous()).clamp(max=len(self.row_ids) - 1)
         is_learned = self.row_ids[places] == input_ids
         return torch.where(is_learned[..., None], F.embedding(places, self.learned), super().forward(input_ids))
 
@@ -101,8 +101,9 @@ class FreezingMixin:
 
     def post_init(self):
         if self.config.frozen_vocab_size is not None and self._tied_weights_keys is not None:
-            tied = {tuple(name.replace("weight", "learned") for name in pair) for pair in self._tied_weights_keys.items()}
-            self._tied_weights_keys = self._tied_weights_keys | dict(tied)
+            rows = {name.replace("weight", "learned"): of for name, of in self._tied_weights_keys.items()}
+            rows = {name: of.replace("weight", "learned") for name, of in rows.items()}
+            self._tied_weights_keys = self._tied_weights_keys | rows
         super().post_init()
         self.freeze_text()
 

@@ -119,7 +119,7 @@ def causal_config(source: PreTrainedConfig, given: dict[str, Any]) -> MoTCausalC
             )
     fields = fixed | {name: getattr(source, name, None) for name in SETTINGS} | given
     fields.setdefault("vocab_size", max([source.vocab_size, *ends(fields)]))
-    config = MoTCausalConfig(**fields)
+    config = MoTCausalConfig.from_dict(fields)
     if config.vocab_size < source.vocab_size:
         raise ValueError(
             f"`vocab_size` is {config.vocab_size}, expected at least the {source.vocab_size} of the source."
@@ -134,9 +134,10 @@ def causal_config(source: PreTrainedConfig, given: dict[str, Any]) -> MoTCausalC
 
 
 def ends(fields: dict[str, Any]) -> list[int]:
-    """The ids before which a vocabulary cannot end."""
+    """The ids before which a vocabulary cannot end; what is not well-formed is the config's to refuse."""
     marks = [*fields.get("begin_ids", {}).values(), *fields.get("end_ids", {}).values()]
-    return [*(stop for *_, stop in fields.get("token_ranges", ())), *(token + 1 for token in marks)]
+    stops = [entry[-1] for entry in fields.get("token_ranges", ()) if isinstance(entry, (list, tuple)) and entry]
+    return [end for end in (*stops, *(token + 1 for token in marks)) if isinstance(end, int)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -220,6 +221,7 @@ class WarmStartMixin:
         init: Literal["copy", "text_only"] = "copy",
         freeze_text: bool = False,
         zero_init_new_layers: bool = False,
+        allow_pickle: bool = False,
         token: str | bool | None = None,
         cache_dir: str | os.PathLike | None = None,
         local_files_only: bool = False,
@@ -241,6 +243,7 @@ class WarmStartMixin:
                 vocabulary, learn. The config has it as `frozen_vocab_size`, so that it holds after loading, too.
             zero_init_new_layers: of experts that begin anew, start the projections that add to the tokens at zero, so
                 that these pass them unchanged.
+            allow_pickle: read a checkpoint that has no safetensors, too.
             token, cache_dir, local_files_only: as in `from_pretrained`.
             dtype: of the model; by default the source's, as in the library's `from_pretrained`.
             attn_implementation: as in `from_pretrained`.
@@ -273,7 +276,7 @@ class WarmStartMixin:
             )
         fields = {"frozen_vocab_size": source.vocab_size} if freeze_text else {}
         ours = causal_config(source, fields | config)
-        checkpoint = Checkpoint(name, **hub)
+        checkpoint = Checkpoint(name, allow_pickle=allow_pickle, **hub)
         if dtype in (None, "auto"):
             dtype = source.dtype or checkpoint.read(TABLES[0]).dtype
         with no_init_weights():
@@ -301,7 +304,9 @@ class WarmStartMixin:
             ValueError: the config is that of none of these models, or has no text before its first range.
         """
         config = self.config
-        own = {name: getattr(config, name) for name in ("attention_bias", "attention_output_bias", "mlp_bias", "qk_norm")}
+        own = {
+            name: getattr(config, name) for name in ("attention_bias", "attention_output_bias", "mlp_bias", "qk_norm")
+        }
         fitting = [f for f in FAMILIES if switches(f, config.attention_bias, config.mlp_bias) == own]
         if not fitting:
             raise ValueError(
@@ -314,7 +319,9 @@ class WarmStartMixin:
         if size == 0:
             raise ValueError("`token_ranges` begin at 0: there are no text ids before them to export.")
         fields = {name: getattr(config, name) for name in (*SIZES, *SETTINGS)}
-        fields |= {name: own[name] for name in ("attention_bias", "mlp_bias") if hasattr(model_class.config_class, name)}
+        fields |= {
+            name: own[name] for name in ("attention_bias", "mlp_bias") if hasattr(model_class.config_class, name)
+        }
         state = {}
         for name, tensor in self.whole_state_dict().items():
             if source := source_of(name, (config.expert_of(TEXT),)):
