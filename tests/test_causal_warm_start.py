@@ -146,6 +146,25 @@ def test_text_is_what_the_source_says_bit_for_bit(sources, name, init):
     assert torch.equal(model.generate(ids, **options), source.generate(ids, **options))
 
 
+@pytest.mark.parametrize("freeze_text", [False, True])
+def test_text_is_what_the_source_says_also_where_rounding_depends_on_the_size_of_a_product(freeze_text, tmp_path):
+    """A row of one token is multiplied with a table of another number of rows by other means, if nothing is done."""
+    torch.manual_seed(0)
+    size = 4003
+    source = LlamaForCausalLM(LlamaConfig(**SIZES | {"vocab_size": size, "hidden_size": 256, "head_dim": 16})).eval()
+    source.save_pretrained(tmp_path)
+    ranges = {
+        "token_ranges": [["image", size + 7, size + 1031]],
+        "begin_ids": {"image": 65},
+        "end_ids": {"image": size},
+    }
+    model = MoTForCausalLM.from_causal_lm(tmp_path, freeze_text=freeze_text, **ranges)
+    kept = [token for token in range(size) if token != 65]
+    for shape in ((1, 1), (1, 7), (3, 1), (2, 30)):
+        ids = ids_below(size, shape=shape)
+        assert torch.equal(logits_of(model, ids)[..., kept], logits_of(source, ids)[..., kept])
+
+
 @every_source
 def test_with_all_experts_copied_every_token_passes_what_text_passes(sources, name):
     """Of the same embeddings, whatever their modalities, the source's logits come out."""
@@ -296,13 +315,14 @@ def test_other_models_are_refused_with_the_reason(reason, tmp_path):
             {"token_ranges": [["image", 60, 64], ["audio", 70, 80]]},
             "'image' the id 60, which is the source's: ranges begin at 67",
         ),
-        ({"vocab_size": 50, "token_ranges": []}, "`vocab_size` is 50, expected at least the 67"),
+        ({"vocab_size": 50, "token_ranges": []}, "`source_vocab_size` is 67, expected .*: 0 to 50"),
+        ({"source_vocab_size": 50}, "`source_vocab_size` is 50, but 67 in the source"),
         ({"hidden_size": 64}, "`hidden_size` is 64, but 32 in the source"),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 1.0}}, "`rope_parameters` is .* in the source"),
         ({"qk_norm": True}, "`qk_norm` is True, but False in the source"),
         ({"init": "all"}, "`init` is 'all', expected 'copy' or 'text_only'"),
         ({"zero_init_new_layers": True}, "`zero_init_new_layers` .* init='text_only'"),
-        ({"freeze_text": True, "token_ranges": []}, "`token_ranges` is empty: with text frozen, nothing is left"),
+        ({"freeze_text": True, "token_ranges": []}, "`token_ranges` is empty: nothing is left to learn"),
     ],
 )
 def test_what_cannot_be_asked_for_is_named(sources, given, message):
@@ -373,13 +393,23 @@ def test_what_is_exported_after_training_says_of_text_what_the_model_says(source
     train(model, torch.optim.AdamW(model.parameters(), lr=1e-2))
     model.export_text_expert(tmp_path)
     exported = AutoModelForCausalLM.from_pretrained(tmp_path)
-    ids = ids_below(70)  # with what begins and ends a modality
-    found, expected = logits_of(exported, ids), logits_of(model, ids)[..., :70]
+    ids = ids_below(VOCAB_SIZE)  # with what begins a picture
+    found, expected = logits_of(exported, ids), logits_of(model, ids)[..., :VOCAB_SIZE]
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
-    # Where text is frozen, the rows of marks are multiplied in a product of their own.
-    marks = [65, 67, 68, 69] if freeze_text else []
-    kept = [token for token in range(70) if token not in marks]
+    # Where text is frozen, the row of this mark is multiplied in a product of its own.
+    kept = [token for token in range(VOCAB_SIZE) if token != 65 or not freeze_text]
     assert torch.equal(found[..., kept], expected[..., kept])
+
+
+def test_all_text_before_the_first_range_may_be_exported(sources, tmp_path):
+    model = MoTForCausalLM.from_causal_lm(sources("qwen2, yarn")[1], **MODALITIES)
+    model.export_text_expert(tmp_path, vocab_size=70)
+    exported, ids = AutoModelForCausalLM.from_pretrained(tmp_path), ids_below(70)
+    torch.testing.assert_close(logits_of(exported, ids), logits_of(model, ids)[..., :70], atol=1e-6, rtol=1e-6)
+    model = MoTForCausalLM(MoTCausalConfig(**SMALL, vocab_size=40, token_ranges=[["image", 30, 40]]))
+    model.export_text_expert(tmp_path)  # of a model without a source
+    exported, ids = AutoModelForCausalLM.from_pretrained(tmp_path), ids_below(30)
+    torch.testing.assert_close(logits_of(exported, ids), logits_of(model, ids)[..., :30], atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -387,13 +417,15 @@ def test_what_is_exported_after_training_says_of_text_what_the_model_says(source
     [
         ({"qk_norm": True, "mlp_bias": True}, "no plain model with .*mlp_bias=True, qk_norm=True"),
         ({"qk_norm": False, "attention_output_bias": True}, "no plain model with .*attention_output_bias=True"),
-        ({"token_ranges": [["image", 0, 9]]}, "begin at 0: there are no text ids"),
+        ({"token_ranges": [["image", 5, 9]], "vocab_size": 6}, "`vocab_size` is 6, .* before the first range: 1 to 5"),
+        ({"token_ranges": [["image", 0, 9]]}, "`vocab_size` is 0"),
     ],
 )
 def test_what_no_plain_model_computes_is_not_exported(fields, message, tmp_path):
+    vocab_size = fields.pop("vocab_size", None)
     model = MoTForCausalLM(MoTCausalConfig(**SMALL, vocab_size=20, **fields))
     with pytest.raises(ValueError, match=message):
-        model.export_text_expert(tmp_path)
+        model.export_text_expert(tmp_path, vocab_size)
     assert not list(tmp_path.iterdir())
 
 
@@ -534,11 +566,16 @@ def test_ids_that_are_added_to_a_frozen_vocabulary_learn(sources, name, tmp_path
     assert torch.equal(logits_of(MoTForCausalLM.from_pretrained(tmp_path), ids), logits_of(model, ids))
 
 
-def test_a_frozen_vocabulary_is_text():
-    with pytest.raises(ValueError, match="`frozen_vocab_size` is 30, expected .*: 0 to 20"):
-        MoTCausalConfig.from_dict(
-            {**SMALL, "vocab_size": 40, "token_ranges": [["image", 20, 40]], "frozen_vocab_size": 30}
-        )
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"source_vocab_size": 30}, "`source_vocab_size` is 30, expected .*: 0 to 20"),
+        ({"freeze_text": True}, "`freeze_text` needs `source_vocab_size`"),
+    ],
+)
+def test_what_is_frozen_is_text(fields, message):
+    with pytest.raises(ValueError, match=message):
+        MoTCausalConfig.from_dict({**SMALL, "vocab_size": 40, "token_ranges": [["image", 20, 40]], **fields})
 
 
 def test_a_frozen_model_decodes_as_it_reads(sources):
