@@ -82,8 +82,8 @@ class MoTCausalConfig(PreTrainedConfig):
         source_vocab_size (`int`, *optional*):
             The number of ids of the language model that this one began as, which are its first ones.
         freeze_text (`bool`, *optional*, defaults to `False`):
-            Whether what text passes takes no part in training, and the rows of the ids of `source_vocab_size` in the
-            table of embeddings and the head neither, but for those that begin or end a modality.
+            Whether what text passes takes no part in training, and the rows of the ids of that language model, or else
+            of all before the first range, neither, but for those that begin or end a modality.
 
     Raises:
         ValueError: (through the strict validators) naming the field, what came and what it takes.
@@ -253,6 +253,13 @@ class MoTCausalConfig(PreTrainedConfig):
         yield from self.begin_ids.items()
         yield from self.end_ids.items()
 
+    @property
+    def num_first_ids(self) -> int:
+        """The ids of the language model that this one began as; without one, those before the first range."""
+        if self.source_vocab_size is not None:
+            return self.source_vocab_size
+        return self.token_ranges[0][1] if self.token_ranges else self.vocab_size
+
     def modality_of(self, token: int) -> str:
         """The modality of an id: that of the range it lies in, or text."""
         return next((name for name, start, stop in self.token_ranges if start <= token < stop), TEXT)
@@ -315,8 +322,6 @@ def check_source(source_vocab_size: int | None, freeze_text: bool, vocab_size: i
         raise ValueError(
             f"`source_vocab_size` is {source_vocab_size}, expected a number of ids that are text: 0 to {most}."
         )
-    if freeze_text and source_vocab_size is None:
-        raise ValueError("`freeze_text` needs `source_vocab_size`, which says how many ids are frozen.")
     if freeze_text and not ranges:
         raise ValueError("`freeze_text` is True, but `token_ranges` is empty: nothing is left to learn.")
 

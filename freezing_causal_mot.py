@@ -20,11 +20,11 @@ from .configuration_causal_mot import PARTS, SHARED, TEXT, MoTCausalConfig
 
 def learned_ids(config: MoTCausalConfig) -> list[int]:
     """
-    The ids whose rows learn although text is frozen: those that begin or end a modality, and all that the vocabulary
-    has beyond the source's. In ascending order.
+    The ids whose rows learn although text is frozen: those that begin or end a modality, and all beyond the first,
+    which are frozen. In ascending order.
     """
-    marks = {token for _, token in config.marks() if token < config.source_vocab_size}
-    return [*sorted(marks), *range(config.source_vocab_size, config.vocab_size)]
+    marks = {token for _, token in config.marks() if token < config.num_first_ids}
+    return [*sorted(marks), *range(config.num_first_ids, config.vocab_size)]
 
 
 class FrozenTable(nn.Module):
@@ -77,7 +77,7 @@ class SplitHead(nn.Linear):
 
     def __init__(self, config: MoTCausalConfig):
         super().__init__(config.hidden_size, config.vocab_size, bias=False)
-        self.num_first = config.source_vocab_size
+        self.num_first = config.num_first_ids
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Tokens (B, L, d) -> logits (B, L, vocab_size)."""
@@ -111,7 +111,7 @@ def build_head(config: MoTCausalConfig) -> nn.Linear:
     """The head that a config asks for, without a bias."""
     if config.freeze_text:
         return FrozenHead(config)
-    if config.source_vocab_size not in (None, config.vocab_size):
+    if config.num_first_ids < config.vocab_size and config.source_vocab_size is not None:
         return SplitHead(config)
     return nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
@@ -176,14 +176,16 @@ class FreezingMixin:
     def resize_token_embeddings(self, *args, **kwargs) -> nn.Embedding:
         """As in the library, which knows plain tables only; ids that are added to a frozen vocabulary learn."""
         self.whole_state_dict()
+        size = self.config.vocab_size
         embedding = super().resize_token_embeddings(*args, **kwargs)
+        if self.config.vocab_size == size:
+            return embedding
         if isinstance(embedding, FrozenTable):
             embedding.take_out_rows(self.config)
-        if self.get_output_embeddings() is not None and self.config.source_vocab_size is not None:
-            weight = self.get_output_embeddings().weight
+        if (plain := self.get_output_embeddings()) is not None:
             with torch.device("meta"):
                 head = build_head(self.config)
-            head.weight = weight
+            head.weight = plain.weight
             if isinstance(head, FrozenTable):
                 head.take_out_rows(self.config)
             self.set_output_embeddings(head)

@@ -318,7 +318,7 @@ class WarmStartMixin:
             )
         model_class = FAMILIES[fitting[0]]
         most = config.token_ranges[0][1] if config.token_ranges else config.vocab_size
-        size = next(size for size in (vocab_size, config.source_vocab_size, most) if size is not None)
+        size = config.num_first_ids if vocab_size is None else vocab_size
         if not 0 < size <= most:
             raise ValueError(f"`vocab_size` is {size}, expected a number of ids before the first range: 1 to {most}.")
         fields = {name: getattr(config, name) for name in (*SIZES, *SETTINGS)}

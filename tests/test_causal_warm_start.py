@@ -566,16 +566,24 @@ def test_ids_that_are_added_to_a_frozen_vocabulary_learn(sources, name, tmp_path
     assert torch.equal(logits_of(MoTForCausalLM.from_pretrained(tmp_path), ids), logits_of(model, ids))
 
 
-@pytest.mark.parametrize(
-    "fields, message",
-    [
-        ({"source_vocab_size": 30}, "`source_vocab_size` is 30, expected .*: 0 to 20"),
-        ({"freeze_text": True}, "`freeze_text` needs `source_vocab_size`"),
-    ],
-)
-def test_what_is_frozen_is_text(fields, message):
-    with pytest.raises(ValueError, match=message):
-        MoTCausalConfig.from_dict({**SMALL, "vocab_size": 40, "token_ranges": [["image", 20, 40]], **fields})
+def test_text_that_a_model_learnt_itself_may_be_frozen(tmp_path):
+    """All before the first range, but for what begins or ends a modality."""
+    marks = {"begin_ids": {"image": 65, "audio": 66}, "end_ids": {"image": 67, "audio": 69}}
+    MoTForCausalLM(MoTCausalConfig(**SIZES | MODALITIES | marks | {"vocab_size": 90})).save_pretrained(tmp_path)
+    model = MoTForCausalLM.from_pretrained(tmp_path, freeze_text=True)
+    before = state_of(model)
+    train(model, torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=1.0))
+    for name, tensor in state_of(model).items():
+        if name.endswith(("embed_tokens.weight", "lm_head.weight")):
+            moved = (tensor != before[name]).any(dim=1).nonzero().flatten().tolist()
+            assert moved == [65, 66, 67, 69, *range(70, 90)]
+        assert torch.equal(tensor, before[name]) or ".text." not in name
+
+
+def test_the_ids_of_a_source_are_text():
+    fields = {**SMALL, "vocab_size": 40, "token_ranges": [["image", 20, 40]], "source_vocab_size": 30}
+    with pytest.raises(ValueError, match="`source_vocab_size` is 30, expected .*: 0 to 20"):
+        MoTCausalConfig.from_dict(fields)
 
 
 def test_a_frozen_model_decodes_as_it_reads(sources):
