@@ -348,14 +348,15 @@ def zero_what_adds(model: nn.Module, filled: Collection[str]) -> None:
 def generation_config_of(
     model: PreTrainedModel, name: str | os.PathLike, hub: dict, given: dict[str, Any]
 ) -> GenerationConfig:
-    """The source's settings of generation, but for the ids that are given anew."""
+    """The source's settings of generation, but for the ids that are given anew and are not among its own."""
     name, revision = split_revision(name)
     try:
         found = GenerationConfig.from_pretrained(name, **hub, **revision)
     except OSError:  # there are none
         return model.generation_config
     for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        if key in given:
+        own = getattr(found, key)
+        if given.get(key) is not None and given[key] not in (own if isinstance(own, list) else [own]):
             setattr(found, key, given[key])
     return found
 

@@ -7,11 +7,15 @@ The references are transformers' own Llama, Qwen2 and Qwen3 with random weights.
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from distributed_steps import free_port
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch.nn.parallel import DistributedDataParallel
 from transformers import (
     AutoModelForCausalLM,
@@ -25,6 +29,7 @@ from transformers import (
     MistralConfig,
     MixtralConfig,
     Phi3Config,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -34,7 +39,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from mixture_of_transformers import MoTCausalConfig, MoTForCausalLM
+from mixture_of_transformers import MoTCausalConfig, MoTCausalProcessor, MoTForCausalLM
 
 VOCAB_SIZE = 67  # of the sources
 SIZES = {"vocab_size": VOCAB_SIZE, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -260,7 +265,9 @@ def test_settings_of_generation_are_the_sources(sources, tmp_path):
     GenerationConfig(eos_token_id=[2, 5], do_sample=True, temperature=0.6).save_pretrained(tmp_path)
     found = MoTForCausalLM.from_causal_lm(tmp_path, **MODALITIES).generation_config
     assert (found.eos_token_id, found.do_sample, found.temperature) == ([2, 5], True, 0.6)
-    assert MoTForCausalLM.from_causal_lm(tmp_path, eos_token_id=7, **MODALITIES).generation_config.eos_token_id == 7
+    for given, expected in ((7, 7), (5, [2, 5]), (None, [2, 5])):  # a tokenizer names but one of several
+        model = MoTForCausalLM.from_causal_lm(tmp_path, eos_token_id=given, **MODALITIES)
+        assert model.generation_config.eos_token_id == expected
 
 
 def test_what_is_saved_comes_back(sources, tmp_path):
@@ -269,6 +276,34 @@ def test_what_is_saved_comes_back(sources, tmp_path):
     model.save_pretrained(tmp_path)
     ids = ids_below(90)
     assert torch.equal(logits_of(MoTForCausalLM.from_pretrained(tmp_path), ids), logits_of(model, ids))
+
+
+@pytest.mark.parametrize("num_rows", [150, 60])
+def test_the_processor_moves_no_id_of_text(num_rows, tmp_path):
+    """Whether the source's table is larger than its tokenizer's vocabulary, as Qwen's is, or has no row to spare."""
+    words = ["a", "handwritten", "seven", "and", "an", "eight"]
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "<s>", "</s>", *words])}
+    vocabulary |= {f"word{i}": i for i in range(len(vocabulary), 60)}
+    backend = Tokenizer(WordLevel(vocabulary, "[UNK]"))
+    backend.pre_tokenizer = Whitespace()
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": "<s>", "eos_token": "</s>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **special)
+    tokenizer.save_pretrained(tmp_path)
+    config = Qwen3Config(**SIZES | {"vocab_size": num_rows, "bos_token_id": 2, "eos_token_id": 3})
+    source = Qwen3ForCausalLM(config).eval()
+    source.save_pretrained(tmp_path)
+
+    pictures = SimpleNamespace(num_codes=16, num_tokens=4, encode=None, decode=None)
+    processor = MoTCausalProcessor.from_causal_lm(tmp_path, image_tokenizer=pictures)
+    assert processor.token_ranges == [["image", max(num_rows, 62), max(num_rows, 62) + 16]]
+    model = MoTForCausalLM.from_causal_lm(tmp_path, **processor.config_fields)
+    texts = ["a handwritten seven", "an eight and a seven"]
+    batch = processor(text=texts, return_tensors="pt")
+    rows = [tokenizer("<s>" + text, add_special_tokens=False)["input_ids"] for text in texts]
+    assert [ids[mask.bool()].tolist() for ids, mask in zip(*batch.values())] == rows
+    found, expected = (m.generate(**batch, max_new_tokens=5, suppress_tokens=[60, 61]) for m in (model, source))
+    assert torch.equal(found, expected)
+    assert processor.batch_decode(found) == tokenizer.batch_decode(expected)
 
 
 def test_code_of_a_checkpoint_is_not_run(sources, tmp_path):
