@@ -38,7 +38,7 @@ class MoTSpectrogram:
         max_frequency: float,
     ):
         self.window_length, self.hop_length = window_length, hop_length
-        self.window = torch.hann_window(window_length)
+        self.window = torch.hann_window(window_length, device="cpu")  # also where weights have no memory yet
         self.filters = mel_filters(window_length // 2 + 1, num_mel_bins, min_frequency, max_frequency, sampling_rate)
 
     def to_frames(self, waveform: torch.Tensor) -> torch.Tensor:
