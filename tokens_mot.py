@@ -42,9 +42,7 @@ class MoTFiniteScalarQuantizer(nn.Module):
 
     def __init__(self, levels: Sequence[int]):
         super().__init__()
-        sizes = torch.tensor(levels)
-        self.register_buffer("levels", sizes, persistent=False)
-        self.register_buffer("basis", sizes.cumprod(0) // sizes, persistent=False)
+        self.sizes = list(levels)  # no buffer, which a loaded model would have without its content
         self.num_codes = math.prod(levels)
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
@@ -53,17 +51,24 @@ class MoTFiniteScalarQuantizer(nn.Module):
         return self._values(steps + (steps.round() - steps).detach())
 
     def to_codes(self, latents: torch.Tensor) -> torch.LongTensor:
-        return (self._steps(latents).round().long() * self.basis).sum(dim=-1)
+        return (self._steps(latents).round().long() * self._basis(latents)).sum(dim=-1)
 
     def from_codes(self, codes: torch.LongTensor) -> torch.Tensor:
-        return self._values(codes[..., None] // self.basis % self.levels)
+        return self._values(codes[..., None] // self._basis(codes) % self._levels(codes))
 
     def _steps(self, latents: torch.Tensor) -> torch.Tensor:
         """Numbers of any size to 0, ..., level - 1 without end: the sigmoid's, half a step beyond at both sides."""
-        return latents.sigmoid() * self.levels * (1 - 1e-3) - 0.5 * (1 - 1e-3)
+        return latents.sigmoid() * self._levels(latents) * (1 - 1e-3) - 0.5 * (1 - 1e-3)
 
     def _values(self, steps: torch.Tensor) -> torch.Tensor:
-        return steps * 2 / (self.levels - 1) - 1
+        return steps * 2 / (self._levels(steps) - 1) - 1
+
+    def _levels(self, beside: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(self.sizes, device=beside.device)
+
+    def _basis(self, beside: torch.Tensor) -> torch.Tensor:
+        levels = self._levels(beside)
+        return levels.cumprod(0) // levels
 
 
 class MoTResidualBlock(nn.Module):
