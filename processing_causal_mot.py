@@ -150,6 +150,10 @@ def sources_of(entry: Mapping[str, Any]) -> list[Any]:
 
 class MoTCausalProcessor(MoTProcessor):
     """
+    Tokenizers of texts, pictures and sounds as one, with readers of raw media: documents in, token ids out, and back.
+
+    `processor.limits` says what one file may cost, as in [`MoTProcessor`].
+
     Args:
         tokenizer: any of texts. Tokens that it lacks are added to a copy of it: those that begin and end the media,
             one that ends a document, one that pads.

@@ -6,18 +6,22 @@ Most tests have tokenizers whose codes a reader can see: a picture is four greys
 """
 
 import base64
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from huggingface_hub import HfApi
 from PIL import Image
 from remote_steps import run_without_package
 from small_media import png_bytes, sound_bytes
 
 from mixture_of_transformers import MoTCausalConfig, MoTCausalProcessor, MoTConfig, MoTForCausalLM, MoTModel
-from mixture_of_transformers.data.tokenizers import train_tokenizer
+from mixture_of_transformers.data.tokenizers import train_tokenizer, train_writing_tokenizer
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.tokens_mot import (
     MoTAudioTokenizer,
@@ -358,6 +362,15 @@ def test_what_was_written_comes_back(processor):
             assert np.array_equal(np.asarray(actual), np.asarray(expected)), name
 
 
+def test_text_of_any_characters_comes_back_as_it_was():
+    processor = build(tokenizer=train_writing_tokenizer(SENTENCES))
+    text = "\tÄrger  in 東京\n🙂 <image> <|pad and [CLS] "
+    batch = processor([[{"audio": sound()}, {"text": text}, {"image": picture()}, {"text": text}]], add_eos=True)
+    (found,) = processor.post_process_multimodal_output(batch["input_ids"])
+    assert [value for name, value in found if name == "text"] == [text, text]
+    assert processor("a seven")["input_ids"][0] == processor.tokenizer("a seven").input_ids
+
+
 def test_a_mode_gives_what_was_asked_for(processor):
     batch = processor([[{"image": picture(0)}, {"text": "a seven"}, {"image": picture(1)}], [{"text": "an eight"}]])
     texts = processor.post_process_multimodal_output(batch["input_ids"], generation_mode="text")
@@ -666,6 +679,31 @@ found = processor.post_process_multimodal_output(ids, generation_mode="image")
 assert all(picture.size == (8, 8) for picture in found), found
 torch.save((batch["input_ids"], ids), sys.argv[2])
 """
+
+
+LOAD = """
+import sys
+import transformers
+from PIL import Image
+processor = transformers.AutoProcessor.from_pretrained("user/documents", trust_remote_code=True)
+assert list(processor.codecs) == ["image"], processor.codecs
+print(processor([[{"text": "a seven"}, {"image": Image.new("L", (8, 8), 80)}]])["input_ids"])
+"""
+
+
+@pytest.mark.slow
+def test_a_processor_on_the_hub_brings_its_tokenizers(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    processor = build(**real_tokenizers() | {"audio_tokenizer": None})
+    processor.save_pretrained(tmp_path / "saved")
+    api = HfApi(endpoint=hub["HF_ENDPOINT"], token=hub["HF_TOKEN"])
+    api.create_repo("user/documents")
+    api.upload_folder(folder_path=tmp_path / "saved", repo_id="user/documents")
+    environment = os.environ | hub | {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", LOAD], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    document = [{"text": "a seven"}, {"image": Image.new("L", (8, 8), 80)}]
+    assert done.stdout.splitlines()[-1] == str(processor([document])["input_ids"])
 
 
 @pytest.mark.slow
