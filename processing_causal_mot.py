@@ -17,17 +17,20 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.feature_extraction_utils import BatchFeature
+from transformers.utils import logging
 
 from .cells_mot import ProcessorCall
 from .configuration_causal_mot import TEXT, MoTCausalConfig
 from .documents_mot import Found, Part, find_in, read_documents, read_marked
 from .feature_extraction_mot import MoTFeatureExtractor
 from .grammar_mot import INTERLEAVED
-from .media_causal_mot import CODEC_OF, load_tokenizer, parts_for
+from .media_causal_mot import CODEC_OF, Codec, load_tokenizer, parts_for
 from .processing_mot import OPTION_GROUPS, MoTProcessor
 from .rows_mot import Segment, naming, unknown_name
 from .towers_causal_mot import num_tower_tokens
 from .warm_start_mot import read_config
+
+logger = logging.get_logger(__name__)
 
 BEGIN_TOKEN, END_TOKEN = "<|begin_{}|>", "<|end_{}|>"
 END_OF_DOCUMENT = "<|end|>"  # of a tokenizer that has none
@@ -146,6 +149,17 @@ def sources_of(entry: Mapping[str, Any]) -> list[Any]:
     if "base64" in entry:
         return [f"data:;base64,{entry['base64']}"]
     return [entry[keys[0]]] if keys else []
+
+
+def decode_each(codec: Codec, codes: list[torch.LongTensor]) -> list[Any]:
+    """Media of their codes; None, and a warning, for one whose codes are of no medium, as a model may write them."""
+    try:
+        return codec.decode(codes)
+    except ValueError as error:
+        if len(codes) > 1:
+            return [medium for each in codes for medium in decode_each(codec, [each])]
+        logger.warning(f"Codes that {type(codec.tokenizer).__name__} cannot decode: {error}")
+        return [None]
 
 
 class MoTCausalProcessor(MoTProcessor):
@@ -558,8 +572,8 @@ class MoTCausalProcessor(MoTProcessor):
 
         Returns:
             For each row a list of ("text", str), ("image", picture of PIL), ("audio", samples (n,)) in their order,
-            the prompt's with them. A medium is None that is not complete, that went through a tower, or that this
-            processor has no tokenizer for.
+            the prompt's with them. A medium is None that is not complete, that went through a tower, that this
+            processor has no tokenizer for, or whose tokenizer refuses the codes.
 
         Raises:
             ValueError: an id that is in no vocabulary; an unknown mode.
@@ -627,7 +641,7 @@ class MoTCausalProcessor(MoTProcessor):
                 and all(token in codes for token in found.ids)
             ]
             if whole:
-                media = codec.decode([torch.tensor(found.ids) - codes.start for found in whole])
+                media = decode_each(codec, [torch.tensor(found.ids) - codes.start for found in whole])
                 for found, medium in zip(whole, media, strict=True):
                     found.value = medium
 

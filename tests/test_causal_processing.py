@@ -400,6 +400,19 @@ def test_a_medium_that_is_not_whole_is_none(processor):
         assert np.array_equal(np.asarray(value), np.asarray(picture()))
 
 
+def test_a_medium_whose_codes_its_tokenizer_refuses_is_none_and_the_others_are_there():
+    class Wary(Levels):
+        def decode(self, codes):
+            if any(row[0] == 7 for row in codes):
+                raise ValueError("No sound begins so loud.")
+            return super().decode(codes)
+
+    processor = build(audio_tokenizer=Wary())
+    ids = processor([[{"audio": {"codes": codes}}] for codes in ([4, 7], [7, 4], [0])])["input_ids"]
+    first, second, third = processor.post_process_multimodal_output(ids, generation_mode="audio")
+    assert first.tolist() == [0, 0.75] and second is None and third.tolist() == [-1]
+
+
 def test_a_sound_that_was_broken_off_is_what_there_is_of_it(processor):
     ids = processor([[{"audio": sound(9)}]])["input_ids"][0]
     ((name, samples),) = processor.post_process_multimodal_output(ids[:-4])[0]
