@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""What the tabs of the page have in common: where a visitor chooses, how text is shown, what scripts call the inputs."""
+"""What the tabs of the page have in common: where visitors choose, how text is shown, what scripts call the inputs."""
 
 import html
 import inspect

@@ -79,7 +79,7 @@ def generate(generators: Offered, panels: list[Panel], limits: VisitorLimits, na
         room = model.config.max_position_embeddings - inputs["input_ids"].shape[1]
         if room < 1:
             raise ValueError(f"The prompt is too long: the model takes {model.config.max_position_embeddings} tokens.")
-        options = {"generation_mode": mode, "max_new_tokens": min(int(length), room)}
+        options = {"generation_mode": mode, "max_new_tokens": max(1, min(int(length), room))}
         options |= {"do_sample": temperature > 0} | ({"temperature": float(temperature)} if temperature > 0 else {})
         if mode != TEXT and guidance != 1:
             options["guidance_scale"] = float(guidance)

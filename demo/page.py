@@ -558,14 +558,11 @@ def build_page(
     Raises:
         ValueError, OSError: one of them cannot be loaded.
     """
-    models = [models] if isinstance(models, str) else list(models)
-    generating = {place for place in filter(None, models) if is_generator(place)}
-    checkpoints, generators = (
-        Offered(
-            [place for place in models if (place in generating) == generates], load, any_place=allow_any_checkpoint
-        )
-        for load, generates in ((read_classifier, False), (load_generator, True))
-    )
+    models = [models] if isinstance(models, str) else [*filter(None, models)]
+    generating = [place for place in models if is_generator(place)]
+    classifying = [place for place in models if place not in generating]
+    checkpoints = Offered(classifying, read_classifier, any_place=allow_any_checkpoint)
+    generators = Offered(generating, load_generator, any_place=allow_any_checkpoint)
     offered = Offered(indexes, read_index, index_version, any_place=allow_any_checkpoint)
     with Page(limits, title="Mixture-of-Transformers", analytics_enabled=False) as page:
         gr.Markdown("# Mixture-of-Transformers\nAny of what a model takes, and what each part of it adds.")

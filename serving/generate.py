@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """`mot generate`: what a causal checkpoint writes, draws and speaks.
 
-A prompt is a text with the media that it names or that stand before it; what comes is printed as it comes, pictures and
-sounds as the files that they are written to.
+A prompt is a text with the media that it names or that stand before it. What comes is printed as it comes, pictures and
+sounds by the files that they are written to.
 """
 
 import argparse
