@@ -14,8 +14,8 @@ from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_mot import build_modality_config
-from .modality_mot import MoTModalityConfig
+from .configuration_mot import MoTConfig
+from .modalities_mot import MODALITIES
 from .validation_mot import check_fields, check_library_fields, check_modality_name, shown, warn_of_near_misses
 
 if TYPE_CHECKING:  # never imported: the library reads here that all the code goes with a config
@@ -178,20 +178,25 @@ class MoTCausalConfig(PreTrainedConfig):
             f"{shown(modality)!r} has no range of ids: `token_ranges` has {', '.join(self.modalities[1:])}."
         )
 
-    def encoder_config(self, modality: str) -> MoTModalityConfig:
-        """The config of the tower that reads a modality; what it leaves at None is as wide as the decoder."""
-        config = build_modality_config(modality, self.encoders[modality])
-        own = {
-            "hidden_size": self.hidden_size,
-            "num_attention_heads": self.num_attention_heads,
-            "intermediate_size": self.intermediate_size,
-            "hidden_act": "gelu",
-            "layer_norm_eps": 1e-5,
-        }
-        for name in config._inherited:
-            if getattr(config, name) is None:
-                setattr(config, name, own[name])
-        return config
+    def encoder_config(self, modality: str) -> MoTConfig:
+        """The config of the tower that reads a modality; see [`tower_config`]."""
+        return tower_config(modality, self.encoders[modality], self.hidden_size)
+
+    @property
+    def image_token_id(self) -> int:
+        """The placeholder of pictures, under the name by which the library's generation looks for it."""
+        return self.placeholder_of("image")
+
+    @property
+    def audio_token_id(self) -> int:
+        """The placeholder of sounds."""
+        return self.placeholder_of("audio")
+
+    def placeholder_of(self, modality: str) -> int:
+        """The placeholder of a modality; an AttributeError where it has none, as of a field that is not there."""
+        if modality not in self.placeholder_ids:
+            raise AttributeError(f"This model has no placeholder for raw input of {modality!r}.")
+        return self.placeholder_ids[modality]
 
     def validate_attention(self):
         if self.num_attention_heads % self.num_key_value_heads:
@@ -214,6 +219,8 @@ class MoTCausalConfig(PreTrainedConfig):
                 check_modality_name(expert, {SHARED})
         for name in ("begin_ids", "end_ids", "placeholder_ids", "num_tokens", "encoders"):
             check_names(name, getattr(self, name), names)
+        for modality in self.encoders:
+            self.encoder_config(modality)  # which refuses what no tower can be
         check_names("loss_weights", self.loss_weights, self.modalities)
         for modality, weight in self.loss_weights.items():
             if not 0 <= weight < math.inf:
@@ -241,6 +248,25 @@ class MoTCausalConfig(PreTrainedConfig):
     def modality_of(self, token: int) -> str:
         """The modality of an id: that of the range it lies in, or text."""
         return next((name for name, start, stop in self.token_ranges if start <= token < stop), TEXT)
+
+
+def tower_config(modality: str, encoder: dict, width: int) -> MoTConfig:
+    """
+    The config of a tower: a `MoTModel` of one modality, without layers of several.
+
+    Args:
+        encoder: an entry of `MoTCausalConfig.encoders`. What it leaves out of its `hidden_size` is `width`, of its
+            heads and its feed-forward layers as usual: heads of 64, and four times the width.
+    """
+    absent = {f"{name}_config": None for name in MODALITIES if name != modality}
+    width = encoder.get("hidden_size") or width
+    return MoTConfig(
+        hidden_size=width,
+        num_attention_heads=encoder.get("num_attention_heads") or max(1, width // 64),
+        intermediate_size=4 * width,
+        num_global_layers=0,
+        **{**absent, f"{modality}_config": encoder},
+    )
 
 
 def check_names(field_name: str, given: dict, modalities: tuple[str, ...]) -> None:

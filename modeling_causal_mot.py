@@ -10,6 +10,7 @@ Names of the weights, e being an expert or, for parts that are not untied, stand
     model.layers.{i}.experts.{e}.{input_layernorm, post_attention_layernorm}
     model.layers.{i}.experts.{e}.self_attn.{q_proj, k_proj, v_proj, o_proj, q_norm, k_norm}
     model.layers.{i}.experts.{e}.mlp.{gate_proj, up_proj, down_proj}
+    model.towers.encoders.{m}, model.towers.projectors.{m} of each modality m that arrives raw (`towers_causal_mot.py`)
 
 Shapes: B rows, L tokens of a row, N = B L, N_e tokens of an expert, d width, H heads, D width of a head, V ids.
 """
@@ -21,10 +22,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.generation import GenerationMixin
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    BaseModelOutputWithPooling,
+    CausalLMOutputWithPast,
+)
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.models.llama.modeling_llama import (
     LlamaMLP,
@@ -40,9 +44,11 @@ from transformers.utils.import_utils import is_tracing
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_causal_mot import PARTS, SHARED, MoTCausalConfig
+from .generation_mot import MoTGenerationMixin
 from .layouts_mot import PackedTokens, can_pack
 from .loading_mot import LoadingMixin
 from .routing_mot import Routes, StaticRoutes
+from .towers_causal_mot import MoTCausalTowers, MoTTowersMixin
 
 
 @dataclass
@@ -205,7 +211,7 @@ class MoTCausalLayer(GradientCheckpointingLayer):
         return tokens + self.block("mlp", expert).mlp(normed)
 
 
-class MoTCausalPreTrainedModel(LoadingMixin, PreTrainedModel):
+class MoTCausalPreTrainedModel(MoTTowersMixin, LoadingMixin, PreTrainedModel):
     """What every causal model of the family tells the library."""
 
     config: MoTCausalConfig
@@ -239,6 +245,7 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         owners = config.expert_names if "norm" in config.untied else (SHARED,)
         self.norms = nn.ModuleDict({e: LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps) for e in owners})
         self.rotary_emb = LlamaRotaryEmbedding(config)
+        self.towers = MoTCausalTowers(config)
         self.post_init()
 
     @merge_with_config_defaults
@@ -253,6 +260,11 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         modality_ids: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         modality: str | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_mask: torch.Tensor | None = None,
+        input_features: torch.FloatTensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
         """
@@ -266,13 +278,26 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
             modality_ids: (B, L) numbers in `config.modalities` of `inputs_embeds`, which are text by default.
             use_cache: whether to return keys and values.
             modality: what every token of this call is, where that is known: nothing is sorted then.
+            pixel_values: (N, C, H, W) raw pictures of all rows, or (N, F, C, H, W) frames of videos, for the tower of
+                `config.encoders["image"]`: the first one's tokens go to the first placeholders of `input_ids`, row
+                after row.
+            pixel_mask: (N, F), which frames are real.
+            input_features: (N, T, num_mel_bins) log-mel frames of the raw sounds of all rows, likewise.
+            input_features_mask: (N, T), which frames are real.
+            mm_encoder_outputs: modality -> what its tower made of raw input before, in place of that.
+            kwargs: raw input of other modalities, as `MoTModel` takes it; options of the attention implementation.
 
         Raises:
-            ValueError: an id is outside the vocabulary, a modality is unknown, or arguments exclude each other.
+            ValueError: an id is outside the vocabulary, a modality is unknown, arguments exclude each other, or raw
+                input does not fit its placeholders.
         """
         routes = self.routes(input_ids, inputs_embeds, modality_ids, modality)
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
+        raw = {name: kwargs.pop(name) for name in self.towers.input_names if name in kwargs}
+        raw |= {"pixel_values": pixel_values, "pixel_mask": pixel_mask}
+        raw |= {"input_features": input_features, "input_features_mask": input_features_mask}
+        inputs_embeds = self.towers.fill(inputs_embeds, input_ids, mm_encoder_outputs, **raw)
         lengths = None  # of the documents, where a row holds several
         if past_key_values is None and attention_mask is None and position_ids is not None:
             lengths = document_lengths(position_ids, inputs_embeds.shape[:2])
@@ -335,7 +360,7 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         return StaticRoutes(expert_ids, names) if is_tracing(tokens) else Routes.of(expert_ids, names, keep_all)
 
 
-class MoTForCausalLM(MoTCausalPreTrainedModel, GenerationMixin):
+class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
     """The decoder with a head: it reads tokens of any modality, and says which comes next."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
@@ -359,15 +384,21 @@ class MoTForCausalLM(MoTCausalPreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         modality: str | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_mask: torch.Tensor | None = None,
+        input_features: torch.FloatTensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTCausalOutputWithPast:
         """
         Args:
-            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, modality_ids, use_cache, modality:
-                as in [`MoTCausalModel`].
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, modality_ids, use_cache, modality,
+            pixel_values, pixel_mask, input_features, input_features_mask, mm_encoder_outputs: as in
+                [`MoTCausalModel`].
             labels: (B, L) ids to be predicted, each from those before it; -100 where nothing is. The first token of a
-                document is never a target.
+                document is never a target, nor is a placeholder of raw input.
             logits_to_keep: of how many of the last tokens, or of which, logits are wanted; 0 means of all.
             num_items_in_batch: by how many targets the loss is divided, where several calls make one step.
 
@@ -385,6 +416,11 @@ class MoTForCausalLM(MoTCausalPreTrainedModel, GenerationMixin):
             modality_ids=modality_ids,
             use_cache=use_cache,
             modality=modality,
+            pixel_values=pixel_values,
+            pixel_mask=pixel_mask,
+            input_features=input_features,
+            input_features_mask=input_features_mask,
+            mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -412,6 +448,8 @@ class MoTForCausalLM(MoTCausalPreTrainedModel, GenerationMixin):
         targets = labels[:, 1:].to(logits.device)
         if position_ids is not None:
             targets = targets.masked_fill(position_ids[:, 1:].to(targets.device) == 0, -100)
+        for token in self.config.placeholder_ids.values():
+            targets = targets.masked_fill(targets == token, -100)
         targets = targets.flatten()
         check_ids(targets.clamp(min=0), self.config.vocab_size, "labels")
         nats = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets, reduction="none")
