@@ -16,8 +16,8 @@ from mixture_of_transformers.demo.fields import as_text, choose, parameters_of, 
 from mixture_of_transformers.demo.offers import Offered
 from mixture_of_transformers.demo.panels import Panel, messages, panel_of
 from mixture_of_transformers.demo.visitors import VisitorLimits
-from mixture_of_transformers.generation_mot import stream
 from mixture_of_transformers.serving.generate import generation_modes, prompt_of
+from mixture_of_transformers.streaming_mot import stream
 
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
 

@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """`mot generate`: what a causal checkpoint writes, draws and speaks.
 
-A prompt is a text with the media that it names or that stand before it. What comes is printed as it comes, pictures and
-sounds by the files that they are written to.
+A prompt is a text with the media that it names or that stand before it. What comes is printed as it comes, media by the
+files that they are written to.
 """
 
 import argparse
@@ -16,11 +16,12 @@ from PIL import Image
 from transformers import set_seed
 
 from mixture_of_transformers.configuration_causal_mot import TEXT
-from mixture_of_transformers.generation_mot import INTERLEAVED, stream
+from mixture_of_transformers.grammar_mot import INTERLEAVED
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modeling_causal_mot import MoTForCausalLM
 from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
 from mixture_of_transformers.processing_mot import load_processor
+from mixture_of_transformers.streaming_mot import stream
 from mixture_of_transformers.training.continuation import read_config
 from mixture_of_transformers.training.loading import load_checkpoint
 
