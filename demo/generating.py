@@ -17,7 +17,6 @@ from mixture_of_transformers.demo.offers import Offered
 from mixture_of_transformers.demo.panels import Panel, messages, panel_of
 from mixture_of_transformers.demo.visitors import VisitorLimits
 from mixture_of_transformers.serving.generate import generation_modes, prompt_of
-from mixture_of_transformers.streaming_mot import stream
 
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
 
@@ -85,7 +84,7 @@ def generate(generators: Offered, panels: list[Panel], limits: VisitorLimits, na
             options["guidance_scale"] = float(guidance)
         set_seed(int(seed) % MOST_SEED)
         made = Made(processor)
-        for _, modality, content in stream(model, processor, **inputs, **options):
+        for _, modality, content in model.stream(processor, **inputs, **options):
             made.take(modality, content)
             yield made.shown()
         yield made.shown()
@@ -98,7 +97,7 @@ class Made:
         self.processor, self.text, self.pictures, self.sounds = processor, "", [], []
 
     def take(self, modality: str, content: Any) -> None:
-        """One segment, as `stream` gives it."""
+        """One segment, as `MoTForCausalLM.stream` gives it."""
         if modality == TEXT:
             self.text += content
         elif isinstance(content, Image.Image):

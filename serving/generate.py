@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """`mot generate`: what a causal checkpoint writes, draws and speaks.
 
-A prompt is a text with the media that it names or that stand before it. What comes is printed as it comes, media by the
-files that they are written to.
+A prompt is a text with the media that it names or that stand before it. What comes is printed at once, and media are
+written to files.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modeling_causal_mot import MoTForCausalLM
 from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
 from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.streaming_mot import stream
 from mixture_of_transformers.training.continuation import read_config
 from mixture_of_transformers.training.loading import load_checkpoint
 
@@ -137,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     inputs = processor(**batch, return_tensors="pt") | sampling(options)
     show = Writer(options.output_dir, processor)
     row_before = 0
-    for row, modality, content in stream(model, processor, generation_mode=options.mode, **inputs):
+    for row, modality, content in model.stream(processor, generation_mode=options.mode, **inputs):
         if row != row_before:
             print(f"\n[row {row}]", flush=True)
         row_before = row
