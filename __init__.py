@@ -23,6 +23,7 @@ from .modality_text_mot import MoTTextConfig
 from .modeling_causal_mot import CAUSAL_AUTO_CLASSES, MoTCausalModel, MoTForCausalLM
 from .modeling_mot import MoTModel
 from .pipeline_mot import TASK, MultimodalClassificationPipeline
+from .processing_causal_mot import MoTCausalProcessor
 from .processing_mot import MoTProcessor
 from .serving.video import analyze_video_sentiment
 
@@ -40,8 +41,9 @@ transformers.AutoFeatureExtractor.register(MoTConfig, MoTFeatureExtractor, exist
 MoTFeatureExtractor.register_for_auto_class()
 transformers.AutoImageProcessor.register(MoTConfig, image_processor_classes={"pil": MoTImageProcessor}, exist_ok=True)
 MoTImageProcessor.register_for_auto_class()
-transformers.AutoProcessor.register(MoTConfig, MoTProcessor, exist_ok=True)
-MoTProcessor.register_for_auto_class()
+for _config_class, _processor_class in ((MoTConfig, MoTProcessor), (MoTCausalConfig, MoTCausalProcessor)):
+    transformers.AutoProcessor.register(_config_class, _processor_class, exist_ok=True)
+    _processor_class.register_for_auto_class()
 transformers.pipelines.PIPELINE_REGISTRY.register_pipeline(
     TASK,
     pipeline_class=MultimodalClassificationPipeline,
@@ -55,6 +57,7 @@ __all__ = [
     "MoTAudioConfig",
     "MoTCausalConfig",
     "MoTCausalModel",
+    "MoTCausalProcessor",
     "MoTConfig",
     "MoTFeatureExtractor",
     "MoTForAudioClassification",

@@ -79,6 +79,9 @@ class MoTCausalConfig(PreTrainedConfig):
         placeholder_ids (`dict[str, int]`, *optional*):
             For each modality of `encoders`, the id at whose places the tower's tokens go: it lies within the
             modality's range, and is never generated. By default the last of the range.
+        frozen_vocab_size (`int`, *optional*):
+            If given, text is frozen: what text passes takes no part in training, and neither do the rows of the first
+            so many ids in the table of embeddings and the head, but for those that begin or end a modality.
 
     Raises:
         ValueError: (through the strict validators) naming the field, what came and what it takes.
@@ -119,6 +122,7 @@ class MoTCausalConfig(PreTrainedConfig):
     loss_weights: dict[str, float | int] = field(default_factory=dict)
     encoders: dict[str, dict] = field(default_factory=dict)
     placeholder_ids: dict[str, int] = field(default_factory=dict)
+    frozen_vocab_size: int | None = None
 
     def __post_init__(self, **kwargs):
         check_fields(self)
@@ -222,6 +226,7 @@ class MoTCausalConfig(PreTrainedConfig):
         for modality in self.encoders:
             self.encoder_config(modality)  # which refuses what no tower can be
         check_names("loss_weights", self.loss_weights, self.modalities)
+        check_frozen(self.frozen_vocab_size, self.token_ranges)
         for modality, weight in self.loss_weights.items():
             if not 0 <= weight < math.inf:
                 raise ValueError(f"`loss_weights` gives {modality!r} {weight}, expected a finite weight of 0 or more.")
@@ -298,6 +303,23 @@ def check_ranges(ranges: Any, vocab_size: int) -> None:
         if start < end:
             raise ValueError(f"`token_ranges` gives {name!r} the id {start}, which is another modality's already.")
         end = stop
+
+
+def check_frozen(frozen_vocab_size: int | None, ranges: list) -> None:
+    """Raise a ValueError if text is to be frozen where nothing else could learn, or what is frozen is not all text."""
+    if frozen_vocab_size is None:
+        return
+    if not ranges:
+        raise ValueError(
+            f"`frozen_vocab_size` is {frozen_vocab_size}, but `token_ranges` is empty: with text frozen, nothing is "
+            "left to learn."
+        )
+    start = min(start for _, start, _ in ranges)
+    if not 0 <= frozen_vocab_size <= start:
+        raise ValueError(
+            f"`frozen_vocab_size` is {frozen_vocab_size}, expected how many of the ids before the first range are "
+            f"frozen: 0 to {start}."
+        )
 
 
 __all__ = ["MoTCausalConfig"]

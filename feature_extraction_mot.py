@@ -112,6 +112,10 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
             **kwargs,
         )
 
+    def fetch_audio(self, audio, sampling_rate: int | None = None):
+        """Sound as it is: pipelines have files read before they call a processor, and those here read them."""
+        return audio
+
     @property
     def silence_value(self) -> float | None:
         """A bin of digital silence, which augmentation adds; None where it is not the same in every clip."""

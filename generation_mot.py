@@ -284,13 +284,18 @@ class MoTGenerationMixin(GenerationMixin):
         self,
         input_ids: torch.LongTensor,
         next_sequence_length: int | None = None,
+        inputs_embeds: torch.Tensor | None = None,  # named, since the library asks whether it is taken
         is_first_iteration: bool | None = False,
         grammar: MoTGrammar | None = None,
         **kwargs,
     ) -> dict[str, Any]:
         """As in the library; where the grammar says what the ids of this call are, `forward` need not sort them."""
         model_inputs = super().prepare_inputs_for_generation(
-            input_ids, next_sequence_length=next_sequence_length, is_first_iteration=is_first_iteration, **kwargs
+            input_ids,
+            next_sequence_length=next_sequence_length,
+            inputs_embeds=inputs_embeds,
+            is_first_iteration=is_first_iteration,
+            **kwargs,
         )
         if model_inputs.get("inputs_embeds") is None:
             model_inputs.pop("modality_ids", None)  # of the prompt's embeddings

@@ -44,11 +44,13 @@ from transformers.utils.import_utils import is_tracing
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_causal_mot import PARTS, SHARED, MoTCausalConfig
+from .freezing_causal_mot import FreezingMixin, build_embedding, build_head
 from .generation_mot import MoTGenerationMixin
 from .layouts_mot import PackedTokens, can_pack
 from .loading_mot import LoadingMixin
 from .routing_mot import Routes, StaticRoutes
 from .towers_causal_mot import MoTCausalTowers, MoTTowersMixin
+from .warm_start_causal_mot import WarmStartMixin
 
 
 @dataclass
@@ -211,7 +213,7 @@ class MoTCausalLayer(GradientCheckpointingLayer):
         return tokens + self.block("mlp", expert).mlp(normed)
 
 
-class MoTCausalPreTrainedModel(MoTTowersMixin, LoadingMixin, PreTrainedModel):
+class MoTCausalPreTrainedModel(MoTTowersMixin, FreezingMixin, LoadingMixin, PreTrainedModel):
     """What every causal model of the family tells the library."""
 
     config: MoTCausalConfig
@@ -240,7 +242,7 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
 
     def __init__(self, config: MoTCausalConfig):
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.embed_tokens = build_embedding(config)
         self.layers = nn.ModuleList([MoTCausalLayer(config, i) for i in range(config.num_hidden_layers)])
         owners = config.expert_names if "norm" in config.untied else (SHARED,)
         self.norms = nn.ModuleDict({e: LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps) for e in owners})
@@ -297,7 +299,8 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         raw = {name: kwargs.pop(name) for name in self.towers.input_names if name in kwargs}
         raw |= {"pixel_values": pixel_values, "pixel_mask": pixel_mask}
         raw |= {"input_features": input_features, "input_features_mask": input_features_mask}
-        inputs_embeds = self.towers.fill(inputs_embeds, input_ids, mm_encoder_outputs, **raw)
+        has_past = past_key_values is not None
+        inputs_embeds = self.towers.fill(inputs_embeds, input_ids, mm_encoder_outputs, has_past, **raw)
         lengths = None  # of the documents, where a row holds several
         if past_key_values is None and attention_mask is None and position_ids is not None:
             lengths = document_lengths(position_ids, inputs_embeds.shape[:2])
@@ -360,7 +363,7 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         return StaticRoutes(expert_ids, names) if is_tracing(tokens) else Routes.of(expert_ids, names, keep_all)
 
 
-class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
+class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixin):
     """The decoder with a head: it reads tokens of any modality, and says which comes next."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
@@ -368,7 +371,7 @@ class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
     def __init__(self, config: MoTCausalConfig):
         super().__init__(config)
         self.model = MoTCausalModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = build_head(config)
         self.post_init()
 
     @can_return_tuple
@@ -427,7 +430,7 @@ class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
         logits = self.lm_head(outputs.last_hidden_state[:, kept])
         loss, losses = None, None
         if labels is not None:
-            loss, losses = self.loss_of(logits, labels, position_ids, num_items_in_batch)
+            loss, losses = self.loss_of(logits, labels, attention_mask, position_ids, num_items_in_batch)
         return MoTCausalOutputWithPast(
             loss=loss,
             losses=losses,
@@ -441,25 +444,35 @@ class MoTForCausalLM(MoTGenerationMixin, MoTCausalPreTrainedModel):
         self,
         logits: torch.Tensor,
         labels: torch.LongTensor,
+        attention_mask: torch.Tensor | None,
         position_ids: torch.LongTensor | None,
         num_items_in_batch: int | torch.Tensor | None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The weighted cross-entropy of `labels` (B, L) in nats, and its mean for each modality."""
+        if labels.shape != logits.shape[:2]:
+            raise ValueError(
+                f"`labels` is of shape {tuple(labels.shape)} and the logits are of {tuple(logits.shape[:2])} tokens: "
+                "give a label, or -100, for each token, and leave `logits_to_keep` at 0."
+            )
         targets = labels[:, 1:].to(logits.device)
+        if attention_mask is not None and attention_mask.dim() == 2:  # padding before a token says nothing of it
+            before = attention_mask[:, -labels.shape[1] : -1].to(targets.device)
+            targets = targets.masked_fill(before == 0, -100)
         if position_ids is not None:
             targets = targets.masked_fill(position_ids[:, 1:].to(targets.device) == 0, -100)
         for token in self.config.placeholder_ids.values():
             targets = targets.masked_fill(targets == token, -100)
         targets = targets.flatten()
-        check_ids(targets.clamp(min=0), self.config.vocab_size, "labels")
+        is_target = targets != -100
+        check_ids(targets.where(is_target, 0), self.config.vocab_size, "labels")
         nats = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets, reduction="none")
         modalities, weights = self.config.modalities, self.config.loss_weights
         numbers = look_up(targets, self.config.token_ranges, range(len(modalities)))
-        of_modality = {m: (numbers == i) & (targets != -100) for i, m in enumerate(modalities)}
-        total = (targets != -100).sum() if num_items_in_batch is None else num_items_in_batch
-        weighted = sum(weights.get(m, 1.0) * (nats * chosen).sum() for m, chosen in of_modality.items())
-        losses = {m: nats.detach()[chosen].mean() for m, chosen in of_modality.items()}
-        return weighted / total, losses
+        chosen = {m: (numbers == i) & is_target for i, m in enumerate(modalities)}
+        sums = {m: (nats * chosen[m]).sum() for m in modalities}
+        total = is_target.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+        loss = sum(weights.get(m, 1.0) * sums[m] for m in modalities) / total
+        return loss, {m: sums[m].detach() / chosen[m].sum() for m in modalities}
 
 
 def document_lengths(position_ids: torch.LongTensor, shape: tuple[int, int]) -> list[int] | None:

@@ -7,8 +7,8 @@ the model's tower, and placeholders keep its place. Either way it stands between
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from transformers.feature_extraction_utils import BatchFeature
 
 from .cells_mot import ProcessorCall
 from .configuration_causal_mot import TEXT, MoTCausalConfig
-from .documents_mot import Part, read_documents, read_marked
+from .documents_mot import Found, Part, find_in, read_documents, read_marked
+from .grammar_mot import INTERLEAVED
 from .media_causal_mot import CODEC_OF, load_tokenizer, parts_for
 from .processing_mot import OPTION_GROUPS, MoTProcessor
 from .rows_mot import Segment, naming, unknown_name
@@ -27,35 +28,23 @@ from .towers_causal_mot import num_tower_tokens
 
 BEGIN_TOKEN, END_TOKEN = "<|begin_{}|>", "<|end_{}|>"
 END_OF_DOCUMENT = "<|end|>"  # of a tokenizer that has none
-INTERLEAVED = "interleaved"
 CODES = "codes"  # the key of a medium that is given as its codes
 # The options of texts that a document has, of all that a tokenizer takes.
-TEXT_OPTIONS = (
-    "add_special_tokens",
-    "padding",
-    "padding_side",
-    "max_length",
-    "truncation",
-    "pad_to_multiple_of",
-    "return_tensors",
-)
-# A conversation is one document: the entries of its messages, in their order, a line for each message.
+PADDING_OPTIONS = ("padding", "padding_side", "pad_to_multiple_of")
+TEXT_OPTIONS = (*PADDING_OPTIONS, "add_special_tokens", "max_length", "truncation", "return_tensors")
+# A conversation is one document: the entries of its messages in their order, and a line for each text where two meet.
 DOCUMENT_TEMPLATE = """\
+{%- set last = namespace(is_text=false) -%}
 {%- for message in messages -%}
-{%- if not loop.first %}{{ '\\n' }}{% endif -%}
-{%- if message['content'] is string -%}
-{{ message['content'] }}
-{%- else -%}
-{%- for entry in message['content'] -%}
-{%- if entry['type'] == 'text' -%}
-{{ entry['text'] }}
-{%- else -%}
-{{ '<' + entry['type'] + (':raw>' if entry['raw'] else '>') }}
-{%- endif -%}
+{%- set content = message['content'] -%}
+{%- set entries = [{'type': 'text', 'text': content}] if content is string else content -%}
+{%- for entry in entries -%}
+{%- set is_text = entry['type'] == 'text' -%}
+{%- if loop.first and is_text and last.is_text %}{{ '\\n' }}{% endif -%}
+{{- entry['text'] if is_text else '<' + entry['type'] + (':raw>' if entry['raw'] else '>') -}}
+{%- set last.is_text = is_text -%}
 {%- endfor -%}
-{%- endif -%}
 {%- endfor -%}
-{%- if add_generation_prompt %}{{ '\\n' }}{% endif -%}
 """
 
 
@@ -82,6 +71,78 @@ class TokenRow:
 
     ids: list[int]
     pieces: list[Piece]
+
+
+def generating_tokenizer(tokenizer: PreTrainedTokenizerBase, modalities: Sequence[str]) -> PreTrainedTokenizerBase:
+    """
+    A tokenizer that has all tokens of documents, pads on the left, and begins a text as documents begin: the same one,
+    or a copy with what it lacked.
+
+    BERT's tokens of a whole input, [CLS] and [SEP], begin and end documents where nothing else does.
+    """
+    wanted = {}
+    if tokenizer.bos_token is None and tokenizer.cls_token is not None:
+        wanted["bos_token"] = tokenizer.cls_token
+    if tokenizer.eos_token is None:
+        wanted["eos_token"] = tokenizer.sep_token or END_OF_DOCUMENT
+    if tokenizer.pad_token is None:
+        wanted["pad_token"] = wanted.get("eos_token", tokenizer.eos_token)
+    marks = [mark.format(name) for name in modalities for mark in (BEGIN_TOKEN, END_TOKEN)]
+    new = [mark for mark in marks if mark not in tokenizer.get_vocab()]
+    if wanted or new or tokenizer.padding_side != "left" or not begins_as_documents(tokenizer):
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.padding_side = "left"
+        tokenizer.add_special_tokens(wanted)
+        tokenizer.add_tokens(new, special_tokens=True)
+        if not begins_as_documents(tokenizer):  # the text-generation pipeline calls the tokenizer alone
+            tokenizer.add_bos_token, tokenizer.add_eos_token = tokenizer.bos_token is not None, False
+    return tokenizer
+
+
+def begins_as_documents(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer by itself puts before and after a text what stands there in a document to go on with."""
+    return tokenizer("")["input_ids"] == ([] if tokenizer.bos_token is None else [tokenizer.bos_token_id])
+
+
+def fitting(row: Sequence[Piece], room: int) -> list[Piece]:
+    """The first pieces of a row that have room, in tokens: of a text what fits, of a medium all or nothing."""
+    kept = []
+    for piece in row:
+        if len(piece.ids) > room:
+            return kept + ([Piece(TEXT, piece.ids[:room])] if piece.modality == TEXT and room > 0 else [])
+        kept.append(piece)
+        room -= len(piece.ids)
+    return kept
+
+
+def is_codes(value: Any) -> bool:
+    """Whether a medium is given as its codes."""
+    return isinstance(value, Mapping) and CODES in value
+
+
+def is_empty(value: Any) -> bool:
+    return isinstance(value, str) and not value
+
+
+def is_one_row(ids: Any) -> bool:
+    """Whether ids are those of one row (L,), not of a batch."""
+    if isinstance(ids, (torch.Tensor, np.ndarray)):
+        return ids.ndim < 2
+    return not any(isinstance(row, (list, tuple, torch.Tensor, np.ndarray)) for row in ids)
+
+
+def entries_of(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The entries of a message's content, none where it is a plain text."""
+    content = message.get("content") or []
+    return [] if isinstance(content, str) else list(content)
+
+
+def sources_of(entry: Mapping[str, Any]) -> list[Any]:
+    """The medium that an entry of a conversation names, in a list; an empty one where another argument has it."""
+    keys = [key for key in (entry["type"], "url", "path") if key in entry]
+    if "base64" in entry:
+        return [f"data:;base64,{entry['base64']}"]
+    return [entry[keys[0]]] if keys else []
 
 
 class MoTCausalProcessor(MoTProcessor):
@@ -151,7 +212,7 @@ class MoTCausalProcessor(MoTProcessor):
         self.token_ranges = self._new_ranges(names) if token_ranges is None else [list(r) for r in token_ranges]
         self.placeholder_ids = dict(placeholder_ids or {})
         self.chat_template = DOCUMENT_TEMPLATE if chat_template is None else chat_template
-        self.layout = MoTCausalConfig(**self.config_fields)
+        self.layout = MoTCausalConfig.from_dict(self.config_fields)
         self.placeholder_ids, self.token_ranges = self.layout.placeholder_ids, self.layout.token_ranges
         self._check_parts()
 
@@ -166,6 +227,11 @@ class MoTCausalProcessor(MoTProcessor):
     def _new_ranges(self, names: Iterable[str]) -> list[list]:
         """A range behind the texts for each modality: the codes of its tokenizer, and a placeholder for its tower."""
         ranges, start = [], self.text_vocab_size
+        if start < len(self.tokenizer):
+            raise ValueError(
+                f"`text_vocab_size` is {start}, but the tokenizer has {len(self.tokenizer)} ids, with those that "
+                "begin and end media: expected at least as many."
+            )
         for name in names:
             stop = start + (self.codecs[name].num_codes if name in self.codecs else 0) + (name in self.encoders)
             ranges.append([name, start, stop])
@@ -174,13 +240,6 @@ class MoTCausalProcessor(MoTProcessor):
 
     def _check_parts(self) -> None:
         """Raise a ValueError unless the tokenizers, the towers and the ranges of ids fit each other."""
-        first = min((start for _, start, _ in self.token_ranges), default=self.text_vocab_size)
-        if len(self.tokenizer) > min(first, self.text_vocab_size):
-            raise ValueError(
-                f"The tokenizer has {len(self.tokenizer)} ids, with those that begin and end media, but the ids of "
-                f"text end at {min(first, self.text_vocab_size)}: `token_ranges` and `text_vocab_size` begin behind "
-                "them."
-            )
         for name, codec in self.codecs.items():
             if name not in self.layout.modalities:
                 raise ValueError(f"There is an `{name}_tokenizer`, but `token_ranges` has no ids for {name!r}.")
@@ -261,15 +320,16 @@ class MoTCausalProcessor(MoTProcessor):
         given = {"images": images, "audio": audio}
         given |= {name: kwargs.pop(name) for name in (*self._arguments(), "videos") if name in kwargs}
         rows = self._read(documents, text, given)
-        options = self._document_options(kwargs)
-        call = ProcessorCall(self, options, kwargs, allow_urls, max_audio_seconds)
-        pieces, raw = self._encode(rows, call)
-        sequences = [self._sequence(i, row, add_eos, options["text_kwargs"]) for i, row in enumerate(pieces)]
-        batch = self._pad([sequence.ids for sequence in sequences], options["text_kwargs"])
+        self._check_options(kwargs, ["documents", "text", *self._arguments()])
+        options = self._text_options(kwargs)
+        merged = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+        pieces, raw = self._encode(rows, ProcessorCall(self, merged, kwargs, allow_urls, max_audio_seconds))
+        sequences = [self._sequence(i, row, add_eos, options) for i, row in enumerate(pieces)]
+        batch = self._pad([sequence.ids for sequence in sequences], options)
         for name, tensors in raw.items():
             kept = [piece.place for sequence in sequences for piece in sequence.pieces if piece.is_raw_of(name)]
             batch |= {key: values[kept] for key, values in tensors.items()} if kept else {}
-        return BatchFeature(batch, tensor_type=options["text_kwargs"].get("return_tensors"))
+        return BatchFeature(batch, tensor_type=options.get("return_tensors"))
 
     def _arguments(self) -> dict[str, str]:
         """The arguments of media in a call, and the modality of each."""
@@ -303,15 +363,13 @@ class MoTCausalProcessor(MoTProcessor):
         texts = [text] if isinstance(text, str) else list(text)
         return read_marked(texts, {name: given.get(argument) for argument, name in arguments.items()}, self.rows)
 
-    def _document_options(self, kwargs: dict[str, Any]) -> dict[str, dict]:
-        """The options of all groups with their defaults, of which each is known and heeded."""
-        self._check_options(kwargs, ["documents", "text", *self._arguments()])
-        others = set().union(*(self._routed_options(group) for group in OPTION_GROUPS if group != "text_kwargs"))
-        named = {*kwargs, *kwargs.get("text_kwargs", {}), *kwargs.get("common_kwargs", {})}
-        for name in sorted(named & (self._routed_options("text_kwargs") - others)):
-            if name not in TEXT_OPTIONS:
-                raise ValueError(f"`{name}` is an option of tokenizers that documents do not have: leave it out.")
-        return self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+    def _text_options(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of texts as they were given, flat or in a group, of which each is one that documents have."""
+        named = {**kwargs.get("common_kwargs", {}), **kwargs.get("text_kwargs", {}), **kwargs}
+        elsewhere = set().union(*(self._routed_options(group) for group in OPTION_GROUPS if group != "text_kwargs"))
+        for name in sorted(named.keys() & (self._routed_options("text_kwargs") - elsewhere - {*TEXT_OPTIONS})):
+            raise ValueError(f"`{name}` is an option of tokenizers that documents do not have: leave it out.")
+        return {**self.text_kwargs, **{name: named[name] for name in TEXT_OPTIONS if name in named}}
 
     def _encode(self, rows: list[list[Part]], call: ProcessorCall) -> tuple[list[list[Piece]], dict[str, dict]]:
         """The ids of each part of each row, and the tensors of the raw media by modality, N of all rows."""
@@ -353,13 +411,12 @@ class MoTCausalProcessor(MoTProcessor):
 
     def _encode_texts(self, parts: list[Part], call: ProcessorCall) -> list[Piece]:
         rows = self.tokenizer([part.value for part in parts], add_special_tokens=False)["input_ids"]
-        marks = {token: name for name, token in self.layout.marks()}
+        marks = {token for _, token in self.layout.marks()}
         for part, ids in zip(parts, rows):
-            if found := [token for token in ids if token in marks]:
-                token = self.tokenizer.convert_ids_to_tokens(found[0])
+            if found := [token for token in ids if token in marks or self.layout.modality_of(token) != TEXT]:
                 raise ValueError(
-                    f"{part.name} holds {token}, which begins or ends a medium of {marks[found[0]]!r}, and no text: "
-                    "give the medium as a part of its own, or by a marker. What comes out next is the "
+                    f"{part.name} holds {self.tokenizer.convert_ids_to_tokens(found[0])}, a token of media and no "
+                    "text: give a medium as a part of its own, or by a marker. What a model is to make next is the "
                     "`generation_mode` of `generate`."
                 )
         return [Piece(TEXT, ids) for ids in rows]
@@ -417,7 +474,7 @@ class MoTCausalProcessor(MoTProcessor):
         begin, end = ([ids_of[name]] if name in ids_of else [] for ids_of in (self.begin_ids, self.end_ids))
         return Piece(name, [*begin, *ids, *end], place)
 
-    def _sequence(self, i: int, row: list[Piece], add_eos: bool, options: dict[str, Any]) -> "TokenRow":
+    def _sequence(self, i: int, row: list[Piece], add_eos: bool, options: Mapping[str, Any]) -> TokenRow:
         """The ids of one document, cut where it is too long and may be."""
         bos, eos = [self.tokenizer.bos_token_id], [self.tokenizer.eos_token_id]
         first = row[0].ids[:1] if row else []
@@ -438,11 +495,12 @@ class MoTCausalProcessor(MoTProcessor):
             raise ValueError(f"Row {i} is empty, and the tokenizer has no `bos_token` that begins a document.")
         return TokenRow(ids, row)
 
-    def _pad(self, rows: list[list[int]], options: dict[str, Any]) -> dict[str, Any]:
-        names = ("padding", "padding_side", "max_length", "pad_to_multiple_of")
-        return dict(
-            self.tokenizer.pad({"input_ids": rows}, **{name: options[name] for name in names if name in options})
-        )
+    def _pad(self, rows: list[list[int]], options: Mapping[str, Any]) -> dict[str, Any]:
+        """Rows of ids and their masks, of one length where that is asked for."""
+        named = {name: options[name] for name in PADDING_OPTIONS if name in options}
+        if named.get("padding") == "max_length":
+            named["max_length"] = options.get("max_length")
+        return dict(self.tokenizer.pad({"input_ids": rows}, **named))
 
     # Ids to texts and media
 
@@ -474,7 +532,7 @@ class MoTCausalProcessor(MoTProcessor):
             return self.post_process_image_text_to_text(generated_outputs, skip_special_tokens, **kwargs)
         if generation_mode not in (INTERLEAVED, *self.layout.modalities):
             raise unknown_name(str(generation_mode), [INTERLEAVED, *self.layout.modalities], "`generation_mode`")
-        rows = [list(self._found(ids)) for ids in self._rows_of_ids(generated_outputs)]
+        rows = [list(find_in(ids, self.layout)) for ids in self._rows_of_ids(generated_outputs)]
         self._fill_in_media(rows)
         for found in (found for row in rows for found in row if found.modality == TEXT):
             found.value = self.tokenizer.decode(found.ids, skip_special_tokens=skip_special_tokens, **kwargs)
@@ -505,7 +563,7 @@ class MoTCausalProcessor(MoTProcessor):
                 self.tokenizer.decode(found.ids, skip_special_tokens=skip_special_tokens, **options)
                 if found.modality == TEXT
                 else marker.format(found.modality)
-                for found in self._found(ids)
+                for found in find_in(ids, self.layout)
             ]
             texts.append(" ".join(word for word in words if word))
         return texts
@@ -520,23 +578,7 @@ class MoTCausalProcessor(MoTProcessor):
                 raise ValueError(f"Row {i} has the id {wrong[0]!r}, expected whole numbers from 0 to {most - 1}.")
         return rows
 
-    def _found(self, ids: list[int]) -> Iterator["Found"]:
-        """The texts and the media of a row, in their order. A medium goes on until its end or another modality."""
-        begins, ends = ({token: name for name, token in marks.items()} for marks in (self.begin_ids, self.end_ids))
-        current = Found(TEXT)
-        for token in ids:
-            modality = begins.get(token, ends.get(token, self.layout.modality_of(token)))
-            if modality != current.modality or token in begins:
-                yield from current.if_any()
-                current = Found(modality, has_begun=token in begins)
-            if token in ends:
-                yield from current.if_any()
-                current = Found(TEXT)
-            elif token not in begins:
-                current.ids.append(token)
-        yield from current.if_any()
-
-    def _fill_in_media(self, rows: list[list["Found"]]) -> None:
+    def _fill_in_media(self, rows: list[list[Found]]) -> None:
         """Decode what is whole and has codes alone, all media of a modality at once."""
         for name, codec in self.codecs.items():
             codes, number = self.layout.codes(name), self.layout.num_tokens.get(name)
@@ -548,27 +590,27 @@ class MoTCausalProcessor(MoTProcessor):
                 and (len(found.ids) == number if number is not None else found.ids)
                 and all(token in codes for token in found.ids)
             ]
-            for found, medium in zip(whole, codec.decode([torch.tensor(found.ids) - codes.start for found in whole])):
-                found.value = medium
+            if whole:
+                media = codec.decode([torch.tensor(found.ids) - codes.start for found in whole])
+                for found, medium in zip(whole, media, strict=True):
+                    found.value = medium
 
     # Conversations
 
     def _multimodal_inputs_from_conversations(self, conversations, audio_loading_params, load_audio_from_video=False):
         """As in the library, but this processor's own readers open what is named, and sounds stay with their row."""
-        given = {argument: [] for argument in ("images", "audio", *self._arguments())}
-        names = {name: argument for argument, name in self._arguments().items()}
+        given: dict[str, list[list]] = {argument: [] for argument in self._arguments()}
         for conversation in conversations:
             entries = [entry for message in conversation for entry in entries_of(message)]
             for entry in entries:
                 if entry.get("type") not in self.layout.modalities:
                     raise unknown_name(str(entry.get("type")), self.layout.modalities, "type of an entry:")
-            for name, argument in names.items():
-                given[argument].append(
-                    [source for entry in entries if entry["type"] == name for source in sources_of(entry)]
-                )
-        images, audio = given.pop("images"), given.pop("audio")
-        others = {argument: rows for argument, rows in given.items() if any(rows)}
-        return images, [], audio if any(audio) else [], others
+            for argument, name in self._arguments().items():
+                own = [sources_of(entry) for entry in entries if entry["type"] == name]
+                given[argument].append([source for sources in own for source in sources])
+        given = {argument: rows for argument, rows in given.items() if any(rows)}
+        images, audio = (given.pop(self.kinds[name].cells[0].argument, []) for name in CODEC_OF)
+        return images, [], audio, given
 
     # A processor as files
 
@@ -596,93 +638,6 @@ class MoTCausalProcessor(MoTProcessor):
         image_processor, feature_extractor, tokenizer = parts
         codecs = [load_tokenizer(pretrained_model_name_or_path, f"{name}_tokenizer", **kwargs) for name in CODEC_OF]
         return [tokenizer, *codecs, image_processor, feature_extractor]
-
-
-@dataclass
-class Found:
-    """
-    A text or a medium in a row of ids.
-
-    Args:
-        ids: without those that begin and end it.
-        has_begun: whether the one that begins it is there.
-        value: what it is decoded to; None where it cannot be.
-    """
-
-    modality: str
-    ids: list[int] = field(default_factory=list)
-    has_begun: bool = False
-    value: Any = None
-
-    def if_any(self) -> Iterator["Found"]:
-        """Itself, unless there is nothing of it."""
-        if self.ids or self.has_begun:
-            yield self
-
-
-def generating_tokenizer(tokenizer: PreTrainedTokenizerBase, modalities: Sequence[str]) -> PreTrainedTokenizerBase:
-    """
-    A tokenizer that pads on the left and has all tokens of documents: the same one, or a copy with what it lacked.
-
-    BERT's tokens of a whole input, [CLS] and [SEP], begin and end documents where nothing else does.
-    """
-    wanted = {}
-    if tokenizer.bos_token is None and tokenizer.cls_token is not None:
-        wanted["bos_token"] = tokenizer.cls_token
-    if tokenizer.eos_token is None:
-        wanted["eos_token"] = tokenizer.sep_token or END_OF_DOCUMENT
-    if tokenizer.pad_token is None:
-        wanted["pad_token"] = wanted.get("eos_token", tokenizer.eos_token)
-    marks = [mark.format(name) for name in modalities for mark in (BEGIN_TOKEN, END_TOKEN)]
-    new = [mark for mark in marks if mark not in tokenizer.get_vocab()]
-    if not wanted and not new and tokenizer.padding_side == "left":
-        return tokenizer
-    tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.padding_side = "left"
-    tokenizer.add_special_tokens(wanted)
-    tokenizer.add_tokens(new, special_tokens=True)
-    return tokenizer
-
-
-def fitting(row: Sequence[Piece], room: int) -> list[Piece]:
-    """The first pieces of a row that have room, in tokens: of a text what fits, of a medium all or nothing."""
-    kept = []
-    for piece in row:
-        if len(piece.ids) > room:
-            return kept + ([Piece(TEXT, piece.ids[:room])] if piece.modality == TEXT and room > 0 else [])
-        kept.append(piece)
-        room -= len(piece.ids)
-    return kept
-
-
-def is_codes(value: Any) -> bool:
-    """Whether a medium is given as its codes."""
-    return isinstance(value, Mapping) and CODES in value
-
-
-def is_empty(value: Any) -> bool:
-    return isinstance(value, str) and not value
-
-
-def is_one_row(ids: Any) -> bool:
-    """Whether ids are those of one row (L,), not of a batch."""
-    if isinstance(ids, (torch.Tensor, np.ndarray)):
-        return ids.ndim < 2
-    return not any(isinstance(row, (list, tuple, torch.Tensor, np.ndarray)) for row in ids)
-
-
-def entries_of(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The entries of a message's content, none where it is a plain text."""
-    content = message.get("content") or []
-    return [] if isinstance(content, str) else list(content)
-
-
-def sources_of(entry: Mapping[str, Any]) -> list[Any]:
-    """The medium that an entry of a conversation names, in a list; an empty one where another argument has it."""
-    keys = [key for key in (entry["type"], "url", "path") if key in entry]
-    if "base64" in entry:
-        return [f"data:;base64,{entry['base64']}"]
-    return [entry[keys[0]]] if keys else []
 
 
 __all__ = ["MoTCausalProcessor"]

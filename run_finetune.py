@@ -1,10 +1,12 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Train a Mixture-of-Transformers on any dataset with text, image, audio and label columns: to classify, to regress,
-to retrieve or, without labels, to pretrain. Without arguments it learns to classify the embedded digits.
+to retrieve, without labels to pretrain, or to generate text, pictures and sound. Without arguments it learns to
+classify the embedded digits.
 
     python run_finetune.py
     python run_finetune.py --dataset_name user/clips --text_column transcript --audio_column speech --label_column mood
     python run_finetune.py --task retrieval --dataset_name user/captions
+    python run_finetune.py --task generation --dataset_name user/captions --document "{image} {text}" "{text} {image}"
 
 It evaluates every subset of the modalities (retrieval: every pair), and leaves a checkpoint with its card. Every
 option of transformers' `TrainingArguments` works too; `--help` lists all. `accelerate launch` and `torchrun` start it
@@ -18,11 +20,12 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, set_seed
 
-from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.finetune.batches import build_collators, encode_split
 from mixture_of_transformers.finetune.checks import check_base, check_pushed_base
+from mixture_of_transformers.finetune.generation import prepare_generation
 from mixture_of_transformers.finetune.limits import check_splits, set_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments, parse
+from mixture_of_transformers.finetune.prepared import Prepared
 from mixture_of_transformers.finetune.recipe import build, read_checkpoint
 from mixture_of_transformers.finetune.record import (
     Record,
@@ -36,7 +39,6 @@ from mixture_of_transformers.finetune.rows import load_data, prepare_to_stream
 from mixture_of_transformers.finetune.saving import keep_record, merge_adapter, save_checkpoint
 from mixture_of_transformers.finetune.unfinished import rest_of_the_run, stop_well
 from mixture_of_transformers.finetune.usage import example_row, print_usage
-from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.training.command import run
 from mixture_of_transformers.training.interruption import check_folder, run_to_go_on
 from mixture_of_transformers.training.launch import check_one_device
@@ -69,20 +71,20 @@ def finetune(
     set_seed(training.seed)
     folder = Path(training.output_dir)
     earlier = begin(data, model_arguments, training)
-    splits, labels, model, processor = prepare(data, model_arguments, training, earlier)
+    make = prepare_generation if data.task == "generation" else prepare
+    prepared = make(data, model_arguments, training, earlier, folder / BAD_ROWS)
+    splits = prepared.splits
+    print(described_size(prepared.model))
     with training.main_process_first():
-        encoded = {
-            name: encode_split(name, split, processor, model.config, data, training.dataloader_num_workers)
-            for name, split in splits.items()
-        }
+        encoded = {name: prepared.encode(name) for name in splits}
     trainer = MoTTrainer(
-        model=model,
+        model=prepared.model,
         args=training,
         train_dataset=encoded["train"],
         eval_dataset=encoded["validation"],
-        processing_class=processor,
-        **build_collators(processor, model.config, data, model_arguments, training.seed),
-        compute_metrics=build_metrics(data, labels and labels.problem_type),
+        processing_class=prepared.processor,
+        **prepared.collators,
+        compute_metrics=prepared.compute_metrics,
     )
     start = time.time() - seconds_before(earlier)
 
@@ -128,12 +130,17 @@ def begin(data: DataArguments, model_arguments: ModelArguments, training: RunArg
 
 
 def prepare(
-    data: DataArguments, model_arguments: ModelArguments, training: RunArguments, earlier: Path | None
-) -> tuple[dict, LabelSpec | None, PreTrainedModel, MoTProcessor]:
-    """The splits of the data, what their labels mean, and the model and the processor that fit them."""
+    data: DataArguments, model_arguments: ModelArguments, training: RunArguments, earlier: Path | None, bad: Path
+) -> Prepared:
+    """
+    The splits of the data, and the model and the processor that fit them and their labels.
+
+    Args:
+        earlier: the run or the checkpoint to go on with; None for a new one.
+        bad: the report of bad rows.
+    """
     config, processor = read_checkpoint(model_arguments, data)
     set_limits(data, config, processor and processor.feature_extractor)
-    bad = Path(training.output_dir) / BAD_ROWS
     with training.main_process_first():
         splits, labels = load_data(data, training.seed, bad if training.process_index == 0 else None)
     train = splits["train"].sample() if data.streaming else splits["train"]
@@ -143,8 +150,14 @@ def prepare(
     splits = check_splits(splits, model.config, bad)
     if model_arguments.lora:
         model = add_lora(model, LORA_RANK if model_arguments.lora_rank is None else model_arguments.lora_rank)
-    print(described_size(model))
-    return splits, labels, model, processor
+    return Prepared(
+        splits,
+        model,
+        processor,
+        lambda name: encode_split(name, splits[name], processor, model.config, data, training.dataloader_num_workers),
+        build_collators(processor, model.config, data, model_arguments, training.seed),
+        build_metrics(data, labels and labels.problem_type),
+    )
 
 
 def described_size(model: PreTrainedModel) -> str:

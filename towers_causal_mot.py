@@ -13,7 +13,7 @@ decoder's.
 import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import can_return_tuple
+from transformers.utils.import_utils import is_tracing
 
 from .configuration_causal_mot import MoTCausalConfig, check_names, tower_config
 from .inputs_mot import names_of
@@ -48,7 +49,13 @@ def num_tower_tokens(modality: str, encoder: Mapping, shape: Sequence[int]) -> i
     Raises:
         ValueError: the tower takes no input of this shape.
     """
-    embeddings = shapes_of(modality, json.dumps(encoder, sort_keys=True))
+    return tokens_of_shape(modality, json.dumps(encoder, sort_keys=True), tuple(shape))
+
+
+@functools.lru_cache(maxsize=8192)  # What has no data yet takes milliseconds, and data have few shapes.
+def tokens_of_shape(modality: str, encoder: str, shape: tuple[int, ...]) -> int:
+    """`num_tower_tokens`, with the encoder as JSON."""
+    embeddings = shapes_of(modality, encoder)
     config = embeddings.config
     with torch.device("meta"):  # where there are shapes, and nothing is computed
         inputs, vector = torch.zeros(1, *shape), torch.zeros(1, config.hidden_size)
@@ -150,12 +157,19 @@ class MoTCausalTowers(nn.Module):
             attentions=encoded.encoder_attentions.get(modality),
         )
 
-    def read(self, inputs: Mapping[str, torch.Tensor | None]) -> dict[str, BaseModelOutputWithPooling]:
+    def read(
+        self,
+        inputs: Mapping[str, torch.Tensor | None],
+        earlier: Mapping[str, BaseModelOutputWithPooling] | None = None,
+    ) -> dict[str, BaseModelOutputWithPooling]:
         """
-        All raw inputs of a batch, by their modality.
+        What the towers make of all raw inputs of a batch, by their modality.
+
+        Args:
+            earlier: the same of inputs that were read before.
 
         Raises:
-            ValueError: no tower takes one of them.
+            ValueError: no tower takes one of them, or a modality was read before.
         """
         known, given = self.input_names, {}
         for name, value in inputs.items():
@@ -169,13 +183,19 @@ class MoTCausalTowers(nn.Module):
             given.setdefault(known[name], {})[name] = value
         # A mask without its modality says nothing, as in `MoTModel`.
         given = {m: own for m, own in given.items() if any(name in own for name in self.names(m).inputs)}
-        return {m: self(m, **own) for m, own in given.items()}
+        if both := [m for m in given if m in (earlier or {})]:
+            raise ValueError(
+                f"`{self.names(both[0]).raw}` and `mm_encoder_outputs[{both[0]!r}]` were both given: leave one of "
+                "them out."
+            )
+        return {**(earlier or {}), **{m: self(m, **own) for m, own in given.items()}}
 
     def fill(
         self,
         inputs_embeds: torch.Tensor,
         input_ids: torch.Tensor | None,
         mm_encoder_outputs: Mapping[str, BaseModelOutputWithPooling] | None = None,
+        has_past: bool = False,
         **raw: torch.Tensor | None,
     ) -> torch.Tensor:
         """
@@ -183,23 +203,18 @@ class MoTCausalTowers(nn.Module):
 
         Args:
             mm_encoder_outputs: modality -> what its tower made of raw inputs before.
+            has_past: whether keys and values of earlier ids are there. A draft of later ones may repeat placeholders,
+                which nothing fills.
             raw: raw inputs; see the class.
 
         In training, a tower without input runs one stand-in token whose gradient is zero: whatever a batch lacks,
         every parameter takes part in every step (see `with_zero_gradients`).
 
         Raises:
-            ValueError: raw inputs that no tower takes, that come without `input_ids` or twice, or of which the towers
-                make another number of tokens than there are placeholders.
+            ValueError: raw inputs that no tower takes, that come without `input_ids` or twice, that lack, or of which
+                the towers make another number of tokens than there are placeholders.
         """
-        outputs = dict(mm_encoder_outputs or {})
-        for modality, output in self.read(raw).items():
-            if modality in outputs:
-                raise ValueError(
-                    f"`{self.names(modality).raw}` and `mm_encoder_outputs[{modality!r}]` were both given: leave one "
-                    "of them out."
-                )
-            outputs[modality] = output
+        outputs = self.read(raw, mm_encoder_outputs)
         for modality, output in outputs.items():
             if input_ids is None:
                 raise ValueError(
@@ -207,9 +222,26 @@ class MoTCausalTowers(nn.Module):
                     "tokens go: pass ids, or embeddings alone."
                 )
             inputs_embeds = self.put(inputs_embeds, input_ids, modality, output.pooler_output)
+        if input_ids is not None and not has_past:
+            self.check_placeholders(input_ids, outputs)
         if self.training and (unseen := [m for m in self.encoders if m not in outputs]):
             inputs_embeds = with_zero_gradients(inputs_embeds, *map(self.stand_in, unseen))
         return inputs_embeds
+
+    def check_placeholders(self, input_ids: torch.Tensor, given: Iterable[str] = ()) -> None:
+        """
+        Raise a ValueError for placeholders of modalities that are not among those given, where looking costs no
+        waiting for an accelerator.
+        """
+        if input_ids.device.type != "cpu" or is_tracing(input_ids):
+            return
+        for modality in [m for m in self.encoders if m not in given]:
+            token_id = self.config.placeholder_ids[modality]
+            if number := int((input_ids == token_id).sum()):
+                raise ValueError(
+                    f"`input_ids` have {number} placeholders of {modality!r} (id {token_id}), but no "
+                    f"`{self.names(modality).raw}` was given, whose tokens go there."
+                )
 
     def put(
         self, inputs_embeds: torch.Tensor, input_ids: torch.Tensor, modality: str, features: Sequence[torch.Tensor]
@@ -218,7 +250,7 @@ class MoTCausalTowers(nn.Module):
         tokens = torch.cat([part.flatten(0, -2) for part in features])  # (n, d)
         token_id = self.config.placeholder_ids[modality]
         places = input_ids == token_id  # (B, T)
-        if not torch.compiler.is_compiling() and (number := int(places.sum())) != len(tokens):
+        if not is_tracing(places) and (number := int(places.sum())) != len(tokens):
             raise ValueError(
                 f"`input_ids` have {number} placeholders of {modality!r} (id {token_id}), but its tower makes "
                 f"{len(tokens)} tokens of the {len(features)} inputs that were given: each needs as many as "
@@ -322,13 +354,22 @@ class MoTTowersMixin:
 
     # Generation: the towers read raw inputs once, before rows are repeated for beams and samples.
 
-    def _maybe_prepare_encoder_kwargs_for_generation(self, inputs_tensor, model_kwargs, *args, **kwargs):
+    def _validate_model_kwargs(self, model_kwargs):
+        """The library's check of names, which knows those in the signature of `forward` alone."""
+        known = self.base_model.towers.input_names
+        super()._validate_model_kwargs({name: value for name, value in model_kwargs.items() if name not in known})
+
+    def _maybe_prepare_encoder_kwargs_for_generation(
+        self, inputs_tensor, model_kwargs, model_input_name, generation_config
+    ):
         """The library's step that reads pictures, for all modalities."""
         towers = self.base_model.towers
         raw = {name: model_kwargs.pop(name) for name in towers.input_names if name in model_kwargs}
-        if outputs := towers.read(raw):
-            model_kwargs["mm_encoder_outputs"] = {**(model_kwargs.get("mm_encoder_outputs") or {}), **outputs}
-        return model_kwargs
+        outputs = towers.read(raw, model_kwargs.get("mm_encoder_outputs"))
+        is_first_turn = model_kwargs.get("past_key_values") is None  # Later ones repeat what was read and cached.
+        if model_input_name == "input_ids" and is_first_turn:
+            towers.check_placeholders(inputs_tensor, outputs)
+        return model_kwargs | ({"mm_encoder_outputs": outputs} if outputs else {})
 
     def _expand_multimodal_outputs(self, input_ids, mm_encoder_output, expand_size=1, inputs_embeds=None):
         """The library's step that repeats what was read, row by row, for all modalities."""

@@ -114,8 +114,7 @@ class Checkpoint:
 
     Args:
         name: a folder, or a Hub id, with `@` and a revision if it is not the newest: `user/model@v1`.
-        modality: of the tower that it is for.
-        in_front: whether it is for a place in front of that tower, where any model may stand.
+        modality: of the tower that it is for; None where any model may stand, as in front of a tower.
         allow_pickle: whether weights that are not safetensors may be read, by `torch.load(weights_only=True)`.
         hub: `token`, `cache_dir`, `local_files_only`, as in `from_pretrained`.
 
@@ -128,15 +127,15 @@ class Checkpoint:
     def __init__(
         self,
         name: str | os.PathLike,
-        modality: Modality,
+        modality: Modality | None = None,
         allow_pickle: bool = False,
-        in_front: bool = False,
         **hub,
     ):
         self.name, revision = split_revision(name)
         hub |= revision
         self.config = read_config(self.name, **hub)
-        self.fields = {} if in_front else describe(self.config, modality)  # before its weights are downloaded
+        # Before its weights are downloaded.
+        self.fields = {} if modality is None else describe(self.config, modality)
         files, self.is_pickled = self.find_weights(allow_pickle, hub)
         self.files: dict[str, str] = {}  # tensor -> the file that has it
         for file in files:
@@ -257,7 +256,7 @@ def load_backbone(
     whole = read_config(name, **hub)
     part = part_of(whole, modality.part_of_pair)
     if part is not whole:
-        return load_part(Checkpoint(name, modality, allow_pickle, in_front=True, **hub), part, dtype)
+        return load_part(Checkpoint(name, allow_pickle=allow_pickle, **hub), part, dtype)
     name, revision = split_revision(name)
     try:
         options: dict = {"dtype": dtype, **hub}

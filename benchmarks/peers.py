@@ -1,6 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """What others would run in the same arrangement, with random weights: one stack of layers per modality on top of a
-projection and positions, then one attention over all tokens; and the routing of joint layers by boolean masks.
+projection and positions, then one attention over all tokens; and the routing of joint layers, and of the causal
+model's, by boolean masks.
 
 PyTorch's layers are `nn.TransformerEncoderLayer` (pre-norm, GELU) and `nn.MultiheadAttention`; ViT, BERT and FLAVA are
 transformers' own layers. ViT and BERT attend through scaled_dot_product_attention; FLAVA has only an attention that is
@@ -18,6 +19,7 @@ from transformers.models.flava.modeling_flava import FlavaAttention, FlavaLayer
 from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer
 
 from mixture_of_transformers import MoTModel
+from mixture_of_transformers.modeling_causal_mot import MoTForCausalLM
 from mixture_of_transformers.positions_mot import sinusoids
 
 from .bare import Weights, attend, mlp, normed
@@ -152,5 +154,34 @@ def routed_loop(model: MoTModel, tokens: dict[str, int]) -> Callable[[dict[str, 
         for experts in layers:
             hidden_states = layer(hidden_states, experts, where)
         return hidden_states
+
+    return forward
+
+
+def routed_decoder(model: MoTForCausalLM) -> Callable[..., torch.Tensor]:
+    """The loss of a causal model, with its weights and its attention, routed in the same way."""
+    config, decoder = model.config, model.model
+    ranges = {name: (start, stop) for name, start, stop in config.token_ranges}
+
+    def layer(block, hidden_states: torch.Tensor, where: dict[str, torch.Tensor], positions: tuple) -> torch.Tensor:
+        masks, experts = list(where.values()), [(e, block.experts[e]) for e in where]
+        projected = [block.project(e, hidden_states[where[e]]) for e, _ in experts]
+        merged = [merge(tensors, masks) for tensors in zip(*projected)]
+        attended, _ = block.attention(*merged, positions, None, None, None)
+        updates = [own.self_attn.o_proj(attended[where[e]]) for e, own in experts]
+        hidden_states = hidden_states + merge(updates, masks)
+        updates = [own.mlp(own.post_attention_layernorm(hidden_states[where[e]])) for e, own in experts]
+        return hidden_states + merge(updates, masks)
+
+    def forward(input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        where = {m: (input_ids >= start) & (input_ids < stop) for m, (start, stop) in ranges.items()}
+        where = {"text": ~torch.stack(list(where.values())).any(dim=0)} | where  # each (B, L)
+        hidden_states = decoder.embed_tokens(input_ids)
+        positions = decoder.rotary_emb(hidden_states, torch.arange(input_ids.shape[1])[None])
+        for block in decoder.layers:
+            hidden_states = layer(block, hidden_states, where, positions)
+        normed = [decoder.norms[e](hidden_states[mask]) for e, mask in where.items()]
+        logits = model.lm_head(merge(normed, list(where.values())))
+        return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
 
     return forward

@@ -1,8 +1,9 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The tokenizer that a run trains on its own texts: WordPiece as in BERT, for any language.
+"""The tokenizers that a run trains on its own texts, for any language: WordPiece as in BERT for models that read,
+byte-level BPE as in GPT-2 for models that write, whose text comes back as it was.
 
-A text is normalised (`NORMALIZER`), cut at spaces and punctuation, then at characters that training never met, and
-each piece becomes the longest entries of the vocabulary that make it up.
+For WordPiece, a text is normalised (`NORMALIZER`), cut at spaces and punctuation, then at characters that training
+never met, and each piece becomes the longest entries of the vocabulary that make it up.
 """
 
 import string
@@ -10,8 +11,8 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
-from tokenizers.models import WordPiece
-from tokenizers.trainers import WordPieceTrainer
+from tokenizers.models import BPE, WordPiece
+from tokenizers.trainers import BpeTrainer, WordPieceTrainer
 from transformers import PreTrainedTokenizerFast
 
 from mixture_of_transformers.data.checks import is_absent
@@ -28,6 +29,7 @@ SPECIAL_TOKENS = {
 NORMALIZER = normalizers.Sequence(
     [normalizers.Replace("\u200b", " "), normalizers.BertNormalizer(strip_accents=False), normalizers.NFC()]
 )
+WRITING_TOKENS = {"pad_token": "<|pad|>", "bos_token": "<|begin_of_document|>", "eos_token": "<|end_of_document|>"}
 ALL_CHARACTERS = 0x110000  # the number of characters of Unicode
 LONGEST_PIECE = 100  # WordPiece takes no longer piece, and a sentence without spaces may be longer.
 
@@ -114,3 +116,27 @@ def inner_letters(texts: Iterable[str], backend: Tokenizer) -> set[str]:
         return len(backend.pre_tokenizer.pre_tokenize_str(word)) == 1
 
     return {character for character in characters if not character.isspace() and is_inner(character)}
+
+
+def train_writing_tokenizer(texts: Iterable[str | None], vocab_size: int = 8000) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer, as GPT-2's, with <|pad|>, <|begin_of_document|> and <|end_of_document|> as ids
+    0 to 2. Every text, of whatever characters, comes back from its ids as it was.
+
+    Args:
+        texts: the training texts; None (a row without text) is passed over. Without any, each byte is a token.
+        vocab_size: the most entries that the vocabulary may have.
+    """
+    backend = Tokenizer(BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*WRITING_TOKENS.values()],
+        min_frequency=2,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator((text for text in texts if not is_absent(text)), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_input_names=["input_ids", "attention_mask"], **WRITING_TOKENS
+    )

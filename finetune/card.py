@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from mixture_of_transformers.configuration_causal_mot import TEXT, MoTCausalConfig
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.secrets import without_places
 from mixture_of_transformers.finetune.record import Run
@@ -20,6 +21,7 @@ DESCRIPTIONS = {
     "regression": "that predicts a number from any subset of its modalities",
     "retrieval": "that finds, with any of its modalities or several together, what belongs to them",
     "pretraining": "pretrained without labels, to be fine-tuned",
+    "generation": "that goes on with documents of its modalities, token by token",
 }
 
 
@@ -120,6 +122,8 @@ def pipeline_tag(results: dict, usage: str) -> str | None:
     """The library's pipeline that the checkpoint works in, if there is one for its task."""
     if "text->image" in results.get("pairs", {}):
         return "zero-shot-image-classification"
+    if results["task"] == "generation":
+        return "any-to-any"
     return "fill-mask" if '"fill-mask"' in usage else None
 
 
@@ -134,8 +138,19 @@ def table_lines(results: dict) -> str:
 
 def input_lines(config: MoTConfig) -> str:
     """What each modality of a model takes, as a list of Markdown."""
+    if isinstance(config, MoTCausalConfig):
+        return "\n".join(f"- **{m}**: {describe_tokens(config, m)}" for m in config.modalities)
     towers = {m: tower for m in config.modalities if (tower := config.modality_config(m)) is not None}
     return "\n".join(f"- **{m}**: {modality_of(tower, m).describe(tower)}" for m, tower in towers.items())
+
+
+def describe_tokens(config: MoTCausalConfig, modality: str) -> str:
+    """What the tokens of a modality are."""
+    if modality == TEXT:
+        return f"{config.vocab_size - sum(stop - start for _, start, stop in config.token_ranges):,} tokens"
+    codes, number = len(config.codes(modality)), config.num_tokens.get(modality)
+    made = [f"tokens of {codes:,} codes" + (f", {number} each" if number else "")] if codes else []
+    return ", and ".join([*made, *(["raw input, which a tower reads"] if modality in config.encoders else [])])
 
 
 def label_lines(results: dict, config: MoTConfig) -> str:
@@ -146,6 +161,9 @@ def label_lines(results: dict, config: MoTConfig) -> str:
         return "None: it was trained without labels."
     if results["task"] == "retrieval":
         return "None: it compares its inputs."
+    if results["task"] == "generation":
+        made = [m for m in config.modalities[1:] if len(config.codes(m))]
+        return f"None: it writes text{''.join(f', and makes {m}' for m in made)}."
     kind = "Any number" if config.problem_type == "multi_label_classification" else "One"
     return f"{kind} of {config.num_labels} classes: {', '.join(map(plain, config.id2label.values()))}."
 

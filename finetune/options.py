@@ -34,10 +34,38 @@ class DataArguments:
 
     _argument_group_name = "the task and its data"
 
-    task: Literal["classification", "regression", "retrieval", "pretraining"] | None = field(
+    task: Literal["classification", "regression", "retrieval", "pretraining", "generation"] | None = field(
         default=None,
         metadata={
             "help": "What to learn. If not given, `regression` where the labels are floats, else `classification`."
+        },
+    )
+    document: list[str] | None = field(
+        default=None,
+        metadata={
+            "action": "extend",
+            "help": "For generation: templates that make documents of the rows, of which each row has one in every "
+            "epoch, at random: `--document '{image} {text}' '{text} {image}'`. A column in braces is the cell of the "
+            "row, pictures and sound as tokens, or as the model's tower reads them with `{image:raw}`. If not given, "
+            "each two of text, image and audio that the data have, in both orders.",
+        },
+    )
+    pack_length: int = field(
+        default=512,
+        metadata={"help": "For generation: the tokens of a sequence, in which several documents are packed."},
+    )
+    media_versions: int = field(
+        default=1,
+        metadata={
+            "help": "For generation: how many versions of each training picture and sound, which differ a little, are "
+            "encoded as tokens; each time one is drawn."
+        },
+    )
+    prompt_dropout: float = field(
+        default=0.1,
+        metadata={
+            "help": "For generation: the share of training documents that lose what stands before their last picture "
+            "or sound; `guidance_scale` needs some."
         },
     )
     dataset_name: str | None = field(
@@ -261,6 +289,51 @@ class ModelArguments:
             "help": "A tokenizer of the Hub or a path to one; one is trained on the training texts if not given."
         },
     )
+    from_causal_lm: str | None = field(
+        default=None,
+        metadata={
+            "help": "For generation: a Llama, Qwen2 or Qwen3 of the Hub (`user/model`) or a folder that a new model "
+            "begins as (docs/from_llama.md). Its tokenizer is used, too."
+        },
+    )
+    init: Literal["copy", "text_only"] = field(
+        default="copy",
+        metadata={
+            "help": "What --from_causal_lm gives: its weights to every expert (`copy`), or to that of text alone "
+            "(`text_only`)."
+        },
+    )
+    image_tokenizer: str | None = field(
+        default=None,
+        metadata={
+            "help": "For generation: a tokenizer of pictures, of the Hub or in a folder; one is trained on the "
+            "training pictures if not given."
+        },
+    )
+    audio_tokenizer: str | None = field(
+        default=None,
+        metadata={
+            "help": "For generation: a tokenizer of sound, of the Hub or in a folder; one is trained on the training "
+            "sounds if not given."
+        },
+    )
+    image_tokenizer_config: str | None = field(
+        default=None,
+        metadata={
+            "help": "JSON of `MoTImageTokenizerConfig` fields for the tokenizer that is trained, such as "
+            "'{\"levels\": [8, 8, 8]}'."
+        },
+    )
+    audio_tokenizer_config: str | None = field(
+        default=None,
+        metadata={
+            "help": "JSON of `MoTAudioTokenizerConfig` fields for the tokenizer that is trained, such as "
+            "'{\"frames_per_token\": 4}'."
+        },
+    )
+    tokenizer_steps: int = field(
+        default=2000, metadata={"help": "The steps for which tokenizers of pictures and sound are trained."}
+    )
     image_size: int | None = field(
         default=None,
         metadata={"help": "The side of images in pixels; found from the training images if not given."},
@@ -297,6 +370,13 @@ class ModelArguments:
     )
     lora_rank: int | None = field(
         default=None, metadata={"help": "The rank of the adapters that --lora trains; 8 if not given."}
+    )
+    lora_experts: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "For generation: the experts whose layers --lora adapts (`--lora_experts image`); all layers if "
+            "not given."
+        },
     )
     merge_lora: bool = field(
         default=False,

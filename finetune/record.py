@@ -15,6 +15,7 @@ import transformers
 from datasets import Dataset
 from transformers import PreTrainedModel, TrainerState
 
+from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.secrets import place_name, without_secrets
 from mixture_of_transformers.finetune.commands import line_to_repeat
@@ -123,7 +124,7 @@ def check_same_run(place: Path, data: DataArguments, seed: int, model: PreTraine
     if record is not None and is_same and record.settings.get("seed", seed) != seed:
         is_same, was, asked = False, f"{was} with seed {record.settings['seed']}", f"{asked} with seed {seed}"
     if model is not None and (place / "config.json").is_file():
-        config = read_config(place)
+        config = read_config(place, config_class=type(model.config))
         architecture = next(iter(config.architectures or []), type(model).__name__)
         is_same = is_same and architecture == type(model).__name__ and answers_of(config) == answers_of(model.config)
         was, asked = f"{was} with {answers_of(config)}", f"{asked} with {answers_of(model.config)}"
@@ -156,10 +157,10 @@ def named(data: dict) -> str:
     return " ".join(part for part in parts if part)
 
 
-def answers_of(config: MoTConfig) -> str:
+def answers_of(config: MoTConfig | MoTCausalConfig) -> str:
     """What a model takes and tells apart, as text: its modalities, the size of its vocabulary, and its classes."""
     words = f", {config.vocab_size:,} tokens" if hasattr(config, "vocab_size") else ""
-    names = labels_of(config).names
+    names = labels_of(config).names if isinstance(config, MoTConfig) else ()
     classes = f" and classes {', '.join(names)}" if names else ""
     return f"{', '.join(config.modalities)}{words}{classes}"
 

@@ -39,6 +39,8 @@ def evaluate(trainer: MoTTrainer, dataset, task: str) -> dict:
     """The part of the results that the table shows."""
     if task == "retrieval":
         return {"pairs": trainer.evaluate_retrieval(dataset)}
+    if task == "generation":
+        return {"targets": trainer.evaluate_targets(dataset)}
     if task == "pretraining":
         return {"terms": trainer.evaluate_terms(dataset)}
     return {"subsets": trainer.evaluate_subsets(dataset)}

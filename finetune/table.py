@@ -2,15 +2,15 @@
 """The numbers of results.json as a table.
 
 `results` holds `task`, `split`, `seed`, `seconds`, and one section of rows, each a name with its numbers: `subsets` of
-modalities, `pairs` of a search, or `terms` of a loss.
+modalities, `pairs` of a search, `terms` of a loss, or `targets` that were predicted.
 """
 
 import math
 
 from mixture_of_transformers.subsets_mot import MOST_WITH_ALL_SUBSETS
 
-SECTIONS = {"subsets": "modalities", "pairs": "search", "terms": "loss term"}
-COUNTS = ("rows", "batches")
+SECTIONS = {"subsets": "modalities", "pairs": "search", "terms": "loss term", "targets": "predicted"}
+COUNTS = ("rows", "batches", "tokens")
 
 
 def section_of(results: dict) -> str:

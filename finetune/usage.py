@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.record import Record
@@ -38,6 +39,8 @@ def usage_lines(
             where the model has learned from videos.
         base: the checkpoint under an adapter, where the folder holds one.
     """
+    if task == "generation":
+        return usage_of_generation(folder, config, base)
     arguments = example_arguments(config, example or {})
     lines = usage_of_task(task, folder, config, arguments, base)
     return ("import numpy as np\n" if "np." in lines else "") + lines
@@ -104,6 +107,21 @@ print(fill(f"This is a {{fill.tokenizer.mask_token}}.")[0]["token_str"])
 inputs = processor({", ".join(arguments.values())}, return_tensors="pt")  # or any subset of these
 print(model(**inputs).pooler_output.shape)
 """
+
+
+def usage_of_generation(folder: str, config: MoTCausalConfig, base: str | None) -> str:
+    """One line for each modality that the model makes, and what becomes of it."""
+    media = [m for m in config.modalities[1:] if len(config.codes(m))]
+    lines = [loading_lines("AutoModelForCausalLM", folder, base)]
+    lines.append('inputs = processor(["a seven"], return_tensors="pt")')
+    for m in media:
+        lines.append(f'made = model.generate(**inputs, generation_mode="{m}", do_sample=True)')
+        lines.append(f'{m} = processor.post_process_multimodal_output(made, generation_mode="{m}")[0]')
+        if m == "image":
+            lines.append('image.save("made.png")')
+        if m == "audio":
+            lines.append('rate = processor.codecs["audio"].tokenizer.sampling_rate')
+    return "\n".join(lines) + "\n"
 
 
 def loading_lines(auto_class: str, folder: str, base: str | None = None) -> str:

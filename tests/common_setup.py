@@ -4,15 +4,22 @@
 The source distribution of the installed version is downloaded once into `.hf_common/`; the modules that the tests
 need are taken out of it, together with stand-ins for what it leaves out, and imported as the package
 `transformers_tests`. (Under its own name, `tests`, it would collide with this folder.)
+
+The tests of `generate` are in no distribution. They come from the library's repository, at the version's tag; or from
+a copy of it, `TRANSFORMERS_REPOSITORY`, where GitHub cannot be reached.
 """
 
 import functools
 import importlib
+import importlib.util
+import os
 import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.request
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +28,7 @@ import transformers
 
 CACHE = Path(__file__).resolve().parents[1] / ".hf_common"
 PACKAGE = "transformers_tests"
+GENERATION_TESTS = "tests/generation/test_utils.py"
 MODULES = ("test_configuration_common", "test_modeling_common", "test_processing_common", "test_training_mixin")
 
 # What these modules import and the source distribution leaves out. The first two hold
@@ -88,7 +96,44 @@ def common_tests(name: str) -> ModuleType:
         extract(download(transformers.__version__), folder)
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
-    with warnings.catch_warnings():
-        # Its marks, such as `generate`, belong to the library's own test runs.
-        warnings.simplefilter("ignore", pytest.PytestUnknownMarkWarning)
+    with known_marks():
         return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+@contextmanager
+def known_marks():
+    """The library's marks, such as `generate`, belong to its own test runs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pytest.PytestUnknownMarkWarning)
+        yield
+
+
+def generation_source() -> Path:
+    """The file with the tests of `generate`; an OSError where it cannot be had."""
+    if repository := os.environ.get("TRANSFORMERS_REPOSITORY"):
+        return Path(repository, GENERATION_TESTS).resolve(strict=True)
+    version = transformers.__version__
+    copy = CACHE / f"transformers-{version}-generation.py"
+    if not copy.exists():
+        address = f"https://raw.githubusercontent.com/huggingface/transformers/v{version}/{GENERATION_TESTS}"
+        with urllib.request.urlopen(address, timeout=20) as response:  # noqa: S310
+            text = response.read()
+        CACHE.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=CACHE, delete=False) as scratch:
+            scratch.write(text)
+        os.replace(scratch.name, copy)
+    return copy
+
+
+@functools.cache
+def generation_tests() -> ModuleType | str:
+    """The module `tests/generation/test_utils.py` of transformers' repository, or why it cannot be had."""
+    try:
+        source = generation_source()
+    except OSError as error:
+        return f"no {GENERATION_TESTS} of transformers {transformers.__version__}: {error}"
+    spec = importlib.util.spec_from_file_location("transformers_generation_tests", source)
+    module = importlib.util.module_from_spec(spec)
+    with known_marks():
+        spec.loader.exec_module(module)
+    return module

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,11 +21,19 @@ from transformers import PreTrainedModel
 from transformers.utils import cached_file, logging
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.contrastive_mot import name_scales
 from mixture_of_transformers.data.labels import LabelSpec, shortened
 
 logger = logging.get_logger(__name__)
+
+Config = TypeVar("Config", MoTConfig, MoTCausalConfig)
+# What to do with a checkpoint of the other of the two kinds of models.
+KINDS_OF_MODELS = {
+    MoTConfig.model_type: "holds a model that answers, not one that generates: leave out --task generation.",
+    MoTCausalConfig.model_type: "holds a model that generates: go on with it by --task generation.",
+}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -37,34 +46,44 @@ def is_adapter(name: str | Path) -> bool:
     return find_adapter_config_file(str(name)) is not None
 
 
-def read_config(name: str | Path, overrides: dict | None = None, token: str | bool | None = None) -> MoTConfig:
+def read_config(
+    name: str | Path,
+    overrides: dict | None = None,
+    token: str | bool | None = None,
+    config_class: type[Config] = MoTConfig,
+) -> Config:
     """
     The config of a checkpoint, with some of its fields changed; those of a modality are given in a dict of its own.
-    `token`: of the Hub; False for none, None for that of whoever is logged in.
+
+    Args:
+        token: of the Hub; False for none, None for that of whoever is logged in.
+        config_class: `MoTCausalConfig` for a model that generates.
 
     Raises:
         ValueError: the checkpoint is another model's. OSError: it is not there.
     """
     try:
-        fields, _ = MoTConfig.get_config_dict(name, token=token)
+        fields, _ = config_class.get_config_dict(name, token=token)
         kind = fields.get("model_type")
     except (AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"The config.json of {name} is damaged: it holds no table of fields.") from error
     except OSError as error:
         raise OSError(f"Cannot read the config.json of the model {str(name)!r}: {error}") from error
-    if kind != MoTConfig.model_type:
+    if kind in KINDS_OF_MODELS and kind != config_class.model_type:
+        raise ValueError(f"{name} {KINDS_OF_MODELS[kind]}")
+    if kind != config_class.model_type:
         raise ValueError(
             f"{name} holds a model of type {kind!r}, not a Mixture-of-Transformers. A tower can begin as another "
             "model: --text_model, --image_model, --audio_model (docs/warm_starts.md)."
         )
-    config = MoTConfig.from_pretrained(name, token=token)
+    config = config_class.from_pretrained(name, token=token)
     if not overrides:
         return config
     fields = config.to_dict()
     for field, value in overrides.items():
         is_part = isinstance(value, dict) and isinstance(fields.get(field), dict)
         fields[field] = fields[field] | value if is_part else value
-    return MoTConfig.from_dict(fields)
+    return config_class.from_dict(fields)
 
 
 def load_model(
@@ -94,7 +113,11 @@ def load_model(
     )
     shapes = {weight: f" of shape {tuple(old)}, not {tuple(new)}" for weight, old, new in found["mismatched_keys"]}
     absent = {weight: shapes.get(weight, " missing") for weight in found["missing_keys"] | shapes.keys()}
-    body = {weight: problem for weight, problem in absent.items() if whole or weight.startswith("mot.")}
+    body = {
+        weight: problem
+        for weight, problem in absent.items()
+        if whole or weight.startswith(f"{model_class.base_model_prefix}.")
+    }
     if body:
         some = ", ".join(weight + problem for weight, problem in sorted(body.items())[:3])
         raise ValueError(
@@ -117,7 +140,7 @@ def load_adapter(model_class: type[PreTrainedModel], name: str | Path, config: M
     check_adapter(name)
     base = PeftConfig.from_pretrained(name).base_model_name_or_path
     try:
-        MoTConfig.get_config_dict(base)
+        config.get_config_dict(base)
     except OSError as error:
         raise OSError(
             f"{name} is an adapter of {base}, which is not there: run this from the folder that holds it."

@@ -6,6 +6,7 @@ Each function takes a `MoTTrainer`, whose model, batches and processes it uses a
 
 import contextlib
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -150,10 +151,36 @@ def evaluate_terms(trainer: Trainer, dataset) -> dict[str, dict[str, float]]:
     return {name: {"loss": float(np.mean(losses)), "batches": len(losses)} for name, losses in terms.items()}
 
 
+@torch.no_grad()
+def evaluate_targets(trainer: Trainer, dataset) -> dict[str, dict[str, float]]:
+    """What `MoTTrainer.evaluate_targets` returns."""
+    config = trainer.model.config
+    modalities = config.modalities
+    nats, tokens = dict.fromkeys(modalities, 0.0), dict.fromkeys(modalities, 0)
+    for model, inputs in trainer.batches(dataset):
+        counts = counts_of_targets(inputs["labels"], config)
+        losses = {m: loss.item() for m, loss in model(**inputs).losses.items() if counts[m]}
+        # As objects, since processes have different modalities.
+        for of_process, numbers in gather_object([(losses, counts)]):
+            for m, loss in of_process.items():
+                nats[m], tokens[m] = nats[m] + loss * numbers[m], tokens[m] + numbers[m]
+    means = {m: nats[m] / number for m, number in tokens.items() if number}
+    return {m: {"loss": mean, "perplexity": math.exp(mean), "tokens": tokens[m]} for m, mean in means.items()}
+
+
+def counts_of_targets(labels: torch.Tensor, config) -> dict[str, int]:
+    """How many targets of each modality labels (B, L) have."""
+    targets = labels[:, 1:]
+    counts = {name: int(((targets >= start) & (targets < stop)).sum()) for name, start, stop in config.token_ranges}
+    others = int((targets != IGNORED_LABEL).sum()) - sum(counts.values())
+    return dict.fromkeys(config.modalities, others) | counts
+
+
 def means_of_terms(terms: dict[str, tuple[torch.Tensor | float, int]]) -> dict[str, float]:
     """The mean of each loss term over the batches of all processes, from its sum and number on this process."""
     # As objects, since processes whose batches lack a modality have no such term.
-    found = gather_object([{name: (float(total), number) for name, (total, number) in terms.items()}])
+    found = gather_object([{name: (float(total), int(number)) for name, (total, number) in terms.items()}])
     names = dict.fromkeys(name for sums in found for name in sums)
     pairs = {name: [sums[name] for sums in found if name in sums] for name in names}
+    pairs = {name: sums for name, sums in pairs.items() if any(number for _, number in sums)}
     return {n: sum(total for total, _ in p) / sum(number for _, number in p) for n, p in pairs.items()}

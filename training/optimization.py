@@ -8,13 +8,14 @@ of two as long the one that was given last.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 from transformers import TrainingArguments
 from transformers.utils import logging
 
+from mixture_of_transformers.configuration_causal_mot import SHARED, MoTCausalConfig
 from mixture_of_transformers.configuration_mot import MoTConfig
 
 logger = logging.get_logger(__name__)
@@ -24,10 +25,13 @@ logger = logging.get_logger(__name__)
 BEFORE_MODALITY = ("embeddings", "modality_embeddings", "encoders", "experts", "missing")
 BEFORE_MODALITY_IN_HEADS = ("prediction_heads", "mask_tokens", "projections")
 PARTS = ("embeddings", "encoders", "joint_layers", "global_layers", "fusion", "heads")
+# Those of a causal model, whose parameters stand under these names; a tower and its projector are one part.
+CAUSAL_PARTS = ("embed_tokens", "towers", "layers", "norms", "lm_head")
 # Weight decay leaves out these parameters beside norms and biases: each is a number or a vector of its own, or a table
 # of such vectors, and not a product's matrix, so that decay would draw it to zero and nothing else.
 WITHOUT_DECAY = ("modality_embeddings", "position_embeddings", "word_embeddings", "cls_token", "register_tokens")
 WITHOUT_DECAY += ("category_embeddings", "mask_tokens", "fusion.missing", "fusion.query", "log_scale")
+WITHOUT_DECAY += ("embed_tokens", "norms.")  # of a causal model
 
 
 def place_of(name: str) -> tuple[str, str | None, int | None]:
@@ -38,6 +42,8 @@ def place_of(name: str) -> tuple[str, str | None, int | None]:
     # Without what wrappers put between: `modules_to_save.default` of peft, `_orig_mod` of torch.compile.
     name = re.sub(r"\b(original_module|modules_to_save\.[^.]+|_[^.]+)\.", "", name)
     words = name.split(".")
+    if (place := causal_place_of(words)) is not None:
+        return place
     # The first of these is the model's own part: a modality may be called like any of them, but stands behind one.
     known = (*PARTS, "modality_embeddings", *BEFORE_MODALITY_IN_HEADS)
     start = next((i for i, word in enumerate(words) if word in known), None)
@@ -56,14 +62,31 @@ def place_of(name: str) -> tuple[str, str | None, int | None]:
     return part, modality, int(inner[place]) if has_layer else None
 
 
-def check_selectors(selectors: Iterable[str], config: MoTConfig) -> None:
+def causal_place_of(words: Sequence[str]) -> tuple[str, str | None, int | None] | None:
+    """`place_of` a parameter of a causal model, whose modality is its expert; None for one of another model."""
+    start = next((i for i, word in enumerate(words) if word in CAUSAL_PARTS), None)
+    if start is None or not {*words[:start]} <= {"model", "base_model", "module"}:
+        return None
+    part, *inner = words[start:]
+    if part == "layers":
+        return part, inner[2] if inner[1] == "experts" else None, int(inner[0])
+    if part == "norms":
+        return part, None if inner[0] == SHARED else inner[0], None
+    return part, inner[1] if part == "towers" else None, None
+
+
+def parts_of(config: MoTConfig | MoTCausalConfig) -> tuple[str, ...]:
+    return CAUSAL_PARTS if isinstance(config, MoTCausalConfig) else PARTS
+
+
+def check_selectors(selectors: Iterable[str], config: MoTConfig | MoTCausalConfig) -> None:
     """Raises ValueError for a selector that names neither a modality of the model, nor a part, nor both."""
-    modalities = config.modalities
-    known = {*modalities, *PARTS, *(f"{modality}.{part}" for modality in modalities for part in PARTS)}
+    modalities, parts = config.modalities, parts_of(config)
+    known = {*modalities, *parts, *(f"{modality}.{part}" for modality in modalities for part in parts)}
     if unknown := [selector for selector in selectors if selector not in known]:
         raise ValueError(
             f"{', '.join(map(repr, unknown))} names no parameters of this model: give a modality "
-            f"({', '.join(modalities)}), a part ({', '.join(PARTS)}), or both, as in '{modalities[0]}.encoders'."
+            f"({', '.join(modalities)}), a part ({', '.join(parts)}), or both, as in '{modalities[0]}.{parts[1]}'."
         )
 
 
@@ -89,9 +112,13 @@ def freeze(model: nn.Module, selectors: Iterable[str]) -> None:
         raise ValueError(f"Freezing {', '.join(selectors)} leaves nothing to train.")
 
 
-def layers_above(name: str, config: MoTConfig) -> int:
+def layers_above(name: str, config: MoTConfig | MoTCausalConfig) -> int:
     """How many layers lie between a parameter and the head: 0 for the head itself, the fusion and final norms."""
     part, modality, layer = place_of(name)
+    if isinstance(config, MoTCausalConfig):
+        if part in ("norms", "lm_head"):
+            return 0
+        return config.num_hidden_layers - layer if part == "layers" else config.num_hidden_layers + 1
     if part in ("fusion", "heads"):
         return 0
     if part == "global_layers":
@@ -108,7 +135,11 @@ def layers_above(name: str, config: MoTConfig) -> int:
 
 
 def learning_rate_of(
-    name: str, config: MoTConfig, learning_rate: float, learning_rates: dict[str, float], layer_decay: float
+    name: str,
+    config: MoTConfig | MoTCausalConfig,
+    learning_rate: float,
+    learning_rates: dict[str, float],
+    layer_decay: float,
 ) -> float:
     """
     The peak learning rate of a parameter: that of the selector that fits it best, or `learning_rate`, times
@@ -198,17 +229,51 @@ def add_lora(model: nn.Module, rank: int = 8, train_words: bool | None = None) -
     Raises:
         ImportError: `peft` is not installed.
     """
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise ImportError("Adapters need peft: pip install 'mixture-of-transformers[peft]'.") from error
     others = (name.partition(".")[0] for name, _ in model.named_parameters())
     heads = list(dict.fromkeys(name for name in others if name != model.base_model_prefix))
     if has_other_words(model) if train_words is None else train_words:
         heads.append("word_embeddings")
     projections = ["q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"]
+    return with_adapters(model, rank, projections, heads)
+
+
+def add_causal_lora(model: nn.Module, rank: int = 8, experts: Sequence[str] | None = None) -> nn.Module:
+    """
+    `add_lora` for a model that generates, whose table of embeddings and head stay as they are.
+
+    Args:
+        experts: those whose layers are adapted; by default all, with what experts share and the towers.
+
+    Raises:
+        ImportError: `peft` is not installed.
+        ValueError: the model has no such expert, or its experts share all projections.
+    """
+    projections = r"(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|fc1|fc2)"
+    if experts is None:
+        return with_adapters(model, rank, rf".*\.{projections}")
+    known = model.config.expert_names
+    if unknown := [expert for expert in experts if expert not in known]:
+        raise ValueError(f"--lora_experts names {unknown[0]!r}; the experts of this model are {', '.join(known)}.")
+    if not {"attention", "mlp"} & {*model.config.untied}:
+        raise ValueError("--lora_experts: the experts of this model share all projections (`untied`): leave it out.")
+    return with_adapters(model, rank, rf"model\.layers\.\d+\.experts\.({'|'.join(experts)})\..*\.{projections}")
+
+
+def with_adapters(model: nn.Module, rank: int, projections: str | list[str], whole: Sequence[str] = ()) -> nn.Module:
+    """
+    The model with adapters in place of its projections.
+
+    Args:
+        projections: their names, or one expression for the whole names.
+        whole: the parts that learn as they are.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ImportError("Adapters need peft: pip install 'mixture-of-transformers[peft]'.") from error
     return get_peft_model(
-        model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=projections, modules_to_save=heads)
+        model,
+        LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=projections, modules_to_save=[*whole] or None),
     )
 
 

@@ -273,9 +273,10 @@ class MoTTrainer(Trainer):
 
     @staticmethod
     def add_terms(sums: dict, terms: dict[str, torch.Tensor]) -> None:
+        """A term that is not a number, as that of a modality which a batch lacks, does not count."""
         for name, term in terms.items():
             total, number = sums.get(name, (0.0, 0))
-            sums[name] = (total + term.detach(), number + 1)
+            sums[name] = (total + term.detach().nan_to_num(), number + (~term.isnan()).int())
 
     def _prepare_inputs(self, inputs: dict) -> dict:
         prepared = super()._prepare_inputs(inputs)
@@ -291,7 +292,8 @@ class MoTTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         if "loss" in logs:
-            logs |= {f"loss/{name}": float(total / number) for name, (total, number) in self.loss_terms.items()}
+            means = {name: float(total / number) for name, (total, number) in self.loss_terms.items()}
+            logs |= {f"loss/{name}": mean for name, mean in means.items() if not math.isnan(mean)}
             self.loss_terms = {}
         super().log(logs, *args, **kwargs)
 
@@ -496,6 +498,13 @@ class MoTTrainer(Trainer):
         have none of it; and the labels (N,), if there are any.
         """
         return evaluation.embed(self, dataset)
+
+    def evaluate_targets(self, dataset) -> dict[str, dict[str, float]]:
+        """
+        The loss of a model that generates for the targets of each modality in a dataset's documents, in nats a token,
+        with its perplexity and the number of these `tokens`.
+        """
+        return evaluation.evaluate_targets(self, dataset)
 
     def evaluate_terms(self, dataset) -> dict[str, dict[str, float]]:
         """The mean of each loss term over a dataset's batches, always with the same hidden tokens."""

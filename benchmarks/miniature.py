@@ -1,0 +1,228 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""The Mixture-of-Transformers of arXiv 2411.04996 in miniature: dense against untied at equal operations per token.
+
+    python -m benchmarks.miniature --dataset_name path/to/digits3m        an hour and a half on one core
+    python -m benchmarks.miniature --dataset_name path/to/digits3m --page only docs/miniature.md and its picture
+    python -m benchmarks.miniature --steps 60                             a look, on the embedded digits
+
+First a grid of learning rates for both, then each arm with each seed, the comparison before its parts. A run leaves a
+file in `--output_dir` when it is done, and what has its file is not run again: an interrupted command goes on. The
+page is written from these files by `benchmarks/miniature_page.py`.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import get_constant_schedule_with_warmup
+
+from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
+from mixture_of_transformers.modeling_causal_mot import MoTForCausalLM, look_up
+
+from .miniature_data import (
+    AUDIO_START,
+    BEGIN_AUDIO,
+    BEGIN_IMAGE,
+    END_AUDIO,
+    END_IMAGE,
+    IMAGE_START,
+    IMAGE_TOKENS,
+    PAD,
+    ROW_TOKENS,
+    VOCABULARY,
+    Corpus,
+    load_corpus,
+)
+from .miniature_page import write_page
+from .page import ROOT, conditions
+
+DENSE, UNTIED = "dense", "all"
+ARMS = {
+    DENSE: {"experts": {"image": "text", "audio": "text"}},
+    UNTIED: {"untied": ["attention", "mlp", "norm"]},
+    "attention": {"untied": ["attention"]},
+    "mlp": {"untied": ["mlp"]},
+    "norm": {"untied": ["norm"]},
+}
+SEEDS = (0, 1, 2)
+STEPS, BATCH_SIZE, WARM_UP = 700, 16, 50
+EVALUATED_EVERY, EVALUATED_AT_ONCE = 50, 64
+LEARNING_RATES, GRID_STEPS = (2e-3, 4e-3, 8e-3, 1.6e-2), 150
+WEIGHT_DECAY, BETAS, MAX_GRADIENT = 0.1, (0.9, 0.95), 1.0
+
+
+def build(arm: str) -> MoTForCausalLM:
+    config = MoTCausalConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=176,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        max_position_embeddings=ROW_TOKENS,
+        tie_word_embeddings=True,
+        use_cache=False,
+        pad_token_id=PAD,
+        token_ranges=[["image", IMAGE_START, AUDIO_START], ["audio", AUDIO_START, VOCABULARY]],
+        begin_ids={"image": BEGIN_IMAGE, "audio": BEGIN_AUDIO},
+        end_ids={"image": END_IMAGE, "audio": END_AUDIO},
+        num_tokens={"image": IMAGE_TOKENS},
+        **ARMS[arm],
+    )
+    return MoTForCausalLM(config)
+
+
+def inputs(rows: np.ndarray) -> dict[str, torch.Tensor]:
+    """Of rows (B, L) that are padded at their ends, where no token that counts sees it."""
+    input_ids = torch.from_numpy(rows)
+    return {"input_ids": input_ids, "labels": input_ids.masked_fill(input_ids == PAD, -100)}
+
+
+def train(corpus: Corpus, arm: str, seed: int, learning_rate: float, steps: int) -> dict:
+    """One run: the losses on what is held out as it goes, and what it cost. The seed decides the batches."""
+    torch.manual_seed(seed)
+    model, rng = build(arm), np.random.default_rng(seed)
+    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
+    vectors = [weight for weight in model.parameters() if weight.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS)
+    schedule = get_constant_schedule_with_warmup(optimizer, WARM_UP)
+    validation = corpus.validation()
+    result = {"arm": arm, "seed": seed, "learning_rate": learning_rate, **size(model, validation[:BATCH_SIZE])}
+    result |= {"steps": [], "seconds": [], "losses": {modality: [] for modality in model.config.modalities}}
+    seconds = 0.0
+    for step in range(1, steps + 1):
+        batch = inputs(corpus.batch(rng.choice(corpus.train, BATCH_SIZE, replace=False), rng))
+        start = time.process_time()
+        model(**batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        seconds += time.process_time() - start
+        if step % EVALUATED_EVERY == 0 or step == steps:
+            result["steps"].append(step)
+            result["seconds"].append(seconds)
+            for modality, loss in evaluate(model, validation).items():
+                result["losses"][modality].append(loss)
+    return result
+
+
+@torch.no_grad()
+def evaluate(model: MoTForCausalLM, rows: np.ndarray) -> dict[str, float]:
+    """The mean cross-entropy over the targets of each modality, in nats."""
+    modalities, ranges = model.config.modalities, model.config.token_ranges
+    totals, counts = dict.fromkeys(modalities, 0.0), dict.fromkeys(modalities, 0)
+    model.eval()
+    for start in range(0, len(rows), EVALUATED_AT_ONCE):
+        batch = inputs(rows[start : start + EVALUATED_AT_ONCE])
+        losses, targets = model(**batch).losses, batch["labels"][:, 1:]
+        numbers = look_up(targets[targets != -100], ranges, range(len(modalities)))
+        for number, modality in enumerate(modalities):
+            count = int((numbers == number).sum())
+            totals[modality] += losses[modality].item() * count
+            counts[modality] += count
+    model.train()
+    return {modality: totals[modality] / counts[modality] for modality in modalities}
+
+
+@torch.no_grad()
+def size(model: MoTForCausalLM, rows: np.ndarray) -> dict[str, float]:
+    """The weights beside the table of embeddings, and the operations that a token's linear layers take forward."""
+    weights = sum(weight.numel() for weight in model.model.parameters()) - model.model.embed_tokens.weight.numel()
+    with FlopCounterMode(display=False) as counter:
+        model(**inputs(rows))
+    return {"weights": weights, "operations": counter.get_total_flops() / rows.size}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Runs
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def runs(arms: list[str], seeds: list[int]) -> Iterator[tuple[str, int]]:
+    """Arms and seeds, the comparison first and its parts after it, so that what is done first tells most."""
+    for group in (
+        [arm for arm in arms if arm in (DENSE, UNTIED)],
+        [arm for arm in arms if arm not in (DENSE, UNTIED)],
+    ):
+        yield from ((arm, seed) for seed in seeds for arm in group)
+
+
+def keep(file: Path, run: Callable[[], dict]) -> dict:
+    """What a run leaves in its file; it is not run again where it has one."""
+    if not file.exists():
+        result = run() | {"date": date.today().isoformat(), **conditions()}
+        file.with_suffix(".part").write_text(json.dumps(result), encoding="utf-8")
+        file.with_suffix(".part").rename(file)
+        losses = ", ".join(f"{modality} {values[-1]:.3f}" for modality, values in result["losses"].items())
+        print(f"{file.stem}: {losses}; {result['seconds'][-1]:.0f} s", flush=True)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def check_settings(file: Path, settings: dict) -> None:
+    """Raise a ValueError where a folder holds runs of other settings: curves of both would stand in one picture."""
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != settings:
+        raise ValueError(
+            f"`--output_dir` {file.parent} holds runs of other data or steps ({file.name}): name another."
+        )
+    file.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def last_loss(run: dict) -> float:
+    """Of all modalities, each counting alike, over the last two evaluations."""
+    return float(np.mean([losses[-2:] for losses in run["losses"].values()]))
+
+
+def choose_rate(grid: list[dict]) -> float:
+    """The rate of the grid at which the arms together end lowest."""
+    rates = {run["learning_rate"] for run in grid}
+    return min(rates, key=lambda rate: sum(last_loss(run) for run in grid if run["learning_rate"] == rate))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.miniature",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--dataset_name", help="a folder of digits3m; by default the embedded digits")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--learning_rate", type=float, help="instead of the best of the grid")
+    parser.add_argument("--output_dir", type=Path, default=ROOT / "outputs" / "miniature")
+    parser.add_argument("--page", action="store_true", help="only write docs/miniature.md of what is there")
+    arguments = parser.parse_args()
+    if arguments.page:
+        return write_page(arguments.output_dir)
+    torch.set_num_threads(1)
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    corpus = load_corpus(arguments.dataset_name)
+    settings = {"steps": arguments.steps, "corpus": corpus.facts}
+    check_settings(arguments.output_dir / "settings.json", settings)
+    rate = arguments.learning_rate
+    if rate is None:
+        steps = min(GRID_STEPS, arguments.steps)
+        rate = choose_rate(
+            [
+                keep(
+                    arguments.output_dir / f"grid-{arm}-{rate:g}.json",
+                    lambda arm=arm, rate=rate: train(corpus, arm, 0, rate, steps),
+                )
+                for rate in LEARNING_RATES
+                for arm in (DENSE, UNTIED)
+            ]
+        )
+    for arm, seed in runs(arguments.arms, arguments.seeds):
+        file = arguments.output_dir / f"{arm}-{seed}.json"
+        keep(file, lambda arm=arm, seed=seed: train(corpus, arm, seed, rate, arguments.steps))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""Writes `docs/miniature.md` and its picture from the files that `benchmarks/miniature.py` leaves: every figure on the
+page is computed here."""
+
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+
+from .page import ROOT  # noqa: E402
+
+DENSE, UNTIED = "dense", "all"
+PARTS = {UNTIED: "all", "attention": "attention", "mlp": "feed-forward", "norm": "norms"}
+SMOOTHED = 3  # evaluations, whose mean is a point of a curve
+COLOURS = {DENSE: "#D55E00", UNTIED: "#0072B2"}  # Okabe and Ito's, which colour-blind readers tell apart
+DASHES = {DENSE: "--", UNTIED: "-"}
+PICTURE = "miniature.svg"
+
+Run = dict  # what `miniature.train` returns, with the conditions that it ran under
+Runs = dict[tuple[str, int], Run]  # (arm, seed) -> its run
+
+
+def write_page(folder: Path, docs: Path = ROOT / "docs") -> None:
+    """
+    Raises:
+        ValueError: the folder lacks a pair of runs to compare.
+    """
+    files = sorted(file for file in folder.glob("*.json") if file.name != "settings.json")
+    results = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    grid = [run for name, run in results.items() if name.startswith("grid-")]
+    runs = {(run["arm"], run["seed"]): run for name, run in results.items() if not name.startswith("grid-")}
+    seeds = sorted(seed for arm, seed in runs if arm == DENSE and (UNTIED, seed) in runs)
+    if not seeds:
+        raise ValueError(f"{folder} holds no seed with both a dense and an untied run: run the benchmark first.")
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    text = draw(runs, seeds, docs / PICTURE)
+    sections = [
+        introduction(runs, seeds, settings),
+        f"![{text}]({PICTURE})",
+        result(runs, seeds),
+        parts(runs, seeds),
+        losing(runs, seeds),
+        arrangement(runs, seeds, grid, settings),
+    ]
+    (docs / "miniature.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Figures
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def smooth(values: list[float]) -> np.ndarray:
+    """Each the mean of a few that follow each other."""
+    number = min(SMOOTHED, len(values))
+    return np.convolve(values, np.ones(number) / number, mode="valid")
+
+
+def final(run: Run, modality: str) -> float:
+    return smooth(run["losses"][modality])[-1]
+
+
+def share(run: Run, dense: Run, modality: str, over: str = "steps") -> float:
+    """Where a run first has the last loss of the dense one, as a share of what that took; infinite if it never has."""
+    costs, losses = smooth(run[over]), smooth(run["losses"][modality])
+    target = final(dense, modality)
+    reached = np.flatnonzero(losses <= target)
+    if not len(reached):
+        return np.inf
+    first = reached[0]
+    cost = costs[0] if first == 0 else np.interp(-target, -losses[first - 1 : first + 1], costs[first - 1 : first + 1])
+    return float(cost / smooth(dense[over])[-1])
+
+
+def behind_until(run: Run, dense: Run, modality: str) -> int:
+    """The last step at which a run was evaluated and behind the dense one; 0 if it never was."""
+    behind = np.flatnonzero(np.array(run["losses"][modality]) > np.array(dense["losses"][modality]))
+    return run["steps"][behind[-1]] if len(behind) else 0
+
+
+def percent(value: float) -> str:
+    return "never" if np.isinf(value) else f"{100 * value:.0f} %"
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sections
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def introduction(runs: Runs, seeds: list[int], settings: dict) -> str:
+    dense, untied = runs[DENSE, seeds[0]], runs[UNTIED, seeds[0]]
+    shares = ", ".join(f"{percent(mean_share(runs, UNTIED, seeds, m))} for {m}" for m in dense["losses"])
+    return f"""\
+# The paper in miniature
+
+Does a transformer whose weights are untied by modality learn faster than a dense one that costs as much for each
+token? The Mixture-of-Transformers paper (arXiv 2411.04996) found so at up to 7 billion weights: its model needs 55.8 %
+of the dense model's operations where text and images are learnt, and 37.2 % for speech where that joins them. Here
+the question is asked again of the smallest models that can answer, on real pictures, real speech and real prose, by
+`python -m benchmarks.miniature`, which wrote this page. The dense model has {dense["weights"]:,} weights beside the
+embeddings, the untied one {untied["weights"]:,}; the linear layers take {dense["operations"]:,.0f} operations for a
+token in the one and {untied["operations"]:,.0f} in the other.
+
+**Share of the dense model's operations at which the untied one has its last loss: {shares}** (mean of
+{len(seeds)} {"seeds" if len(seeds) > 1 else "seed"}, {settings["steps"]} steps)."""
+
+
+def mean_share(runs: Runs, arm: str, seeds: list[int], modality: str) -> float:
+    return float(np.mean([share(runs[arm, seed], runs[DENSE, seed], modality) for seed in seeds]))
+
+
+def result(runs: Runs, seeds: list[int]) -> str:
+    lines = []
+    for modality in runs[DENSE, seeds[0]]["losses"]:
+        of = {arm: [final(runs[arm, seed], modality) for seed in seeds] for arm in (DENSE, UNTIED)}
+        shares = [percent(share(runs[UNTIED, seed], runs[DENSE, seed], modality)) for seed in seeds]
+        gain = np.mean(of[DENSE]) - np.mean(of[UNTIED])
+        losses = [" / ".join(f"{loss:.3f}" for loss in of[arm]) for arm in (DENSE, UNTIED)]
+        lines.append([modality, *losses, f"{gain:.3f}", " / ".join(shares)])
+    head = ["", "dense, nats a token", "untied, nats a token", "mean gain", "share of the dense model's operations"]
+    return f"""\
+## The result
+
+Losses are on rows that are held out, by the target's modality, the mean of the last {SMOOTHED} evaluations; seeds
+{" / ".join(map(str, seeds))}. The share is the step at which the untied model's curve, smoothed alike, first has that
+loss of the dense one.
+
+{table(head, lines)}"""
+
+
+def parts(runs: Runs, seeds: list[int]) -> str:
+    modalities, lines = list(runs[DENSE, seeds[0]]["losses"]), []
+    for arm, name in PARTS.items():
+        own = [seed for seed in seeds if (arm, seed) in runs]
+        if not own:
+            continue
+        gains = [
+            np.mean([final(runs[DENSE, seed], m) - final(runs[arm, seed], m) for seed in own]) for m in modalities
+        ]
+        shares = [percent(mean_share(runs, arm, own, m)) for m in modalities]
+        weights = f"{runs[arm, own[0]]['weights']:,}"
+        lines.append([name, weights, *(f"{s} ({g:+.3f})" for s, g in zip(shares, gains)), str(len(own))])
+    return f"""\
+## Which part it is
+
+Only the part named is untied, the rest is shared: `MoTCausalConfig(untied=[...])`. The share of the dense model's
+operations, and in brackets by how many nats the last loss is below the dense one's; means of the seeds that were run.
+
+{table(["untied", "weights", *modalities, "seeds"], lines)}"""
+
+
+def losing(runs: Runs, seeds: list[int]) -> str:
+    modalities = list(runs[DENSE, seeds[0]]["losses"])
+    lines = []
+    for modality in modalities:
+        pairs = [(runs[UNTIED, seed], runs[DENSE, seed]) for seed in seeds]
+        until = " / ".join(str(behind_until(*pair, modality)) for pair in pairs)
+        in_time = " / ".join(percent(share(*pair, modality, over="seconds")) for pair in pairs)
+        lines.append([modality, until, in_time])
+    slower = np.median([runs[UNTIED, seed]["seconds"][-1] / runs[DENSE, seed]["seconds"][-1] for seed in seeds])
+    never = [
+        f"{m} (seed {s})" for m in modalities for s in seeds if np.isinf(share(runs[UNTIED, s], runs[DENSE, s], m))
+    ]
+    verdict = (
+        f"It never has the dense model's last loss for {', '.join(never)}."
+        if never
+        else ("It has the dense model's last loss in every modality and with every seed.")
+    )
+    weights = runs[UNTIED, seeds[0]]["weights"] / runs[DENSE, seeds[0]]["weights"]
+    return f"""\
+## Where it loses
+
+{verdict} It has {weights:.1f} times the weights, each of which sees only its modality's tokens, so that a short run
+can end behind: the table has the last step at which the untied model was behind, with each seed. A step took it
+{slower:.2f} times the dense model's processor time at this width, where slices cost most against products; counted
+in processor time instead of operations, the shares are those of the last column, and above 100 % it is no gain. (On
+a machine that others use at the same time, that column is rougher than the others.)
+
+{table(["", "behind until step", "share of the dense model's processor time"], lines)}"""
+
+
+def arrangement(runs: Runs, seeds: list[int], grid: list[Run], settings: dict) -> str:
+    corpus, run = settings["corpus"], runs[UNTIED, seeds[-1]]
+    modalities = list(run["losses"])
+    lines = [
+        [f"{trial['learning_rate']:g}", trial["arm"], *(f"{trial['losses'][m][-1]:.3f}" for m in modalities)]
+        for trial in sorted(grid, key=lambda trial: (trial["learning_rate"], trial["arm"]))
+    ]
+    return f"""\
+## How it was done
+
+- **Prose** is the docstrings of {corpus["packages"]}: {corpus["characters"] / 1e6:.1f} million characters
+  without code and tables, {corpus["train_prose"]:,} tokens of 512 byte pairs to train on and
+  {corpus["held_out_prose"]:,} held out.
+- **Pictures and sounds** are those of {corpus["dataset"]}: {corpus["train_rows"]:,} rows to train on, and
+  {corpus["held_out_rows"]} held out that share neither a picture nor a recording with them. A picture of 28 x 28
+  pixels is 49 codes, the nearest of 256 patches of 4 x 4 pixels, which leave out
+  {100 * corpus["image_error"]:.0f} % of the variance. A sound is a code every 20 ms, up to 32
+  ({corpus["frames"]:.0f} on average), the nearest of 256 log-mel frames of 40 bins, which leave out
+  {100 * corpus["audio_error"]:.0f} %. In training pictures move by up to a pixel, and sounds vary in their beginning
+  and speed.
+- **A row** is 64 tokens of prose that end in the row's caption, the picture, the sound, and the tokens between.
+- **The model** is `MoTForCausalLM`: width 64, 4 layers, 4 heads, gated feed-forward 176, QK norm, embeddings and head
+  shared by all and by each other. The dense model is the same class with
+  `experts={{"image": "text", "audio": "text"}}`.
+- **Training**: 16 rows a step, {settings["steps"]} steps, AdamW (0.9, 0.95), weight decay 0.1 of matrices, gradients
+  clipped at 1, 50 steps of warm-up, then a constant rate. Both models of a seed see the same batches.
+- **The learning rate**, {run["learning_rate"]:g}, is the one of the grid at which the two end lowest together after
+  {grid[0]["steps"][-1] if grid else 0} steps:
+
+{table(["rate", "model", *modalities], lines)}
+
+Not controlled: decay of the learning rate, a dense model with as many weights (which would cost more for each token),
+other widths and lengths of training. Last run: {run["date"]}, commit {run["commit"]}, on {run["machine"]};
+{run["software"]}, one thread.
+
+```bash
+python -m benchmarks.miniature --dataset_name path/to/digits3m          # an interrupted run goes on
+python -m benchmarks.miniature --page                                   # this page of what there is
+```"""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The picture
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def draw(runs: Runs, seeds: list[int], file: Path) -> str:
+    """The curves of both models as an SVG; returns what it shows, for those who cannot see it."""
+    modalities = list(runs[DENSE, seeds[0]]["losses"])
+    with plt.rc_context({"svg.hashsalt": "mot", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        figure, panels = plt.subplots(1, len(modalities), figsize=(9.0, 3.2), layout="constrained")
+        for panel, modality in zip(panels, modalities):
+            for arm in (DENSE, UNTIED):
+                steps = runs[arm, seeds[0]]["steps"]
+                losses = np.array([runs[arm, seed]["losses"][modality] for seed in seeds])
+                label = "untied" if arm == UNTIED else arm
+                panel.plot(steps, losses.mean(axis=0), DASHES[arm], color=COLOURS[arm], label=label)
+                panel.fill_between(steps, losses.min(axis=0), losses.max(axis=0), color=COLOURS[arm], alpha=0.2)
+            last = np.mean([final(runs[DENSE, seed], modality) for seed in seeds])
+            panel.axhline(last, color="#888888", linewidth=0.7, linestyle=":")
+            panel.set_title(modality)
+            panel.set_xlabel("steps")
+            panel.set_yscale("log")
+            panel.grid(True, which="both", color="#dddddd", linewidth=0.6)
+            panel.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%.1f"))
+            panel.yaxis.set_minor_formatter(matplotlib.ticker.FormatStrFormatter("%.1f"))
+        panels[0].set_ylabel("nats a token, held out")
+        panels[0].legend(frameon=False)
+        figure.savefig(file, metadata={"Date": None, "Title": "The paper in miniature"})
+        plt.close(figure)
+    shares = ", ".join(f"{percent(mean_share(runs, UNTIED, seeds, m))} for {m}" for m in modalities)
+    text = (
+        f"Held-out loss over training steps of the dense and the untied model for {', '.join(modalities)}; the untied "
+        f"one has the dense one's last loss at {shares} of its operations."
+    )
+    # matplotlib writes a title, but no description for those who cannot see the picture.
+    svg = file.read_text(encoding="utf-8")
+    file.write_text(svg.replace("</title>", f"</title>\n <desc>{text}</desc>", 1), encoding="utf-8")
+    return text

@@ -1,0 +1,262 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""A run that learns to generate: its documents, the processor and the model that fit them, and its encoded rows.
+
+The training split teaches the tokenizers of text, pictures and sound; its media are encoded once, and its documents,
+drawn anew in each epoch, are packed into sequences. A run that goes on takes processor and model from a checkpoint.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
+from mixture_of_transformers.data.documents import TEXT
+from mixture_of_transformers.data.streams import RowStream
+from mixture_of_transformers.data.tokenizers import train_writing_tokenizer
+from mixture_of_transformers.finetune.documents import Documents, load_documents
+from mixture_of_transformers.finetune.media_tokenizers import audio_tokenizer, image_tokenizer
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
+from mixture_of_transformers.finetune.prepared import Prepared
+from mixture_of_transformers.finetune.recipe import image_geometry, load_tokenizer, overrides_of
+from mixture_of_transformers.finetune.record import check_same_run
+from mixture_of_transformers.finetune.rows import reading_of
+from mixture_of_transformers.modalities_mot import raw_modality_of
+from mixture_of_transformers.modeling_causal_mot import MoTForCausalLM
+from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
+from mixture_of_transformers.training.continuation import is_adapter, load_model, read_config
+from mixture_of_transformers.training.document_rows import (
+    DocumentDataset,
+    DocumentEncoder,
+    EveryDocumentDataset,
+    StreamedDocuments,
+)
+from mixture_of_transformers.training.media_codes import CodeMaker, add_codes
+from mixture_of_transformers.training.optimization import add_causal_lora
+from mixture_of_transformers.training.packing import PackingCollator
+
+logger = logging.get_logger(__name__)
+
+# The sizes of a new model, by their names.
+CAUSAL_SIZES = {
+    "tiny": {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 384},
+    "small": {"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 768},
+    "base": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 1408},
+}
+TOWER_LAYERS = 2
+LORA_RANK = 8
+MAX_TEXT_TOKENS, MAX_AUDIO_SECONDS = 512, 30.0
+
+
+def prepare_generation(
+    data: DataArguments, model_arguments: ModelArguments, training: RunArguments, earlier: Path | None, bad: Path
+) -> Prepared:
+    """
+    All that a run needs that learns to generate.
+
+    Args:
+        earlier: the run or the checkpoint to go on with; None for a new one.
+        bad: the report of bad rows.
+    """
+    checkpoint = earlier or model_arguments.model_name_or_path
+    data.max_text_tokens = data.max_text_tokens or MAX_TEXT_TOKENS
+    data.max_audio_seconds = data.max_audio_seconds or MAX_AUDIO_SECONDS
+    with training.main_process_first():
+        splits, documents = load_documents(data, training.seed, bad if training.process_index == 0 else None)
+        train = splits["train"].sample() if data.streaming else splits["train"]
+        if checkpoint is None:
+            processor = new_processor(train, documents, data, model_arguments, training.seed)
+        else:
+            processor = MoTCausalProcessor.from_pretrained(checkpoint)
+    check_processor(processor, documents, checkpoint)
+    model = build_model(processor, model_arguments, freezes_text=TEXT in training.freeze)
+    if earlier:
+        check_same_run(earlier, data, training.seed, model)
+    if model_arguments.lora:
+        model = add_causal_lora(model, model_arguments.lora_rank or LORA_RANK, model_arguments.lora_experts)
+    encoder = document_encoder(processor, model.config, documents, data, model_arguments, training.seed)
+    maker = code_maker(processor, documents, data, training.seed)
+    pad = processor.tokenizer.pad_token_id
+
+    def encode(name: str) -> Any:
+        return encode_split(splits[name], encoder, maker, documents, name == "train", training.dataloader_num_workers)
+
+    collator = PackingCollator(pad, data.pack_length, tuple(model.config.placeholder_ids.values()))
+    return Prepared(splits, model, processor, encode, {"data_collator": collator})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The processor
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def new_processor(
+    train: datasets.Dataset, documents: Documents, data: DataArguments, model: ModelArguments, seed: int
+) -> MoTCausalProcessor:
+    """A processor whose tokenizers are those that were named, or learn the training split."""
+    reading, size = reading_of(data), image_geometry(train, model, data)
+    pictures, sounds = documents.of_kind("image"), documents.of_kind("audio")
+    parts = {
+        "tokenizer": text_tokenizer(train, documents, model),
+        "image_tokenizer": image_tokenizer(train, pictures, model, *size, reading, seed) if pictures else None,
+        "audio_tokenizer": audio_tokenizer(train, sounds, model, reading, seed) if sounds else None,
+        "encoders": encoders_of(documents, data, model, *size),
+    }
+    processor = MoTCausalProcessor(**parts)
+    if model.from_causal_lm is None:
+        return processor
+    # The ids of media begin behind all rows of the source's table, of which a tokenizer may not use the last.
+    rows = AutoConfig.from_pretrained(model.from_causal_lm).vocab_size
+    return MoTCausalProcessor(**parts, text_vocab_size=max(rows, len(processor.tokenizer)))
+
+
+def text_tokenizer(train: datasets.Dataset, documents: Documents, model: ModelArguments) -> PreTrainedTokenizerBase:
+    """The tokenizer that was named, that of the language model to begin with, or one that learns the documents."""
+    if name := model.tokenizer_name or model.from_causal_lm:
+        return load_tokenizer(name)
+    return train_writing_tokenizer(texts_of(train, documents))
+
+
+def texts_of(train: datasets.Dataset, documents: Documents) -> Iterator[str]:
+    """The text of the rows, and what the templates say themselves."""
+    for template in documents.templates:
+        yield from (part for part in template.parts if isinstance(part, str))
+    for column in documents.of_kind(TEXT):
+        for cell in train[column]:
+            yield from cell if isinstance(cell, list) else [cell]
+
+
+def encoders_of(
+    documents: Documents, data: DataArguments, model: ModelArguments, size: int, patch_size: int
+) -> dict[str, dict]:
+    """The towers that read raw media, as far as a template has any; --config_overrides changes them."""
+    towers = {
+        "image": {"model_type": "mot_image", "image_size": size, "patch_size": patch_size},
+        "audio": {
+            "model_type": "mot_audio",
+            "max_frames": round(100 * data.max_audio_seconds),
+            "stem_stride": 4,
+            "mean_normalization": model.audio_kind != "sound",
+        },
+    }
+    changes = overrides_of(model).get("encoders", {})
+    return {
+        m: {"num_hidden_layers": TOWER_LAYERS} | tower | changes.get(m, {})
+        for m, tower in towers.items()
+        if documents.of_kind(m, is_raw=True)
+    }
+
+
+def check_processor(processor: MoTCausalProcessor, documents: Documents, checkpoint: str | Path | None) -> None:
+    """
+    Raises:
+        ValueError: the documents have what the processor of a checkpoint cannot encode.
+    """
+    for field in documents.fields:
+        kind = documents.kinds[field.column]
+        known, way = (processor.encoders, "tower") if field.is_raw else (processor.codecs, "tokenizer")
+        if kind != TEXT and kind not in known:
+            raise ValueError(
+                f"Column '{field.column}' of the documents needs a {way} of {kind}, and {checkpoint} has none: use "
+                "other templates (--document), or train a new model."
+            )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The model
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def build_model(processor: MoTCausalProcessor, model: ModelArguments, freezes_text: bool) -> MoTForCausalLM:
+    """
+    A new model, one that begins as a language model, or that of a checkpoint.
+
+    Args:
+        freezes_text: whether what it computes of text, its words among that, stays as it is.
+    """
+    overrides = overrides_of(model)
+    if freezes_text:
+        overrides.setdefault("frozen_vocab_size", processor.text_vocab_size)
+    if model.model_name_or_path:
+        config = read_config(model.model_name_or_path, overrides, config_class=MoTCausalConfig)
+        loaded, _ = load_model(MoTForCausalLM, model.model_name_or_path, config, whole=True)
+        return loaded.merge_and_unload() if is_adapter(model.model_name_or_path) else loaded
+    overrides.pop("encoders", None)  # which the processor has
+    if model.from_causal_lm:
+        return MoTForCausalLM.from_causal_lm(
+            model.from_causal_lm, init=model.init, **processor.config_fields | overrides
+        )
+    fields = CAUSAL_SIZES[size_of(model)] | overrides
+    return MoTForCausalLM(processor.config_for(**fields))
+
+
+def size_of(model: ModelArguments) -> str:
+    size = model.size or "tiny"
+    if size not in CAUSAL_SIZES:
+        raise ValueError(f"--size is {size!r}, expected one of {', '.join(CAUSAL_SIZES)}.")
+    return size
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The rows
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def document_encoder(
+    processor: MoTCausalProcessor,
+    config: MoTCausalConfig,
+    documents: Documents,
+    data: DataArguments,
+    model: ModelArguments,
+    seed: int,
+) -> DocumentEncoder:
+    return DocumentEncoder(
+        processor,
+        documents.templates,
+        documents.kinds,
+        documents.names,
+        seed,
+        data.prompt_dropout,
+        data.max_text_tokens,
+        reading_of(data),
+        augmentations_of(config, processor, model),
+    )
+
+
+def augmentations_of(config: MoTCausalConfig, processor: MoTCausalProcessor, model: ModelArguments) -> dict[str, Any]:
+    """What changes the raw media of training a little."""
+    changes = {}
+    for modality in config.encoders:
+        tower = config.encoder_config(modality).modality_config(modality)
+        change = raw_modality_of(tower, modality).augmentation(tower, processor)
+        if change is not None and getattr(model, f"{modality}_augmentation", True):
+            changes[modality] = change
+    return changes
+
+
+def code_maker(processor: MoTCausalProcessor, documents: Documents, data: DataArguments, seed: int) -> CodeMaker:
+    columns = {name: kind for kind in processor.codecs for name in documents.of_kind(kind)}
+    tokenizers = {name: codec.tokenizer for name, codec in processor.codecs.items()}
+    return CodeMaker(tokenizers, columns, data.media_versions, reading_of(data), seed=seed)
+
+
+def encode_split(
+    split: datasets.Dataset | RowStream,
+    encoder: DocumentEncoder,
+    maker: CodeMaker,
+    documents: Documents,
+    is_training: bool,
+    num_proc: int,
+) -> DocumentDataset | EveryDocumentDataset | StreamedDocuments:
+    """The documents of a split; its media are encoded once, as they are where it is not for training."""
+    if isinstance(split, RowStream):
+        return StreamedDocuments(split.read_by(maker.reading), encoder, maker.add_to_row)
+    kept = [
+        *documents.of_kind(TEXT),
+        *(c for kind in ("image", "audio") for c in documents.of_kind(kind, is_raw=True)),
+    ]
+    rows = add_codes(split, maker if is_training else maker.plain(), kept, num_proc or None)
+    return DocumentDataset(rows, encoder) if is_training else EveryDocumentDataset(rows, encoder)
