@@ -16,11 +16,15 @@ from mixture_of_transformers.demo.fields import as_text, choose, parameters_of, 
 from mixture_of_transformers.demo.offers import Offered
 from mixture_of_transformers.demo.panels import Panel, messages, panel_of
 from mixture_of_transformers.demo.visitors import VisitorLimits
+from mixture_of_transformers.grammar_mot import INTERLEAVED
+from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.serving.generate import generation_modes, prompt_of
 
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
 
 MOST_SEED = 2**31 - 1
+# What may come out of a checkpoint that a visitor names.
+ANY_MODE = [*MODALITIES, INTERLEAVED]
 MOST_SOUNDS = 4  # that are shown
 MOST_TOKENS = 1024
 PICTURE = 256  # pixels, to which small pictures are enlarged, each of their pixels as a square
@@ -135,7 +139,10 @@ def generate_tab(generators: Offered, limits: VisitorLimits) -> tuple:
             prompt = gr.Textbox(label="Prompt", info="Pictures and sounds stand before it.", **options)
             inputs = [panel.build(limits, prefix="generate-", height=200) for panel in panels]
             fields = [field for made in inputs for field in made.components]
-            mode = gr.Radio([TEXT], value=TEXT, label="What is to come out", elem_id="mode")
+            modes = dict.fromkeys(
+                mode for _, (model, _) in generators.loaded.values() for mode in generation_modes(model)
+            )
+            mode = gr.Radio([*modes] or ANY_MODE, value=TEXT, label="What is to come out", elem_id="mode")
             with gr.Accordion("How it chooses", open=False):
                 temperature = gr.Slider(0, 2, value=1, step=0.1, label="Temperature", info="0: the likeliest tokens")
                 guidance = gr.Slider(1, 8, value=1, step=0.5, label="Guidance of pictures and sounds", info="1: none")

@@ -18,7 +18,7 @@ from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipelin
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.search.description import DESCRIPTION
 from mixture_of_transformers.search.index import Index
-from mixture_of_transformers.training.continuation import read_config
+from mixture_of_transformers.training.continuation import read_config, read_model_type
 from mixture_of_transformers.training.loading import load_checkpoint
 
 
@@ -88,7 +88,7 @@ def by_short_names(places: str | Iterable[str]) -> dict[str, str]:
 
 def is_generator(place: str, token: bool | None = None) -> bool:
     """Whether the checkpoint at a place is of the kind that generates."""
-    return read_config(place, token=token).model_type == MoTForCausalLM.config_class.model_type
+    return read_model_type(place, token=token) == MoTForCausalLM.config_class.model_type
 
 
 def read_classifier(place: str, token: bool | None = None) -> MultimodalClassificationPipeline:

@@ -21,7 +21,6 @@ from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modeling_causal_mot import MoTForCausalLM
 from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
 from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.training.continuation import read_config
 from mixture_of_transformers.training.loading import load_checkpoint
 
 
@@ -35,10 +34,6 @@ def load_generator(place: str | Path, token: str | bool | None = None) -> tuple[
     Raises:
         ValueError: it is of another kind, or damaged. OSError: it is not there.
     """
-    config = read_config(place, token=token)
-    if config.model_type != MoTForCausalLM.config_class.model_type:
-        classes = ", ".join(config.architectures or ["no class that it names"])
-        raise ValueError(f"{place} holds {classes}, which generates nothing: expected a MoTForCausalLM.")
     return load_checkpoint(place, MoTForCausalLM, token=token).eval(), load_processor(place, token=token)
 
 
