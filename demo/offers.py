@@ -13,12 +13,11 @@ from typing import Any
 
 from mixture_of_transformers.head_classification_mot import MoTForSequenceClassification
 from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
-from mixture_of_transformers.modeling_causal_mot import MoTForCausalLM
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.search.description import DESCRIPTION
 from mixture_of_transformers.search.index import Index
-from mixture_of_transformers.training.continuation import read_config, read_model_type
+from mixture_of_transformers.training.continuation import read_config
 from mixture_of_transformers.training.loading import load_checkpoint
 
 
@@ -84,11 +83,6 @@ def by_short_names(places: str | Iterable[str]) -> dict[str, str]:
         same = sum(1 for name in found if name == short or name.startswith(f"{short} ("))
         found[f"{short} ({same + 1})" if same else short] = place
     return found
-
-
-def is_generator(place: str, token: bool | None = None) -> bool:
-    """Whether the checkpoint at a place is of the kind that generates."""
-    return read_model_type(place, token=token) == MoTForCausalLM.config_class.model_type
 
 
 def read_classifier(place: str, token: bool | None = None) -> MultimodalClassificationPipeline:

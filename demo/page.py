@@ -32,7 +32,7 @@ from mixture_of_transformers.decoding_series_mot import read_series
 from mixture_of_transformers.demo.examples import digits, examples_in
 from mixture_of_transformers.demo.fields import as_text, choose, parameters_of, with_parameters
 from mixture_of_transformers.demo.generating import generate_tab
-from mixture_of_transformers.demo.offers import Offered, index_version, is_generator, read_classifier, read_index
+from mixture_of_transformers.demo.offers import Offered, index_version, read_classifier, read_index
 from mixture_of_transformers.demo.panels import (
     NUMBER_WIDTH,
     Clip,
@@ -75,6 +75,7 @@ from mixture_of_transformers.serving.generate import load_generator
 from mixture_of_transformers.serving.video import WINDOW_SECONDS, analyze_video_sentiment
 from mixture_of_transformers.subsets_mot import bounded_subsets
 from mixture_of_transformers.training.command import run
+from mixture_of_transformers.training.continuation import generates
 
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
 from gradio.components import Component  # isort: skip
@@ -559,7 +560,7 @@ def build_page(
         ValueError, OSError: one of them cannot be loaded.
     """
     models = [models] if isinstance(models, str) else [*filter(None, models)]
-    generating = [place for place in models if is_generator(place)]
+    generating = [place for place in models if generates(place)]
     classifying = [place for place in models if place not in generating]
     checkpoints = Offered(classifying, read_classifier, any_place=allow_any_checkpoint)
     generators = Offered(generating, load_generator, any_place=allow_any_checkpoint)

@@ -47,7 +47,6 @@ def is_adapter(name: str | Path) -> bool:
     return find_adapter_config_file(str(name)) is not None
 
 
-<<<<<<< HEAD
 def read_model_type(name: str | Path, token: str | bool | None = None) -> str | None:
     """
     What kind of model the config.json of a checkpoint says that it holds.
@@ -61,14 +60,14 @@ def read_model_type(name: str | Path, token: str | bool | None = None) -> str | 
         raise ValueError(f"The config.json of {name} is damaged: it holds no table of fields.") from error
     except OSError as error:
         raise OSError(f"Cannot read the config.json of the model {str(name)!r}: {error}") from error
-=======
-def generates(name: str | Path) -> bool:
+
+
+def generates(name: str | Path, token: str | bool | None = None) -> bool:
     """Whether a checkpoint holds a model that generates, by its config; of one that has none it does not."""
     try:
-        return MoTCausalConfig.get_config_dict(name)[0].get("model_type") == MoTCausalConfig.model_type
+        return read_model_type(name, token) == MoTCausalConfig.model_type
     except OSError:
         return False
->>>>>>> main
 
 
 def read_config(
