@@ -182,8 +182,8 @@ class MoTCausalProcessor(MoTProcessor):
         placeholder_ids (`dict[str, int]`): where the tokens of a tower go; by default the last id of the range.
         encoders (`dict[str, dict]`): the towers of the model, as in [`MoTCausalConfig`], which says how many tokens a
             raw medium has; {} for none.
-        text_vocab_size (`int`): the number of ids of text, at least that of the tokenizer, such as the rows of a table
-            of embeddings that a model begins with; by default that of the tokenizer.
+        text_vocab_size (`int`): the least number of ids that are text, such as the rows of a table of embeddings that
+            a model begins with; those of the tokenizer, and those that begin and end media, are in any case.
         modalities (`dict`): kinds of raw input beyond pictures and sounds, as in [`MoTProcessor`].
         chat_template (`str`): by default a conversation is one document, without names of roles.
 
@@ -218,7 +218,8 @@ class MoTCausalProcessor(MoTProcessor):
         parts = parts_for(self.encoders)
         names = [name for name, _, _ in token_ranges or ()] or self._needed_names(modalities)
         self.begin_ids, self.end_ids = dict(begin_ids or {}), dict(end_ids or {})
-        tokenizer = generating_tokenizer(tokenizer, [name for name in names if name not in self.begin_ids])
+        unmarked = [name for name in names if name not in self.begin_ids]
+        tokenizer = generating_tokenizer(tokenizer, unmarked)
         super().__init__(
             image_processor or parts.get("image_processor"),
             feature_extractor or parts.get("feature_extractor"),
@@ -228,11 +229,10 @@ class MoTCausalProcessor(MoTProcessor):
         if isinstance(self.feature_extractor, MoTFeatureExtractor) and self.feature_extractor.padding_side == "right":
             self.feature_extractor = copy.copy(self.feature_extractor)
             self.feature_extractor.padding_side = None  # batches of a pipeline are padded on the tokenizer's side
-        for name in names:
-            if name not in self.begin_ids:
-                ids = tokenizer.convert_tokens_to_ids([BEGIN_TOKEN.format(name), END_TOKEN.format(name)])
-                self.begin_ids[name], self.end_ids[name] = ids
-        self.text_vocab_size = len(tokenizer) if text_vocab_size is None else text_vocab_size
+        for name in unmarked:
+            ids = tokenizer.convert_tokens_to_ids([BEGIN_TOKEN.format(name), END_TOKEN.format(name)])
+            self.begin_ids[name], self.end_ids[name] = ids
+        self.text_vocab_size = max(len(tokenizer), text_vocab_size or 0)
         self.token_ranges = self._new_ranges(names) if token_ranges is None else [list(r) for r in token_ranges]
         self.placeholder_ids = dict(placeholder_ids or {})
         self.chat_template = DOCUMENT_TEMPLATE if chat_template is None else chat_template
@@ -260,11 +260,8 @@ class MoTCausalProcessor(MoTProcessor):
             parts: the other arguments of the class.
         """
         hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        processor = cls.from_unimodal_pretrained(text=name, **hub, **parts)
         rows = read_config(name, **hub).vocab_size
-        if "text_vocab_size" in parts or rows <= processor.text_vocab_size:
-            return processor
-        return cls.from_unimodal_pretrained(text=name, text_vocab_size=rows, **hub, **parts)
+        return cls.from_unimodal_pretrained(text=name, **hub, **{"text_vocab_size": rows} | parts)
 
     def _needed_names(self, modalities: Mapping | None) -> list[str]:
         """The modalities that a tokenizer or a tower makes tokens of: pictures, sounds, others as they are named."""
@@ -277,11 +274,6 @@ class MoTCausalProcessor(MoTProcessor):
     def _new_ranges(self, names: Iterable[str]) -> list[list]:
         """A range behind the texts for each modality: the codes of its tokenizer, and a placeholder for its tower."""
         ranges, start = [], self.text_vocab_size
-        if start < len(self.tokenizer):
-            raise ValueError(
-                f"`text_vocab_size` is {start}, but the tokenizer has {len(self.tokenizer)} ids, with those that "
-                "begin and end media: expected at least as many."
-            )
         for name in names:
             stop = start + (self.codecs[name].num_codes if name in self.codecs else 0) + (name in self.encoders)
             ranges.append([name, start, stop])
