@@ -518,20 +518,22 @@ class MoTCausalProcessor(MoTProcessor):
 
     def _sequence(self, i: int, row: list[Piece], add_eos: bool, options: Mapping[str, Any]) -> TokenRow:
         """The ids of one document, cut where it is too long and may be."""
-        bos, eos = [self.tokenizer.bos_token_id], [self.tokenizer.eos_token_id]
-        first = row[0].ids[:1] if row else []
-        before = bos if options.get("add_special_tokens", True) and bos != [None] and first != bos else []
-        after = eos if add_eos else []
-        limit, length = options.get("max_length"), len(before) + sum(len(piece.ids) for piece in row) + len(after)
+        tokenizer, limit = self.tokenizer, options.get("max_length")
+        may_cut = options.get("truncation") not in (None, False, "do_not_truncate")
+        if (may_cut or limit is not None) and not (isinstance(limit, int) and limit >= 1):
+            raise ValueError(f"`max_length` is {limit!r}: expected a number of tokens, which `truncation` needs.")
+        bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        has_bos = bool(row) and row[0].ids[:1] == bos  # a template may write it
+        before = bos if options.get("add_special_tokens", True) and not has_bos else []
+        after = [tokenizer.eos_token_id] if add_eos else []
+        length = len(before) + sum(len(piece.ids) for piece in row) + len(after)
         if limit is not None and length > limit:
-            if options.get("truncation") in (None, False, "do_not_truncate"):
+            if not may_cut:
                 raise ValueError(
                     f"Row {i} has {length} tokens, more than `max_length` ({limit}): raise it, or pass "
                     "`truncation=True`, which cuts texts and leaves out media that do not fit whole."
                 )
             row, after = fitting(row, limit - len(before)), []
-        elif limit is None and options.get("truncation") not in (None, False, "do_not_truncate"):
-            raise ValueError("`truncation` needs a `max_length`, in tokens.")
         ids = [*before, *(token for piece in row for token in piece.ids), *after]
         if not ids:
             raise ValueError(f"Row {i} is empty, and the tokenizer has no `bos_token` that begins a document.")

@@ -279,8 +279,9 @@ def test_a_raw_medium_that_was_left_out_leaves_no_pixels(processor):
 def test_a_row_that_is_too_long_is_an_error_unless_it_may_be_cut(processor):
     with pytest.raises(ValueError, match=r"Row 1 has \d+ tokens, more than `max_length` \(3\)"):
         processor(["a", "a handwritten seven"], max_length=3)
-    with pytest.raises(ValueError, match="`truncation` needs a `max_length`"):
-        processor(["a"], truncation=True)
+    for wrong in (None, 0, 2.5):
+        with pytest.raises(ValueError, match=f"`max_length` is {wrong}: expected a number of tokens"):
+            processor(["a"], truncation=True, max_length=wrong)
 
 
 # Raw media
@@ -568,6 +569,10 @@ def test_entries_of_other_types_are_an_error(processor):
         (
             {"documents": [[{"audio": np.zeros(9, dtype=np.float32)}]]},
             "The sampling rate of documents[0][0] is missing",
+        ),
+        (
+            {"documents": [[{"audio": {"array": np.zeros(0), "sampling_rate": 8000}}]]},
+            "documents[0][0] has zero length",
         ),
         ({"documents": [[{"audio": np.zeros(9), "raw": True}]]}, "The sampling rate of documents[0][0] is missing"),
         ({"documents": [[{"text": "a"}]], "images": [picture()]}, "Got `documents` beside `text` or media"),
