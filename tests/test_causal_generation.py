@@ -431,6 +431,8 @@ def test_a_model_that_only_reads_pictures_writes_text_alone():
     assert not {4, 5, 40} & set(new)
     with pytest.raises(ValueError, match="'image'.* only reads"):
         new_ids(reader, [[BOS]], generation_mode="image")
+    with pytest.raises(ValueError, match="ends within a medium of 'image'"):
+        new_ids(reader, [[BOS, 4, 40, 40]])
 
 
 @pytest.mark.parametrize(
