@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CompileConfig, GenerationConfig
+from transformers import CompileConfig, GenerationConfig, pipeline
 from transformers.generation import ContinuousBatchingConfig
 
 from mixture_of_transformers import MoTCausalConfig, MoTForCausalLM
@@ -347,6 +347,13 @@ def test_guidance_leads_away_from_a_negative_prompt(model):
     assert found == [guided_slowly(model, p, "image", 3.0, 7, n) for p, n in zip(prompts, negative)]
 
 
+def test_sequences_without_a_first_id_are_guided_too():
+    other = small_model(bos_token_id=None)
+    prompts = prompts_of("audio")
+    found = new_ids(other, prompts, generation_mode="audio", guidance_scale=2.0, max_new_tokens=12)
+    assert found == [guided_slowly(other, prompt, "audio", 2.0, 12, negative=()) for prompt in prompts]
+
+
 def test_guidance_begins_anew_with_every_medium(model):
     """Text comes between the media, of which the second branch sees nothing."""
     prompt, budget = [BOS, 4, 44], 40
@@ -551,6 +558,17 @@ def test_a_stream_gives_what_the_whole_output_says(speaking, mode):
     again = list(model.stream(processor, **inputs, **kwargs))
     for row in (0, 1):
         assert merged(segment for number, *segment in again if number == row) == merged(rows[row])
+
+
+def test_the_pipeline_of_the_library_makes_what_each_mode_says(speaking):
+    model, processor = speaking
+    answer = pipeline("any-to-any", model=model, processor=processor)
+    assert isinstance(answer("one", generation_mode="image")[0]["generated_image"], Image.Image)
+    sound = answer("one", generation_mode="audio", max_new_tokens=9)[0]["generated_audio"]
+    assert sound.dtype == np.float32 and 1 <= len(sound) <= 7
+    assert answer("one", max_new_tokens=9)[0]["generated_text"].startswith("one")
+    with pytest.raises(ValueError, match="tactile"):
+        answer("one", generation_mode="tactile")
 
 
 def test_a_stream_of_drafts_and_of_an_unfinished_prompt_is_whole(speaking):
