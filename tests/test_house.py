@@ -62,7 +62,8 @@ def test_the_root_holds_what_travels_and_little_else():
 
 
 def test_all_that_stands_in_the_root_goes_with_a_checkpoint():
-    found, waiting = set(), {"modeling_mot", "processing_mot", "modeling_causal_mot"}
+    entries = {"modeling_mot", "processing_mot", "modeling_causal_mot", "processing_causal_mot"}
+    found, waiting = set(), entries
     while waiting:
         found |= waiting
         waiting = {name for module in waiting for name in siblings(module)} - found
