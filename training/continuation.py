@@ -46,6 +46,14 @@ def is_adapter(name: str | Path) -> bool:
     return find_adapter_config_file(str(name)) is not None
 
 
+def generates(name: str | Path) -> bool:
+    """Whether a checkpoint holds a model that generates, by its config; of one that has none it does not."""
+    try:
+        return MoTCausalConfig.get_config_dict(name)[0].get("model_type") == MoTCausalConfig.model_type
+    except OSError:
+        return False
+
+
 def read_config(
     name: str | Path,
     overrides: dict | None = None,
