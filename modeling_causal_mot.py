@@ -236,7 +236,7 @@ class MoTCausalPreTrainedModel(MoTTowersMixin, FreezingMixin, LoadingMixin, PreT
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args, **kwargs) -> nn.Module:
         """As in the library: new ids are text, and so are those that go. A range of another modality stays whole."""
         for modality, start, stop in self.config.token_ranges:
-            if new_num_tokens is not None and new_num_tokens < stop:
+            if new_num_tokens is not None and new_num_tokens < min(stop, self.config.vocab_size):
                 raise ValueError(
                     f"A vocabulary of {new_num_tokens} ids would cut off {modality!r}, whose ids are from {start} to "
                     f"below {stop}: keep at least {stop}."
