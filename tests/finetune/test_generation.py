@@ -22,9 +22,10 @@ SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 TOWERS = {
     "encoders": {m: {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1} for m in ("image", "audio")}
 }
-TINY = ["--tokenizer_steps", "2", "--per_device_train_batch_size", "4", "--pack_length", "64"]
-TINY += ["--image_tokenizer_config", '{"hidden_size": 8}', "--audio_tokenizer_config", '{"hidden_size": 8}']
-NEW = ["--config_overrides", json.dumps(SMALL | TOWERS)]
+TINY = ["--per_device_train_batch_size", "4", "--pack_length", "64"]
+FIT = ["--tokenizer_steps", "2"]
+FIT += ["--image_tokenizer_config", '{"hidden_size": 8}', "--audio_tokenizer_config", '{"hidden_size": 8}']
+NEW = [*FIT, "--config_overrides", json.dumps(SMALL | TOWERS)]
 TEMPLATES = ["--document", "{label} {image}", "{image} {label}", "--document", "{audio} {caption}"]
 
 
@@ -137,7 +138,7 @@ def test_a_run_begins_as_a_language_model(tmp_path, folder):
     config = LlamaConfig(vocab_size=len(tokenizer) + 9, num_attention_heads=4, max_position_embeddings=64, **SMALL)
     LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
     tokenizer.save_pretrained(tmp_path / "llama")
-    options = ["--from_causal_lm", str(tmp_path / "llama"), *TEMPLATES, "--max_steps", "2", "--freeze", "text"]
+    options = ["--from_causal_lm", str(tmp_path / "llama"), *FIT, *TEMPLATES, "--max_steps", "2", "--freeze", "text"]
     run(tmp_path, folder, *options)
     before = load_file(tmp_path / "llama" / "model.safetensors")
     after = load_file(tmp_path / "out" / "model.safetensors")
@@ -162,6 +163,12 @@ def test_a_run_is_evaluated_again_with_the_same_numbers(base, tmp_path):
         (["--document", "a seven"], "names no column.*caption, image, audio, label"),
         (["--document", "{picture} {label}"], "no column 'picture'.*caption, image, audio, label"),
         (["--document", "{caption}", "--extra_columns", "x=label"], "--extra_columns"),
+        (["--text_model", "x"], "--text_model is for models that answer"),
+        (["--label_smoothing_factor", "0.1"], "--label_smoothing_factor is for classes"),
+        (["--prompt_dropout", "1"], "--prompt_dropout is 1.0, expected a share from 0 to below 1"),
+        (["--lora_experts", "image"], "--lora_experts says what --lora adapts"),
+        (["--lora"], "--lora adapts a trained model"),
+        (["--model_name_or_path", "x", "--size", "tiny"], "--size is for a new model"),
         (["--document", "{caption}", "--size", "huge"], "--size is 'huge', expected one of tiny, small, base"),
     ],
 )
@@ -181,6 +188,12 @@ def test_what_cannot_be_is_an_error_before_anything_is_learnt(tmp_path, folder, 
                 *options,
             ]
         )
+
+
+def test_options_of_generators_are_not_ignored_elsewhere(tmp_path, folder):
+    for option in (["--document", "{label}"], ["--media_versions", "2"], ["--init", "text_only"]):
+        with pytest.raises(ValueError, match=f"{option[0]} is for --task generation"):
+            main(["--dataset_name", folder, "--output_dir", str(tmp_path / "out"), *option])
 
 
 @pytest.mark.training
