@@ -12,7 +12,15 @@ from mixture_of_transformers.training.continuation import is_adapter
 # Options of new generators, of all generators, and of no generator.
 OF_NEW_GENERATORS = ("from_causal_lm", "init", "image_tokenizer", "audio_tokenizer", "image_tokenizer_config")
 OF_NEW_GENERATORS += ("audio_tokenizer_config", "tokenizer_steps")
-OF_GENERATION = ("document", "pack_length", "media_versions", "prompt_dropout", "lora_experts", *OF_NEW_GENERATORS)
+OF_GENERATION = (
+    "document",
+    "pack_length",
+    "media_versions",
+    "prompt_dropout",
+    "samples",
+    "lora_experts",
+    *OF_NEW_GENERATORS,
+)
 OF_NEW_GENERATORS += ("size", "tokenizer_name", "image_size", "patch_size")
 NOT_OF_GENERATION = ("text_model", "image_model", "audio_model", "tower", "train_backbones", "modality_dropout")
 NOT_OF_GENERATION += ("modality_dropout_warmup", "video_column", "sentiment_metrics")

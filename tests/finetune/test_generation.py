@@ -2,6 +2,9 @@
 """`run_finetune.py --task generation` as a user runs it: what it leaves, how it goes on, and what it refuses."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -74,10 +77,26 @@ def test_a_run_leaves_a_checkpoint_that_generates_results_and_a_card(base):
     for modality, numbers in results["targets"].items():
         assert numbers["perplexity"] == pytest.approx(np.exp(numbers["loss"])) and numbers["tokens"] > 0
         assert modality in printed and f"{numbers['loss']:.4f}" in (out / "README.md").read_text()
+    samples = [json.loads(line) for line in (out / "samples" / "samples.jsonl").read_text().splitlines()]
+    assert {sample["template"] for sample in samples} == set(TEMPLATES) - {"--document"}
+    assert all((out / sample["made"]).exists() for sample in samples if sample["template"] == "{label} {image}")
+    assert "samples/0.png" in (out / "README.md").read_text()
     processor, model = MoTCausalProcessor.from_pretrained(out), MoTForCausalLM.from_pretrained(out)
     made = model.generate(**processor(["one"], return_tensors="pt"), generation_mode="image", do_sample=True)
     picture = processor.post_process_multimodal_output(made, generation_mode="image")[0]
     assert picture.size == (8, 8)
+
+
+@pytest.mark.training
+def test_the_printed_lines_run_without_the_package(base, tmp_path):
+    lines = base[1].split("without this package:")[1]
+    blocker = "import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
+    environment = os.environ | {"HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", blocker + lines], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "made.png").exists() and (tmp_path / "made.wav").exists()
 
 
 @pytest.mark.training
