@@ -7,6 +7,7 @@ the model's tower, and placeholders keep its place. Either way it stands between
 """
 
 import copy
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,13 @@ from transformers.feature_extraction_utils import BatchFeature
 from .cells_mot import ProcessorCall
 from .configuration_causal_mot import TEXT, MoTCausalConfig
 from .documents_mot import Found, Part, find_in, read_documents, read_marked
+from .feature_extraction_mot import MoTFeatureExtractor
 from .grammar_mot import INTERLEAVED
 from .media_causal_mot import CODEC_OF, load_tokenizer, parts_for
 from .processing_mot import OPTION_GROUPS, MoTProcessor
 from .rows_mot import Segment, naming, unknown_name
 from .towers_causal_mot import num_tower_tokens
+from .warm_start_mot import read_config
 
 BEGIN_TOKEN, END_TOKEN = "<|begin_{}|>", "<|end_{}|>"
 END_OF_DOCUMENT = "<|end|>"  # of a tokenizer that has none
@@ -204,6 +207,9 @@ class MoTCausalProcessor(MoTProcessor):
             tokenizer,
             modalities=modalities,
         )
+        if isinstance(self.feature_extractor, MoTFeatureExtractor) and self.feature_extractor.padding_side == "right":
+            self.feature_extractor = copy.copy(self.feature_extractor)
+            self.feature_extractor.padding_side = None  # batches of a pipeline are padded on the tokenizer's side
         for name in names:
             if name not in self.begin_ids:
                 ids = tokenizer.convert_tokens_to_ids([BEGIN_TOKEN.format(name), END_TOKEN.format(name)])
@@ -215,6 +221,32 @@ class MoTCausalProcessor(MoTProcessor):
         self.layout = MoTCausalConfig.from_dict(self.config_fields)
         self.placeholder_ids, self.token_ranges = self.layout.placeholder_ids, self.layout.token_ranges
         self._check_parts()
+
+    @classmethod
+    def from_causal_lm(
+        cls,
+        name: str | os.PathLike,
+        *,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike | None = None,
+        local_files_only: bool = False,
+        **parts,
+    ) -> "MoTCausalProcessor":
+        """
+        A processor for a model that begins as a language model, with the tokenizer of that: no id of text moves, since
+        those of media begin behind all rows of its table of embeddings, of which a tokenizer may not use the last.
+
+        Args:
+            name: as in [`MoTForCausalLM.from_causal_lm`], which takes the `config_fields` of the processor.
+            token, cache_dir, local_files_only: as in `from_pretrained`.
+            parts: the other arguments of the class.
+        """
+        hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        processor = cls.from_unimodal_pretrained(text=name, **hub, **parts)
+        rows = read_config(name, **hub).vocab_size
+        if "text_vocab_size" in parts or rows <= processor.text_vocab_size:
+            return processor
+        return cls.from_unimodal_pretrained(text=name, text_vocab_size=rows, **hub, **parts)
 
     def _needed_names(self, modalities: Mapping | None) -> list[str]:
         """The modalities that a tokenizer or a tower makes tokens of: pictures, sounds, others as they are named."""
@@ -280,7 +312,7 @@ class MoTCausalProcessor(MoTProcessor):
 
     # Documents to ids
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # a batch of documents is no batch of columns
         self,
         documents: Sequence | str | None = None,
         text: str | Sequence[str] | None = None,

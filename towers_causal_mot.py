@@ -24,6 +24,7 @@ from transformers.utils import can_return_tuple
 from transformers.utils.import_utils import is_tracing
 
 from .configuration_causal_mot import MoTCausalConfig, check_names, tower_config
+from .conversion_mot import describe
 from .inputs_mot import names_of
 from .layers_mot import with_zero_gradients
 from .layouts_mot import Layout, PackedTokens
@@ -31,6 +32,7 @@ from .modalities_mot import MODALITIES, modality_of, raw_modality_of
 from .modality_mot import InputNames, MoTEmbeddings
 from .modeling_mot import EncodedModalities, MoTModel
 from .positions_mot import blank
+from .warm_start_mot import kind_of, read_config
 
 # ---------------------------------------------------------------------------------------------------------------------
 # How many placeholders raw input needs
@@ -329,9 +331,9 @@ class MoTTowersMixin:
             token, cache_dir, local_files_only: as in `from_pretrained`.
             sources: for each modality `m`, one of `m=`, a Hub id or a folder of a model that its tower begins as (ViT,
                 DeiT, DINOv2, CLIP or SigLIP for images, Whisper for audio), and `m_backbone=`, one of any model of
-                transformers, to stand frozen in front of a fresh tower; `m_config={...}` stands above what a source
-                says, as in `image_config={"num_hidden_layers": 0}`, with which a model in front is all there is. See
-                [`MoTModel.from_unimodal_pretrained`].
+                transformers, to stand frozen in front of a fresh tower. `m_config={...}` stands above what a source
+                says, as in `image_config={"num_hidden_layers": 0}`, with which the model in front is all there is; by
+                default that is what `config.encoders` says. See [`MoTModel.from_unimodal_pretrained`].
 
         The model's config is told, so that a saved model loads with its towers. `m` must have a range of ids, of which
         the last is the placeholder and no code, unless the config says otherwise.
@@ -344,7 +346,8 @@ class MoTTowersMixin:
         modalities = dict.fromkeys(name.removesuffix("_config").removesuffix("_backbone") for name in sources)
         check_names("load_towers", modalities, self.config.modalities[1:])
         for modality in modalities:
-            own = {name: sources[name] for name in source_names(modality) if name in sources}
+            known = {f"{modality}_config": self.config.encoders.get(modality, {})} | sources
+            own = {name: known[name] for name in source_names(modality) if name in known}
             tower = read_tower(modality, own, self.config.hidden_size, allow_pickle, dtype=self.dtype, **hub)
             self.config.encoders[modality] = tower.config.modality_config(modality).to_dict()
             self.config.placeholder_ids.setdefault(modality, self.config.codes(modality).stop - 1)
@@ -382,6 +385,26 @@ class MoTTowersMixin:
         return expanded
 
 
+def encoder_from(
+    modality: str, source: str | os.PathLike, config: Mapping[str, Any] | None = None, **hub: Any
+) -> dict[str, Any]:
+    """
+    The entry of `MoTCausalConfig.encoders` for a tower that begins as another model, of which the config alone is
+    read: what a processor needs to know before there is a model.
+
+    Args:
+        source: a Hub id or a folder, as `load_towers` takes it.
+        config: what stands above the source's; of a modality of another name also its kind, `model_type`.
+        hub: `token`, `cache_dir`, `local_files_only`, as in `from_pretrained`.
+
+    Raises:
+        ValueError: the source cannot be a tower of this modality, with the reason.
+    """
+    own = dict(config or {})
+    kind = kind_of(modality, {f"{modality}_config": own})
+    return {"model_type": kind.config_class.model_type, **describe(read_config(source, **hub), kind), **own}
+
+
 def source_names(modality: str) -> tuple[str, str, str]:
     """How `load_towers` calls what it is told of a modality."""
     return modality, f"{modality}_backbone", f"{modality}_config"
@@ -397,8 +420,7 @@ def read_tower(modality: str, sources: dict[str, Any], width: int, allow_pickle:
     """
     name, backbone, config = source_names(modality)
     if backbone in sources:
-        width = (sources.get(config) or {}).get("hidden_size", width)
-        options["hidden_size"] = width  # That of a tower that is another model is its own.
+        options["hidden_size"] = sources[config].get("hidden_size") or width  # A tower that begins as one has its own.
     absent = {f"{other}_config": None for other in MODALITIES if other != modality}
     return MoTModel.from_unimodal_pretrained(
         **sources, **absent, num_global_layers=0, allow_pickle=allow_pickle, **options
@@ -432,4 +454,4 @@ def inputs_of_rows(features: Sequence[torch.Tensor], places: Sequence[int]) -> l
     return rows
 
 
-__all__ = ["MoTCausalTowers", "MoTTowersMixin", "num_tower_tokens"]
+__all__ = ["MoTCausalTowers", "MoTTowersMixin", "encoder_from", "num_tower_tokens"]

@@ -243,7 +243,7 @@ def build_model(processor: MoTCausalProcessor, model: ModelArguments, freezes_te
     """
     overrides = overrides_of(model)
     if freezes_text:
-        overrides.setdefault("frozen_vocab_size", processor.text_vocab_size)
+        overrides.setdefault("freeze_text", True)
     if model.model_name_or_path:
         config = read_config(model.model_name_or_path, overrides, config_class=MoTCausalConfig)
         loaded, _ = load_model(MoTForCausalLM, model.model_name_or_path, config, whole=True)

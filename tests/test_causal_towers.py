@@ -26,7 +26,7 @@ from transformers import (
 
 from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
 from mixture_of_transformers.modeling_causal_mot import MoTCausalModel, MoTForCausalLM
-from mixture_of_transformers.towers_causal_mot import num_tower_tokens
+from mixture_of_transformers.towers_causal_mot import encoder_from, num_tower_tokens
 
 IMAGE = {"model_type": "mot_image", "image_size": 8, "patch_size": 4, "num_channels": 1, "num_hidden_layers": 1}
 AUDIO = {"model_type": "mot_audio", "num_mel_bins": 6, "num_hidden_layers": 1, "hidden_size": 16, "max_frames": 40}
@@ -419,7 +419,8 @@ def test_a_tower_that_begins_as_another_model_computes_what_that_does(source, tm
     torch.manual_seed(1)
     other = model_class(config).eval()
     other.save_pretrained(tmp_path / "other")
-    model = build(encoders={})
+    encoder = encoder_from(modality, tmp_path / "other")
+    model = build(encoders={modality: encoder} if source == "siglip" else {})
     model.load_towers(**{modality: tmp_path / "other"})
 
     inputs = torch.randn(2, 3, 8, 8) if modality == "image" else torch.randn(2, 16, 6)
@@ -432,7 +433,8 @@ def test_a_tower_that_begins_as_another_model_computes_what_that_does(source, tm
             expected = other.get_encoder()(inputs.mT).last_hidden_state
         torch.testing.assert_close(number.last_hidden_state, expected, atol=1e-5, rtol=1e-5)
         length = number.last_hidden_state.shape[1]
-        assert length == num_tower_tokens(modality, model.config.encoders[modality], inputs.shape[1:])
+        for known in (encoder, model.config.encoders[modality]):
+            assert length == num_tower_tokens(modality, known, inputs.shape[1:])
         ids = torch.tensor([[1, *[token] * length, 2]] * 2)
         logits = model(ids, **raw).logits
         model.save_pretrained(tmp_path / "model")
