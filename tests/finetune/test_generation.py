@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from mixture_of_transformers.data.tokenizers import train_writing_tokenizer
 from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
 from mixture_of_transformers.run_finetune import main
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 TOWERS = {
     "encoders": {m: {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1} for m in ("image", "audio")}
@@ -112,6 +114,33 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path, folder):
     run(tmp_path, folder, *options, "--resume_from_checkpoint", "auto")
     resumed = load_file(tmp_path / "out" / "model.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_two_processes_with_other_modalities_learn_as_one(tmp_path, folder):
+    line = [str(REPOSITORY / "run_finetune.py"), "--task", "generation", "--dataset_name", folder, *NEW]
+    line += ["--document", "{image:raw} {label}", "{label} {image}", "{audio:raw} {caption}", "--pack_length", "64"]
+    line += [
+        "--max_steps",
+        "3",
+        "--use_cpu",
+        "--samples",
+        "0",
+        "--learning_rate",
+        "1e-2",
+        "--lr_scheduler_type",
+        "constant",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    for name, start, rows in (("two", launcher, "1"), ("one", [], "2")):
+        options = ["--output_dir", str(tmp_path / name), "--per_device_train_batch_size", rows]
+        done = subprocess.run(
+            [sys.executable, *start, *line, *options], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    two, one = (load_file(tmp_path / name / "model.safetensors") for name in ("two", "one"))
+    assert all(torch.allclose(two[name], one[name], atol=1e-4) for name in one)
 
 
 @pytest.mark.training
