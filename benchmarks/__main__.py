@@ -47,13 +47,15 @@ PARTS = (
     "retrieval_search",
     "growth",
     "open_set",
+    "causal",
     "gpu",
+    "gpu_causal",
 )
 
 # What a new process gets from its allocator depends on its history: freed memory goes back to the system, and its next
 # use faults page by page. These parts measure arithmetic, so they keep what they have freed.
 STEADY_MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296"}
-STEADY_PARTS = ("full_batch", "untied", "ragged")
+STEADY_PARTS = ("full_batch", "untied", "ragged", "causal")
 
 
 def measure(name: str, seconds: float) -> None:

@@ -103,16 +103,16 @@ def padded(rows: list[np.ndarray]) -> dict[str, torch.Tensor]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def generate(model: MoTForCausalLM, inputs: dict[str, torch.Tensor], number: int, **options) -> torch.Tensor:
+def generate(
+    model: MoTForCausalLM,
+    inputs: dict[str, torch.Tensor],
+    number: int,
+    generation_mode: str = "interleaved",
+    **options,
+) -> torch.Tensor:
     """Exactly `number` new tokens (B, number), the likeliest of each step."""
-    generated = model.generate(
-        **inputs,
-        max_new_tokens=number,
-        min_new_tokens=number,
-        do_sample=False,
-        generation_mode="interleaved",
-        **options,
-    )
+    lengths = {"max_new_tokens": number, "min_new_tokens": number}
+    generated = model.generate(**inputs, **lengths, do_sample=False, generation_mode=generation_mode, **options)
     return generated[:, inputs["input_ids"].shape[1] :]
 
 
@@ -254,43 +254,48 @@ def routing(sizes: Sizes, seconds: float, rows: int = 4) -> Table:
     return table
 
 
-def packing(sizes: Sizes, seconds: float) -> Table:
-    """Documents of many lengths in one row, against as many tokens in documents of one length."""
-    model, rng = build(sizes), np.random.default_rng(0)
-    lengths = np.round(np.exp(rng.normal(size=16) * 0.6) * 100).astype(int).clip(16, 400)
-    number = len(lengths)
-    mean = round(lengths.sum() / number)
-    rows = [documents(1, shares(length), pieces=2, seed=row)[0] for row, length in enumerate(lengths)]
-    packed = torch.cat(rows)[None]
+def packed(number: int, mean: int = 100) -> tuple[list[int], dict[str, torch.Tensor]]:
+    """Lengths of `number` documents, and the documents in one row, whose positions begin anew with each."""
+    rng = np.random.default_rng(0)
+    lengths = np.round(np.exp(rng.normal(size=number) * 0.6) * mean).astype(int).clip(mean // 6, 4 * mean).tolist()
+    row = torch.cat([documents(1, shares(length), pieces=2, seed=i)[0] for i, length in enumerate(lengths)])[None]
     positions = torch.cat([torch.arange(length) for length in lengths])[None]
-    mask = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None]).long()
-    full = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    equal = documents(number, shares(mean), pieces=2)
-    batches = {
-        "packed": {"input_ids": packed, "position_ids": positions, "labels": packed},
-        "equal": {"input_ids": equal, "labels": equal},
-        "padded": {"input_ids": full, "attention_mask": mask, "labels": full.masked_fill(mask == 0, -100)},
-    }
-    with torch.no_grad():
-        torch.testing.assert_close(model(**batches["packed"]).loss, model(**batches["padded"]).loss)
-    times = take_turns({name: training_step(model, loss_of(model), batch) for name, batch in batches.items()}, seconds)
-    share = lengths.sum() / equal.numel()
-    return Table(
-        "Packed documents",
-        [
-            times.row("packed / ideal", "packed", "equal", bar=1.10, ideal=share),
-            times.row("padded / ideal", "padded", "equal", ideal=share),
-        ],
-        f"A training step on {number} documents of {lengths.min()} to {lengths.max()} tokens, {lengths.sum():,} in "
-        f"all, in one row. *Ideal* is the cost of as many tokens in {number} documents of {mean}, which need no "
-        "padding; *padded* fills every document up to the longest.",
-    )
+    return lengths, {"input_ids": row, "position_ids": positions, "labels": row}
 
 
 def shares(length: int) -> dict[str, int]:
     """A document's tokens by modality, in the proportions of `TOKENS`."""
     counts = {modality: round(length * number / sum(TOKENS.values())) for modality, number in TOKENS.items()}
     return counts | {"text": length - counts["image"] - counts["audio"]}
+
+
+def packing(sizes: Sizes, seconds: float, number: int = 16) -> Table:
+    """Documents of many lengths in one row, against as many tokens in documents of one length."""
+    model, (lengths, in_one_row) = build(sizes), packed(number)
+    rows = in_one_row["input_ids"][0].split(lengths)
+    full = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    mean = round(sum(lengths) / number)
+    equal = documents(number, shares(mean), pieces=2)
+    batches = {
+        "packed": in_one_row,
+        "equal": {"input_ids": equal, "labels": equal},
+        "padded": {"input_ids": full, "attention_mask": mask, "labels": full.masked_fill(mask == 0, -100)},
+    }
+    with torch.no_grad():
+        torch.testing.assert_close(model(**batches["packed"]).loss, model(**batches["padded"]).loss)
+    times = take_turns({name: training_step(model, loss_of(model), batch) for name, batch in batches.items()}, seconds)
+    share = sum(lengths) / equal.numel()
+    return Table(
+        "Packed documents",
+        [
+            times.row("packed / ideal", "packed", "equal", bar=1.10, ideal=share),
+            times.row("padded / ideal", "padded", "equal", ideal=share),
+        ],
+        f"A training step on {number} documents of {min(lengths)} to {max(lengths)} tokens, {sum(lengths):,} in "
+        f"all, in one row. *Ideal* is the cost of as many tokens in {number} documents of {mean}, which need no "
+        "padding; *padded* fills every document up to the longest.",
+    )
 
 
 def beside_llama(sizes: Sizes, seconds: float, rows: int = 4) -> Table:

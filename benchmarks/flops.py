@@ -8,6 +8,7 @@ the backward pass multiplies once for the gradient of the inputs and once for th
 """
 
 from mixture_of_transformers import MoTConfig
+from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
 
 # For n tokens of width d: a linear layer to width w takes 2 n d w; queries times keys and weights times values over n
 # tokens take 2 n n d each.
@@ -95,3 +96,19 @@ def forward_flops(config: MoTConfig, rows: list[dict[str, int]]) -> int:
 def training_flops(config: MoTConfig, rows: list[dict[str, int]]) -> int:
     """Of a forward and a backward pass."""
     return 3 * forward_flops(config, rows)
+
+
+def causal_forward_flops(config: MoTCausalConfig, lengths: list[int]) -> int:
+    """
+    Of `MoTForCausalLM(config)` on ids, whatever their modalities and experts.
+
+    Args:
+        lengths: of the documents. A token attends to itself and to those before it.
+    """
+    queries, keys = (heads * config.head_dim for heads in (config.num_attention_heads, config.num_key_value_heads))
+    width = config.hidden_size
+    token = 2 * linear(width, queries) + 2 * linear(width, keys) + 3 * linear(width, config.intermediate_size)
+    pairs = sum(length * (length + 1) // 2 for length in lengths)
+    tokens = sum(lengths)
+    layers = config.num_hidden_layers * (tokens * token + 2 * 2 * queries * pairs)
+    return layers + tokens * linear(width, config.vocab_size)

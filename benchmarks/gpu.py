@@ -92,38 +92,46 @@ class Setting:
 TINY = Setting("cpu", torch.float32, SMALL, batch_size=3, product_size=256, sparse_length=1024, block_size=64)
 
 
-def utilisation(setting: Setting, seconds: float) -> Table:
-    size = setting.product_size
-    matrices = [torch.randn(size, size, device=setting.device, dtype=setting.dtype) for _ in range(2)]
+def measured_peak(size: int, device: str, dtype: torch.dtype, seconds: float) -> float:
+    """Operations a second of the product of two random square matrices."""
+    matrices = [torch.randn(size, size, device=device, dtype=dtype) for _ in range(2)]
     times = take_turns({"product": lambda: matrices[0] @ matrices[1]}, seconds)
-    peak = 2 * size**3 / np.median(times["product"])
-    table = Table(
-        "Model FLOPs utilisation of training on full batches",
-        note=f"The measured peak is {peak / 1e12:.3g} TFLOP/s, the nominal one {NOMINAL_PEAK / 1e12:.0f}.",
-        value="utilisation",
+    return 2 * size**3 / float(np.median(times["product"]))
+
+
+def utilisation_row(name: str, step: Callable[[], object], operations: int, peak: float, seconds: float) -> Row:
+    """A step of so many operations, against a peak of operations a second."""
+    rates = operations / take_turns({"step": step}, seconds)["step"]  # operations a second
+    usual = float(np.median(rates))
+    return Row.of(
+        name,
+        rates / peak,
+        bar=UTILISATION,
+        at_least=True,
+        details={
+            "time": as_time(operations / usual),
+            "TFLOP/s": f"{usual / 1e12:.3g}",
+            "of the nominal peak": f"{usual / NOMINAL_PEAK:.2f}",
+        },
     )
+
+
+def utilisation_table(title: str, peak: float) -> Table:
+    note = f"The measured peak is {peak / 1e12:.3g} TFLOP/s, the nominal one {NOMINAL_PEAK / 1e12:.0f}."
+    return Table(title, note=note, value="utilisation")
+
+
+def utilisation(setting: Setting, seconds: float) -> Table:
+    peak = measured_peak(setting.product_size, setting.device, setting.dtype, seconds)
+    table = utilisation_table("Model FLOPs utilisation of training on full batches", peak)
     operations = 3 * forward_flops(feature_config(setting.shape), full_rows(setting.batch_size))
     inputs = setting.place(feature_inputs(feature_config(setting.shape), setting.batch_size))
     variants = [(implementation, False) for implementation in setting.implementations] + [("sdpa", True)]
     for implementation, compiled in variants:
         model = setting.model(implementation)
         step = setting.step(torch.compile(model) if compiled else model, inputs, train=True)
-        times = take_turns({"step": step}, seconds)
-        rates = operations / times["step"]  # operations a second
-        usual = float(np.median(rates))
-        table.rows.append(
-            Row.of(
-                f"{implementation}{', compiled' * compiled}, {setting.batch_size} rows",
-                rates / peak,
-                bar=UTILISATION,
-                at_least=True,
-                details={
-                    "time": as_time(operations / usual),
-                    "TFLOP/s": f"{usual / 1e12:.3g}",
-                    "of the nominal peak": f"{usual / NOMINAL_PEAK:.2f}",
-                },
-            )
-        )
+        name = f"{implementation}{', compiled' * compiled}, {setting.batch_size} rows"
+        table.rows.append(utilisation_row(name, step, operations, peak, seconds))
     return table
 
 

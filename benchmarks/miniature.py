@@ -13,8 +13,11 @@ page is written from these files by `benchmarks/miniature_page.py`.
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +148,18 @@ def size(model: MoTForCausalLM, rows: np.ndarray) -> dict[str, float]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Task:
+    """A run, and the file that it leaves."""
+
+    file: Path
+    corpus: Corpus
+    arm: str
+    seed: int
+    learning_rate: float
+    steps: int
+
+
 def runs(arms: list[str], seeds: list[int]) -> Iterator[tuple[str, int]]:
     """Arms and seeds, the comparison first and its parts after it, so that what is done first tells most."""
     for group in (
@@ -154,15 +169,26 @@ def runs(arms: list[str], seeds: list[int]) -> Iterator[tuple[str, int]]:
         yield from ((arm, seed) for seed in seeds for arm in group)
 
 
-def keep(file: Path, run: Callable[[], dict]) -> dict:
+def keep(task: Task) -> dict:
     """What a run leaves in its file; it is not run again where it has one."""
+    file = task.file
     if not file.exists():
-        result = run() | {"date": date.today().isoformat(), **conditions()}
+        torch.set_num_threads(1)
+        result = train(task.corpus, task.arm, task.seed, task.learning_rate, task.steps)
+        result |= {"date": date.today().isoformat(), **conditions()}
         file.with_suffix(".part").write_text(json.dumps(result), encoding="utf-8")
         file.with_suffix(".part").rename(file)
         losses = ", ".join(f"{modality} {values[-1]:.3f}" for modality, values in result["losses"].items())
         print(f"{file.stem}: {losses}; {result['seconds'][-1]:.0f} s", flush=True)
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def keep_all(tasks: list[Task], processes: int) -> list[dict]:
+    """The runs, in the order of the tasks; each of several processes takes the next task that nobody has."""
+    if processes == 1:
+        return list(map(keep, tasks))
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        return list(pool.map(keep, tasks))
 
 
 def check_settings(file: Path, settings: dict) -> None:
@@ -185,7 +211,7 @@ def choose_rate(grid: list[dict]) -> float:
     return min(rates, key=lambda rate: sum(last_loss(run) for run in grid if run["learning_rate"] == rate))
 
 
-def main() -> None:
+def main(options: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.miniature",
         description=__doc__,
@@ -196,32 +222,29 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--learning_rate", type=float, help="instead of the best of the grid")
+    parser.add_argument("--processes", type=int, default=1, help="runs at the same time, one thread each (default: 1)")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "outputs" / "miniature")
     parser.add_argument("--page", action="store_true", help="only write docs/miniature.md of what is there")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
     if arguments.page:
         return write_page(arguments.output_dir)
-    torch.set_num_threads(1)
-    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    folder, steps = arguments.output_dir, arguments.steps
+    folder.mkdir(parents=True, exist_ok=True)
     corpus = load_corpus(arguments.dataset_name)
-    settings = {"steps": arguments.steps, "corpus": corpus.facts}
-    check_settings(arguments.output_dir / "settings.json", settings)
+    check_settings(folder / "settings.json", {"steps": steps, "corpus": corpus.facts})
     rate = arguments.learning_rate
     if rate is None:
-        steps = min(GRID_STEPS, arguments.steps)
-        rate = choose_rate(
-            [
-                keep(
-                    arguments.output_dir / f"grid-{arm}-{rate:g}.json",
-                    lambda arm=arm, rate=rate: train(corpus, arm, 0, rate, steps),
-                )
-                for rate in LEARNING_RATES
-                for arm in (DENSE, UNTIED)
-            ]
-        )
-    for arm, seed in runs(arguments.arms, arguments.seeds):
-        file = arguments.output_dir / f"{arm}-{seed}.json"
-        keep(file, lambda arm=arm, seed=seed: train(corpus, arm, seed, rate, arguments.steps))
+        grid = [
+            Task(folder / f"grid-{arm}-{rate:g}.json", corpus, arm, 0, rate, min(GRID_STEPS, steps))
+            for rate in LEARNING_RATES
+            for arm in (DENSE, UNTIED)
+        ]
+        rate = choose_rate(keep_all(grid, arguments.processes))
+    tasks = [
+        Task(folder / f"{arm}-{seed}.json", corpus, arm, seed, rate, steps)
+        for arm, seed in runs(arguments.arms, arguments.seeds)
+    ]
+    keep_all(tasks, arguments.processes)
 
 
 if __name__ == "__main__":

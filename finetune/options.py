@@ -217,6 +217,13 @@ class DataArguments:
             "where later epochs and runs find it; a larger one is encoded in every epoch. 0: none is kept."
         },
     )
+    samples: int = field(
+        default=3,
+        metadata={
+            "help": "For generation: of how many held-out documents of each template the last part is generated at "
+            "the end, into the folder `samples` of the run; 0 for none."
+        },
+    )
     # No option, but what a run finds out: role ("label" or the name of a cell) -> the column that it was taken from.
     columns_found: dict[str, str] = field(default_factory=dict, init=False)
     # Those of `extra_columns` that no person named: the checkpoint's run had these columns, which data may lack.

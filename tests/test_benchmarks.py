@@ -6,14 +6,16 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import causal, gpu, gpu_causal, miniature, miniature_data, miniature_page  # noqa: E402
 from benchmarks.bare import bare_loop, floor, inference, model_forward, training  # noqa: E402
 from benchmarks.measure import Row, Table, Times, peak_memory, take_turns  # noqa: E402
 from benchmarks.page import NOT_MEASURED, docstring, markdown, sections_of, write_page  # noqa: E402
-from benchmarks.peers import PEERS, routed_loop  # noqa: E402
+from benchmarks.peers import PEERS, routed_decoder, routed_loop  # noqa: E402
 from benchmarks.shapes import (  # noqa: E402
     Shape,
     build,
@@ -45,6 +47,12 @@ def test_routing_by_masks_gives_what_joint_layers_give():
     inputs = feature_inputs(model.config, 3, TOKENS)
     found, expected = (inference(forward, inputs)() for forward in (routed_loop(model, TOKENS), model_forward(model)))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_routing_by_masks_gives_what_the_causal_model_gives():
+    model, input_ids = causal.build(gpu_causal.WIDTH_32), causal.documents(2, TOKENS)
+    loss = model(input_ids=input_ids, labels=input_ids).loss
+    torch.testing.assert_close(routed_decoder(model)(input_ids, input_ids), loss, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -115,3 +123,157 @@ def test_a_section_stays_until_its_part_is_measured_again(tmp_path):
 def test_memory_sees_what_is_held_at_the_peak():
     used = peak_memory(lambda: torch.ones(64 * 2**18).sum())
     assert used != used or used == pytest.approx(64, rel=0.2)  # NaN where the system does not tell
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The causal model
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def once(monkeypatch):
+    """Candidates run once, and are not timed."""
+
+    def run(candidates, *arguments, **options):
+        for candidate in candidates.values():
+            candidate()
+        return Times(dict.fromkeys(candidates, np.ones(2)))
+
+    for module in (causal, gpu, gpu_causal):
+        monkeypatch.setattr(module, "take_turns", run)
+
+
+def test_what_the_causal_model_is_compared_with_gives_the_same(monkeypatch, once):
+    """Each table checks that before it is timed."""
+    monkeypatch.setattr(causal, "GENERATED", 56)
+    monkeypatch.setattr(causal, "CONTINUED", 52)
+    found = list(causal.tables(0.0, gpu_causal.WIDTH_32))
+    assert [row.bar for table in found for row in table.rows if row.bar] == [
+        1.1,
+        1.0,
+        1.1,
+        1.05,
+        1.05,
+        1.05,
+        1.05,
+        1.05,
+        10,
+        4,
+    ]
+
+
+def test_unequal_tokens_are_an_error():
+    with pytest.raises(AssertionError, match="cached and uncached do not give equal tokens"):
+        causal.check_equal({"cached": lambda: torch.tensor([1, 2]), "uncached": lambda: torch.tensor([1, 3])})
+
+
+def test_the_benchmark_of_a_gpu_runs_on_a_processor(once):
+    utilisation, decoding = gpu_causal.tables(0.0, gpu_causal.TINY)
+    assert len(utilisation.rows) == 3 and len(decoding.rows) == 10
+    assert all(row.value > 0 for row in utilisation.rows + decoding.rows)
+
+
+def test_packed_documents_have_each_modality_and_begin_at_zero():
+    lengths, inputs = causal.packed(5)
+    assert inputs["input_ids"].shape == inputs["position_ids"].shape == (1, sum(lengths))
+    assert (inputs["position_ids"] == 0).sum() == 5
+    for row in inputs["input_ids"][0].split(lengths):
+        assert all(((row >= start) & (row < stop)).any() for start, stop in causal.RANGES.values())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The paper in miniature
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def made_up_run(arm: str, seed: int, delay: float) -> dict:
+    """A loss that falls in a straight line, `delay` times as slowly as the dense one's."""
+    steps = list(range(50, 1050, 50))
+    losses = {modality: [10 - step / (200 * delay) for step in steps] for modality in TOKENS}
+    facts = {
+        "weights": 100,
+        "operations": 200.0,
+        "date": "2026-01-02",
+        "commit": "abc",
+        "machine": "M",
+        "software": "S",
+    }
+    run = {"arm": arm, "seed": seed, "learning_rate": 4e-3, "steps": steps, "seconds": [2.0 * step for step in steps]}
+    return run | facts | {"losses": losses}
+
+
+def test_a_share_is_where_the_dense_loss_is_first_reached():
+    dense = made_up_run("dense", 0, 1.0)
+    assert miniature_page.share(dense, dense, "text") == pytest.approx(1)
+    assert miniature_page.share(made_up_run("all", 0, 0.5), dense, "text") == pytest.approx(0.5)
+    assert miniature_page.share(made_up_run("all", 0, 0.73), dense, "text", "seconds") == pytest.approx(0.73)
+    assert miniature_page.share(made_up_run("all", 0, 1.2), dense, "text") == np.inf
+    assert miniature_page.behind_until(made_up_run("all", 0, 1.2), dense, "text") == 1000
+    assert miniature_page.behind_until(made_up_run("all", 0, 0.5), dense, "text") == 0
+
+
+def test_the_page_of_the_miniature_says_what_the_runs_left(tmp_path):
+    facts = dict.fromkeys(("characters", "train_prose", "held_out_prose", "train_rows", "held_out_rows"), 5)
+    facts |= {"frames": 22.0, "image_error": 0.1, "audio_error": 0.1, "dataset": "D", "packages": "P 1.0"}
+    (tmp_path / "settings.json").write_text(json.dumps({"steps": 1000, "corpus": facts}))
+    runs = [made_up_run("dense", 0, 1.0), made_up_run("all", 0, 0.5), made_up_run("norm", 0, 1.2)]
+    with pytest.raises(ValueError, match="no seed with both"):
+        miniature_page.write_page(tmp_path, tmp_path)
+    for run in runs:
+        (tmp_path / f"{run['arm']}-0.json").write_text(json.dumps(run))
+    (tmp_path / "grid-dense-0.004.json").write_text(json.dumps(runs[0]))
+    miniature_page.write_page(tmp_path, tmp_path)
+    page = (tmp_path / "miniature.md").read_text()
+    assert "50 % for text, 50 % for image, 50 % for audio" in page
+    assert "| norms | 100 | never (-0.7" in page
+    assert "<desc>" in (tmp_path / "miniature.svg").read_text()
+
+
+def test_rows_of_the_miniature_hold_their_parts_in_order():
+    data = miniature_data
+    pictures = np.full((9, 2, data.IMAGE_TOKENS), data.IMAGE_START)
+    sounds = np.full((8, 2, data.AUDIO_TOKENS), data.PAD)
+    sounds[:, :, :7] = data.AUDIO_START
+    prose, captions = np.full(200, 90), [np.array([80, 81, 82])] * 2
+    corpus = data.Corpus(prose, prose, captions, pictures, sounds, np.array([0]), np.array([1]), {})
+    for row in (corpus.batch(np.array([0]), np.random.default_rng(0))[0], corpus.validation()[0]):
+        text = [90] * (data.TEXT_TOKENS - 3) + [80, 81, 82]
+        picture = [data.BEGIN_IMAGE, *[data.IMAGE_START] * data.IMAGE_TOKENS, data.END_IMAGE]
+        sound = [data.BEGIN_AUDIO, *[data.AUDIO_START] * 7, data.END_AUDIO]
+        assert row.tolist() == text + picture + sound + [data.PAD] * (data.AUDIO_TOKENS - 7)
+
+
+def test_what_is_held_out_shares_neither_picture_nor_recording():
+    rng = np.random.default_rng(0)
+    table = [
+        {c: {"bytes": bytes([n])} for c, n in zip(("image", "audio"), rng.integers(90, size=2))} for _ in range(120)
+    ]
+    train, held_out = miniature_data.held_apart(table, rng)
+    seen = {column: {table[row][column]["bytes"] for row in held_out} for column in ("image", "audio")}
+    assert len(train) and len(held_out)
+    assert not any(table[row][column]["bytes"] in seen[column] for row in train for column in seen)
+
+
+def test_prose_is_without_code_and_tables():
+    docstring = "What it does.\n\nParameters\n----------\nx : int\n\n>>> f(1)\n2\n\nIt ends."
+    assert miniature_data.prose_of(docstring) == "What it does.\n\nIt ends."
+
+
+@pytest.mark.slow
+@pytest.mark.training
+def test_the_miniature_runs_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    options = ["--steps", "60", "--seeds", "0", "--arms", "dense", "all", "--learning_rate", "0.004"]
+    options += ["--output_dir", str(tmp_path / "runs")]
+    miniature.main(options)
+    runs = {arm: json.loads((tmp_path / "runs" / f"{arm}-0.json").read_text()) for arm in ("dense", "all")}
+    assert runs["dense"]["operations"] == runs["all"]["operations"]
+    assert runs["all"]["weights"] == pytest.approx(3 * runs["dense"]["weights"])
+    for run in runs.values():
+        assert run["steps"] == [50, 60]
+        assert all(0 < losses[1] < losses[0] < np.log(miniature_data.VOCABULARY) for losses in run["losses"].values())
+    monkeypatch.setattr(miniature, "train", lambda *arguments: pytest.fail("a run that is done is run again"))
+    miniature.main(options)
+    miniature_page.write_page(tmp_path / "runs", tmp_path)
+    assert "embedded digits" in (tmp_path / "miniature.md").read_text()
+    with pytest.raises(ValueError, match="holds runs of other data or steps"):
+        miniature.main(["--steps", "61", *options[2:]])

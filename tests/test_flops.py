@@ -10,9 +10,11 @@ from helpers import NUM_MEL_BINS, tiny_config
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixture_of_transformers import MoTConfig, MoTModel
+from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
+from mixture_of_transformers.modeling_causal_mot import MoTForCausalLM
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.flops import forward_flops, training_flops  # noqa: E402
+from benchmarks.flops import attention, causal_forward_flops, forward_flops, training_flops  # noqa: E402
 from benchmarks.shapes import REAL, SMALL, feature_config, feature_inputs, full_rows, raw_inputs  # noqa: E402
 
 TOKENS = {"text": 5, "image": 4, "audio": 7}
@@ -68,3 +70,22 @@ def test_training_is_three_forwards():
     # The input itself takes no gradient, so its projection takes two thirds.
     without = sum(3 * tokens * 2 * SMALL.hidden_size**2 for tokens in TOKENS.values())
     assert count == training_flops(config, full_rows(3, TOKENS)) - without
+
+
+def test_the_causal_model_attends_to_what_lies_before():
+    config = MoTCausalConfig(
+        vocab_size=24,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        token_ranges=[["image", 8, 24]],
+        attn_implementation="eager",
+    )
+    length = 12
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        MoTForCausalLM(config)(torch.arange(2 * length).reshape(2, length))
+    # Written out, it also multiplies what lies after a token, and masks it.
+    after = 2 * config.num_hidden_layers * attention(config.hidden_size, 1) * (length * (length - 1) // 2)
+    assert counter.get_total_flops() - after == causal_forward_flops(config, [length] * 2)
