@@ -17,6 +17,7 @@ from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
 from mixture_of_transformers.data.documents import TEXT
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.tokenizers import train_writing_tokenizer
+from mixture_of_transformers.finetune.checks import check_lora
 from mixture_of_transformers.finetune.documents import Documents, load_documents
 from mixture_of_transformers.finetune.media_tokenizers import audio_tokenizer, image_tokenizer
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
@@ -63,6 +64,8 @@ def prepare_generation(
         earlier: the run or the checkpoint to go on with; None for a new one.
         bad: the report of bad rows.
     """
+    check_lora(model_arguments, "generation")
+    size_of(model_arguments)
     checkpoint = earlier or model_arguments.model_name_or_path
     set_document_limits(data)
     with training.main_process_first():

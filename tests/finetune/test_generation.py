@@ -2,6 +2,10 @@
 """`run_finetune.py --task generation` as a user runs it: what it leaves, how it goes on, and what it refuses."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,13 +22,15 @@ from mixture_of_transformers.data.tokenizers import train_writing_tokenizer
 from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
 from mixture_of_transformers.run_finetune import main
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 TOWERS = {
     "encoders": {m: {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1} for m in ("image", "audio")}
 }
-TINY = ["--tokenizer_steps", "2", "--per_device_train_batch_size", "4", "--pack_length", "64"]
-TINY += ["--image_tokenizer_config", '{"hidden_size": 8}', "--audio_tokenizer_config", '{"hidden_size": 8}']
-NEW = ["--config_overrides", json.dumps(SMALL | TOWERS)]
+TINY = ["--per_device_train_batch_size", "4", "--pack_length", "64"]
+FIT = ["--tokenizer_steps", "2"]
+FIT += ["--image_tokenizer_config", '{"hidden_size": 8}', "--audio_tokenizer_config", '{"hidden_size": 8}']
+NEW = [*FIT, "--config_overrides", json.dumps(SMALL | TOWERS)]
 TEMPLATES = ["--document", "{label} {image}", "{image} {label}", "--document", "{audio} {caption}"]
 
 
@@ -73,10 +79,26 @@ def test_a_run_leaves_a_checkpoint_that_generates_results_and_a_card(base):
     for modality, numbers in results["targets"].items():
         assert numbers["perplexity"] == pytest.approx(np.exp(numbers["loss"])) and numbers["tokens"] > 0
         assert modality in printed and f"{numbers['loss']:.4f}" in (out / "README.md").read_text()
+    samples = [json.loads(line) for line in (out / "samples" / "samples.jsonl").read_text().splitlines()]
+    assert {sample["template"] for sample in samples} == set(TEMPLATES) - {"--document"}
+    assert all((out / sample["made"]).exists() for sample in samples if sample["template"] == "{label} {image}")
+    assert "samples/0.png" in (out / "README.md").read_text()
     processor, model = MoTCausalProcessor.from_pretrained(out), MoTForCausalLM.from_pretrained(out)
     made = model.generate(**processor(["one"], return_tensors="pt"), generation_mode="image", do_sample=True)
     picture = processor.post_process_multimodal_output(made, generation_mode="image")[0]
     assert picture.size == (8, 8)
+
+
+@pytest.mark.training
+def test_the_printed_lines_run_without_the_package(base, tmp_path):
+    lines = base[1].split("without this package:")[1]
+    blocker = "import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
+    environment = os.environ | {"HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", blocker + lines], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "made.png").exists() and (tmp_path / "made.wav").exists()
 
 
 @pytest.mark.training
@@ -92,6 +114,25 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path, folder):
     run(tmp_path, folder, *options, "--resume_from_checkpoint", "auto")
     resumed = load_file(tmp_path / "out" / "model.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_two_processes_with_other_modalities_learn_as_one(tmp_path, folder):
+    line = [str(REPOSITORY / "run_finetune.py"), "--task", "generation", "--dataset_name", folder, *NEW]
+    line += ["--document", "{image:raw} {label}", "{label} {image}", "{audio:raw} {caption}", "--pack_length", "64"]
+    # Adam would make steps as large of the rounding of gradients near zero.
+    line += ["--max_steps", "3", "--use_cpu", "--samples", "0", "--optim", "sgd", "--learning_rate", "0.5"]
+    line += ["--lr_scheduler_type", "constant", "--warmup_steps", "0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    for name, start, rows in (("two", launcher, "1"), ("one", [], "2")):
+        options = ["--output_dir", str(tmp_path / name), "--per_device_train_batch_size", rows]
+        done = subprocess.run(
+            [sys.executable, *start, *line, *options], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    two, one = (load_file(tmp_path / name / "model.safetensors") for name in ("two", "one"))
+    assert max((two[name] - one[name]).abs().max().item() for name in one) < 1e-5
 
 
 @pytest.mark.training
@@ -137,7 +178,7 @@ def test_a_run_begins_as_a_language_model(tmp_path, folder):
     config = LlamaConfig(vocab_size=len(tokenizer) + 9, num_attention_heads=4, max_position_embeddings=64, **SMALL)
     LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
     tokenizer.save_pretrained(tmp_path / "llama")
-    options = ["--from_causal_lm", str(tmp_path / "llama"), *TEMPLATES, "--max_steps", "2", "--freeze", "text"]
+    options = ["--from_causal_lm", str(tmp_path / "llama"), *FIT, *TEMPLATES, "--max_steps", "2", "--freeze", "text"]
     run(tmp_path, folder, *options)
     before = load_file(tmp_path / "llama" / "model.safetensors")
     after = load_file(tmp_path / "out" / "model.safetensors")
@@ -162,6 +203,12 @@ def test_a_run_is_evaluated_again_with_the_same_numbers(base, tmp_path):
         (["--document", "a seven"], "names no column.*caption, image, audio, label"),
         (["--document", "{picture} {label}"], "no column 'picture'.*caption, image, audio, label"),
         (["--document", "{caption}", "--extra_columns", "x=label"], "--extra_columns"),
+        (["--text_model", "x"], "--text_model is for models that answer"),
+        (["--label_smoothing_factor", "0.1"], "--label_smoothing_factor is for classes"),
+        (["--prompt_dropout", "1"], "--prompt_dropout is 1.0, expected a share from 0 to below 1"),
+        (["--lora_experts", "image"], "--lora_experts says what --lora adapts"),
+        (["--lora"], "--lora adapts a trained model"),
+        (["--model_name_or_path", "x", "--size", "tiny"], "--size is for a new model"),
         (["--document", "{caption}", "--size", "huge"], "--size is 'huge', expected one of tiny, small, base"),
     ],
 )
@@ -181,6 +228,12 @@ def test_what_cannot_be_is_an_error_before_anything_is_learnt(tmp_path, folder, 
                 *options,
             ]
         )
+
+
+def test_options_of_generators_are_not_ignored_elsewhere(tmp_path, folder):
+    for option in (["--document", "{label}"], ["--media_versions", "2"], ["--init", "text_only"]):
+        with pytest.raises(ValueError, match=f"{option[0]} is for --task generation"):
+            main(["--dataset_name", folder, "--output_dir", str(tmp_path / "out"), *option])
 
 
 @pytest.mark.training
