@@ -40,7 +40,6 @@ class FrozenTable(nn.Module):
         ids = torch.tensor(learned_ids(config), device=self.weight.device)
         self.register_buffer("row_ids", ids, persistent=False)
         self.learned = nn.Parameter(self.weight.detach()[ids])
-        self.weight.requires_grad_(False)
 
     def initialize(self) -> None:
         """The library's step for what a checkpoint lacks: a saved folder has one table, with all rows."""
@@ -119,8 +118,6 @@ def build_head(config: MoTCausalConfig) -> nn.Linear:
 class FreezingMixin:
     """How a `MoTCausalPreTrainedModel` with frozen text is built, loaded, saved and resized."""
 
-    # A saved folder has whole tables.
-    _keys_to_ignore_on_save = ["embed_tokens.learned", "model.embed_tokens.learned", "lm_head.learned"]
     _keys_to_ignore_on_load_missing = [r"\.learned$"]
 
     def post_init(self):
@@ -128,6 +125,9 @@ class FreezingMixin:
             tables = self._tied_weights_keys.items()
             rows = {table.replace("weight", "learned"): of.replace("weight", "learned") for table, of in tables}
             self._tied_weights_keys = self._tied_weights_keys | rows
+        if self.config.freeze_text:  # a saved folder has whole tables
+            names = (name for name, _ in self.named_parameters(remove_duplicate=False))
+            self._keys_to_ignore_on_save = [name for name in names if name.endswith(".learned")]
         super().post_init()
         self.freeze()
 
@@ -188,6 +188,7 @@ class FreezingMixin:
             head.weight = plain.weight
             if isinstance(head, FrozenTable):
                 head.take_out_rows(self.config)
+            head._is_hf_initialized = True  # as the library says of a head that it makes
             self.set_output_embeddings(head)
             self.tie_weights()
         return embedding

@@ -236,7 +236,7 @@ class MoTCausalPreTrainedModel(MoTTowersMixin, FreezingMixin, LoadingMixin, PreT
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args, **kwargs) -> nn.Module:
         """As in the library: new ids are text, and so are those that go. A range of another modality stays whole."""
         for modality, start, stop in self.config.token_ranges:
-            if new_num_tokens is not None and new_num_tokens < stop:
+            if new_num_tokens is not None and new_num_tokens < min(stop, self.config.vocab_size):
                 raise ValueError(
                     f"A vocabulary of {new_num_tokens} ids would cut off {modality!r}, whose ids are from {start} to "
                     f"below {stop}: keep at least {stop}."
@@ -309,7 +309,6 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
                 input does not fit its placeholders.
         """
         routes = self.routes(input_ids, inputs_embeds, modality_ids, modality)
-        check_mask(attention_mask, (input_ids if inputs_embeds is None else inputs_embeds).shape, past_key_values)
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         raw = {name: kwargs.pop(name) for name in self.towers.input_names if name in kwargs}
@@ -318,6 +317,7 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         raw |= {"input_features": input_features, "input_features_mask": input_features_mask}
         has_past = past_key_values is not None
         inputs_embeds = self.towers.fill(inputs_embeds, input_ids, mm_encoder_outputs, has_past, **raw)
+        check_mask(attention_mask, inputs_embeds.shape, past_key_values)
         lengths = None  # of the documents, where a row holds several
         if past_key_values is None and attention_mask is None and position_ids is not None:
             lengths = document_lengths(position_ids, inputs_embeds.shape[:2])

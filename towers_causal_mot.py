@@ -128,7 +128,13 @@ class MoTCausalTowers(nn.Module):
         """The arguments that the towers take -> the modality of each."""
         return {name: m for m in self.encoders for name in sorted(names_of(self.names(m)))}
 
-    def forward(self, modality: str, output_hidden_states: bool = False, output_attentions: bool = False, **inputs):
+    def forward(
+        self,
+        modality: str,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **inputs: torch.Tensor | None,
+    ) -> BaseModelOutputWithPooling:
         """
         Read the raw inputs of one modality.
 
@@ -138,17 +144,18 @@ class MoTCausalTowers(nn.Module):
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` (N, L, w) is what the tower gives, zero where a shorter
             input has no token; `pooler_output` a tuple of N tensors (L_i, d), the tokens of each input at the
-            decoder's width; `hidden_states` and `attentions`, on request, those of the tower's layers.
+            decoder's width; `hidden_states` and `attentions`, on request of the call or the config, those of the
+            tower's layers.
         """
         if modality not in self.encoders:
             raise ValueError(
                 f"This model has no tower that reads {modality!r}: `MoTCausalConfig.encoders` has "
                 f"{', '.join(self.encoders) or 'none'}."
             )
+        states_too = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        weights_too = self.config.output_attentions if output_attentions is None else output_attentions
         encoded = self.encoders[modality].encode(
-            **inputs,
-            output_encoder_hidden_states=bool(output_hidden_states),
-            output_encoder_attentions=bool(output_attentions),
+            **inputs, output_encoder_hidden_states=states_too, output_encoder_attentions=weights_too
         )
         layout, states = encoded.layouts[modality], encoded.hidden_states[modality]
         tokens, lengths = real_tokens(states, layout)

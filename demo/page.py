@@ -83,7 +83,7 @@ from starlette.middleware import Middleware  # isort: skip
 from mixture_of_transformers.finetune.commands import start_run as finetune
 
 DIGITS, DIGITS_RETRIEVAL, DIGITS_INDEX = "outputs/digits", "outputs/digits-retrieval", "outputs/digits-index"
-DIGITS_GENERATOR = "outputs/digits-generator"
+DIGITS_GENERATOR = "outputs/digits-generation"
 MOST_LABELS = 12  # that are shown
 MOST_HITS = 24
 ANYTHING = "anything"  # of an item may be near to the query

@@ -603,7 +603,7 @@ def fresh_compiler():
 
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
-@some_settings
+@pytest.mark.parametrize("setting", ["all untied", "audio left out"])
 def test_compiled_equals_eager(setting, backend):
     model = model_for(setting)
     compiled = torch.compile(model, fullgraph=True, backend=backend)
@@ -630,6 +630,16 @@ def test_compiled_decoding_with_a_static_cache_is_one_graph(setting, backend):
             found.append(output.logits.clone())
     assert max_difference(torch.cat(found, dim=1), expected) < TOLERANCE
     assert counted.frame_count == 1
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_a_compiled_training_step_is_one_graph():
+    model, inputs = model_for().train(), labelled(interleaved([9, 12]))
+    expected = gradients(model, **inputs)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    model.zero_grad()
+    compiled(**inputs).loss.backward()
+    assert_gradients_equal({name: parameter.grad for name, parameter in model.named_parameters()}, expected)
 
 
 # Saved, loaded, resized: every id keeps its modality

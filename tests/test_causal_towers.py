@@ -278,6 +278,7 @@ WAYS = {
     "beams": {"num_beams": 3},
     "chunked prefill": {"prefill_chunk_size": 4},
     "without a cache": {"use_cache": False},
+    "static cache": {"cache_implementation": "static"},
     "prompt lookup": {"prompt_lookup_num_tokens": 2},
 }
 
@@ -313,9 +314,37 @@ def test_every_copy_of_a_row_sees_its_own_pictures(model, batch):
     assert copies[:, ids.shape[1] :].tolist() == greedy[:, ids.shape[1] :].repeat_interleave(3, dim=0).tolist()
 
 
+def test_a_later_turn_needs_what_it_adds_alone(model, batch):
+    row = rows_alone(batch)[0]
+    first = model.generate(**row, max_new_tokens=3, return_dict_in_generate=True)
+    turn = torch.cat([first.sequences, torch.tensor([[10, 11]])], dim=1)
+    expected = model.generate(**row | {"input_ids": turn}, max_new_tokens=4)
+    assert model.generate(turn, past_key_values=first.past_key_values, max_new_tokens=4).tolist() == expected.tolist()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Training
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_learns_what_its_towers_read():
+    model = build().train()
+    words = torch.arange(4, 12)[:, None]
+    prompts = {
+        "pixel_values": torch.tensor([[1, *[PICTURE] * PATCHES, 2]]).expand(8, -1),
+        "input_features": torch.tensor([[1, *[SOUND] * 3, 2]]).expand(8, -1),
+    }
+    raw = {"pixel_values": pictures(8), "input_features": sounds(*[5] * 8)["input_features"]}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(40):
+        for name, prompt in prompts.items():
+            ids = torch.cat([prompt, words], dim=1)
+            labels = ids.masked_fill(torch.arange(ids.shape[1]) < prompt.shape[1], -100)
+            model(ids, **{name: raw[name]}, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, prompt in prompts.items():
+        assert torch.equal(model.eval().generate(prompt, **{name: raw[name]}, max_new_tokens=1)[:, -1:], words)
 
 
 @pytest.mark.parametrize("given", [(), ("pixel_values",), ("input_features", "input_features_mask")])

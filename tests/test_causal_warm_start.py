@@ -613,6 +613,10 @@ def test_text_that_a_model_learnt_itself_may_be_frozen(tmp_path):
             moved = (tensor != before[name]).any(dim=1).nonzero().flatten().tolist()
             assert moved == [65, 66, 67, 69, *range(70, 90)]
         assert torch.equal(tensor, before[name]) or ".text." not in name
+    model.save_pretrained(tmp_path)
+    free = MoTForCausalLM.from_pretrained(tmp_path, freeze_text=False)
+    assert all(parameter.requires_grad for parameter in free.parameters())
+    torch.testing.assert_close(logits_of(free, mixed_batch()), logits_of(model, mixed_batch()), atol=1e-6, rtol=1e-6)
 
 
 def test_the_ids_of_a_source_are_text():
