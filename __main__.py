@@ -35,6 +35,10 @@ def hand_over(arguments: list[str]) -> None:
         if {"-h", "--help"} & set(arguments):
             print("Of one row; for all rows of a dataset: mot predict --dataset NAME --help\n")
         predict(arguments)
+    elif command == "generate":
+        from mixture_of_transformers.serving.generate import main as generate
+
+        generate(arguments)
     elif command == "demo":
         from mixture_of_transformers.demo.page import main as demo
 

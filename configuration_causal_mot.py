@@ -79,9 +79,11 @@ class MoTCausalConfig(PreTrainedConfig):
         placeholder_ids (`dict[str, int]`, *optional*):
             For each modality of `encoders`, the id at whose places the tower's tokens go: it lies within the
             modality's range, and is never generated. By default the last of the range.
-        frozen_vocab_size (`int`, *optional*):
-            If given, text is frozen: what text passes takes no part in training, and neither do the rows of the first
-            so many ids in the table of embeddings and the head, but for those that begin or end a modality.
+        source_vocab_size (`int`, *optional*):
+            The number of ids of the language model that this one began as, which are its first ones.
+        freeze_text (`bool`, *optional*, defaults to `False`):
+            Whether what text passes takes no part in training, and the rows of the ids of that language model, or else
+            of all before the first range, neither, but for those that begin or end a modality.
 
     Raises:
         ValueError: (through the strict validators) naming the field, what came and what it takes.
@@ -122,7 +124,8 @@ class MoTCausalConfig(PreTrainedConfig):
     loss_weights: dict[str, float | int] = field(default_factory=dict)
     encoders: dict[str, dict] = field(default_factory=dict)
     placeholder_ids: dict[str, int] = field(default_factory=dict)
-    frozen_vocab_size: int | None = None
+    source_vocab_size: int | None = None
+    freeze_text: bool = False
 
     def __post_init__(self, **kwargs):
         check_fields(self)
@@ -226,7 +229,7 @@ class MoTCausalConfig(PreTrainedConfig):
         for modality in self.encoders:
             self.encoder_config(modality)  # which refuses what no tower can be
         check_names("loss_weights", self.loss_weights, self.modalities)
-        check_frozen(self.frozen_vocab_size, self.token_ranges)
+        check_source(self.source_vocab_size, self.freeze_text, self.vocab_size, self.token_ranges)
         for modality, weight in self.loss_weights.items():
             if not 0 <= weight < math.inf:
                 raise ValueError(f"`loss_weights` gives {modality!r} {weight}, expected a finite weight of 0 or more.")
@@ -249,6 +252,13 @@ class MoTCausalConfig(PreTrainedConfig):
         """Modality and id of everything that begins or ends one."""
         yield from self.begin_ids.items()
         yield from self.end_ids.items()
+
+    @property
+    def num_first_ids(self) -> int:
+        """The ids of the language model that this one began as; without one, those before the first range."""
+        if self.source_vocab_size is not None:
+            return self.source_vocab_size
+        return self.token_ranges[0][1] if self.token_ranges else self.vocab_size
 
     def modality_of(self, token: int) -> str:
         """The modality of an id: that of the range it lies in, or text."""
@@ -305,21 +315,15 @@ def check_ranges(ranges: Any, vocab_size: int) -> None:
         end = stop
 
 
-def check_frozen(frozen_vocab_size: int | None, ranges: list) -> None:
-    """Raise a ValueError if text is to be frozen where nothing else could learn, or what is frozen is not all text."""
-    if frozen_vocab_size is None:
-        return
-    if not ranges:
+def check_source(source_vocab_size: int | None, freeze_text: bool, vocab_size: int, ranges: list) -> None:
+    """Raise a ValueError if the ids of a source are not all text, or if text is to be frozen and nothing can learn."""
+    most = min([vocab_size, *(start for _, start, _ in ranges)])
+    if source_vocab_size is not None and not 0 <= source_vocab_size <= most:
         raise ValueError(
-            f"`frozen_vocab_size` is {frozen_vocab_size}, but `token_ranges` is empty: with text frozen, nothing is "
-            "left to learn."
+            f"`source_vocab_size` is {source_vocab_size}, expected a number of ids that are text: 0 to {most}."
         )
-    start = min(start for _, start, _ in ranges)
-    if not 0 <= frozen_vocab_size <= start:
-        raise ValueError(
-            f"`frozen_vocab_size` is {frozen_vocab_size}, expected how many of the ids before the first range are "
-            f"frozen: 0 to {start}."
-        )
+    if freeze_text and not ranges:
+        raise ValueError("`freeze_text` is True, but `token_ranges` is empty: nothing is left to learn.")
 
 
 __all__ = ["MoTCausalConfig"]

@@ -5,7 +5,7 @@ A *medium* is a picture, a sound, or whatever else stands between a begin id and
 library's processors of scores: `generate` gives it the ids of all rows at every step, and it rules out what cannot
 follow them.
 
-Shapes: B rows, L tokens of a row, V ids, M modalities that can be generated beside text.
+Shapes: B rows, L tokens of a row, V ids, M modalities with a begin and an end id.
 """
 
 import torch
@@ -72,11 +72,13 @@ class MoTGrammar(LogitsProcessor):
         device: torch.device | str | None = None,
     ):
         check_mode(config, generation_mode)
-        self.vocab_size, self.media = config.vocab_size, media_of(config)
         self.generation_mode, self.prompt_length, self.max_length = generation_mode, prompt_length, max_length
-        self.number_of = {m: config.num_tokens.get(m) for m in self.media}
-        self.begin_ids = {m: config.begin_ids[m] for m in self.media}
-        self.allowed_media = self.media if generation_mode == INTERLEAVED else self.media_of_mode()
+        self.vocab_size, self.begin_ids, self.number_of = config.vocab_size, config.begin_ids, config.num_tokens
+        self.media = tuple(
+            m for m in config.modalities if m in config.begin_ids
+        )  # in prompts; the mode may allow fewer
+        self.allowed_media = media_of(config) if generation_mode == INTERLEAVED else self.media_of_mode()
+        # What the prompt has of the mode's medium, counted with its begin id; None where rows differ.
         self.steps_done: int | None = 0
         if self.single and eos_token_id is None:
             raise ValueError(
@@ -87,7 +89,7 @@ class MoTGrammar(LogitsProcessor):
         self.rules = self.rules.to(device)  # (rules, V)
         self.is_forced = self.rules.sum(dim=1) == 1  # (rules,)
         unlimited = torch.iinfo(torch.long).max
-        numbers = [unlimited, *(number or unlimited for number in self.number_of.values())]
+        numbers = [unlimited, *(self.number_of.get(m, unlimited) for m in self.media)]
         self.numbers = torch.tensor(numbers, device=device)  # (1 + M,)
         self.marks = torch.zeros(self.vocab_size, dtype=torch.long, device=device)
         for number, m in enumerate(self.media, start=1):
@@ -114,9 +116,8 @@ class MoTGrammar(LogitsProcessor):
             rules[0, token] = m in self.allowed_media and token == config.begin_ids[m]
         for first, m in enumerate(self.media):
             codes, codes_or_end, end = rules[3 * first + 1 : 3 * first + 4]
-            ids = config.codes(m)
             for rule in (codes, codes_or_end):
-                rule[ids.start : ids.stop] = True
+                rule[list(config.codes(m))] = True
                 if m in config.placeholder_ids:
                     rule[config.placeholder_ids[m]] = False
             codes_or_end[config.end_ids[m]] = end[config.end_ids[m]] = True
@@ -152,17 +153,15 @@ class MoTGrammar(LogitsProcessor):
 
     def needed(self, modality: str, tokens: int = -1) -> int:
         """How many ids a medium still needs at least; `tokens` of it are there, and -1 says that it has not begun."""
-        number = self.number_of[modality]
-        return number - tokens + 1 if number else 3 - min(tokens + 1, 2)
+        return self.number_of.get(modality, max(tokens, 1)) - tokens + 1
 
     def place(self, input_ids: torch.LongTensor) -> tuple[torch.LongTensor, torch.LongTensor]:
         """
         Where rows (B, L) stand: (B,) the number of the medium that they are within, counted from 1, and 0 outside; and
         (B,) how many ids stand after the last begin or end.
         """
-        marks = F.pad(
-            self.marks[input_ids], (1, 0)
-        )  # (B, 1 + L): rows without a mark have their last before the first
+        # (B, 1 + L): a row without a mark has its last one before its first id.
+        marks = F.pad(self.marks[input_ids], (1, 0))
         last = ((marks != 0) * torch.arange(marks.shape[1], device=marks.device)).amax(dim=1)
         return marks.gather(1, last[:, None])[:, 0].clamp(min=0), input_ids.shape[1] - last
 
@@ -207,15 +206,15 @@ class MoTGrammar(LogitsProcessor):
         if modality not in self.allowed_media:
             raise ValueError(
                 f"{where}, which `generation_mode={self.generation_mode!r}` does not complete: end the prompt after "
-                f"the medium's end id, or choose {modality!r} or {INTERLEAVED!r}."
+                "the medium's end id, or choose a mode that generates it."
             )
         if not self.rules[3 * self.media.index(modality) + 1, tokens].all():
             raise ValueError(
                 f"{where} whose ids are not all codes of {modality!r}: only codes are continued, not placeholders of "
                 "raw input, and not text. End the prompt with the medium's end id."
             )
-        number = self.number_of[modality]
-        if number and len(tokens) > number:
+        number = self.number_of.get(modality, len(tokens))
+        if len(tokens) > number:
             raise ValueError(f"{where} of {len(tokens)} tokens, and one has {number}: its end id is missing.")
         self.check_budget(modality, len(tokens), row)
 

@@ -217,7 +217,7 @@ def check_options(options: Mapping, owner: str, known: list[str]) -> None:
             match = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean `{match[0]}`?" if match else "."
             raise ValueError(
-                f"{owner} has no argument `{name}`{hint} It takes {', '.join(known)}; `MoTProcessor` makes its inputs "
+                f"{owner} has no argument `{name}`{hint} It takes {', '.join(known)}; its processor makes them "
                 "of text, pictures, videos and sound."
             )
 

@@ -25,7 +25,10 @@ from .modalities_mot import MODALITIES
 from .modality_audio_mot import AudioModality, MoTAudioConfig
 from .modality_image_mot import ImageModality, MoTImageConfig
 from .modality_mot import Modality
+from .tokens_mot import MoTAudioTokenizer, MoTImageTokenizer
+from .tokens_ready_mot import MoTReadyAudioTokenizer, MoTReadyImageTokenizer
 
+TOKENIZERS = (MoTImageTokenizer, MoTAudioTokenizer, MoTReadyImageTokenizer, MoTReadyAudioTokenizer)
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 
 
@@ -137,9 +140,7 @@ def load_tokenizer(name_or_path: str | os.PathLike, folder: str, **hub: Any) -> 
     if file is None:
         return None
     model_type = json.loads(Path(file).read_text(encoding="utf-8")).get("model_type")
-    from .tokens_mot import MoTAudioTokenizer, MoTImageTokenizer
-
-    tokenizers = {t.config_class.model_type: t for t in (MoTImageTokenizer, MoTAudioTokenizer)}
+    tokenizers = {tokenizer.config_class.model_type: tokenizer for tokenizer in TOKENIZERS}
     if model_type not in tokenizers:
         raise ValueError(f"{folder} of {name_or_path} is a {model_type!r}, expected one of {', '.join(tokenizers)}.")
     return tokenizers[model_type].from_pretrained(name_or_path, **found)

@@ -15,6 +15,7 @@ Names of the weights, e being an expert or, for parts that are not untied, stand
 Shapes: B rows, L tokens of a row, N = B L, N_e tokens of an expert, d width, H heads, D width of a head, V ids.
 """
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,11 +47,15 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_causal_mot import PARTS, SHARED, MoTCausalConfig
 from .freezing_causal_mot import FreezingMixin, build_embedding, build_head
 from .generation_mot import MoTGenerationMixin
+from .inputs_mot import check_options
 from .layouts_mot import PackedTokens, can_pack
 from .loading_mot import LoadingMixin
 from .routing_mot import Routes, StaticRoutes
 from .towers_causal_mot import MoTCausalTowers, MoTTowersMixin
 from .warm_start_causal_mot import WarmStartMixin
+
+# What continuous batching hands through the model to the attention.
+PAGED = ("cache", "block_table", "read_index", "write_index", "logits_indices", "logits_processor_args")
 
 
 @dataclass
@@ -228,6 +233,16 @@ class MoTCausalPreTrainedModel(MoTTowersMixin, FreezingMixin, LoadingMixin, PreT
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": MoTCausalLayer, "attentions": MoTCausalAttention}
 
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args, **kwargs) -> nn.Module:
+        """As in the library: new ids are text, and so are those that go. A range of another modality stays whole."""
+        for modality, start, stop in self.config.token_ranges:
+            if new_num_tokens is not None and new_num_tokens < min(stop, self.config.vocab_size):
+                raise ValueError(
+                    f"A vocabulary of {new_num_tokens} ids would cut off {modality!r}, whose ids are from {start} to "
+                    f"below {stop}: keep at least {stop}."
+                )
+        return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+
     def write(self, save_directory, *args, **kwargs) -> None:
         """The library's own saving, with an `auto_map` that names all which can read the folder."""
         self.config.auto_map = {"AutoConfig": "configuration_causal_mot.MoTCausalConfig"} | {
@@ -297,10 +312,12 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         raw = {name: kwargs.pop(name) for name in self.towers.input_names if name in kwargs}
+        check_options({n: v for n, v in kwargs.items() if n not in PAGED}, type(self).__name__, ARGUMENTS)
         raw |= {"pixel_values": pixel_values, "pixel_mask": pixel_mask}
         raw |= {"input_features": input_features, "input_features_mask": input_features_mask}
         has_past = past_key_values is not None
         inputs_embeds = self.towers.fill(inputs_embeds, input_ids, mm_encoder_outputs, has_past, **raw)
+        check_mask(attention_mask, inputs_embeds.shape, past_key_values)
         lengths = None  # of the documents, where a row holds several
         if past_key_values is None and attention_mask is None and position_ids is not None:
             lengths = document_lengths(position_ids, inputs_embeds.shape[:2])
@@ -342,25 +359,37 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
                 "`modality` says it of all tokens at once."
             )
         tokens = inputs_embeds if input_ids is None else input_ids
+        if tokens.dim() != (2 if inputs_embeds is None else 3):
+            name, axes = ("input_ids", "B, L") if inputs_embeds is None else ("inputs_embeds", "B, L, d")
+            raise ValueError(f"`{name}` is of shape {tuple(tokens.shape)}, expected ({axes}): rows of tokens.")
         names, keep_all = self.config.expert_names, self.training
-        if input_ids is not None and not is_tracing(input_ids):
+        if input_ids is not None:
             check_ids(input_ids, self.config.vocab_size)
         if modality_ids is not None and modality_ids.shape != tokens.shape[:2]:
             raise ValueError(
                 f"`modality_ids` is of shape {tuple(modality_ids.shape)}, expected that of the tokens, "
                 f"{tuple(tokens.shape[:2])}."
             )
+        modalities = self.config.modalities
+        if modality_ids is not None and (wrong := beyond(modality_ids, len(modalities))) is not None:
+            raise ValueError(
+                f"`modality_ids` has the number {wrong}, expected 0 to {len(modalities) - 1}, for "
+                f"{', '.join(modalities)}."
+            )
         if modality is None and input_ids is None and modality_ids is None:
-            modality = self.config.modalities[0]
+            modality = modalities[0]
         if modality is not None or len(names) == 1 or not self.config.untied:
-            expert = self.config.expert_of(self.config.modalities[0] if modality is None else modality)
+            expert = self.config.expert_of(modalities[0] if modality is None else modality)
             return Routes.single(expert, names, tokens.shape[:2].numel(), keep_all)
-        numbers = [names.index(self.config.experts[m]) for m in self.config.modalities]
+        numbers = [names.index(self.config.experts[m]) for m in modalities]
         if modality_ids is not None:
             expert_ids = torch.tensor(numbers, device=tokens.device)[modality_ids.flatten()]
         else:
             expert_ids = look_up(input_ids.flatten(), self.config.token_ranges, numbers)
         return StaticRoutes(expert_ids, names) if is_tracing(tokens) else Routes.of(expert_ids, names, keep_all)
+
+
+ARGUMENTS = [*inspect.signature(MoTCausalModel.forward).parameters][1:-1]  # without `self` and `kwargs`
 
 
 class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixin):
@@ -393,6 +422,7 @@ class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixi
         input_features_mask: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
+        shift_labels: torch.LongTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTCausalOutputWithPast:
         """
@@ -404,6 +434,8 @@ class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixi
                 document is never a target, nor is a placeholder of raw input.
             logits_to_keep: of how many of the last tokens, or of which, logits are wanted; 0 means of all.
             num_items_in_batch: by how many targets the loss is divided, where several calls make one step.
+            shift_labels: (B, L) in place of `labels`, for each token what follows it, or -100; trainers that share a
+                row among processes make it before they cut.
 
         Raises:
             ValueError: as in [`MoTCausalModel`].
@@ -429,8 +461,10 @@ class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixi
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, kept])
         loss, losses = None, None
-        if labels is not None:
-            loss, losses = self.loss_of(logits, labels, attention_mask, position_ids, num_items_in_batch)
+        if shift_labels is None and labels is not None:
+            shift_labels = next_labels(labels, attention_mask, position_ids)
+        if shift_labels is not None:
+            loss, losses = self.loss_of(logits, shift_labels, num_items_in_batch)
         return MoTCausalOutputWithPast(
             loss=loss,
             losses=losses,
@@ -441,31 +475,20 @@ class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixi
         )
 
     def loss_of(
-        self,
-        logits: torch.Tensor,
-        labels: torch.LongTensor,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.LongTensor | None,
-        num_items_in_batch: int | torch.Tensor | None,
+        self, logits: torch.Tensor, targets: torch.LongTensor, num_items_in_batch: int | torch.Tensor | None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The weighted cross-entropy of `labels` (B, L) in nats, and its mean for each modality."""
-        if labels.shape != logits.shape[:2]:
+        """The weighted cross-entropy in nats of what follows each token, (B, L), and its mean for each modality."""
+        if targets.shape != logits.shape[:2]:
             raise ValueError(
-                f"`labels` is of shape {tuple(labels.shape)} and the logits are of {tuple(logits.shape[:2])} tokens: "
-                "give a label, or -100, for each token, and leave `logits_to_keep` at 0."
+                f"`labels` is of shape {tuple(targets.shape)}, and there are logits of {tuple(logits.shape[:2])} "
+                "tokens: give an id or -100 for each token, and leave `logits_to_keep` at 0."
             )
-        targets = labels[:, 1:].to(logits.device)
-        if attention_mask is not None and attention_mask.dim() == 2:  # padding before a token says nothing of it
-            before = attention_mask[:, -labels.shape[1] : -1].to(targets.device)
-            targets = targets.masked_fill(before == 0, -100)
-        if position_ids is not None:
-            targets = targets.masked_fill(position_ids[:, 1:].to(targets.device) == 0, -100)
+        targets = targets.to(logits.device).flatten()
         for token in self.config.placeholder_ids.values():
             targets = targets.masked_fill(targets == token, -100)
-        targets = targets.flatten()
         is_target = targets != -100
         check_ids(targets.where(is_target, 0), self.config.vocab_size, "labels")
-        nats = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets, reduction="none")
+        nats = F.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="none")
         modalities, weights = self.config.modalities, self.config.loss_weights
         numbers = look_up(targets, self.config.token_ranges, range(len(modalities)))
         chosen = {m: (numbers == i) & is_target for i, m in enumerate(modalities)}
@@ -473,6 +496,20 @@ class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixi
         total = is_target.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         loss = sum(weights.get(m, 1.0) * sums[m] for m in modalities) / total
         return loss, {m: sums[m].detach() / chosen[m].sum() for m in modalities}
+
+
+def next_labels(
+    labels: torch.LongTensor, attention_mask: torch.Tensor | None, position_ids: torch.LongTensor | None
+) -> torch.LongTensor:
+    """For each token the label of the next, (B, L); -100 where that is another document's, or follows padding."""
+    following = F.pad(labels[:, 1:], (0, 1), value=-100)
+    if position_ids is not None:
+        begins = F.pad(position_ids[:, 1:] == 0, (0, 1))
+        following = following.masked_fill(begins.to(labels.device), -100)
+    if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2:
+        padding = attention_mask[:, -labels.shape[1] :] == 0
+        following = following.masked_fill(padding.to(labels.device), -100)
+    return following
 
 
 def document_lengths(position_ids: torch.LongTensor, shape: tuple[int, int]) -> list[int] | None:
@@ -505,13 +542,29 @@ def look_up(ids: torch.LongTensor, ranges: Sequence, numbers: Sequence[int]) -> 
 
 def check_ids(ids: torch.LongTensor, vocab_size: int, name: str = "input_ids") -> None:
     """Raise a ValueError for ids outside the vocabulary, where looking costs no waiting for an accelerator."""
-    if ids.device.type == "cpu" and ids.numel() and not is_tracing(ids):
-        least, most = ids.aminmax()
-        if least < 0 or most >= vocab_size:
-            wrong = least if least < 0 else most
+    if (wrong := beyond(ids, vocab_size)) is not None:
+        raise ValueError(
+            f"`{name}` has the id {wrong}, outside the model's vocabulary of 0 to {vocab_size - 1}: the ids come of "
+            "another tokenizer, or `resize_token_embeddings` is due."
+        )
+
+
+def beyond(ids: torch.LongTensor, number: int) -> int | None:
+    """One of the ids that is not of 0 to below `number`, where looking costs no waiting for an accelerator."""
+    if ids.device.type != "cpu" or not ids.numel() or is_tracing(ids):
+        return None
+    least, most = map(int, ids.aminmax())
+    return least if least < 0 else most if most >= number else None
+
+
+def check_mask(attention_mask: torch.Tensor | None, shape: Sequence[int], past_key_values: Cache | None) -> None:
+    """Raise a ValueError for a mask (B, L) of other rows or another length than the tokens, with those before them."""
+    if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2:
+        rows, length = attention_mask.shape
+        if rows != shape[0] or length < shape[1] or (past_key_values is None and length > shape[1]):
             raise ValueError(
-                f"`{name}` has the id {int(wrong)}, outside the model's vocabulary of 0 to {vocab_size - 1}: the ids "
-                "come of another tokenizer, or `resize_token_embeddings` is due."
+                f"`attention_mask` is of shape {tuple(attention_mask.shape)}, expected {tuple(shape[:2])}, and with "
+                "`past_key_values` a column more for each token that they hold."
             )
 
 

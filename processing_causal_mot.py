@@ -7,6 +7,7 @@ the model's tower, and placeholders keep its place. Either way it stands between
 """
 
 import copy
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +17,24 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.feature_extraction_utils import BatchFeature
+from transformers.utils import logging
 
 from .cells_mot import ProcessorCall
 from .configuration_causal_mot import TEXT, MoTCausalConfig
 from .documents_mot import Found, Part, find_in, read_documents, read_marked
+from .feature_extraction_mot import MoTFeatureExtractor
 from .grammar_mot import INTERLEAVED
-from .media_causal_mot import CODEC_OF, load_tokenizer, parts_for
+from .media_causal_mot import CODEC_OF, Codec, load_tokenizer, parts_for
 from .processing_mot import OPTION_GROUPS, MoTProcessor
 from .rows_mot import Segment, naming, unknown_name
 from .towers_causal_mot import num_tower_tokens
+from .warm_start_mot import read_config
+
+logger = logging.get_logger(__name__)
 
 BEGIN_TOKEN, END_TOKEN = "<|begin_{}|>", "<|end_{}|>"
 END_OF_DOCUMENT = "<|end|>"  # of a tokenizer that has none
+MARKER = "<{}>"  # of a medium in a text
 CODES = "codes"  # the key of a medium that is given as its codes
 # The options of texts that a document has, of all that a tokenizer takes.
 PADDING_OPTIONS = ("padding", "padding_side", "pad_to_multiple_of")
@@ -145,8 +152,23 @@ def sources_of(entry: Mapping[str, Any]) -> list[Any]:
     return [entry[keys[0]]] if keys else []
 
 
+def decode_each(codec: Codec, codes: list[torch.LongTensor]) -> list[Any]:
+    """Media of their codes; None, and a warning, for one whose codes are of no medium, as a model may write them."""
+    try:
+        return codec.decode(codes)
+    except ValueError as error:
+        if len(codes) > 1:
+            return [medium for each in codes for medium in decode_each(codec, [each])]
+        logger.warning(f"Codes that {type(codec.tokenizer).__name__} cannot decode: {error}")
+        return [None]
+
+
 class MoTCausalProcessor(MoTProcessor):
     """
+    Tokenizers of texts, pictures and sounds as one, with readers of raw media: documents in, token ids out, and back.
+
+    `processor.limits` says what one file may cost, as in [`MoTProcessor`].
+
     Args:
         tokenizer: any of texts. Tokens that it lacks are added to a copy of it: those that begin and end the media,
             one that ends a document, one that pads.
@@ -161,8 +183,8 @@ class MoTCausalProcessor(MoTProcessor):
         placeholder_ids (`dict[str, int]`): where the tokens of a tower go; by default the last id of the range.
         encoders (`dict[str, dict]`): the towers of the model, as in [`MoTCausalConfig`], which says how many tokens a
             raw medium has; {} for none.
-        text_vocab_size (`int`): the number of ids of text, at least that of the tokenizer, such as the rows of a table
-            of embeddings that a model begins with; by default that of the tokenizer.
+        text_vocab_size (`int`): the least number of ids that are text, such as the rows of a table of embeddings that
+            a model begins with; those of the tokenizer, and those that begin and end media, are in any case.
         modalities (`dict`): kinds of raw input beyond pictures and sounds, as in [`MoTProcessor`].
         chat_template (`str`): by default a conversation is one document, without names of roles.
 
@@ -197,24 +219,52 @@ class MoTCausalProcessor(MoTProcessor):
         parts = parts_for(self.encoders)
         names = [name for name, _, _ in token_ranges or ()] or self._needed_names(modalities)
         self.begin_ids, self.end_ids = dict(begin_ids or {}), dict(end_ids or {})
-        tokenizer = generating_tokenizer(tokenizer, [name for name in names if name not in self.begin_ids])
+        unmarked = [name for name in names if name not in self.begin_ids]
+        tokenizer = generating_tokenizer(tokenizer, unmarked)
         super().__init__(
             image_processor or parts.get("image_processor"),
             feature_extractor or parts.get("feature_extractor"),
             tokenizer,
             modalities=modalities,
         )
-        for name in names:
-            if name not in self.begin_ids:
-                ids = tokenizer.convert_tokens_to_ids([BEGIN_TOKEN.format(name), END_TOKEN.format(name)])
-                self.begin_ids[name], self.end_ids[name] = ids
-        self.text_vocab_size = len(tokenizer) if text_vocab_size is None else text_vocab_size
+        if isinstance(self.feature_extractor, MoTFeatureExtractor) and self.feature_extractor.padding_side == "right":
+            self.feature_extractor = copy.copy(self.feature_extractor)
+            self.feature_extractor.padding_side = None  # batches of a pipeline are padded on the tokenizer's side
+        for name in unmarked:
+            ids = tokenizer.convert_tokens_to_ids([BEGIN_TOKEN.format(name), END_TOKEN.format(name)])
+            self.begin_ids[name], self.end_ids[name] = ids
+        self.text_vocab_size = max(len(tokenizer), text_vocab_size or 0)
         self.token_ranges = self._new_ranges(names) if token_ranges is None else [list(r) for r in token_ranges]
         self.placeholder_ids = dict(placeholder_ids or {})
         self.chat_template = DOCUMENT_TEMPLATE if chat_template is None else chat_template
         self.layout = MoTCausalConfig.from_dict(self.config_fields)
         self.placeholder_ids, self.token_ranges = self.layout.placeholder_ids, self.layout.token_ranges
+        for name in self.layout.modalities[1:]:  # `image_token`, `audio_token`: what the library calls the markers
+            setattr(self, f"{name}_token", MARKER.format(name))
         self._check_parts()
+
+    @classmethod
+    def from_causal_lm(
+        cls,
+        name: str | os.PathLike,
+        *,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike | None = None,
+        local_files_only: bool = False,
+        **parts,
+    ) -> "MoTCausalProcessor":
+        """
+        A processor for a model that begins as a language model, with the tokenizer of that: no id of text moves, since
+        those of media begin behind all rows of its table of embeddings, of which a tokenizer may not use the last.
+
+        Args:
+            name: as in [`MoTForCausalLM.from_causal_lm`], which takes the `config_fields` of the processor.
+            token, cache_dir, local_files_only: as in `from_pretrained`.
+            parts: the other arguments of the class.
+        """
+        hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        rows = read_config(name, **hub).vocab_size
+        return cls.from_unimodal_pretrained(text=name, **hub, **{"text_vocab_size": rows} | parts)
 
     def _needed_names(self, modalities: Mapping | None) -> list[str]:
         """The modalities that a tokenizer or a tower makes tokens of: pictures, sounds, others as they are named."""
@@ -227,11 +277,6 @@ class MoTCausalProcessor(MoTProcessor):
     def _new_ranges(self, names: Iterable[str]) -> list[list]:
         """A range behind the texts for each modality: the codes of its tokenizer, and a placeholder for its tower."""
         ranges, start = [], self.text_vocab_size
-        if start < len(self.tokenizer):
-            raise ValueError(
-                f"`text_vocab_size` is {start}, but the tokenizer has {len(self.tokenizer)} ids, with those that "
-                "begin and end media: expected at least as many."
-            )
         for name in names:
             stop = start + (self.codecs[name].num_codes if name in self.codecs else 0) + (name in self.encoders)
             ranges.append([name, start, stop])
@@ -280,14 +325,14 @@ class MoTCausalProcessor(MoTProcessor):
 
     # Documents to ids
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # a batch of documents is no batch of columns
         self,
         documents: Sequence | str | None = None,
         text: str | Sequence[str] | None = None,
         images: Any = None,
         audio: Any = None,
-        add_eos: bool = False,
-        allow_urls: bool | str = True,
+        add_eos: bool | None = None,
+        allow_urls: bool | str | None = None,
         max_audio_seconds: float | None = None,
         **kwargs,
     ) -> BatchFeature:
@@ -300,7 +345,7 @@ class MoTCausalProcessor(MoTProcessor):
             text: instead, texts with a marker for each medium: `<image>`, `<audio>`, or `<image:raw>`. Spaces beside
                 a marker do not count.
             images, audio: the media of the markers: a list for each text, or one of all in their order.
-            add_eos: whether documents are complete, as those are that a model learns from.
+            add_eos: whether documents are complete, as those are that a model learns from; by default they are not.
             allow_urls, max_audio_seconds: as in [`MoTProcessor`].
             kwargs: `padding` (True), `padding_side` ("left"), `max_length`, `truncation`, `pad_to_multiple_of`,
                 `return_tensors`, `add_special_tokens`, also in `text_kwargs`; `sampling_rate`, in Hz, of samples that
@@ -323,7 +368,8 @@ class MoTCausalProcessor(MoTProcessor):
         self._check_options(kwargs, ["documents", "text", *self._arguments()])
         options = self._text_options(kwargs)
         merged = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
-        pieces, raw = self._encode(rows, ProcessorCall(self, merged, kwargs, allow_urls, max_audio_seconds))
+        access = True if allow_urls is None else allow_urls
+        pieces, raw = self._encode(rows, ProcessorCall(self, merged, kwargs, access, max_audio_seconds))
         sequences = [self._sequence(i, row, add_eos, options) for i, row in enumerate(pieces)]
         batch = self._pad([sequence.ids for sequence in sequences], options)
         for name, tensors in raw.items():
@@ -476,20 +522,22 @@ class MoTCausalProcessor(MoTProcessor):
 
     def _sequence(self, i: int, row: list[Piece], add_eos: bool, options: Mapping[str, Any]) -> TokenRow:
         """The ids of one document, cut where it is too long and may be."""
-        bos, eos = [self.tokenizer.bos_token_id], [self.tokenizer.eos_token_id]
-        first = row[0].ids[:1] if row else []
-        before = bos if options.get("add_special_tokens", True) and bos != [None] and first != bos else []
-        after = eos if add_eos else []
-        limit, length = options.get("max_length"), len(before) + sum(len(piece.ids) for piece in row) + len(after)
+        tokenizer, limit = self.tokenizer, options.get("max_length")
+        may_cut = options.get("truncation") not in (None, False, "do_not_truncate")
+        if (may_cut or limit is not None) and not (isinstance(limit, int) and limit >= 1):
+            raise ValueError(f"`max_length` is {limit!r}: expected a number of tokens, which `truncation` needs.")
+        bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        has_bos = bool(row) and row[0].ids[:1] == bos  # a template may write it
+        before = bos if options.get("add_special_tokens", True) and not has_bos else []
+        after = [tokenizer.eos_token_id] if add_eos else []
+        length = len(before) + sum(len(piece.ids) for piece in row) + len(after)
         if limit is not None and length > limit:
-            if options.get("truncation") in (None, False, "do_not_truncate"):
+            if not may_cut:
                 raise ValueError(
                     f"Row {i} has {length} tokens, more than `max_length` ({limit}): raise it, or pass "
                     "`truncation=True`, which cuts texts and leaves out media that do not fit whole."
                 )
             row, after = fitting(row, limit - len(before)), []
-        elif limit is None and options.get("truncation") not in (None, False, "do_not_truncate"):
-            raise ValueError("`truncation` needs a `max_length`, in tokens.")
         ids = [*before, *(token for piece in row for token in piece.ids), *after]
         if not ids:
             raise ValueError(f"Row {i} is empty, and the tokenizer has no `bos_token` that begins a document.")
@@ -522,8 +570,8 @@ class MoTCausalProcessor(MoTProcessor):
 
         Returns:
             For each row a list of ("text", str), ("image", picture of PIL), ("audio", samples (n,)) in their order,
-            the prompt's with them. A medium is None that is not complete, that went through a tower, or that this
-            processor has no tokenizer for.
+            the prompt's with them. A medium is None that is not complete, that went through a tower, that this
+            processor has no tokenizer for, or whose tokenizer refuses the codes.
 
         Raises:
             ValueError: an id that is in no vocabulary; an unknown mode.
@@ -549,7 +597,7 @@ class MoTCausalProcessor(MoTProcessor):
 
     def batch_decode(self, sequences: Any, skip_special_tokens: bool = False, **kwargs) -> list[str]:
         """Each row of ids (B, L) as a text with a marker such as `<image>` for each medium."""
-        return self._decoded(sequences, "<{}>", skip_special_tokens, kwargs)
+        return self._decoded(sequences, MARKER, skip_special_tokens, kwargs)
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs) -> str | list[str]:
         """The same of one row (L,), or of several."""
@@ -591,7 +639,7 @@ class MoTCausalProcessor(MoTProcessor):
                 and all(token in codes for token in found.ids)
             ]
             if whole:
-                media = codec.decode([torch.tensor(found.ids) - codes.start for found in whole])
+                media = decode_each(codec, [torch.tensor(found.ids) - codes.start for found in whole])
                 for found, medium in zip(whole, media, strict=True):
                     found.value = medium
 

@@ -42,8 +42,9 @@ def resample_pieces(pieces: Iterable[np.ndarray], from_rate: int, to_rate: int) 
             yield apply_filters(held, filters, down, steps)
             held, missing = held[steps * down :], missing - steps * up
     steps = math.ceil(missing / up)
-    held = np.pad(held, (0, max(0, steps * down + 2 * reach - len(held))))
-    yield apply_filters(held, filters, down, steps)[: math.ceil(missing)]
+    if steps:  # of no samples there is nothing to hear
+        held = np.pad(held, (0, max(0, steps * down + 2 * reach - len(held))))
+        yield apply_filters(held, filters, down, steps)[: math.ceil(missing)]
 
 
 def joined(pieces: Iterable[np.ndarray]) -> np.ndarray:

@@ -21,7 +21,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, set_seed
 
 from mixture_of_transformers.finetune.batches import build_collators, encode_split
-from mixture_of_transformers.finetune.checks import check_base, check_pushed_base
+from mixture_of_transformers.finetune.checks import check_base, check_generation, check_pushed_base
 from mixture_of_transformers.finetune.generation import prepare_generation
 from mixture_of_transformers.finetune.limits import check_splits, set_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments, parse
@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None) -> dict:
     data, model_arguments, training = parse(arguments, __doc__)
     check_one_device(training.n_gpu)
     check_base(model_arguments, training.output_dir)
+    check_generation(data, model_arguments, training)
     if training.process_index != 0:
         return finetune(data, model_arguments, training, arguments)
     check_folder(Path(training.output_dir))  # before the data are read, which may take long

@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 import torch
-from transformers.audio_utils import mel_filter_bank
+from transformers.audio_utils import mel_filter_bank, window_function
 
 MEL_FLOOR = 1e-10  # of a magnitude, before its logarithm
 MAGNITUDE_STEPS = 30  # of multiplicative updates from mel bands to the bins of the spectrum
@@ -38,7 +38,7 @@ class MoTSpectrogram:
         max_frequency: float,
     ):
         self.window_length, self.hop_length = window_length, hop_length
-        self.window = torch.hann_window(window_length)
+        self.window = torch.from_numpy(window_function(window_length, "hann").astype(np.float32))
         self.filters = mel_filters(window_length // 2 + 1, num_mel_bins, min_frequency, max_frequency, sampling_rate)
 
     def to_frames(self, waveform: torch.Tensor) -> torch.Tensor:

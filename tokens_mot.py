@@ -8,20 +8,23 @@ so that there is no codebook to be learnt, and none that collapses. `training/fi
 """
 
 import math
+import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from .decoding_image_mot import flatten_depth, to_rgb
 from .resampling_mot import resample
 from .spectrogram_mot import MoTSpectrogram
 
 PICTURES_AT_ONCE = 64
-CHANNELS_OF_MODES = {1: "L", 3: "RGB"}
+MARGIN = 1e-3  # by which a number stays away from where it would round to a level that there is not
+MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
 MOST_LEVEL = 0.99  # of a decoded sound's samples, which files clip at 1
 BELS_OF_DECIBELS = 1 / 20  # of a magnitude
 QUIETEST = -6.0  # decimal logarithm of a bin below which all of a sound is taken for digital silence
@@ -42,9 +45,8 @@ class MoTFiniteScalarQuantizer(nn.Module):
 
     def __init__(self, levels: Sequence[int]):
         super().__init__()
-        sizes = torch.tensor(levels)
-        self.register_buffer("levels", sizes, persistent=False)
-        self.register_buffer("basis", sizes.cumprod(0) // sizes, persistent=False)
+        self.levels = list(levels)
+        self.basis = [math.prod(levels[:i]) for i in range(len(levels))]
         self.num_codes = math.prod(levels)
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
@@ -53,17 +55,19 @@ class MoTFiniteScalarQuantizer(nn.Module):
         return self._values(steps + (steps.round() - steps).detach())
 
     def to_codes(self, latents: torch.Tensor) -> torch.LongTensor:
-        return (self._steps(latents).round().long() * self.basis).sum(dim=-1)
+        digits = self._steps(latents).round().long()
+        return (digits * digits.new_tensor(self.basis)).sum(dim=-1)
 
     def from_codes(self, codes: torch.LongTensor) -> torch.Tensor:
-        return self._values(codes[..., None] // self.basis % self.levels)
+        return self._values(codes[..., None] // codes.new_tensor(self.basis) % codes.new_tensor(self.levels))
 
     def _steps(self, latents: torch.Tensor) -> torch.Tensor:
-        """Numbers of any size to 0, ..., level - 1 without end: the sigmoid's, half a step beyond at both sides."""
-        return latents.sigmoid() * self.levels * (1 - 1e-3) - 0.5 * (1 - 1e-3)
+        """Numbers of any size to those that round to 0, ..., level - 1, each from an equal share of the sigmoid."""
+        levels = latents.new_tensor(self.levels)
+        return (latents.sigmoid() - 0.5) * (levels - MARGIN) + (levels - 1) / 2
 
     def _values(self, steps: torch.Tensor) -> torch.Tensor:
-        return steps * 2 / (self.levels - 1) - 1
+        return steps * 2 / (steps.new_tensor(self.levels) - 1) - 1
 
 
 class MoTResidualBlock(nn.Module):
@@ -167,8 +171,8 @@ class MoTImageTokenizerConfig(PreTrainedConfig):
         super().__init__(**kwargs)
         check_positive(self, "image_size", "patch_size", "hidden_size", "num_hidden_layers")
         check_levels(self.levels)
-        if num_channels not in CHANNELS_OF_MODES:
-            raise ValueError(f"`num_channels` is {num_channels!r:.100}: expected one of {list(CHANNELS_OF_MODES)}.")
+        if num_channels not in MODE_OF_CHANNELS:
+            raise ValueError(f"`num_channels` is {num_channels!r:.100}: expected one of {list(MODE_OF_CHANNELS)}.")
         if image_size % patch_size:
             raise ValueError(f"`image_size` {image_size} is no multiple of `patch_size` {patch_size}.")
 
@@ -238,31 +242,38 @@ class MoTImageTokenizer(PreTrainedModel):
         Raises:
             ValueError: if the shape is another, or a code is outside the codebook.
         """
-        codes = as_codes(codes, self.num_codes)
-        if codes.ndim != 2 or codes.shape[1] != self.num_tokens:
-            raise ValueError(
-                f"`codes` has shape {tuple(codes.shape)}: expected (pictures, {self.num_tokens}), the tokens of a "
-                "picture."
-            )
-        pictures = []
-        for part in codes.to(self.device).split(PICTURES_AT_ONCE):
-            pixels = self.autoencoder.decode(part.unflatten(1, (self.grid_size, self.grid_size)))  # (N, C, H, W)
-            pixels = ((pixels + 1) * 127.5).round().clamp(0, 255).byte().movedim(1, -1).cpu().numpy()
-            pictures += [Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values) for values in pixels]
-        return pictures
+        codes, grid = as_codes(codes, self.num_codes, self.num_tokens).to(self.device), (self.grid_size,) * 2
+        parts = [self.autoencoder.decode(part.unflatten(1, grid)) for part in codes.split(PICTURES_AT_ONCE)]
+        return [picture for pixel_values in parts for picture in to_pictures(pixel_values)]
 
     def to_pixel_values(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """Pictures of any size and mode to values (N, C, image_size, image_size) from -1 to 1."""
-        size, mode = (self.config.image_size, self.config.image_size), CHANNELS_OF_MODES[self.config.num_channels]
-        values = np.zeros((len(images), *size, self.config.num_channels), dtype=np.float32)
-        for row, image in zip(values, images):
-            if not isinstance(image, Image.Image):
-                raise ValueError(f"`images` holds a {type(image).__name__}: expected pictures of PIL.")
-            picture = flatten_depth(image, "A picture")
-            picture = picture if picture.mode == mode else to_rgb(picture).convert(mode)
-            picture = picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
-            row[:] = np.asarray(picture, dtype=np.float32).reshape(row.shape)
-        return torch.from_numpy(values / 127.5 - 1).movedim(-1, 1).contiguous().to(self.device)
+        return to_values(images, self.config.image_size, self.config.num_channels).to(self.device)
+
+
+def to_values(images: Sequence[Image.Image], image_size: int, num_channels: int) -> torch.Tensor:
+    """
+    Pictures of any size and mode to values (N, num_channels, image_size, image_size) from -1 to 1.
+
+    Raises:
+        ValueError: if something is no picture of PIL.
+    """
+    size, mode = (image_size, image_size), MODE_OF_CHANNELS[num_channels]
+    values = np.zeros((len(images), *size, num_channels), dtype=np.float32)
+    for row, image in zip(values, images):
+        if not isinstance(image, Image.Image):
+            raise ValueError(f"`images` holds a {type(image).__name__}: expected pictures of PIL.")
+        picture = flatten_depth(image, "A picture")
+        picture = picture if picture.mode == mode else to_rgb(picture).convert(mode)
+        picture = picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
+        row[:] = np.asarray(picture, dtype=np.float32).reshape(row.shape)
+    return torch.from_numpy(values / 127.5 - 1).movedim(-1, 1).contiguous()
+
+
+def to_pictures(pixel_values: torch.Tensor) -> list[Image.Image]:
+    """Values (N, C, H, W), about -1 to 1, to pictures, grey or RGB."""
+    values = ((pixel_values.float() + 1) * 127.5).round().clamp(0, 255).byte().movedim(1, -1).cpu().numpy()
+    return [Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array) for array in values]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -280,8 +291,7 @@ class MoTAudioTokenizerConfig(PreTrainedConfig):
         frames_per_token: how many frames become one token.
         levels, hidden_size, num_hidden_layers: as for pictures.
         level: decimal logarithm of the loudest bin of decoded sounds, as fitting found it in the training data.
-        vocoder: name or folder of a `SpeechT5HifiGan` that speaks the frames, or its `config.json` as a dict; None:
-            Griffin-Lim.
+        vocoder: config of the `SpeechT5HifiGan` that speaks the frames, as `add_vocoder` sets it; None: Griffin-Lim.
     """
 
     model_type = "mot_audio_tokenizer"
@@ -296,10 +306,11 @@ class MoTAudioTokenizerConfig(PreTrainedConfig):
         max_frequency: float = 7600.0,
         dynamic_range: float = 60.0,
         frames_per_token: int = 2,
-        levels: Sequence[int] = (8, 6, 5),
+        levels: Sequence[int] = (8, 5, 5, 5),
         hidden_size: int = 128,
         num_hidden_layers: int = 2,
         level: float = 0.0,
+        vocoder: dict[str, Any] | None = None,
         **kwargs,
     ):
         self.sampling_rate = sampling_rate
@@ -314,6 +325,7 @@ class MoTAudioTokenizerConfig(PreTrainedConfig):
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
         self.level = level
+        self.vocoder = vocoder
         super().__init__(**kwargs)
         check_positive(
             self,
@@ -347,7 +359,31 @@ class MoTAudioTokenizer(PreTrainedModel):
             config.min_frequency,
             config.max_frequency,
         )
+        self.vocoder = None if config.vocoder is None else SpeechT5HifiGan(SpeechT5HifiGanConfig(**config.vocoder))
         self.post_init()
+
+    def add_vocoder(self, source: str | os.PathLike | SpeechT5HifiGan, **kwargs) -> None:
+        """
+        Have a ready vocoder speak in place of Griffin-Lim from now on, also after saving and loading.
+
+        Args:
+            source: name or folder of a `SpeechT5HifiGan`, such as "microsoft/speecht5_hifigan", or one.
+            kwargs: of `from_pretrained`.
+
+        Raises:
+            ValueError: if it speaks other frames than this tokenizer writes.
+        """
+        vocoder = source if isinstance(source, SpeechT5HifiGan) else SpeechT5HifiGan.from_pretrained(source, **kwargs)
+        theirs, own = vocoder.config, self.config
+        frames = (theirs.sampling_rate, theirs.model_in_dim, math.prod(theirs.upsample_rates))
+        expected = (own.sampling_rate, own.num_mel_bins, own.hop_length)
+        if frames != expected:
+            raise ValueError(
+                f"The vocoder speaks frames of (sampling_rate, num_mel_bins, hop_length) {frames}: expected "
+                f"{expected}."
+            )
+        own.vocoder = theirs.to_dict()
+        self.vocoder = vocoder.to(self.device).eval()
 
     @property
     def num_codes(self) -> int:
@@ -382,7 +418,9 @@ class MoTAudioTokenizer(PreTrainedModel):
         codes = []
         for waveform in waveforms:
             frames = self.to_input_features(waveform, sampling_rate)[None].to(self.device)  # (1, 1, mel, T)
-            codes.append(self.autoencoder.encode(frames).flatten().cpu() if frames.shape[-1] else torch.empty(0).long())
+            codes.append(
+                self.autoencoder.encode(frames).flatten().cpu() if frames.shape[-1] else torch.empty(0).long()
+            )
         return codes
 
     @torch.no_grad()
@@ -399,14 +437,16 @@ class MoTAudioTokenizer(PreTrainedModel):
         """
         waveforms = []
         for row in codes:
-            row = as_codes(row, self.num_codes)
-            if row.ndim != 1:
-                raise ValueError(f"`codes` holds an array of shape {tuple(row.shape)}: expected (tokens,).")
-            frames = self.to_frames(row)
-            waveform = self.spectrogram.to_waveform(frames)
-            peak = waveform.abs().amax() if len(waveform) else 0
-            waveforms.append((waveform * (MOST_LEVEL / max(peak, MOST_LEVEL))).numpy())
+            waveform = self.to_waveform(self.to_frames(as_codes(row, self.num_codes)))
+            peak = np.abs(waveform).max(initial=0.0)
+            waveforms.append(waveform * np.float32(MOST_LEVEL / max(peak, MOST_LEVEL)))
         return waveforms
+
+    def to_waveform(self, frames: torch.Tensor) -> np.ndarray:
+        """Log-mel frames (T, num_mel_bins) to samples (T * hop_length,)."""
+        if self.vocoder is None or not len(frames):
+            return self.spectrogram.to_waveform(frames).numpy()
+        return self.vocoder(frames.to(self.device, self.vocoder.dtype)).float().cpu().numpy()
 
     def to_input_features(self, waveform: np.ndarray, sampling_rate: int) -> torch.Tensor:
         """A waveform to frames (1, num_mel_bins, T) from -1 (not heard) to 1 (its loudest bin), T for whole tokens."""
@@ -418,23 +458,20 @@ class MoTAudioTokenizer(PreTrainedModel):
 
     def to_log_mel(self, waveform: np.ndarray, sampling_rate: int) -> tuple[torch.Tensor, float]:
         """Frames (T, mel) at the tokenizer's rate, and the loudest bin; in digital silence nothing is loud."""
-        samples = np.asarray(waveform, dtype=np.float32)
-        if samples.ndim != 1 or not np.isfinite(samples).all():
-            raise ValueError(
-                f"`waveforms` holds an array of shape {samples.shape}: expected rows of finite numbers (samples,)."
-            )
-        if not sampling_rate > 0:
-            raise ValueError(f"`sampling_rate` is {sampling_rate!r:.100}: expected Hz above 0.")
-        frames = self.spectrogram.to_frames(torch.from_numpy(resample(samples, sampling_rate, self.sampling_rate)))
+        samples = to_samples(waveform, sampling_rate, self.sampling_rate)
+        frames = self.spectrogram.to_frames(torch.from_numpy(samples))
         return frames, max(frames.max().item(), QUIETEST) if len(frames) else QUIETEST
 
     def to_frames(self, codes: torch.LongTensor) -> torch.Tensor:
-        """Codes (tokens,) to log-mel frames (T, num_mel_bins) as loud as the training data."""
+        """Codes (tokens,) to log-mel frames (T, num_mel_bins)."""
         if not len(codes):
             return torch.zeros(0, self.config.num_mel_bins)
-        relative = self.autoencoder.decode(codes.to(self.device)[None, None])[0, 0].T.float().cpu()  # (T, mel)
+        return self.from_input_features(self.autoencoder.decode(codes.to(self.device)[None, None])[0])
+
+    def from_input_features(self, input_features: torch.Tensor) -> torch.Tensor:
+        """Frames (1, num_mel_bins, T) from -1 to 1 to log-mel frames (T, num_mel_bins), as loud as training was."""
         reach = self.config.dynamic_range * BELS_OF_DECIBELS / 2
-        return (relative.clamp(-1, 1) - 1) * reach + self.config.level
+        return (input_features[0].T.float().cpu().clamp(-1, 1) - 1) * reach + self.config.level
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -442,20 +479,43 @@ class MoTAudioTokenizer(PreTrainedModel):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def as_codes(codes: torch.Tensor, num_codes: int) -> torch.LongTensor:
+def as_codes(codes: torch.Tensor, num_codes: int, num_tokens: int | None = None) -> torch.LongTensor:
     """
+    Args:
+        codes: (tokens,), or (N, num_tokens) where there is such a number.
+
     Raises:
-        ValueError: if `codes` holds no whole numbers from 0 to `num_codes` - 1.
+        ValueError: if `codes` has another shape, or holds anything but whole numbers from 0 to `num_codes` - 1.
     """
     codes = torch.as_tensor(codes)
+    if codes.ndim != (1 if num_tokens is None else 2) or num_tokens not in (None, codes.shape[-1]):
+        expected = "(tokens,)" if num_tokens is None else f"(pictures, {num_tokens})"
+        raise ValueError(f"`codes` has shape {tuple(codes.shape)}: expected {expected}.")
     if codes.numel() and (codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool):
         raise ValueError(f"`codes` has type {codes.dtype}: expected whole numbers.")
     if codes.numel() and not 0 <= codes.min() <= codes.max() < num_codes:
         raise ValueError(
-            f"`codes` has values from {codes.min()} to {codes.max()}: expected 0 to {num_codes - 1}. Of a model's "
-            "token ids subtract the start of the modality's range first."
+            f"`codes` has values from {codes.min()} to {codes.max()}: expected 0 to {num_codes - 1}. From the token "
+            "ids of a model the start of the modality's range is to be subtracted first."
         )
     return codes.long()
+
+
+def to_samples(waveform: np.ndarray, sampling_rate: int, target_rate: int) -> np.ndarray:
+    """
+    A waveform (samples,) at another rate, float32.
+
+    Raises:
+        ValueError: if it is no row of finite numbers, or the rate is none.
+    """
+    samples = np.array(waveform, dtype=np.float32)
+    if samples.ndim != 1 or not np.isfinite(samples).all():
+        raise ValueError(
+            f"`waveforms` holds an array of shape {samples.shape}: expected rows of finite numbers (samples,)."
+        )
+    if not sampling_rate > 0:
+        raise ValueError(f"`sampling_rate` is {sampling_rate!r:.100}: expected Hz above 0.")
+    return np.array(resample(samples, sampling_rate, target_rate)) if len(samples) else samples
 
 
 def check_positive(config: PreTrainedConfig, *names: str) -> None:

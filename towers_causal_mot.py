@@ -24,6 +24,7 @@ from transformers.utils import can_return_tuple
 from transformers.utils.import_utils import is_tracing
 
 from .configuration_causal_mot import MoTCausalConfig, check_names, tower_config
+from .conversion_mot import describe
 from .inputs_mot import names_of
 from .layers_mot import with_zero_gradients
 from .layouts_mot import Layout, PackedTokens
@@ -31,6 +32,7 @@ from .modalities_mot import MODALITIES, modality_of, raw_modality_of
 from .modality_mot import InputNames, MoTEmbeddings
 from .modeling_mot import EncodedModalities, MoTModel
 from .positions_mot import blank
+from .warm_start_mot import kind_of, read_config
 
 # ---------------------------------------------------------------------------------------------------------------------
 # How many placeholders raw input needs
@@ -126,7 +128,13 @@ class MoTCausalTowers(nn.Module):
         """The arguments that the towers take -> the modality of each."""
         return {name: m for m in self.encoders for name in sorted(names_of(self.names(m)))}
 
-    def forward(self, modality: str, output_hidden_states: bool = False, output_attentions: bool = False, **inputs):
+    def forward(
+        self,
+        modality: str,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **inputs: torch.Tensor | None,
+    ) -> BaseModelOutputWithPooling:
         """
         Read the raw inputs of one modality.
 
@@ -136,17 +144,18 @@ class MoTCausalTowers(nn.Module):
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` (N, L, w) is what the tower gives, zero where a shorter
             input has no token; `pooler_output` a tuple of N tensors (L_i, d), the tokens of each input at the
-            decoder's width; `hidden_states` and `attentions`, on request, those of the tower's layers.
+            decoder's width; `hidden_states` and `attentions`, on request of the call or the config, those of the
+            tower's layers.
         """
         if modality not in self.encoders:
             raise ValueError(
                 f"This model has no tower that reads {modality!r}: `MoTCausalConfig.encoders` has "
                 f"{', '.join(self.encoders) or 'none'}."
             )
+        states_too = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        weights_too = self.config.output_attentions if output_attentions is None else output_attentions
         encoded = self.encoders[modality].encode(
-            **inputs,
-            output_encoder_hidden_states=bool(output_hidden_states),
-            output_encoder_attentions=bool(output_attentions),
+            **inputs, output_encoder_hidden_states=states_too, output_encoder_attentions=weights_too
         )
         layout, states = encoded.layouts[modality], encoded.hidden_states[modality]
         tokens, lengths = real_tokens(states, layout)
@@ -329,9 +338,9 @@ class MoTTowersMixin:
             token, cache_dir, local_files_only: as in `from_pretrained`.
             sources: for each modality `m`, one of `m=`, a Hub id or a folder of a model that its tower begins as (ViT,
                 DeiT, DINOv2, CLIP or SigLIP for images, Whisper for audio), and `m_backbone=`, one of any model of
-                transformers, to stand frozen in front of a fresh tower; `m_config={...}` stands above what a source
-                says, as in `image_config={"num_hidden_layers": 0}`, with which a model in front is all there is. See
-                [`MoTModel.from_unimodal_pretrained`].
+                transformers, to stand frozen in front of a fresh tower. `m_config={...}` stands above what a source
+                says, as in `image_config={"num_hidden_layers": 0}`, with which the model in front is all there is; by
+                default that is what `config.encoders` says. See [`MoTModel.from_unimodal_pretrained`].
 
         The model's config is told, so that a saved model loads with its towers. `m` must have a range of ids, of which
         the last is the placeholder and no code, unless the config says otherwise.
@@ -344,7 +353,8 @@ class MoTTowersMixin:
         modalities = dict.fromkeys(name.removesuffix("_config").removesuffix("_backbone") for name in sources)
         check_names("load_towers", modalities, self.config.modalities[1:])
         for modality in modalities:
-            own = {name: sources[name] for name in source_names(modality) if name in sources}
+            known = {f"{modality}_config": self.config.encoders.get(modality, {})} | sources
+            own = {name: known[name] for name in source_names(modality) if name in known}
             tower = read_tower(modality, own, self.config.hidden_size, allow_pickle, dtype=self.dtype, **hub)
             self.config.encoders[modality] = tower.config.modality_config(modality).to_dict()
             self.config.placeholder_ids.setdefault(modality, self.config.codes(modality).stop - 1)
@@ -382,6 +392,26 @@ class MoTTowersMixin:
         return expanded
 
 
+def encoder_from(
+    modality: str, source: str | os.PathLike, config: Mapping[str, Any] | None = None, **hub: Any
+) -> dict[str, Any]:
+    """
+    The entry of `MoTCausalConfig.encoders` for a tower that begins as another model, of which the config alone is
+    read: what a processor needs to know before there is a model.
+
+    Args:
+        source: a Hub id or a folder, as `load_towers` takes it.
+        config: what stands above the source's; of a modality of another name also its kind, `model_type`.
+        hub: `token`, `cache_dir`, `local_files_only`, as in `from_pretrained`.
+
+    Raises:
+        ValueError: the source cannot be a tower of this modality, with the reason.
+    """
+    own = dict(config or {})
+    kind = kind_of(modality, {f"{modality}_config": own})
+    return {"model_type": kind.config_class.model_type, **describe(read_config(source, **hub), kind), **own}
+
+
 def source_names(modality: str) -> tuple[str, str, str]:
     """How `load_towers` calls what it is told of a modality."""
     return modality, f"{modality}_backbone", f"{modality}_config"
@@ -397,8 +427,7 @@ def read_tower(modality: str, sources: dict[str, Any], width: int, allow_pickle:
     """
     name, backbone, config = source_names(modality)
     if backbone in sources:
-        width = (sources.get(config) or {}).get("hidden_size", width)
-        options["hidden_size"] = width  # That of a tower that is another model is its own.
+        options["hidden_size"] = sources[config].get("hidden_size") or width  # A tower that begins as one has its own.
     absent = {f"{other}_config": None for other in MODALITIES if other != modality}
     return MoTModel.from_unimodal_pretrained(
         **sources, **absent, num_global_layers=0, allow_pickle=allow_pickle, **options
@@ -432,4 +461,4 @@ def inputs_of_rows(features: Sequence[torch.Tensor], places: Sequence[int]) -> l
     return rows
 
 
-__all__ = ["MoTCausalTowers", "MoTTowersMixin", "num_tower_tokens"]
+__all__ = ["MoTCausalTowers", "MoTTowersMixin", "encoder_from", "num_tower_tokens"]

@@ -9,7 +9,7 @@ The way back takes the text expert alone, as a folder that transformers loads wi
 import copy
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 import torch
@@ -111,6 +111,7 @@ def causal_config(source: PreTrainedConfig, given: dict[str, Any]) -> MoTCausalC
     """
     biases = (getattr(source, name, False) for name in ("attention_bias", "mlp_bias"))
     fixed = {name: getattr(source, name, None) for name in SIZES} | switches(source.model_type, *biases)
+    fixed["source_vocab_size"] = source.vocab_size
     for name in fixed.keys() & given.keys():
         if given[name] != fixed[name]:
             raise ValueError(
@@ -119,24 +120,25 @@ def causal_config(source: PreTrainedConfig, given: dict[str, Any]) -> MoTCausalC
             )
     fields = fixed | {name: getattr(source, name, None) for name in SETTINGS} | given
     fields.setdefault("vocab_size", max([source.vocab_size, *ends(fields)]))
-    config = MoTCausalConfig(**fields)
-    if config.vocab_size < source.vocab_size:
-        raise ValueError(
-            f"`vocab_size` is {config.vocab_size}, expected at least the {source.vocab_size} of the source."
-        )
-    for name, start, _ in config.token_ranges:
+    for name, start, _ in well_formed(fields.get("token_ranges") or ()):
         if start < source.vocab_size:
             raise ValueError(
                 f"`token_ranges` gives {name!r} the id {start}, which is the source's: ranges begin at "
                 f"{source.vocab_size} (its `vocab_size`, padding included) or above, so that no text id moves."
             )
-    return config
+    return MoTCausalConfig.from_dict(fields)
 
 
 def ends(fields: dict[str, Any]) -> list[int]:
     """The ids before which a vocabulary cannot end."""
-    marks = [*fields.get("begin_ids", {}).values(), *fields.get("end_ids", {}).values()]
-    return [*(stop for *_, stop in fields.get("token_ranges", ())), *(token + 1 for token in marks)]
+    marks = [*(fields.get("begin_ids") or {}).values(), *(fields.get("end_ids") or {}).values()]
+    return [*(stop for *_, stop in well_formed(fields.get("token_ranges") or ())), *(token + 1 for token in marks)]
+
+
+def well_formed(ranges: Iterable) -> list[tuple[str, int, int]]:
+    """Of entries of `token_ranges` those that can be read; the others are the config's to refuse."""
+    entries = [tuple(entry) for entry in ranges if isinstance(entry, (list, tuple))]
+    return [entry for entry in entries if [type(value) for value in entry] == [str, int, int]]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -220,6 +222,7 @@ class WarmStartMixin:
         init: Literal["copy", "text_only"] = "copy",
         freeze_text: bool = False,
         zero_init_new_layers: bool = False,
+        allow_pickle: bool = False,
         token: str | bool | None = None,
         cache_dir: str | os.PathLike | None = None,
         local_files_only: bool = False,
@@ -238,9 +241,10 @@ class WarmStartMixin:
                 anew.
             freeze_text: keep what text passes as it is for good, whatever trains the model, and the rows of the
                 source's vocabulary with it (LMFusion); ids that begin or end a modality, and all others beyond that
-                vocabulary, learn. The config has it as `frozen_vocab_size`, so that it holds after loading, too.
+                vocabulary, learn. It is a field of the config, so that it holds after loading, too.
             zero_init_new_layers: of experts that begin anew, start the projections that add to the tokens at zero, so
                 that these pass them unchanged.
+            allow_pickle: read a checkpoint that has no safetensors, too.
             token, cache_dir, local_files_only: as in `from_pretrained`.
             dtype: of the model; by default the source's, as in the library's `from_pretrained`.
             attn_implementation: as in `from_pretrained`.
@@ -271,9 +275,8 @@ class WarmStartMixin:
             raise ValueError(
                 f"{name} cannot become a causal Mixture-of-Transformers, since {reason}. Llama, Qwen2 and Qwen3 can."
             )
-        fields = {"frozen_vocab_size": source.vocab_size} if freeze_text else {}
-        ours = causal_config(source, fields | config)
-        checkpoint = Checkpoint(name, **hub)
+        ours = causal_config(source, config | {"freeze_text": freeze_text})
+        checkpoint = Checkpoint(name, allow_pickle=allow_pickle, **hub)
         if dtype in (None, "auto"):
             dtype = source.dtype or checkpoint.read(TABLES[0]).dtype
         with no_init_weights():
@@ -286,22 +289,26 @@ class WarmStartMixin:
         model.generation_config = generation_config_of(model, name, hub, config)
         return model.eval()
 
-    def export_text_expert(self, folder: str | os.PathLike, **kwargs) -> None:
+    def export_text_expert(self, folder: str | os.PathLike, vocab_size: int | None = None, **kwargs) -> None:
         """
         Write what text passes as a plain Llama, Qwen2 or Qwen3, which transformers loads without this package.
 
-        Its vocabulary is that of the text before the first range, and its logits are ours of these ids. Modalities
-        that use the same expert, and what begins or ends a modality, stay in the weights, without a meaning.
+        Its logits are ours of the same ids. Modalities that use the expert of text stay in its weights, without a
+        meaning.
 
         Args:
             folder: where to write it.
+            vocab_size: how many of the first ids it has, all of them text; by default as many as the language model
+                that this one began as, or else all before the first range.
             kwargs: of the library's `save_pretrained`, such as `max_shard_size`.
 
         Raises:
-            ValueError: the config is that of none of these models, or has no text before its first range.
+            ValueError: the config is that of none of these models, or `vocab_size` is no number of text ids.
         """
         config = self.config
-        own = {name: getattr(config, name) for name in ("attention_bias", "attention_output_bias", "mlp_bias", "qk_norm")}
+        own = {
+            name: getattr(config, name) for name in ("attention_bias", "attention_output_bias", "mlp_bias", "qk_norm")
+        }
         fitting = [f for f in FAMILIES if switches(f, config.attention_bias, config.mlp_bias) == own]
         if not fitting:
             raise ValueError(
@@ -310,11 +317,14 @@ class WarmStartMixin:
                 "`qk_norm`."
             )
         model_class = FAMILIES[fitting[0]]
-        size = config.token_ranges[0][1] if config.token_ranges else config.vocab_size
-        if size == 0:
-            raise ValueError("`token_ranges` begin at 0: there are no text ids before them to export.")
+        most = config.token_ranges[0][1] if config.token_ranges else config.vocab_size
+        size = config.num_first_ids if vocab_size is None else vocab_size
+        if not 0 < size <= most:
+            raise ValueError(f"`vocab_size` is {size}, expected a number of ids before the first range: 1 to {most}.")
         fields = {name: getattr(config, name) for name in (*SIZES, *SETTINGS)}
-        fields |= {name: own[name] for name in ("attention_bias", "mlp_bias") if hasattr(model_class.config_class, name)}
+        fields |= {
+            name: own[name] for name in ("attention_bias", "mlp_bias") if hasattr(model_class.config_class, name)
+        }
         state = {}
         for name, tensor in self.whole_state_dict().items():
             if source := source_of(name, (config.expert_of(TEXT),)):
@@ -338,14 +348,15 @@ def zero_what_adds(model: nn.Module, filled: Collection[str]) -> None:
 def generation_config_of(
     model: PreTrainedModel, name: str | os.PathLike, hub: dict, given: dict[str, Any]
 ) -> GenerationConfig:
-    """The source's settings of generation, but for the ids that are given anew."""
+    """The source's settings of generation, but for the ids that are given anew and are not among its own."""
     name, revision = split_revision(name)
     try:
         found = GenerationConfig.from_pretrained(name, **hub, **revision)
     except OSError:  # there are none
         return model.generation_config
     for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        if key in given:
+        own = getattr(found, key)
+        if given.get(key) is not None and given[key] not in (own if isinstance(own, list) else [own]):
             setattr(found, key, given[key])
     return found
 

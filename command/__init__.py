@@ -14,9 +14,10 @@ COMMANDS = {
     "finetune": "train on a dataset, for every subset of its modalities; the same as run_finetune.py",
     "evaluate": "measure a checkpoint again, on its own or other data",
     "predict": "answer for one row, or for all rows of a dataset",
+    "generate": "write, draw and speak with a causal checkpoint",
     "index": "embed the rows of a dataset, once, to search them",
     "search": "find rows of an index by text, image, audio or any of them together",
-    "demo": "open a page to classify and search with, and to see why",
+    "demo": "open a page to classify, search and generate with, and to see why",
 }
 DEBUG = "--debug"
 

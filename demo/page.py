@@ -1,5 +1,5 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The demo page: classify any mix of what a checkpoint takes and see why; search an index.
+"""The demo page: classify any mix of what a checkpoint takes and see why; search an index; write, draw and speak.
 
     mot demo                                                # on the embedded digits
     mot demo --models user/model --indexes outputs/index    # checkpoints on the Hub or in folders, indexes in folders
@@ -11,13 +11,11 @@ Visitors choose from what the page was started with, and their files are the onl
 
 import argparse
 import dataclasses
-import html
-import inspect
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -32,10 +30,11 @@ from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.decoding_image_mot import load_image
 from mixture_of_transformers.decoding_series_mot import read_series
 from mixture_of_transformers.demo.examples import digits, examples_in
+from mixture_of_transformers.demo.fields import as_text, choose, parameters_of, with_parameters
+from mixture_of_transformers.demo.generating import generate_tab
 from mixture_of_transformers.demo.offers import Offered, index_version, read_classifier, read_index
 from mixture_of_transformers.demo.panels import (
     NUMBER_WIDTH,
-    Choice,
     Clip,
     FramesPanel,
     Inputs,
@@ -72,9 +71,11 @@ from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipelin
 from mixture_of_transformers.search.building import build_index
 from mixture_of_transformers.search.commands import load
 from mixture_of_transformers.search.index import Index
+from mixture_of_transformers.serving.generate import load_generator
 from mixture_of_transformers.serving.video import WINDOW_SECONDS, analyze_video_sentiment
 from mixture_of_transformers.subsets_mot import bounded_subsets
 from mixture_of_transformers.training.command import run
+from mixture_of_transformers.training.continuation import generates
 
 import gradio as gr  # isort: skip  (after `mixture_of_transformers.demo.visitors`, which says so if it is missing)
 from gradio.components import Component  # isort: skip
@@ -82,6 +83,7 @@ from starlette.middleware import Middleware  # isort: skip
 from mixture_of_transformers.finetune.commands import start_run as finetune
 
 DIGITS, DIGITS_RETRIEVAL, DIGITS_INDEX = "outputs/digits", "outputs/digits-retrieval", "outputs/digits-index"
+DIGITS_GENERATOR = "outputs/digits-generation"
 MOST_LABELS = 12  # that are shown
 MOST_HITS = 24
 ANYTHING = "anything"  # of an item may be near to the query
@@ -109,22 +111,6 @@ class Page(gr.Blocks):
         with messages():
             check_inputs(inputs, self.limits)
         return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
-
-
-def choose(offered: Offered, label: str, info: str) -> tuple[gr.Textbox | gr.Dropdown, Callable]:
-    """Where a visitor chooses among what is offered, or names anything, and what is called when that is done."""
-    names = list(offered.places)
-    if offered.any_place:
-        field = gr.Textbox(names[0] if names else "", label=label, info=info, max_length=1000)
-        return field, field.submit
-    field = Choice(names, value=names[0], label=label, interactive=len(names) > 1)
-    return field, field.input
-
-
-def as_text(*parts: str) -> str:
-    """HTML that shows each part as it is, whatever it holds; the first is bold if there are several."""
-    first, *others = [html.escape(part) for part in parts]
-    return f"<b>{first}</b>{''.join(others)}" if others else first
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -405,22 +391,6 @@ def draw_inputs(
             gr.on(made.events, draw_input, [name, *made.components], [made.drawn], **options)
 
 
-def parameters_of(panels: Iterable[Panel]) -> list[str]:
-    """What scripts call the inputs: as the cells of a row, with numbers where a cell has several."""
-    names = []
-    for panel in panels:
-        cells = panel.cells if panel.size == len(panel.cells) else [f"{panel.name}_{i}" for i in range(panel.size)]
-        names += [f"{cell}_{len(names)}" if cell in names else cell for cell in cells]
-    return names
-
-
-def with_parameters(function: Callable, names: Iterable[str]) -> Callable:
-    """The function, whose parameters have these names for who asks the page by a script."""
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    function.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
-    return function
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Search
 # ---------------------------------------------------------------------------------------------------------------------
@@ -581,7 +551,7 @@ def build_page(
     The page, for `serve`. What it offers is loaded now.
 
     Args:
-        models: checkpoints that classify, on the Hub or in folders.
+        models: checkpoints that classify or generate, on the Hub or in folders.
         indexes: folders of indexes.
         allow_any_checkpoint: visitors may name other checkpoints and indexes, of this machine or of the Hub.
         limits: of what visitors send.
@@ -589,11 +559,20 @@ def build_page(
     Raises:
         ValueError, OSError: one of them cannot be loaded.
     """
-    checkpoints = Offered(models, read_classifier, any_place=allow_any_checkpoint)
+    models = [models] if isinstance(models, str) else [*filter(None, models)]
+    generating = [place for place in models if generates(place)]
+    classifying = [place for place in models if place not in generating]
+    checkpoints = Offered(classifying, read_classifier, any_place=allow_any_checkpoint)
+    generators = Offered(generating, load_generator, any_place=allow_any_checkpoint)
     offered = Offered(indexes, read_index, index_version, any_place=allow_any_checkpoint)
     with Page(limits, title="Mixture-of-Transformers", analytics_enabled=False) as page:
         gr.Markdown("# Mixture-of-Transformers\nAny of what a model takes, and what each part of it adds.")
-        for title, make, things in (("Classify", classify_tab, checkpoints), ("Search", search_tab, offered)):
+        tabs = (
+            ("Classify", classify_tab, checkpoints),
+            ("Search", search_tab, offered),
+            ("Generate", generate_tab, generators),
+        )
+        for title, make, things in tabs:
             if things.places or allow_any_checkpoint:
                 with gr.Tab(title):
                     opening = make(things, limits)
@@ -658,15 +637,16 @@ def train_digits() -> tuple[list[str], list[str]]:
             print(f"{folder} is not there: training it on the embedded digits, once, which takes some minutes.")
             finetune(arguments)
     build_index(load_digits_dataset()["test"], *load(DIGITS_RETRIEVAL), DIGITS_INDEX)
-    return [DIGITS], [DIGITS_INDEX]
+    generators = [DIGITS_GENERATOR] if (Path(DIGITS_GENERATOR) / "config.json").exists() else []  # `make generate`
+    return [DIGITS, *generators], [DIGITS_INDEX]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """`mot demo`."""
     parser = argparse.ArgumentParser(
-        prog="mot demo", description="A page to classify and search with, and to see why."
+        prog="mot demo", description="A page to classify, search and generate with, and to see why."
     )
-    parser.add_argument("--models", "--model", nargs="+", default=[], help="checkpoints that classify: ids, folders")
+    parser.add_argument("--models", "--model", nargs="+", default=[], help="checkpoints that classify or generate")
     parser.add_argument("--indexes", "--index", nargs="+", default=[], help="folders that `mot index` wrote")
     host = os.environ.get("GRADIO_SERVER_NAME")  # which Spaces set
     parser.add_argument(

@@ -4,6 +4,7 @@
 import math
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -33,6 +34,7 @@ def write_card(
     config: MoTConfig,
     parameters: int,
     evaluated: str | None = None,
+    samples: Sequence[dict[str, str]] = (),
 ) -> None:
     """
     Write the model card of a checkpoint into its folder.
@@ -42,6 +44,7 @@ def write_card(
         usage: the lines of Python that use the checkpoint.
         parameters: their number.
         evaluated: the dataset of the numbers, where it is not that of the run.
+        samples: what the model has generated, as `write_samples` returns it.
     """
     description = DESCRIPTIONS[results["task"]]
     title = run.name.rpartition("/")[2]
@@ -69,7 +72,7 @@ Any subset of these, another one in each row:
 On the {plain(results["split"])} split of {plain(evaluated)}, from this one checkpoint:
 
 {table_lines(results)}
-
+{sample_section(samples)}
 ## Use
 
 ```python
@@ -134,6 +137,20 @@ def table_lines(results: dict) -> str:
     lines += [f"| {' | '.join(cells)} |" for cells in rows]
     note = subsets_line(results)
     return "\n".join([*lines, "", note] if note else lines)
+
+
+def sample_section(samples: Sequence[dict[str, str]]) -> str:
+    """The samples as a section of Markdown, pictures shown; nothing without any."""
+    if not samples:
+        return ""
+    rows = []
+    for sample in samples:
+        made = sample["made"]
+        shown = (
+            f"![]({made})" if made.endswith(".png") else f"[{made}]({made})" if made.endswith(".wav") else plain(made)
+        )
+        rows.append(f"| {plain(sample['template'])} | {plain(sample['prompt'])} | {shown} |")
+    return "\n".join(["", "## Samples", "", "| document | prompt | generated |", "|---|---|---|", *rows, ""])
 
 
 def input_lines(config: MoTConfig) -> str:

@@ -1,11 +1,29 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Which options of a model go together, with each other, with the data and with the folder of the run."""
 
+from collections.abc import Sequence
+from dataclasses import MISSING
 from pathlib import Path
 
-from mixture_of_transformers.finetune.options import ModelArguments
+from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.training.continuation import is_adapter
+
+# Options of new generators, of all generators, and of no generator.
+OF_NEW_GENERATORS = ("from_causal_lm", "init", "image_tokenizer", "audio_tokenizer", "image_tokenizer_config")
+OF_NEW_GENERATORS += ("audio_tokenizer_config", "tokenizer_steps")
+OF_GENERATION = (
+    "document",
+    "pack_length",
+    "media_versions",
+    "prompt_dropout",
+    "samples",
+    "lora_experts",
+    *OF_NEW_GENERATORS,
+)
+OF_NEW_GENERATORS += ("size", "tokenizer_name", "image_size", "patch_size")
+NOT_OF_GENERATION = ("text_model", "image_model", "audio_model", "tower", "train_backbones", "modality_dropout")
+NOT_OF_GENERATION += ("modality_dropout_warmup", "video_column", "sentiment_metrics")
 
 
 def check_base(model: ModelArguments, output_dir: str) -> None:
@@ -22,6 +40,42 @@ def check_pushed_base(model: ModelArguments) -> None:
             "else could load: push that first and give its id as --model_name_or_path, or push both in one with "
             "--merge_lora."
         )
+
+
+def check_generation(data: DataArguments, model: ModelArguments, training: RunArguments) -> None:
+    """
+    Raises:
+        ValueError: an option of models that generate is given for another task, or the reverse, or cannot be.
+    """
+    if data.task != "generation":
+        if given := first_given(OF_GENERATION, data, model):
+            raise ValueError(f"--{given} is for --task generation: leave it out.")
+        return
+    if given := first_given(NOT_OF_GENERATION, data, model):
+        raise ValueError(f"--{given} is for models that answer, not for --task generation: leave it out.")
+    if model.model_name_or_path and (given := first_given(OF_NEW_GENERATORS, data, model)):
+        raise ValueError(f"--{given} is for a new model; --model_name_or_path goes on with what it names.")
+    if training.label_smoothing_factor or training.class_weights:
+        name = "label_smoothing_factor" if training.label_smoothing_factor else "class_weights"
+        raise ValueError(f"--{name} is for classes, not for --task generation: leave it out.")
+    for name in ("pack_length", "media_versions", "tokenizer_steps"):
+        if (number := (vars(data) | vars(model))[name]) < 1:
+            raise ValueError(f"--{name} is {number}, expected at least 1.")
+    if not 0 <= data.prompt_dropout < 1:
+        raise ValueError(f"--prompt_dropout is {data.prompt_dropout}, expected a share from 0 to below 1.")
+    if model.lora_experts and not model.lora:
+        raise ValueError("--lora_experts says what --lora adapts: give both.")
+
+
+def first_given(names: Sequence[str], *arguments: DataArguments | ModelArguments) -> str | None:
+    """The first of these options that has another value than its default."""
+    for name in names:
+        owner = next(given for given in arguments if hasattr(given, name))
+        option = type(owner).__dataclass_fields__[name]
+        default = option.default if option.default_factory is MISSING else option.default_factory()
+        if getattr(owner, name) != default:
+            return name
+    return None
 
 
 def check_towers(model: ModelArguments, columns: list[str]) -> None:

@@ -65,7 +65,7 @@ class Documents:
 
 
 def load_documents(
-    data: DataArguments, seed: int, report: Path | None = None
+    data: DataArguments, seed: int, report: Path | None = None, only: str | None = None
 ) -> tuple[dict[str, datasets.Dataset | RowStream], Documents]:
     """
     The splits with the columns of the templates, without rows that cannot be read or have all columns of none, which
@@ -73,12 +73,16 @@ def load_documents(
 
     Args:
         report: as of `load_data`.
+        only: the split that is wanted, all by default.
 
     Raises:
         ValueError: a template that cannot be, or no row that has all columns of one.
     """
+    if data.extra_columns and data.extra_columns != [LEFT_OUT]:
+        raise ValueError("--extra_columns are for models that answer: documents name their columns in --document.")
     splits, places = read_splits(data, seed), allowed_paths_of(data)
     train = splits["train"]
+    splits = splits if only is None else {only: splits[only]}
     roles, problem = find_roles(data, train)
     kinds = document_kinds(train, {role: column for role, column in roles.items() if role in ROLES})
     aliases = {role: column for role, column in roles.items() if role not in train.features}
@@ -96,14 +100,14 @@ def load_documents(
     if report is not None:
         report.unlink(missing_ok=True)
         print("\n".join(lines_of(documents, train.features)))
-    if data.max_train_samples is not None:
+    if data.max_train_samples is not None and only is None:
         prepared["train"] = draw_rows(prepared["train"], data.max_train_samples, seed)
     prepared = {
         name: drop_bad_examples(split, data.on_bad_example, name, report, reading_of(data))
         for name, split in prepared.items()
     }
     prepared = {name: keep_documents(split, documents, name, report) for name, split in prepared.items()}
-    if data.streaming:
+    if data.streaming and only is None:
         prepared["train"] = prepared["train"].shuffle(seed, data.shuffle_buffer)
     return prepared, documents
 

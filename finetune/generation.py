@@ -5,7 +5,7 @@ The training split teaches the tokenizers of text, pictures and sound; its media
 drawn anew in each epoch, are packed into sequences. A run that goes on takes processor and model from a checkpoint.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,22 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
+from mixture_of_transformers.data.document_columns import MEDIA
 from mixture_of_transformers.data.documents import TEXT
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.tokenizers import train_writing_tokenizer
+from mixture_of_transformers.finetune.checks import check_lora
 from mixture_of_transformers.finetune.documents import Documents, load_documents
 from mixture_of_transformers.finetune.media_tokenizers import audio_tokenizer, image_tokenizer
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
 from mixture_of_transformers.finetune.prepared import Prepared
-from mixture_of_transformers.finetune.recipe import image_geometry, load_tokenizer, overrides_of
-from mixture_of_transformers.finetune.record import check_same_run
+from mixture_of_transformers.finetune.recipe import image_geometry, load_tokenizer, overrides_of, own_fields
+from mixture_of_transformers.finetune.record import SETTINGS, check_same_run
 from mixture_of_transformers.finetune.rows import reading_of
-from mixture_of_transformers.modalities_mot import raw_modality_of
+from mixture_of_transformers.modalities_mot import MODALITIES, raw_modality_of
 from mixture_of_transformers.modeling_causal_mot import MoTForCausalLM
 from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
+from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.continuation import is_adapter, load_model, read_config
 from mixture_of_transformers.training.document_rows import (
     DocumentDataset,
@@ -37,6 +40,7 @@ from mixture_of_transformers.training.document_rows import (
 from mixture_of_transformers.training.media_codes import CodeMaker, add_codes
 from mixture_of_transformers.training.optimization import add_causal_lora
 from mixture_of_transformers.training.packing import PackingCollator
+from mixture_of_transformers.training.trainer import MoTTrainer
 
 logger = logging.get_logger(__name__)
 
@@ -46,7 +50,7 @@ CAUSAL_SIZES = {
     "small": {"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 768},
     "base": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 1408},
 }
-TOWER_LAYERS = 2
+TOWER_LAYERS, FRAMES_PER_SECOND = 2, 100
 LORA_RANK = 8
 MAX_TEXT_TOKENS, MAX_AUDIO_SECONDS = 512, 30.0
 
@@ -61,9 +65,10 @@ def prepare_generation(
         earlier: the run or the checkpoint to go on with; None for a new one.
         bad: the report of bad rows.
     """
+    check_lora(model_arguments, "generation")
+    size_of(model_arguments)
     checkpoint = earlier or model_arguments.model_name_or_path
-    data.max_text_tokens = data.max_text_tokens or MAX_TEXT_TOKENS
-    data.max_audio_seconds = data.max_audio_seconds or MAX_AUDIO_SECONDS
+    set_document_limits(data)
     with training.main_process_first():
         splits, documents = load_documents(data, training.seed, bad if training.process_index == 0 else None)
         train = splits["train"].sample() if data.streaming else splits["train"]
@@ -79,13 +84,73 @@ def prepare_generation(
         model = add_causal_lora(model, model_arguments.lora_rank or LORA_RANK, model_arguments.lora_experts)
     encoder = document_encoder(processor, model.config, documents, data, model_arguments, training.seed)
     maker = code_maker(processor, documents, data, training.seed)
-    pad = processor.tokenizer.pad_token_id
 
     def encode(name: str) -> Any:
         return encode_split(splits[name], encoder, maker, documents, name == "train", training.dataloader_num_workers)
 
-    collator = PackingCollator(pad, data.pack_length, tuple(model.config.placeholder_ids.values()))
-    return Prepared(splits, model, processor, encode, {"data_collator": collator})
+    return Prepared(splits, model, processor, encode, {"data_collator": collator_of(model.config, data)})
+
+
+def collator_of(config: MoTCausalConfig, data: DataArguments) -> PackingCollator:
+    return PackingCollator(config.pad_token_id, data.pack_length, tuple(config.placeholder_ids.values()))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A checkpoint that is evaluated
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def complete_generation(data: DataArguments, split: str | None) -> None:
+    """
+    Fill in what the evaluation of a model that generates needs to know.
+
+    Args:
+        split: the one to evaluate, None for that of the run.
+
+    Raises:
+        ValueError: another split than those of a run.
+    """
+    if split not in (None, "train", "validation", "test"):
+        raise ValueError(f"--split is {split!r}: documents are evaluated on 'train', 'validation' or 'test'.")
+    data.task, data.evaluate_on = "generation", split or data.evaluate_on
+    set_document_limits(data)
+
+
+def set_document_limits(data: DataArguments) -> None:
+    data.max_text_tokens = data.max_text_tokens or MAX_TEXT_TOKENS
+    data.max_audio_seconds = data.max_audio_seconds or MAX_AUDIO_SECONDS
+
+
+def build_generation_trainer(
+    folder: Path, output_dir: Path, config: MoTCausalConfig, data: DataArguments, options, processor
+) -> MoTTrainer:
+    """
+    What a run has after its training.
+
+    Args:
+        options: the `ComputeArguments`.
+    """
+    model, _ = load_model(MoTForCausalLM, folder, config, whole=True)
+    settings = {name: getattr(options, name) for name in (*SETTINGS, "dataloader_num_workers")}
+    return MoTTrainer(
+        model=model,
+        args=MoTTrainingArguments(str(output_dir), report_to="none", **settings),
+        processing_class=processor,
+        data_collator=collator_of(config, data),
+    )
+
+
+def documents_to_evaluate(
+    data: DataArguments, config: MoTCausalConfig, options, processor: MoTCausalProcessor, bad: Path
+) -> tuple[dict, Callable]:
+    """The split to evaluate, and what gives its documents by its name."""
+    name = data.evaluate_on
+    splits, documents = load_documents(data, options.seed, bad, only=name)
+    check_processor(processor, documents, "the checkpoint")
+    encoder = document_encoder(processor, config, documents, data, ModelArguments(), options.seed)
+    maker = code_maker(processor, documents, data, options.seed)
+    workers = options.dataloader_num_workers
+    return splits, lambda split: encode_split(splits[split], encoder, maker, documents, False, workers)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -133,21 +198,20 @@ def encoders_of(
     documents: Documents, data: DataArguments, model: ModelArguments, size: int, patch_size: int
 ) -> dict[str, dict]:
     """The towers that read raw media, as far as a template has any; --config_overrides changes them."""
-    towers = {
-        "image": {"model_type": "mot_image", "image_size": size, "patch_size": patch_size},
-        "audio": {
-            "model_type": "mot_audio",
-            "max_frames": round(100 * data.max_audio_seconds),
-            "stem_stride": 4,
-            "mean_normalization": model.audio_kind != "sound",
-        },
+    known = {
+        "image_size": size,
+        "patch_size": patch_size,
+        "max_frames": round(FRAMES_PER_SECOND * data.max_audio_seconds),
+        "stem_stride": 4,
+        "mean_normalization": model.audio_kind != "sound",
+        "num_hidden_layers": TOWER_LAYERS,
     }
-    changes = overrides_of(model).get("encoders", {})
-    return {
-        m: {"num_hidden_layers": TOWER_LAYERS} | tower | changes.get(m, {})
-        for m, tower in towers.items()
-        if documents.of_kind(m, is_raw=True)
-    }
+    changes, towers = overrides_of(model).get("encoders", {}), {}
+    for m in MEDIA:
+        if documents.of_kind(m, is_raw=True):
+            kind = MODALITIES[m]
+            towers[m] = {"model_type": kind.config_class.model_type} | own_fields(kind, known) | changes.get(m, {})
+    return towers
 
 
 def check_processor(processor: MoTCausalProcessor, documents: Documents, checkpoint: str | Path | None) -> None:
@@ -179,7 +243,7 @@ def build_model(processor: MoTCausalProcessor, model: ModelArguments, freezes_te
     """
     overrides = overrides_of(model)
     if freezes_text:
-        overrides.setdefault("frozen_vocab_size", processor.text_vocab_size)
+        overrides.setdefault("freeze_text", True)
     if model.model_name_or_path:
         config = read_config(model.model_name_or_path, overrides, config_class=MoTCausalConfig)
         loaded, _ = load_model(MoTForCausalLM, model.model_name_or_path, config, whole=True)
@@ -256,7 +320,7 @@ def encode_split(
         return StreamedDocuments(split.read_by(maker.reading), encoder, maker.add_to_row)
     kept = [
         *documents.of_kind(TEXT),
-        *(c for kind in ("image", "audio") for c in documents.of_kind(kind, is_raw=True)),
+        *(c for kind in MEDIA for c in documents.of_kind(kind, is_raw=True)),
     ]
     rows = add_codes(split, maker if is_training else maker.plain(), kept, num_proc or None)
     return DocumentDataset(rows, encoder) if is_training else EveryDocumentDataset(rows, encoder)

@@ -2,7 +2,7 @@
 """What a run finds out once its checkpoint is safe, and `mot evaluate` again: results, predictions and the card."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from datasets import Dataset
@@ -14,9 +14,10 @@ from mixture_of_transformers.finetune.limits import bad_rows
 from mixture_of_transformers.finetune.options import DataArguments, needs_labels
 from mixture_of_transformers.finetune.predictions import PREDICTIONS, predict, write_predictions
 from mixture_of_transformers.finetune.record import Record
+from mixture_of_transformers.finetune.samples import sample_lines, write_samples
 from mixture_of_transformers.finetune.table import print_table
 from mixture_of_transformers.finetune.usage import base_of, examples_for, usage_lines
-from mixture_of_transformers.modalities_mot import CELLS
+from mixture_of_transformers.training.document_rows import EveryDocumentDataset
 from mixture_of_transformers.training.metrics import compute_metrics, sentiment_metrics
 from mixture_of_transformers.training.run_folder import write_whole
 from mixture_of_transformers.training.trainer import MoTTrainer
@@ -90,8 +91,9 @@ def finish(
     results = {"task": data["task"], "split": split, "seed": record.settings["seed"], "seconds": record.run.seconds}
     results |= {} if dataset is None else {"dataset": dataset}
     results |= evaluate(trainer, encode(split), data["task"])
+    samples = samples_of(trainer, encode(split), record) if is_main else []
     if is_main:
-        report(trainer, folder, results, record, row, name)
+        report(trainer, folder, results, record, row, name, samples)
     if needs_labels(data["task"]) and "test" in splits and is_unlabelled(splits["test"]):
         logits = predict(trainer, encode("test"))
         if is_main:
@@ -100,24 +102,43 @@ def finish(
     return results
 
 
+def samples_of(trainer: MoTTrainer, documents: EveryDocumentDataset, record: Record) -> list[dict[str, str]]:
+    """What a model that generates makes of some documents; its weights must be whole on this process."""
+    number = record.data.get("samples") or 0
+    is_whole = not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+    if record.data["task"] != "generation" or not number or not is_whole:
+        return []
+    folder, seed = Path(trainer.args.output_dir).resolve(), record.settings["seed"]
+    return write_samples(trainer.model.eval(), trainer.processing_class, documents, folder, number, seed)
+
+
 def report(
-    trainer: MoTTrainer, folder: Path, results: dict, record: Record, row: dict | None = None, name: str = RESULTS
+    trainer: MoTTrainer,
+    folder: Path,
+    results: dict,
+    record: Record,
+    row: dict | None = None,
+    name: str = RESULTS,
+    samples: Sequence[dict[str, str]] = (),
 ) -> None:
     """
     Write the results into a file of the folder, print them, and, where that is results.json, write the card.
 
     Args:
         row: of the embedded data, an example for the card.
+        samples: what the model has generated.
     """
     write_whole(folder / name, json.dumps(results, indent=2) + "\n")
     print_table(results)
+    if samples:
+        print("\n".join(["\nSamples:", *sample_lines(samples)]))
     if name != RESULTS:
         return
     example = examples_for(folder, record, row)
-    own_files = {name: Path(value).name if CELLS[name].medium else value for name, value in example.items()}
+    own_files = {name: value.removeprefix(f"{folder}/") for name, value in example.items()}
     config = trainer.model.config
     base = base_of(trainer)
     base = place_name(base) if base and Path(base).exists() else base  # the card may be shared
     usage = usage_lines(record.data["task"], record.run.name, config, own_files, base)
     parameters = sum(parameter.numel() for parameter in trainer.head.parameters())
-    write_card(folder, results, usage, record.run, config, parameters, results.get("dataset"))
+    write_card(folder, results, usage, record.run, config, parameters, results.get("dataset"), samples)

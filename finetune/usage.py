@@ -3,12 +3,19 @@
 
 from pathlib import Path
 
-from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
+from mixture_of_transformers.configuration_causal_mot import TEXT, MoTCausalConfig
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.record import Record
-from mixture_of_transformers.modalities_mot import MODALITIES, OTHER_CELLS, modality_of, words_of
+from mixture_of_transformers.finetune.samples import MEDIA_OF_SAMPLES, read_samples
+from mixture_of_transformers.media_causal_mot import CODEC_OF
+from mixture_of_transformers.modalities_mot import CELLS, MODALITIES, OTHER_CELLS, modality_of, words_of
 from mixture_of_transformers.training.trainer import MoTTrainer
+
+# What is done with what was generated.
+SAVING = ("image.save('made.png')",)
+SAVING += ("soundfile.write('made.wav', audio, processor.codecs['audio'].tokenizer.sampling_rate)",)
+SAVING_LINES = dict(zip(CODEC_OF, SAVING, strict=True))
 
 
 def print_usage(trainer: MoTTrainer, folder: Path, record: Record, row: dict | None = None) -> None:
@@ -40,7 +47,7 @@ def usage_lines(
         base: the checkpoint under an adapter, where the folder holds one.
     """
     if task == "generation":
-        return usage_of_generation(folder, config, base)
+        return usage_of_generation(folder, config, base, example or {})
     arguments = example_arguments(config, example or {})
     lines = usage_of_task(task, folder, config, arguments, base)
     return ("import numpy as np\n" if "np." in lines else "") + lines
@@ -109,19 +116,22 @@ print(model(**inputs).pooler_output.shape)
 """
 
 
-def usage_of_generation(folder: str, config: MoTCausalConfig, base: str | None) -> str:
-    """One line for each modality that the model makes, and what becomes of it."""
-    media = [m for m in config.modalities[1:] if len(config.codes(m))]
+def usage_of_generation(folder: str, config: MoTCausalConfig, base: str | None, example: dict[str, str]) -> str:
+    """What makes each modality of a text, and a text of each example."""
+    makes = [m for m in config.modalities[1:] if len(config.codes(m))]
+    prompt = example.get(TEXT) or CELLS[TEXT].example
     lines = [loading_lines("AutoModelForCausalLM", folder, base)]
-    lines.append('inputs = processor(["a seven"], return_tensors="pt")')
-    for m in media:
-        lines.append(f'made = model.generate(**inputs, generation_mode="{m}", do_sample=True)')
-        lines.append(f'{m} = processor.post_process_multimodal_output(made, generation_mode="{m}")[0]')
-        if m == "image":
-            lines.append('image.save("made.png")')
-        if m == "audio":
-            lines.append('rate = processor.codecs["audio"].tokenizer.sampling_rate')
-    return "\n".join(lines) + "\n"
+    lines.append(f"inputs = processor([{prompt!r}], return_tensors='pt')")
+    for m in makes:
+        lines.append(f"ids = model.generate(**inputs, generation_mode={m!r}, do_sample=True)")
+        lines.append(f"{m} = processor.post_process_multimodal_output(ids, generation_mode={m!r})[0]")
+        lines += [SAVING_LINES[m]] if m in SAVING_LINES else []
+    for m in [m for m in config.modalities[1:] if m in example]:
+        lines.append(f"inputs = processor([[{{{m!r}: {example[m]!r}}}]], return_tensors='pt')")
+        lines.append("ids = model.generate(**inputs, max_new_tokens=32)")
+        lines.append("print(processor.post_process_multimodal_output(ids, generation_mode='text')[0])")
+    uses_soundfile = any(line.startswith("soundfile.") for line in lines)
+    return ("import soundfile\n" if uses_soundfile else "") + "\n".join(lines) + "\n"
 
 
 def loading_lines(auto_class: str, folder: str, base: str | None = None) -> str:
@@ -149,9 +159,23 @@ def example_row(data: DataArguments, splits: dict) -> dict | None:
 
 def examples_for(folder: Path, record: Record, row: dict | None) -> dict[str, str]:
     """A text and paths of files to show how the model is used, as far as the run has any."""
+    if record.data["task"] == "generation":
+        return generated_examples(folder)
     if row is not None:
         return save_examples(folder, row)
     return {cell.name: cell.example for cell in OTHER_CELLS if cell.name in record.run.columns}
+
+
+def generated_examples(folder: Path) -> dict[str, str]:
+    """A prompt of a run's samples, and files of what was made."""
+    examples: dict[str, str] = {}
+    for sample in read_samples(folder):
+        modality = MEDIA_OF_SAMPLES.get(Path(sample["made"]).suffix)
+        if modality is not None:
+            examples.setdefault(modality, str(folder / sample["made"]))
+        if modality is not None and not sample["prompt"].startswith("<"):
+            examples.setdefault(TEXT, sample["prompt"])
+    return examples
 
 
 def save_examples(folder: Path, row: dict) -> dict[str, str]:

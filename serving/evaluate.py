@@ -8,15 +8,17 @@ The data are read as `run_finetune.py` reads them. The folder of a run remembers
 that; this holds wherever an option is not given. Labels are matched to the checkpoint's classes by their names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, Features, IterableDataset
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import HfArgumentParser
 
+from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.columns import ModalityColumns
@@ -27,6 +29,11 @@ from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.data.split_types import with_empty_as_strings
 from mixture_of_transformers.finetune.batches import build_collators, encode_split
+from mixture_of_transformers.finetune.generation import (
+    build_generation_trainer,
+    complete_generation,
+    documents_to_evaluate,
+)
 from mixture_of_transformers.finetune.limits import LENGTH_OPTIONS, check_splits, fit_processor, set_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, OptionHelp, needs_labels
 from mixture_of_transformers.finetune.recipe import MODEL_CLASSES, leave_out_columns
@@ -42,10 +49,11 @@ from mixture_of_transformers.finetune.rows import (
 )
 from mixture_of_transformers.finetune.saving import merge_adapter
 from mixture_of_transformers.finetune.usage import example_row, print_usage
+from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
 from mixture_of_transformers.processing_mot import MoTProcessor, load_processor
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.command import peek
-from mixture_of_transformers.training.continuation import labels_of, load_model, read_config
+from mixture_of_transformers.training.continuation import generates, labels_of, load_model, read_config
 from mixture_of_transformers.training.trainer import MoTTrainer
 
 EMBEDDED, ROLES, BAD_ROWS = "digits", ("train", "validation", "test"), "bad_rows_evaluated.jsonl"
@@ -306,15 +314,20 @@ def evaluate(arguments: list[str]) -> dict:
     name = peek(parser, arguments).checkpoint
     folder = local_folder(name)
     options, data, record = parse(parser, arguments, folder)
-    config = read_config(folder)
-    complete(data, config, name)
+    is_generator = generates(folder)
+    config: Any = read_config(folder, config_class=MoTCausalConfig) if is_generator else read_config(folder)
+    if is_generator:
+        complete_generation(data, options.split)
+    else:
+        complete(data, config, name)
     is_own = check_data(data, record)
     is_other = record is not None and (not is_own or options.split not in (None, data.evaluate_on))
     out = Path(options.output_dir or (folder if folder == Path(name) else Path("outputs") / Path(name).name))
     out.mkdir(parents=True, exist_ok=True)
 
-    processor, trained = load_processor(folder, options.trust_remote_code), record
-    trainer = build_trainer(folder, out, config, data, options, processor)
+    processor, trained = processor_of(folder, options, is_generator), record
+    build = build_generation_trainer if is_generator else build_trainer
+    trainer = build(folder, out, config, data, options, processor)
     dataset = data.dataset_name or EMBEDDED
     run = record.run if record else Run(Path(name).resolve().name, place_name(dataset))
     record = Record.of(data, trainer.args, run)
@@ -322,22 +335,42 @@ def evaluate(arguments: list[str]) -> dict:
         if trainer.model is trainer.head:
             raise ValueError(f"{name} is no adapter: leave out --merge_lora.")
         merge_adapter(trainer, record)
-    splits = read(data, config, options.seed, options.split, is_own, out / BAD_ROWS, trained, processor)
-    if len(splits) == 1:  # the results have the name of this split, whichever was to be evaluated
-        record.data["evaluate_on"] = data.evaluate_on = next(iter(splits))
-    check_labels(splits, data)
-    splits = check_splits(splits, config, out / BAD_ROWS)
-
-    def encode(split: str):
-        return encode_split(
-            split, splits[split], trainer.processing_class, config, data, options.dataloader_num_workers
-        )
-
+    if is_generator:
+        splits, encode = documents_to_evaluate(data, config, options, processor, out / BAD_ROWS)
+    else:
+        splits, encode = rows_to_evaluate(data, config, options, is_own, out / BAD_ROWS, trained, trainer)
+    record.data["evaluate_on"] = data.evaluate_on
     row, evaluated = example_row(data, splits), place_name(dataset)
     file = results_file(out, evaluated, data.evaluate_on) if is_other else RESULTS
     found = finish(trainer, splits, encode, record, row, out / BAD_ROWS, file, None if is_own else evaluated)
     print_usage(trainer, out.resolve(), record, row)
     return found
+
+
+def processor_of(folder: Path, options: EvaluateArguments, is_generator: bool) -> MoTProcessor:
+    if is_generator:
+        return MoTCausalProcessor.from_pretrained(folder)
+    return load_processor(folder, options.trust_remote_code)
+
+
+def rows_to_evaluate(
+    data: DataArguments,
+    config: MoTConfig,
+    options: EvaluateArguments,
+    is_own: bool,
+    bad: Path,
+    record: Record | None,
+    trainer: MoTTrainer,
+) -> tuple[dict[str, Dataset], Callable]:
+    """The splits to evaluate, and what gives the encoded rows of one by its name."""
+    processor = trainer.processing_class
+    splits = read(data, config, options.seed, options.split, is_own, bad, record, processor)
+    if len(splits) == 1:  # the results have the name of this split, whichever was to be evaluated
+        data.evaluate_on = next(iter(splits))
+    check_labels(splits, data)
+    splits = check_splits(splits, config, bad)
+    workers = options.dataloader_num_workers
+    return splits, lambda split: encode_split(split, splits[split], processor, config, data, workers)
 
 
 def results_file(folder: Path, dataset: str, split: str) -> str:

@@ -67,7 +67,10 @@ def interleaved(lengths, seed=0):
     for row, length in enumerate(lengths):
         modalities = []
         while len(modalities) < length:
-            name, size = torch.randint(len(names), (), generator=generator), torch.randint(1, 5, (), generator=generator)
+            name, size = (
+                torch.randint(len(names), (), generator=generator),
+                torch.randint(1, 5, (), generator=generator),
+            )
             modalities += [names[name]] * int(size)
         rows.append(tokens_of(modalities[:length], seed=seed + row))
     return rows

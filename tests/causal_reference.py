@@ -1,6 +1,6 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Algorithm 1 of Mixture-of-Transformers (arXiv 2411.04996), written slowly: one row, one token, one head at a time, in
-float64.
+"""Algorithm 1 of Mixture-of-Transformers (arXiv 2411.04996), written slowly: one row, one token, one head at a
+time, in float64.
 
 Every token takes the weights of its modality's expert and attends to itself and to all tokens before, of any modality.
 The layer is that of Llama and Qwen: norms come before what they norm, positions are rotations, the feed-forward layer
@@ -10,7 +10,6 @@ is gated. It shares no code with the model and knows neither batches, padding, m
 import math
 
 import torch
-
 
 
 def modality_of(token, config):

@@ -137,3 +137,24 @@ def generation_tests() -> ModuleType | str:
     with known_marks():
         spec.loader.exec_module(module)
     return module
+
+
+class ListedSkips:
+    """
+    Skips the tests that `cannot_apply` of a class or of its bases names, each with its reason; a name that no test has
+    is an error.
+    """
+
+    cannot_apply = {}
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        listed = [vars(base).get("cannot_apply", {}) for base in reversed(cls.__mro__)]
+        cls.cannot_apply = {name: reason for skips in listed for name, reason in skips.items()}
+        if unknown := [name for name in cls.cannot_apply if not hasattr(cls, name)]:
+            raise AttributeError(f"`{cls.__name__}.cannot_apply` lists tests that do not exist: {', '.join(unknown)}.")
+
+    def setUp(self):
+        if reason := self.cannot_apply.get(self._testMethodName):
+            self.skipTest(reason)
+        super().setUp()

@@ -1,14 +1,27 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""A small checkpoint of notes, vital signs and movements, that has not learned, as a folder with its processor."""
+"""Small checkpoints that have not learned, as folders with their processors: one of notes, vital signs and movements,
+which classifies or finds, and one that generates."""
 
 from pathlib import Path
 
 import numpy as np
 from transformers import BertTokenizer
 
-from mixture_of_transformers import MoTConfig, MoTForSequenceClassification, MoTProcessor
+from mixture_of_transformers import (
+    MoTCausalProcessor,
+    MoTConfig,
+    MoTForCausalLM,
+    MoTForSequenceClassification,
+    MoTProcessor,
+)
 from mixture_of_transformers.modality_series_mot import SeriesModality
 from mixture_of_transformers.modality_table_mot import TableModality
+from mixture_of_transformers.tokens_mot import (
+    MoTAudioTokenizer,
+    MoTAudioTokenizerConfig,
+    MoTImageTokenizer,
+    MoTImageTokenizerConfig,
+)
 
 WARDS = ["<b>north</b>", "south", "west"]
 LABELS = ["resting", "walking", "running"]
@@ -46,5 +59,23 @@ def save_patients(folder: Path, model_class=MoTForSequenceClassification) -> Pat
         label2id={label: number for number, label in enumerate(LABELS)},
     )
     model_class(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def save_generator(folder: Path) -> Path:
+    """A causal checkpoint that writes, draws and speaks, and hears through a tower, and has not learned."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "draw", "say", "a", "seven", "##s"]
+    tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
+    pictures = MoTImageTokenizerConfig(image_size=8, patch_size=4, levels=(3, 3), hidden_size=8, num_hidden_layers=1)
+    sounds = MoTAudioTokenizerConfig(levels=(3, 3), hidden_size=8, num_hidden_layers=1)
+    processor = MoTCausalProcessor(
+        tokenizer,
+        image_tokenizer=MoTImageTokenizer(pictures),
+        audio_tokenizer=MoTAudioTokenizer(sounds),
+        encoders={"audio": {"model_type": "mot_audio", "num_hidden_layers": 1}},
+    )
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "num_hidden_layers": 1}
+    MoTForCausalLM(processor.config_for(**sizes, max_position_embeddings=256)).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CompileConfig, GenerationConfig
+from transformers import CompileConfig, GenerationConfig, pipeline
 from transformers.generation import ContinuousBatchingConfig
 
 from mixture_of_transformers import MoTCausalConfig, MoTForCausalLM
@@ -252,7 +252,7 @@ def test_compiled_decoding_is_as_before(model):
     kwargs = {"max_new_tokens": 9, "cache_implementation": "static"}
     compiled = CompileConfig(backend="eager", fullgraph=True)
     compiled._compile_all_devices = True
-    for mode in ("text", "image", "interleaved"):
+    for mode in ("image", "interleaved"):
         prompts = prompts_of(mode)
         expected = new_ids(model, prompts, generation_mode=mode, **kwargs)
         assert new_ids(model, prompts, generation_mode=mode, compile_config=compiled, **kwargs) == expected
@@ -306,7 +306,7 @@ def test_text_and_pictures_are_decoded_without_sorting(model, monkeypatch):
 
 
 def guided_slowly(model, prompt: list[int], mode: str, scale: float, budget: int, negative=(BOS,)) -> list[int]:
-    """Guidance as its formula says, without a cache, a batch or padding."""
+    """Guidance as its formula says, without a cache, a batch or padding; none at a scale of 1."""
     new: list[int] = []
     while len(new) < budget and (not new or new[-1] != EOS):
         ids = prompt + new
@@ -319,6 +319,12 @@ def guided_slowly(model, prompt: list[int], mode: str, scale: float, budget: int
         allowed = sorted(can_follow(mode, prompt, new, budget))
         new.append(allowed[int(scores[allowed].argmax())])
     return new
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_batch_is_generated_as_a_plain_loop_of_forward_would(model, mode):
+    expected = [guided_slowly(model, prompt, mode, 1.0, 17) for prompt in prompts_of(mode)]
+    assert new_ids(model, prompts_of(mode), generation_mode=mode, max_new_tokens=17) == expected
 
 
 @pytest.mark.parametrize("mode", MODES[1:])
@@ -345,6 +351,13 @@ def test_guidance_leads_away_from_a_negative_prompt(model):
         negative_prompt_attention_mask=away["attention_mask"],
     )
     assert found == [guided_slowly(model, p, "image", 3.0, 7, n) for p, n in zip(prompts, negative)]
+
+
+def test_sequences_without_a_first_id_are_guided_too():
+    other = small_model(bos_token_id=None)
+    prompts = prompts_of("audio")
+    found = new_ids(other, prompts, generation_mode="audio", guidance_scale=2.0, max_new_tokens=12)
+    assert found == [guided_slowly(other, prompt, "audio", 2.0, 12, negative=()) for prompt in prompts]
 
 
 def test_guidance_begins_anew_with_every_medium(model):
@@ -431,6 +444,8 @@ def test_a_model_that_only_reads_pictures_writes_text_alone():
     assert not {4, 5, 40} & set(new)
     with pytest.raises(ValueError, match="'image'.* only reads"):
         new_ids(reader, [[BOS]], generation_mode="image")
+    with pytest.raises(ValueError, match="ends within a medium of 'image'"):
+        new_ids(reader, [[BOS, 4, 40, 40]])
 
 
 @pytest.mark.parametrize(
@@ -549,6 +564,17 @@ def test_a_stream_gives_what_the_whole_output_says(speaking, mode):
     again = list(model.stream(processor, **inputs, **kwargs))
     for row in (0, 1):
         assert merged(segment for number, *segment in again if number == row) == merged(rows[row])
+
+
+def test_the_pipeline_of_the_library_makes_what_each_mode_says(speaking):
+    model, processor = speaking
+    answer = pipeline("any-to-any", model=model, processor=processor)
+    assert isinstance(answer("one", generation_mode="image")[0]["generated_image"], Image.Image)
+    sound = answer("one", generation_mode="audio", max_new_tokens=9)[0]["generated_audio"]
+    assert sound.dtype == np.float32 and 1 <= len(sound) <= 7
+    assert answer("one", max_new_tokens=9)[0]["generated_text"].startswith("one")
+    with pytest.raises(ValueError, match="tactile"):
+        answer("one", generation_mode="tactile")
 
 
 def test_a_stream_of_drafts_and_of_an_unfinished_prompt_is_whole(speaking):

@@ -6,13 +6,19 @@ Models are tiny with random parameters throughout; `causal_reference.py` compute
 """
 
 import itertools
+import json
 
+import causal_distributed
 import pytest
 import torch
 import transformers
-from causal_helpers import IDS, RANGES, SETTINGS, TEXT_IDS, VOCAB_SIZE, causal_config, interleaved, padded, tokens_of
+from causal_helpers import SETTINGS, VOCAB_SIZE, causal_config, interleaved, padded, tokens_of
 from causal_reference import modality_of, reference_logits
-from helpers import build, max_difference, randomize
+from forked import forked
+from helpers import build, max_difference
+from huggingface_hub.errors import StrictDataclassError
+from remote_steps import run_without_package
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 from transformers import DynamicCache, StaticCache
 
@@ -520,6 +526,22 @@ def test_dropout_of_attention_is_drawn_in_training_alone():
         assert max_difference(model(row).logits, model(row).logits) > 1e-3
 
 
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """What two processes, forked from one of their own, say of all engines."""
+    return forked(causal_distributed.learn, ["two processes"], tmp_path_factory.mktemp("two_processes"))
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("setting", causal_distributed.SETTINGS)
+@pytest.mark.parametrize("engine", causal_distributed.ENGINES)
+def test_two_processes_with_different_modalities_learn_what_one_would(two_processes, engine, setting):
+    report = two_processes.stdout + two_processes.stderr
+    for rank in (0, 1):
+        assert f"{engine}, {setting}, rank {rank}: all parameters equal to one process" in report, report
+    assert two_processes.returncode == 0, report
+
+
 # Other ways to attend and to compute
 
 
@@ -581,7 +603,7 @@ def fresh_compiler():
 
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
-@some_settings
+@pytest.mark.parametrize("setting", ["all untied", "audio left out"])
 def test_compiled_equals_eager(setting, backend):
     model = model_for(setting)
     compiled = torch.compile(model, fullgraph=True, backend=backend)
@@ -597,16 +619,229 @@ def test_compiled_equals_eager(setting, backend):
 @some_settings
 def test_compiled_decoding_with_a_static_cache_is_one_graph(setting, backend):
     model, rows = model_for(setting), torch.tensor(interleaved([20, 20]))
-    counted = torch._dynamo.testing.CompileCounterWithBackend(backend)
+    counted = CompileCounterWithBackend(backend)
     decode = torch.compile(model, fullgraph=True, backend=counted)
     past = StaticCache(config=model.config, max_cache_len=24)
     with torch.no_grad():
         expected = model(rows).logits
         found = [model(rows[:, :9], past_key_values=past).logits]
         for place in range(9, 20):
-            output = decode(
-                rows[:, place : place + 1], position_ids=torch.tensor([[place]] * 2), past_key_values=past
-            )
+            output = decode(rows[:, place : place + 1], position_ids=torch.tensor([[place]] * 2), past_key_values=past)
             found.append(output.logits.clone())
     assert max_difference(torch.cat(found, dim=1), expected) < TOLERANCE
     assert counted.frame_count == 1
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_a_compiled_training_step_is_one_graph():
+    model, inputs = model_for().train(), labelled(interleaved([9, 12]))
+    expected = gradients(model, **inputs)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    model.zero_grad()
+    compiled(**inputs).loss.backward()
+    assert_gradients_equal({name: parameter.grad for name, parameter in model.named_parameters()}, expected)
+
+
+# Saved, loaded, resized: every id keeps its modality
+
+
+def save(model, folder):
+    model.save_pretrained(folder)
+    return folder
+
+
+@every_setting
+def test_a_folder_gives_back_every_logit_by_class_and_by_auto_class(setting, tmp_path):
+    model, row = model_for(setting), interleaved([20])[0]
+    folder, expected = save(model, tmp_path), logits_of(model, row)
+    readers = [transformers.AutoModelForCausalLM, transformers.AutoModelForMultimodalLM, MoTForCausalLM]
+    for reader in readers:
+        loaded, report = reader.from_pretrained(folder, output_loading_info=True)
+        assert type(loaded) is MoTForCausalLM and not any(report.values()), report
+        assert torch.equal(logits_of(loaded, row), expected)
+        assert loaded.config.token_ranges == model.config.token_ranges
+        assert [loaded.config.modality_of(token) for token in range(VOCAB_SIZE)] == [
+            model.config.modality_of(token) for token in range(VOCAB_SIZE)
+        ]
+    decoder = transformers.AutoModel.from_pretrained(folder)
+    assert type(decoder) is MoTCausalModel
+    with torch.no_grad():
+        hidden = decoder(torch.tensor([row])).last_hidden_state[0]
+    assert max_difference(loaded.lm_head(hidden), expected) < EXACT
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_ranges_mean_the_same_in_any_order(order, tmp_path):
+    """They are kept by their first id, and a saved config does not sort them by name."""
+    ranges = [["video", 20, 25], ["image", 25, 30], ["audio", 30, 38]]
+    config = causal_config(token_ranges=[ranges[i] for i in order], experts={"video": "image"})
+    config.save_pretrained(tmp_path)
+    loaded = transformers.AutoConfig.from_pretrained(tmp_path)
+    assert loaded.modalities == config.modalities == ("text", "video", "image", "audio")
+    assert loaded.expert_names == config.expert_names == ("text", "image", "audio")
+    assert loaded.experts == config.experts
+    model, row = build(MoTForCausalLM, config), interleaved([20])[0]
+    expected = logits_of(build(MoTForCausalLM, causal_config(token_ranges=ranges, experts={"video": "image"})), row)
+    assert torch.equal(logits_of(model, row), expected)
+    assert torch.equal(logits_of(MoTForCausalLM.from_pretrained(save(model, tmp_path)), row), expected)
+
+
+@some_settings
+def test_a_larger_vocabulary_grows_text_alone(setting, tmp_path):
+    model, row = model_for(setting), interleaved([20])[0]
+    expected = logits_of(model, row)
+    model.resize_token_embeddings(VOCAB_SIZE + 7)
+    loaded = MoTForCausalLM.from_pretrained(save(model, tmp_path))
+    for resized in (model, loaded):
+        assert [resized.config.modality_of(token) for token in range(VOCAB_SIZE, VOCAB_SIZE + 7)] == ["text"] * 7
+        found = logits_of(resized, row)
+        assert found.shape == (20, VOCAB_SIZE + 7) and torch.equal(found[:, :VOCAB_SIZE], expected)
+        grown = row[:10] + [VOCAB_SIZE + 6] + row[10:]
+        reference = reference_logits(resized.state_dict(), resized.config, grown)
+        assert max_difference(logits_of(resized, grown), reference) < TOLERANCE
+
+
+def test_a_smaller_vocabulary_loses_text_alone():
+    model, row = model_for(), interleaved([20])[0]
+    row = [token % 38 for token in row]
+    expected = logits_of(model, row)
+    model.resize_token_embeddings(38)
+    assert torch.equal(logits_of(model, row), expected[:, :38])
+    with pytest.raises(ValueError, match="'audio'.*from 30 to below 38: keep at least 38"):
+        model.resize_token_embeddings(37)
+
+
+def test_a_folder_serves_people_without_the_package(tmp_path):
+    """By every Auto class, and to be saved again; a half-precision copy answers, too."""
+    model, rows = model_for(), interleaved([12, 12])
+    save(model, tmp_path / "saved")
+    with torch.no_grad():
+        expected = {"logits": model(torch.tensor(rows)).logits}
+    expected["generated"] = model.generate(torch.tensor(rows), max_new_tokens=5, do_sample=False)
+    torch.save(torch.tensor(rows), tmp_path / "rows.pt")
+    script = """
+import torch, transformers
+folder, work = sys.argv[1:]
+rows, found = torch.load(f"{work}/rows.pt"), {}
+names = ("AutoModelForCausalLM", "AutoModelForMultimodalLM", "AutoModelForImageTextToText")
+for name in names:
+    model = getattr(transformers, name).from_pretrained(folder, trust_remote_code=True)
+    assert type(model).__name__ == "MoTForCausalLM" and "transformers_modules" in type(model).__module__
+    with torch.no_grad():
+        found[name, "logits"] = model(rows).logits
+    found[name, "generated"] = model.generate(rows, max_new_tokens=5, do_sample=False)
+decoder = transformers.AutoModel.from_pretrained(folder, trust_remote_code=True)
+assert type(decoder).__name__ == "MoTCausalModel"
+model.save_pretrained(f"{work}/again")
+again = transformers.AutoModelForCausalLM.from_pretrained(f"{work}/again", trust_remote_code=True)
+with torch.no_grad():
+    found["again", "logits"] = again(rows).logits
+torch.save(found, f"{work}/found.pt")
+"""
+    run_without_package(script, tmp_path / "saved", tmp_path, folder=tmp_path)
+    found = torch.load(tmp_path / "found.pt")
+    assert len(found) == 7
+    for (_, name), value in found.items():
+        assert torch.equal(value, expected[name])
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "ids, wrong", [([[1, 40]], 40), ([[1, -1]], -1), ([[10**6, 3]], 10**6)], ids=["past the end", "below 0", "far"]
+)
+def test_an_id_outside_the_vocabulary_is_named(ids, wrong):
+    with pytest.raises(ValueError, match=f"`input_ids` has the id {wrong}, outside .* 0 to 39"):
+        model_for()(torch.tensor(ids))
+
+
+@pytest.mark.parametrize("wrong", [40, -1])
+def test_a_label_outside_the_vocabulary_is_named(wrong):
+    with pytest.raises(ValueError, match=f"`labels` has the id {wrong}, outside .* 0 to 39"):
+        model_for()(torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, -100, wrong]]))
+
+
+IDS_OF_TWO_ROWS = torch.tensor([[1, 25, 31], [3, 4, 5]])
+EMBEDDINGS = torch.zeros(2, 3, 16)
+BAD_CALLS = {
+    "nothing": ({}, "exactly one of `input_ids` and `inputs_embeds`"),
+    "both": ({"input_ids": IDS_OF_TWO_ROWS, "inputs_embeds": EMBEDDINGS}, "exactly one of"),
+    "modalities of ids": (
+        {"input_ids": IDS_OF_TWO_ROWS, "modality_ids": torch.zeros(2, 3, dtype=torch.long)},
+        "`modality_ids` say what `inputs_embeds` are",
+    ),
+    "modalities twice": (
+        {"inputs_embeds": EMBEDDINGS, "modality_ids": torch.zeros(2, 3, dtype=torch.long), "modality": "image"},
+        "`modality_ids` say what `inputs_embeds` are",
+    ),
+    "modalities of another shape": (
+        {"inputs_embeds": EMBEDDINGS, "modality_ids": torch.zeros(2, 4, dtype=torch.long)},
+        r"`modality_ids` is of shape \(2, 4\), expected that of the tokens, \(2, 3\)",
+    ),
+    "a modality of no number": (
+        {"inputs_embeds": EMBEDDINGS, "modality_ids": torch.full((2, 3), 3)},
+        "`modality_ids` has the number 3, expected 0 to 2, for text, image, audio",
+    ),
+    "an unknown modality": (
+        {"input_ids": IDS_OF_TWO_ROWS, "modality": "smell"},
+        "Unknown modality 'smell': this model has text, image, audio",
+    ),
+    "labels of another shape": (
+        {"input_ids": IDS_OF_TWO_ROWS, "labels": torch.zeros(2, 2, dtype=torch.long)},
+        r"`labels` is of shape \(2, 2\), and there are logits of \(2, 3\)",
+    ),
+    "labels of logits that are not kept": (
+        {"input_ids": IDS_OF_TWO_ROWS, "labels": IDS_OF_TWO_ROWS, "logits_to_keep": 1},
+        "leave `logits_to_keep` at 0",
+    ),
+    "a row of ids": ({"input_ids": IDS_OF_TWO_ROWS[0]}, r"`input_ids` is of shape \(3,\), expected \(B, L\)"),
+    "a mask of another length": (
+        {"input_ids": IDS_OF_TWO_ROWS, "attention_mask": torch.ones(2, 2)},
+        r"`attention_mask` is of shape \(2, 2\), expected \(2, 3\)",
+    ),
+    "a misspelt argument": (
+        {"input_ids": IDS_OF_TWO_ROWS, "modalty": "image"},
+        "has no argument `modalty`; did you mean `modality`",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_what_forward_cannot_take_is_an_error_that_says_so(case):
+    arguments, message = BAD_CALLS[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        model_for()(**arguments)
+
+
+BAD_CONFIGS = {
+    "overlapping ranges": ({"token_ranges": [["image", 20, 31], ["audio", 30, 38]]}, "'audio' the id 30"),
+    "a range beyond the ids": ({"token_ranges": [["image", 20, 41]]}, "'image' the ids from 20 to below 41"),
+    "an empty range": ({"token_ranges": [["image", 20, 20]]}, "at least one id"),
+    "a range of three names": ({"token_ranges": [["image", "20", 30]]}, "`token_ranges` has"),
+    "a range of text": ({"token_ranges": [["text", 20, 30]]}, "gives text a range"),
+    "an expert of no modality": ({"experts": {"video": "image"}}, "`experts` names 'video'"),
+    "an expert of a bad name": ({"experts": {"image": "a.b"}}, "a.b"),
+    "an unknown part": ({"untied": ["mlps"]}, "`untied` names 'mlps'; the parts of a layer are attention, mlp, norm"),
+    "a begin without an end": ({"begin_ids": {"image": 3}}, "what begins must end"),
+    "a begin inside a range": ({"begin_ids": {"image": 25}, "end_ids": {"image": 4}}, "25 is not one"),
+    "a number of no tokens": ({"num_tokens": {"image": 0}}, "`num_tokens` gives 'image' 0"),
+    "a weight below 0": ({"loss_weights": {"image": -1.0}}, "`loss_weights` gives 'image' -1.0"),
+    "a weight of no modality": ({"loss_weights": {"video": 1.0}}, "`loss_weights` names 'video'"),
+    "a placeholder elsewhere": ({"placeholder_ids": {"image": 31}}, "`placeholder_ids` gives 'image' the id 31"),
+    "heads that do not divide": ({"num_key_value_heads": 3}, "`num_attention_heads` .4. must be a multiple"),
+    "an odd head": ({"head_dim": 5}, "`head_dim` .5. must be even"),
+    "a width below 1": ({"hidden_size": 0}, "hidden_size"),
+    "no layers": ({"num_hidden_layers": -1}, "num_hidden_layers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CONFIGS)
+def test_a_config_that_cannot_be_is_an_error_that_names_the_field(case, tmp_path):
+    fields, message = BAD_CONFIGS[case]
+    with pytest.raises((ValueError, StrictDataclassError), match=message):
+        causal_config(**fields)
+    saved = causal_config().to_dict() | fields
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(ValueError, match=message):
+        transformers.AutoConfig.from_pretrained(tmp_path)

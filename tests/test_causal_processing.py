@@ -6,18 +6,22 @@ Most tests have tokenizers whose codes a reader can see: a picture is four greys
 """
 
 import base64
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from huggingface_hub import HfApi
 from PIL import Image
 from remote_steps import run_without_package
 from small_media import png_bytes, sound_bytes
 
 from mixture_of_transformers import MoTCausalConfig, MoTCausalProcessor, MoTConfig, MoTForCausalLM, MoTModel
-from mixture_of_transformers.data.tokenizers import train_tokenizer
+from mixture_of_transformers.data.tokenizers import train_tokenizer, train_writing_tokenizer
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.tokens_mot import (
     MoTAudioTokenizer,
@@ -275,8 +279,9 @@ def test_a_raw_medium_that_was_left_out_leaves_no_pixels(processor):
 def test_a_row_that_is_too_long_is_an_error_unless_it_may_be_cut(processor):
     with pytest.raises(ValueError, match=r"Row 1 has \d+ tokens, more than `max_length` \(3\)"):
         processor(["a", "a handwritten seven"], max_length=3)
-    with pytest.raises(ValueError, match="`truncation` needs a `max_length`"):
-        processor(["a"], truncation=True)
+    for wrong in (None, 0, 2.5):
+        with pytest.raises(ValueError, match=f"`max_length` is {wrong}: expected a number of tokens"):
+            processor(["a"], truncation=True, max_length=wrong)
 
 
 # Raw media
@@ -358,6 +363,15 @@ def test_what_was_written_comes_back(processor):
             assert np.array_equal(np.asarray(actual), np.asarray(expected)), name
 
 
+def test_text_of_any_characters_comes_back_as_it_was():
+    processor = build(tokenizer=train_writing_tokenizer(SENTENCES))
+    text = "\tÄrger  in 東京\n🙂 <image> <|pad and [CLS] "
+    batch = processor([[{"audio": sound()}, {"text": text}, {"image": picture()}, {"text": text}]], add_eos=True)
+    (found,) = processor.post_process_multimodal_output(batch["input_ids"])
+    assert [value for name, value in found if name == "text"] == [text, text]
+    assert processor("a seven")["input_ids"][0] == processor.tokenizer("a seven").input_ids
+
+
 def test_a_mode_gives_what_was_asked_for(processor):
     batch = processor([[{"image": picture(0)}, {"text": "a seven"}, {"image": picture(1)}], [{"text": "an eight"}]])
     texts = processor.post_process_multimodal_output(batch["input_ids"], generation_mode="text")
@@ -385,6 +399,19 @@ def test_a_medium_that_is_not_whole_is_none(processor):
     for whole in ([begin, *codes], codes):
         ((_, value),) = processor.post_process_multimodal_output(whole)[0]
         assert np.array_equal(np.asarray(value), np.asarray(picture()))
+
+
+def test_a_medium_whose_codes_its_tokenizer_refuses_is_none_and_the_others_are_there():
+    class Wary(Levels):
+        def decode(self, codes):
+            if any(row[0] == 7 for row in codes):
+                raise ValueError("No sound begins so loud.")
+            return super().decode(codes)
+
+    processor = build(audio_tokenizer=Wary())
+    ids = processor([[{"audio": {"codes": codes}}] for codes in ([4, 7], [7, 4], [0])])["input_ids"]
+    first, second, third = processor.post_process_multimodal_output(ids, generation_mode="audio")
+    assert first.tolist() == [0, 0.75] and second is None and third.tolist() == [-1]
 
 
 def test_a_sound_that_was_broken_off_is_what_there_is_of_it(processor):
@@ -427,8 +454,7 @@ def test_ranges_lie_behind_the_text_and_hold_codes_and_placeholders(processor):
 def test_ranges_may_begin_behind_a_larger_table_of_embeddings():
     processor = build(text_vocab_size=500)
     assert processor.config_for().token_ranges[0][:2] == ["image", 500]
-    with pytest.raises(ValueError, match="`text_vocab_size` is 7, but the tokenizer has"):
-        build(text_vocab_size=7)
+    assert build(text_vocab_size=7).config_fields == build().config_fields
 
 
 def test_text_alone_needs_nothing_else():
@@ -543,6 +569,10 @@ def test_entries_of_other_types_are_an_error(processor):
         (
             {"documents": [[{"audio": np.zeros(9, dtype=np.float32)}]]},
             "The sampling rate of documents[0][0] is missing",
+        ),
+        (
+            {"documents": [[{"audio": {"array": np.zeros(0), "sampling_rate": 8000}}]]},
+            "documents[0][0] has zero length",
         ),
         ({"documents": [[{"audio": np.zeros(9), "raw": True}]]}, "The sampling rate of documents[0][0] is missing"),
         ({"documents": [[{"text": "a"}]], "images": [picture()]}, "Got `documents` beside `text` or media"),
@@ -666,6 +696,31 @@ found = processor.post_process_multimodal_output(ids, generation_mode="image")
 assert all(picture.size == (8, 8) for picture in found), found
 torch.save((batch["input_ids"], ids), sys.argv[2])
 """
+
+
+LOAD = """
+import sys
+import transformers
+from PIL import Image
+processor = transformers.AutoProcessor.from_pretrained("user/documents", trust_remote_code=True)
+assert list(processor.codecs) == ["image"], processor.codecs
+print(processor([[{"text": "a seven"}, {"image": Image.new("L", (8, 8), 80)}]])["input_ids"])
+"""
+
+
+@pytest.mark.slow
+def test_a_processor_on_the_hub_brings_its_tokenizers(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    processor = build(**real_tokenizers() | {"audio_tokenizer": None})
+    processor.save_pretrained(tmp_path / "saved")
+    api = HfApi(endpoint=hub["HF_ENDPOINT"], token=hub["HF_TOKEN"])
+    api.create_repo("user/documents")
+    api.upload_folder(folder_path=tmp_path / "saved", repo_id="user/documents")
+    environment = os.environ | hub | {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", LOAD], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    document = [{"text": "a seven"}, {"image": Image.new("L", (8, 8), 80)}]
+    assert done.stdout.splitlines()[-1] == str(processor([document])["input_ids"])
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from transformers import (
 
 from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
 from mixture_of_transformers.modeling_causal_mot import MoTCausalModel, MoTForCausalLM
-from mixture_of_transformers.towers_causal_mot import num_tower_tokens
+from mixture_of_transformers.towers_causal_mot import encoder_from, num_tower_tokens
 
 IMAGE = {"model_type": "mot_image", "image_size": 8, "patch_size": 4, "num_channels": 1, "num_hidden_layers": 1}
 AUDIO = {"model_type": "mot_audio", "num_mel_bins": 6, "num_hidden_layers": 1, "hidden_size": 16, "max_frames": 40}
@@ -278,6 +278,7 @@ WAYS = {
     "beams": {"num_beams": 3},
     "chunked prefill": {"prefill_chunk_size": 4},
     "without a cache": {"use_cache": False},
+    "static cache": {"cache_implementation": "static"},
     "prompt lookup": {"prompt_lookup_num_tokens": 2},
 }
 
@@ -313,9 +314,37 @@ def test_every_copy_of_a_row_sees_its_own_pictures(model, batch):
     assert copies[:, ids.shape[1] :].tolist() == greedy[:, ids.shape[1] :].repeat_interleave(3, dim=0).tolist()
 
 
+def test_a_later_turn_needs_what_it_adds_alone(model, batch):
+    row = rows_alone(batch)[0]
+    first = model.generate(**row, max_new_tokens=3, return_dict_in_generate=True)
+    turn = torch.cat([first.sequences, torch.tensor([[10, 11]])], dim=1)
+    expected = model.generate(**row | {"input_ids": turn}, max_new_tokens=4)
+    assert model.generate(turn, past_key_values=first.past_key_values, max_new_tokens=4).tolist() == expected.tolist()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Training
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_learns_what_its_towers_read():
+    model = build().train()
+    words = torch.arange(4, 12)[:, None]
+    prompts = {
+        "pixel_values": torch.tensor([[1, *[PICTURE] * PATCHES, 2]]).expand(8, -1),
+        "input_features": torch.tensor([[1, *[SOUND] * 3, 2]]).expand(8, -1),
+    }
+    raw = {"pixel_values": pictures(8), "input_features": sounds(*[5] * 8)["input_features"]}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(40):
+        for name, prompt in prompts.items():
+            ids = torch.cat([prompt, words], dim=1)
+            labels = ids.masked_fill(torch.arange(ids.shape[1]) < prompt.shape[1], -100)
+            model(ids, **{name: raw[name]}, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, prompt in prompts.items():
+        assert torch.equal(model.eval().generate(prompt, **{name: raw[name]}, max_new_tokens=1)[:, -1:], words)
 
 
 @pytest.mark.parametrize("given", [(), ("pixel_values",), ("input_features", "input_features_mask")])
@@ -419,7 +448,8 @@ def test_a_tower_that_begins_as_another_model_computes_what_that_does(source, tm
     torch.manual_seed(1)
     other = model_class(config).eval()
     other.save_pretrained(tmp_path / "other")
-    model = build(encoders={})
+    encoder = encoder_from(modality, tmp_path / "other")
+    model = build(encoders={modality: encoder} if source == "siglip" else {})
     model.load_towers(**{modality: tmp_path / "other"})
 
     inputs = torch.randn(2, 3, 8, 8) if modality == "image" else torch.randn(2, 16, 6)
@@ -432,7 +462,8 @@ def test_a_tower_that_begins_as_another_model_computes_what_that_does(source, tm
             expected = other.get_encoder()(inputs.mT).last_hidden_state
         torch.testing.assert_close(number.last_hidden_state, expected, atol=1e-5, rtol=1e-5)
         length = number.last_hidden_state.shape[1]
-        assert length == num_tower_tokens(modality, model.config.encoders[modality], inputs.shape[1:])
+        for known in (encoder, model.config.encoders[modality]):
+            assert length == num_tower_tokens(modality, known, inputs.shape[1:])
         ids = torch.tensor([[1, *[token] * length, 2]] * 2)
         logits = model(ids, **raw).logits
         model.save_pretrained(tmp_path / "model")

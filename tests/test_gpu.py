@@ -8,10 +8,11 @@ yardstick is how far the same eager model in that precision is from it.
 
 import pytest
 import torch
+from causal_helpers import causal_config, interleaved, padded
 from helpers import ARCHITECTURES, MODALITIES, build, make_inputs, tiny_config, without
 from torch.nn import functional as F
 
-from mixture_of_transformers import MoTForSequenceClassification, MoTModel
+from mixture_of_transformers import MoTForCausalLM, MoTForSequenceClassification, MoTModel
 from mixture_of_transformers.contrastive_mot import Side, contrastive_loss
 from mixture_of_transformers.layouts_mot import PackedTokens
 
@@ -165,3 +166,56 @@ def test_the_chunked_contrastive_loss_equals_the_naive_one():
     found = gradients(chunked, *(tensor.cuda() for tensor in (*embeddings, scale)))
     for ours, wanted in zip(found, reference):
         assert distance(ours, wanted) < 1e-5
+
+
+# The causal model
+
+
+def causal_inputs(kind):
+    """Rows of interleaved ids and their labels: padded, or of several documents each, which are packed."""
+    if kind == "padded":
+        inputs = padded(interleaved([40, 7, 25]), side="right")
+        return inputs | {"labels": inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)}
+    ids = torch.tensor(interleaved([30, 30]))
+    positions = [[*range(11), *range(19)], [*range(4), *range(1), *range(25)]]
+    return {"input_ids": ids, "position_ids": torch.tensor(positions), "labels": ids}
+
+
+def causal_logits_and_gradients(model, inputs):
+    """Logits of real tokens in one vector, and all gradients in another, in double precision on the CPU."""
+    output = model(**inputs)
+    output.loss.backward()
+    real = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
+    gradients = [parameter.grad.flatten().double().cpu() for parameter in model.parameters()]
+    return output.logits[real].detach().flatten().double().cpu(), torch.cat(gradients)
+
+
+@every_dtype
+@every_implementation
+@pytest.mark.parametrize("kind", ["padded", "packed"])
+@pytest.mark.parametrize("setting", ["all untied", "feed-forward untied", "biases, tied head"])
+def test_causal_logits_and_gradients_equal_those_of_a_cpu(setting, kind, implementation, dtype):
+    config, inputs = causal_config(setting, head_dim=16), causal_inputs(kind)
+    reference = causal_logits_and_gradients(build(MoTForCausalLM, config, "eager").train(), inputs)
+
+    def distances(attention):
+        model = build(MoTForCausalLM, config, attention).train().to("cuda", dtype)
+        found = causal_logits_and_gradients(model, on_gpu(inputs, dtype))
+        return [distance(*pair) for pair in zip(found, reference)]
+
+    for found, eager in zip(distances(implementation), distances("eager")):
+        assert found < max(TOLERANCE, AS_EAGER * eager)
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_causal_generation_writes_what_a_cpu_writes(cache):
+    """With a static cache the library compiles the decoding."""
+    config = causal_config(begin_ids={"image": 3}, end_ids={"image": 4}, num_tokens={"image": 5})
+    inputs = padded(interleaved([12, 5, 9]))
+    inputs["input_ids"] %= 3  # no picture is left open
+    options = {"max_new_tokens": 16, "do_sample": False, "cache_implementation": cache}
+    for mode in ("text", "image"):
+        expected = build(MoTForCausalLM, config).generate(**inputs, **options, generation_mode=mode)
+        model = build(MoTForCausalLM, config).to("cuda")
+        found = model.generate(**on_gpu(inputs, torch.float32), **options, generation_mode=mode)
+        assert torch.equal(found.cpu(), expected)

@@ -12,9 +12,13 @@ from datasets import Dataset, DatasetDict
 
 from mixture_of_transformers import (
     MoTAudioConfig,
+    MoTCausalConfig,
+    MoTCausalModel,
+    MoTCausalProcessor,
     MoTConfig,
     MoTFeatureExtractor,
     MoTForAudioClassification,
+    MoTForCausalLM,
     MoTForImageClassification,
     MoTForMaskedLM,
     MoTForPreTraining,
@@ -85,6 +89,16 @@ def models(config: MoTConfig, inputs: dict[str, Any]) -> None:
 def inputs_of(processor: MoTProcessor) -> None:
     MoTProcessor(MoTImageProcessor(size={"height": 16, "width": 16}), MoTFeatureExtractor(), processor.tokenizer)
     processor(text=["one", None], images=[None, "two.png"], audio=["one.wav", None], return_tensors="pt")
+
+
+def generating(processor: MoTCausalProcessor) -> None:
+    config = assert_type(processor.config_for(hidden_size=64), MoTCausalConfig)
+    MoTCausalModel(config).save_pretrained("folder")
+    model = MoTForCausalLM(config)
+    inputs = processor([[{"text": "a seven"}, {"image": "seven.png"}]], padding_side="left", return_tensors="pt")
+    ids = model.generate(**inputs, generation_mode="image", guidance_scale=3.0)
+    processor.post_process_multimodal_output(ids, generation_mode="interleaved")
+    assert_type(next(model.stream(processor, **inputs, max_new_tokens=9)), tuple[int, str, Any])
 
 
 def videos(classify: MultimodalClassificationPipeline) -> dict:

@@ -59,7 +59,7 @@ def losses_since_log(trainer: Trainer) -> dict:
     return {
         "step": trainer._globalstep_last_logged,
         "loss": trainer.accelerator.reduce(trainer._tr_loss, reduction="mean").item(),
-        "terms": {name: (float(total), number) for name, (total, number) in trainer.loss_terms.items()},
+        "terms": {name: (float(total), int(number)) for name, (total, number) in trainer.loss_terms.items()},
     }
 
 

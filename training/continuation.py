@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file, logging
 from transformers.utils.peft_utils import find_adapter_config_file
 
@@ -31,8 +31,9 @@ logger = logging.get_logger(__name__)
 Config = TypeVar("Config", MoTConfig, MoTCausalConfig)
 # What to do with a checkpoint of the other of the two kinds of models.
 KINDS_OF_MODELS = {
-    MoTConfig.model_type: "holds a model that answers, not one that generates: leave out --task generation.",
-    MoTCausalConfig.model_type: "holds a model that generates: go on with it by --task generation.",
+    MoTConfig.model_type: "holds a model that answers, not one that generates (`--task generation`).",
+    MoTCausalConfig.model_type: "holds a model that generates: go on with it by `--task generation`, and ask it by "
+    "`mot generate`.",
 }
 
 
@@ -44,6 +45,29 @@ KINDS_OF_MODELS = {
 def is_adapter(name: str | Path) -> bool:
     """Whether a folder or a repository of the Hub holds an adapter, not a whole model."""
     return find_adapter_config_file(str(name)) is not None
+
+
+def read_model_type(name: str | Path, token: str | bool | None = None) -> str | None:
+    """
+    What kind of model the config.json of a checkpoint says that it holds.
+
+    Raises:
+        ValueError: the file is damaged. OSError: it is not there.
+    """
+    try:
+        return PreTrainedConfig.get_config_dict(name, token=token)[0].get("model_type")
+    except (AttributeError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"The config.json of {name} is damaged: it holds no table of fields.") from error
+    except OSError as error:
+        raise OSError(f"Cannot read the config.json of the model {str(name)!r}: {error}") from error
+
+
+def generates(name: str | Path, token: str | bool | None = None) -> bool:
+    """Whether a checkpoint holds a model that generates, by its config; of one that has none it does not."""
+    try:
+        return read_model_type(name, token) == MoTCausalConfig.model_type
+    except OSError:
+        return False
 
 
 def read_config(
@@ -62,13 +86,7 @@ def read_config(
     Raises:
         ValueError: the checkpoint is another model's. OSError: it is not there.
     """
-    try:
-        fields, _ = config_class.get_config_dict(name, token=token)
-        kind = fields.get("model_type")
-    except (AttributeError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"The config.json of {name} is damaged: it holds no table of fields.") from error
-    except OSError as error:
-        raise OSError(f"Cannot read the config.json of the model {str(name)!r}: {error}") from error
+    kind = read_model_type(name, token)
     if kind in KINDS_OF_MODELS and kind != config_class.model_type:
         raise ValueError(f"{name} {KINDS_OF_MODELS[kind]}")
     if kind != config_class.model_type:

@@ -103,8 +103,9 @@ class DocumentEncoder:
         if draw is not None and draw.random() < self.prompt_dropout:
             segments = without_prompt(segments)
         parts = [self.segment(segment, draw) for segment in segments]
-        tokenizer = self.processor.tokenizer
-        ids = [tokenizer.bos_token_id, *itertools.chain.from_iterable(ids for ids, _ in parts), tokenizer.eos_token_id]
+        ends = (self.processor.tokenizer.bos_token_id,), (self.processor.tokenizer.eos_token_id,)
+        ids = [*ends[0], *itertools.chain.from_iterable(ids for ids, _ in parts), *ends[1]]
+        ids = [token for token in ids if token is not None]  # Some tokenizers begin with nothing.
         document: dict[str, Any] = {"input_ids": torch.tensor(ids)}
         for name, tensor in (tensors for _, tensors in parts for tensors in tensors.items()):
             document.setdefault(name, []).append(tensor)
@@ -194,6 +195,12 @@ class EveryDocumentDataset(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return len(self.documents)
+
+    def segments_of(self, template: DocumentTemplate) -> Iterator[list[dict]]:
+        """The documents of one template, as parts."""
+        for index, own in self.documents:
+            if own == template:
+                yield template.segments(self.encoder.cells(self.rows[index]), self.encoder.kinds)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         index, template = self.documents[number]

@@ -37,5 +37,11 @@ def load_checkpoint(
         if lacking := sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]])):
             raise ValueError(f"{name} lacks {len(lacking)} weights of its model, such as {lacking[0]}: it is damaged.")
         return model
-    model, _ = load_model(model_class, name, read_config(name, token=token), whole=True, token=token)
+    model, _ = load_model(
+        model_class,
+        name,
+        read_config(name, token=token, config_class=model_class.config_class),
+        whole=True,
+        token=token,
+    )
     return model.get_base_model() if is_adapter(name) else model

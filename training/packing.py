@@ -28,11 +28,10 @@ def pack(lengths: Sequence[int], pack_length: int) -> list[list[int]]:
         The documents of each sequence, by their numbers, in their order.
     """
     longest = max([pack_length, *lengths])
-    for number in range(math.ceil(sum(lengths) / longest), len(lengths) + 1):
-        rows = shared_out(lengths, number)
-        if max(sum(lengths[document] for document in row) for row in rows) <= longest:
-            return sorted(sorted(row) for row in rows)
-    return []  # of no documents
+    number = math.ceil(sum(lengths) / longest)
+    while any(sum(lengths[document] for document in row) > longest for row in shared_out(lengths, number)):
+        number += 1
+    return sorted(sorted(row) for row in shared_out(lengths, number))
 
 
 def shared_out(lengths: Sequence[int], number: int) -> list[list[int]]:
