@@ -181,7 +181,8 @@ def parts(runs: Runs, seeds: list[int]) -> str:
     text = """
         Only the part named is untied, the rest is shared: `MoTCausalConfig(untied=[...])`. The share of the dense
         model's operations, the median of the seeds that were run, and in brackets by how many nats the last loss is
-        below the dense one's in their mean.
+        below the dense one's in their mean. Where a single seed was run, a difference within the spread of the table
+        above is no result.
     """
     head = ["untied", "weights", *modalities, "seeds"]
     return "\n\n".join(["## Which part it is", paragraph(text), table(head, lines)])
