@@ -359,9 +359,11 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
                 "`modality` says it of all tokens at once."
             )
         tokens = inputs_embeds if input_ids is None else input_ids
-        if tokens.dim() != (2 if inputs_embeds is None else 3):
+        if tokens.dim() != (2 if inputs_embeds is None else 3) or not tokens.numel():
             name, axes = ("input_ids", "B, L") if inputs_embeds is None else ("inputs_embeds", "B, L, d")
-            raise ValueError(f"`{name}` is of shape {tuple(tokens.shape)}, expected ({axes}): rows of tokens.")
+            raise ValueError(
+                f"`{name}` is of shape {tuple(tokens.shape)}, expected ({axes}): rows of tokens, none empty."
+            )
         names, keep_all = self.config.expert_names, self.training
         if input_ids is not None:
             check_ids(input_ids, self.config.vocab_size)
