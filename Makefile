@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # of tests/conftest.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install finetune test test-fast test-slow test-lowest bench lint types docs wheel audit clean
+.PHONY: help install finetune generate test test-fast test-slow test-lowest bench lint types docs wheel audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 finetune: install  ## train on the embedded digits and evaluate every subset of the modalities
 	$(BIN)/python run_finetune.py
+
+generate: install  ## train on the embedded digits to write, draw and speak, and write samples
+	$(BIN)/python run_finetune.py --task generation
 
 test: install  ## all tests but the slow ones
 	$(PYTEST) -m 'not slow'

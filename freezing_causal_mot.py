@@ -40,7 +40,6 @@ class FrozenTable(nn.Module):
         ids = torch.tensor(learned_ids(config), device=self.weight.device)
         self.register_buffer("row_ids", ids, persistent=False)
         self.learned = nn.Parameter(self.weight.detach()[ids])
-        self.weight.requires_grad_(False)
 
     def initialize(self) -> None:
         """The library's step for what a checkpoint lacks: a saved folder has one table, with all rows."""

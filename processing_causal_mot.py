@@ -34,6 +34,7 @@ logger = logging.get_logger(__name__)
 
 BEGIN_TOKEN, END_TOKEN = "<|begin_{}|>", "<|end_{}|>"
 END_OF_DOCUMENT = "<|end|>"  # of a tokenizer that has none
+MARKER = "<{}>"  # of a medium in a text
 CODES = "codes"  # the key of a medium that is given as its codes
 # The options of texts that a document has, of all that a tokenizer takes.
 PADDING_OPTIONS = ("padding", "padding_side", "pad_to_multiple_of")
@@ -238,6 +239,8 @@ class MoTCausalProcessor(MoTProcessor):
         self.chat_template = DOCUMENT_TEMPLATE if chat_template is None else chat_template
         self.layout = MoTCausalConfig.from_dict(self.config_fields)
         self.placeholder_ids, self.token_ranges = self.layout.placeholder_ids, self.layout.token_ranges
+        for name in self.layout.modalities[1:]:  # `image_token`, `audio_token`: what the library calls the markers
+            setattr(self, f"{name}_token", MARKER.format(name))
         self._check_parts()
 
     @classmethod
@@ -328,8 +331,8 @@ class MoTCausalProcessor(MoTProcessor):
         text: str | Sequence[str] | None = None,
         images: Any = None,
         audio: Any = None,
-        add_eos: bool = False,
-        allow_urls: bool | str = True,
+        add_eos: bool | None = None,
+        allow_urls: bool | str | None = None,
         max_audio_seconds: float | None = None,
         **kwargs,
     ) -> BatchFeature:
@@ -342,7 +345,7 @@ class MoTCausalProcessor(MoTProcessor):
             text: instead, texts with a marker for each medium: `<image>`, `<audio>`, or `<image:raw>`. Spaces beside
                 a marker do not count.
             images, audio: the media of the markers: a list for each text, or one of all in their order.
-            add_eos: whether documents are complete, as those are that a model learns from.
+            add_eos: whether documents are complete, as those are that a model learns from; by default they are not.
             allow_urls, max_audio_seconds: as in [`MoTProcessor`].
             kwargs: `padding` (True), `padding_side` ("left"), `max_length`, `truncation`, `pad_to_multiple_of`,
                 `return_tensors`, `add_special_tokens`, also in `text_kwargs`; `sampling_rate`, in Hz, of samples that
@@ -365,7 +368,8 @@ class MoTCausalProcessor(MoTProcessor):
         self._check_options(kwargs, ["documents", "text", *self._arguments()])
         options = self._text_options(kwargs)
         merged = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
-        pieces, raw = self._encode(rows, ProcessorCall(self, merged, kwargs, allow_urls, max_audio_seconds))
+        access = True if allow_urls is None else allow_urls
+        pieces, raw = self._encode(rows, ProcessorCall(self, merged, kwargs, access, max_audio_seconds))
         sequences = [self._sequence(i, row, add_eos, options) for i, row in enumerate(pieces)]
         batch = self._pad([sequence.ids for sequence in sequences], options)
         for name, tensors in raw.items():
@@ -593,7 +597,7 @@ class MoTCausalProcessor(MoTProcessor):
 
     def batch_decode(self, sequences: Any, skip_special_tokens: bool = False, **kwargs) -> list[str]:
         """Each row of ids (B, L) as a text with a marker such as `<image>` for each medium."""
-        return self._decoded(sequences, "<{}>", skip_special_tokens, kwargs)
+        return self._decoded(sequences, MARKER, skip_special_tokens, kwargs)
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs) -> str | list[str]:
         """The same of one row (L,), or of several."""

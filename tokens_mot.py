@@ -306,7 +306,7 @@ class MoTAudioTokenizerConfig(PreTrainedConfig):
         max_frequency: float = 7600.0,
         dynamic_range: float = 60.0,
         frames_per_token: int = 2,
-        levels: Sequence[int] = (8, 6, 5),
+        levels: Sequence[int] = (8, 5, 5, 5),
         hidden_size: int = 128,
         num_hidden_layers: int = 2,
         level: float = 0.0,

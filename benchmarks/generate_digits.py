@@ -4,10 +4,11 @@
     python run_finetune.py --task generation --dataset_name path/to/digits3m ...
     python -m benchmarks.generate_digits path/to/digits3m outputs/digits3m-generation
 
-Of the test split: the prompts that name a digit, each drawn and spoken once, are judged by classifiers of real
-training digits (`judges.py`), whose own accuracy on the real test split is told beside; of every picture and sound the
-model writes a caption, which has to name the digit. Prompts and captions are what the model was trained on: the prompt
-is the row's text, and a caption follows the medium, as the tower reads it or, with `--as_tokens`, as its tokens.
+Of the test split: each prompt that names a digit is drawn once and spoken once, and classifiers of real training
+digits (`judges.py`) judge what was made; their own accuracy on the real test split stands beside. Of every picture and
+sound the model writes a caption, which has to name the digit and no other. Prompts and captions are to be such as the
+model was trained on: `--prompt "{text}"`, the rows' own sentences as far as they name the digit, or `--prompt
+"{label}"`; a caption follows the medium as the tower reads it or, with `--as_tokens`, as its tokens.
 """
 
 import argparse
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("dataset")
     parser.add_argument("checkpoint")
     parser.add_argument("--split", default="test")
+    parser.add_argument("--prompt", default="{text}", help="of drawing and speaking, with {text} or {label} in it")
     parser.add_argument("--temperature", type=float, default=0.8, help="of drawing and speaking")
     parser.add_argument("--guidance_scale", type=float, default=2.0, help="of drawing and speaking")
     parser.add_argument("--as_tokens", action="store_true", help="captions of tokens, not of what the towers read")
@@ -98,8 +100,9 @@ def main() -> None:
     model = MoTForCausalLM.from_pretrained(arguments.checkpoint).eval()
     processor = MoTCausalProcessor.from_pretrained(arguments.checkpoint)
     labels = split["label"]
-    naming = [i for i, row in enumerate(split.select_columns(["text", "label"])) if names_the_digit(*row.values())]
-    prompts, asked = [split["text"][i] for i in naming], [labels[i] for i in naming]
+    prompts = [arguments.prompt.format(text=text, label=DIGIT_NAMES[i]) for text, i in zip(split["text"], labels)]
+    naming = [i for i, prompt in enumerate(prompts) if names_the_digit(prompt, labels[i])]
+    prompts, asked = [prompts[i] for i in naming], [labels[i] for i in naming]
     options = {"do_sample": True, "temperature": arguments.temperature, "guidance_scale": arguments.guidance_scale}
     results = {"rows": len(split), "prompts": len(prompts), "seed": arguments.seed, **options}
     for column, judge_class in (("image", PictureJudge), ("audio", SoundJudge)):

@@ -14,6 +14,13 @@ from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.command import peek
 
 LABELLED_TASKS = ("classification", "regression")
+# Settings of generation on the embedded digits, whose sentences do not always say which digit it is.
+DIGITS_GENERATION = {
+    "--document": ["{label} {image}", "{image} {label}", "{label} {audio}", "{audio} {label}"],
+    "--media_versions": ["8"],
+    "--tokenizer_steps": ["1000"],
+    "--learning_rate": ["3e-3"],
+}
 
 
 def option_of_limits(name: str) -> Any:
@@ -470,13 +477,13 @@ def with_defaults(arguments: list[str], parser: HfArgumentParser) -> list[str]:
     known = peek(parser, arguments)
     folder = "digits" if known.dataset_name is None else place_name(known.dataset_name)
     suffix = "" if known.task in (None, "classification") else f"-{known.task}"
-    defaults = {"--output_dir": f"outputs/{folder}{suffix}"}
+    defaults = {"--output_dir": [f"outputs/{folder}{suffix}"]}
     if known.dataset_name is None:
-        defaults["--num_train_epochs"] = "25"
+        defaults |= DIGITS_GENERATION if known.task == "generation" else {"--num_train_epochs": ["25"]}
         if known.model_name_or_path is None:  # the keys of a telephone are told apart by their pitch
-            defaults["--audio_kind"] = "sound"
+            defaults["--audio_kind"] = ["sound"]
     given = {argument.split("=")[0] for argument in arguments}
-    return arguments + [part for name, value in defaults.items() if name not in given for part in (name, value)]
+    return arguments + [part for name, values in defaults.items() if name not in given for part in (name, *values)]
 
 
 def needs_labels(task: str | None) -> bool:

@@ -278,6 +278,7 @@ WAYS = {
     "beams": {"num_beams": 3},
     "chunked prefill": {"prefill_chunk_size": 4},
     "without a cache": {"use_cache": False},
+    "static cache": {"cache_implementation": "static"},
     "prompt lookup": {"prompt_lookup_num_tokens": 2},
 }
 

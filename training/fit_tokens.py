@@ -22,7 +22,6 @@ from mixture_of_transformers.tokens_mot import (
 LEARNING_RATE = 2e-3
 WARMUP_STEPS = 50
 FRAMES_OF_A_CROP = 32  # which training sees of a sound at once
-MOST_BANDS_OF_A_SHIFT = 3  # up or down, so that voices are learnt which no training sound has
 
 
 def fit_image_tokenizer(
@@ -88,14 +87,10 @@ def fit_audio_tokenizer(
 
 
 def crop(features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """
-    A piece (1, mel, FRAMES_OF_A_CROP) of a sound (1, mel, T) in a voice a little higher or lower; silence follows
-    where the sound is shorter.
-    """
+    """A piece (1, mel, FRAMES_OF_A_CROP) of a sound (1, mel, T), with silence where it is shorter."""
     first = int(rng.integers(max(0, features.shape[-1] - FRAMES_OF_A_CROP) + 1))
     piece = features[..., first : first + FRAMES_OF_A_CROP]
-    up = int(rng.integers(-MOST_BANDS_OF_A_SHIFT, MOST_BANDS_OF_A_SHIFT + 1))
-    return F.pad(piece, (0, FRAMES_OF_A_CROP - piece.shape[-1], up, -up), value=-1.0)
+    return F.pad(piece, (0, FRAMES_OF_A_CROP - piece.shape[-1]), value=-1.0)
 
 
 def fitted(tokenizer: MoTImageTokenizer | MoTAudioTokenizer, batch: Callable[[], torch.Tensor], steps: int):

@@ -120,17 +120,9 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path, folder):
 def test_two_processes_with_other_modalities_learn_as_one(tmp_path, folder):
     line = [str(REPOSITORY / "run_finetune.py"), "--task", "generation", "--dataset_name", folder, *NEW]
     line += ["--document", "{image:raw} {label}", "{label} {image}", "{audio:raw} {caption}", "--pack_length", "64"]
-    line += [
-        "--max_steps",
-        "3",
-        "--use_cpu",
-        "--samples",
-        "0",
-        "--learning_rate",
-        "1e-2",
-        "--lr_scheduler_type",
-        "constant",
-    ]
+    # Adam would make steps as large of the rounding of gradients near zero.
+    line += ["--max_steps", "3", "--use_cpu", "--samples", "0", "--optim", "sgd", "--learning_rate", "0.5"]
+    line += ["--lr_scheduler_type", "constant", "--warmup_steps", "0"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     for name, start, rows in (("two", launcher, "1"), ("one", [], "2")):
@@ -140,7 +132,7 @@ def test_two_processes_with_other_modalities_learn_as_one(tmp_path, folder):
         )
         assert done.returncode == 0, done.stderr[-3000:]
     two, one = (load_file(tmp_path / name / "model.safetensors") for name in ("two", "one"))
-    assert all(torch.allclose(two[name], one[name], atol=1e-4) for name in one)
+    assert max((two[name] - one[name]).abs().max().item() for name in one) < 1e-5
 
 
 @pytest.mark.training
