@@ -18,9 +18,10 @@ from mixture_of_transformers.data.documents import TEXT
 from mixture_of_transformers.data.extra_columns import free_name, kind_of
 from mixture_of_transformers.data.preparation import prepare_split
 from mixture_of_transformers.data.streams import RowStream
+from mixture_of_transformers.media_causal_mot import CODEC_OF
 from mixture_of_transformers.modalities_mot import CELLS
 
-MEDIA = ("image", "audio")  # what a document can have beside text
+MEDIA = tuple(CODEC_OF)  # what a document can have beside text
 
 
 def document_kinds(train: Dataset | IterableDataset, roles: Mapping[str, str]) -> dict[str, str]:

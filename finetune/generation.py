@@ -14,6 +14,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
+from mixture_of_transformers.data.document_columns import MEDIA
 from mixture_of_transformers.data.documents import TEXT
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.tokenizers import train_writing_tokenizer
@@ -22,10 +23,10 @@ from mixture_of_transformers.finetune.documents import Documents, load_documents
 from mixture_of_transformers.finetune.media_tokenizers import audio_tokenizer, image_tokenizer
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
 from mixture_of_transformers.finetune.prepared import Prepared
-from mixture_of_transformers.finetune.recipe import image_geometry, load_tokenizer, overrides_of
+from mixture_of_transformers.finetune.recipe import image_geometry, load_tokenizer, overrides_of, own_fields
 from mixture_of_transformers.finetune.record import SETTINGS, check_same_run
 from mixture_of_transformers.finetune.rows import reading_of
-from mixture_of_transformers.modalities_mot import raw_modality_of
+from mixture_of_transformers.modalities_mot import MODALITIES, raw_modality_of
 from mixture_of_transformers.modeling_causal_mot import MoTForCausalLM
 from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
@@ -49,7 +50,7 @@ CAUSAL_SIZES = {
     "small": {"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 768},
     "base": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 1408},
 }
-TOWER_LAYERS = 2
+TOWER_LAYERS, FRAMES_PER_SECOND = 2, 100
 LORA_RANK = 8
 MAX_TEXT_TOKENS, MAX_AUDIO_SECONDS = 512, 30.0
 
@@ -197,21 +198,20 @@ def encoders_of(
     documents: Documents, data: DataArguments, model: ModelArguments, size: int, patch_size: int
 ) -> dict[str, dict]:
     """The towers that read raw media, as far as a template has any; --config_overrides changes them."""
-    towers = {
-        "image": {"model_type": "mot_image", "image_size": size, "patch_size": patch_size},
-        "audio": {
-            "model_type": "mot_audio",
-            "max_frames": round(100 * data.max_audio_seconds),
-            "stem_stride": 4,
-            "mean_normalization": model.audio_kind != "sound",
-        },
+    known = {
+        "image_size": size,
+        "patch_size": patch_size,
+        "max_frames": round(FRAMES_PER_SECOND * data.max_audio_seconds),
+        "stem_stride": 4,
+        "mean_normalization": model.audio_kind != "sound",
+        "num_hidden_layers": TOWER_LAYERS,
     }
-    changes = overrides_of(model).get("encoders", {})
-    return {
-        m: {"num_hidden_layers": TOWER_LAYERS} | tower | changes.get(m, {})
-        for m, tower in towers.items()
-        if documents.of_kind(m, is_raw=True)
-    }
+    changes, towers = overrides_of(model).get("encoders", {}), {}
+    for m in MEDIA:
+        if documents.of_kind(m, is_raw=True):
+            kind = MODALITIES[m]
+            towers[m] = {"model_type": kind.config_class.model_type} | own_fields(kind, known) | changes.get(m, {})
+    return towers
 
 
 def check_processor(processor: MoTCausalProcessor, documents: Documents, checkpoint: str | Path | None) -> None:
@@ -320,7 +320,7 @@ def encode_split(
         return StreamedDocuments(split.read_by(maker.reading), encoder, maker.add_to_row)
     kept = [
         *documents.of_kind(TEXT),
-        *(c for kind in ("image", "audio") for c in documents.of_kind(kind, is_raw=True)),
+        *(c for kind in MEDIA for c in documents.of_kind(kind, is_raw=True)),
     ]
     rows = add_codes(split, maker if is_training else maker.plain(), kept, num_proc or None)
     return DocumentDataset(rows, encoder) if is_training else EveryDocumentDataset(rows, encoder)

@@ -26,7 +26,7 @@ from mixture_of_transformers.data.fingerprints import fingerprint_of_files
 from mixture_of_transformers.decoding_audio_mot import load_audio
 from mixture_of_transformers.decoding_image_mot import load_image
 from mixture_of_transformers.finetune.options import ModelArguments
-from mixture_of_transformers.media_causal_mot import TOKENIZERS, load_tokenizer
+from mixture_of_transformers.media_causal_mot import CODEC_OF, TOKENIZERS, load_tokenizer
 from mixture_of_transformers.tokens_mot import (
     MoTAudioTokenizer,
     MoTAudioTokenizerConfig,
@@ -40,7 +40,7 @@ logger = logging.get_logger(__name__)
 
 MOST_MEDIA = 10_000  # that a tokenizer learns from
 SOME_MEDIA = 200  # by which it is known whether pictures have colours
-READY = {"image": MoTReadyImageTokenizer, "audio": MoTReadyAudioTokenizer}
+READY = dict(zip(CODEC_OF, (MoTReadyImageTokenizer, MoTReadyAudioTokenizer), strict=True))
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
 
 

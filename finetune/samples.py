@@ -55,8 +55,9 @@ def write_samples(
             for segments in islice(documents.segments_of(template), number):
                 if len(segments) < 2 or segments[-1].get(RAW):
                     continue  # There is no prompt, or nothing that can be generated.
-                made = generated(model, processor, segments)
-                name = kept(made, folder / SAMPLES, len(samples), processor)
+                modality, made = generated(model, processor, segments)
+                rate = getattr(processor.codecs[modality].tokenizer, "sampling_rate", 0) if modality != TEXT else 0
+                name = kept(made, folder / SAMPLES, len(samples), rate)
                 samples.append({"template": template.written, "prompt": written(segments[:-1]), "made": name})
     lines = "".join(json.dumps(sample) + "\n" for sample in samples)
     (folder / SAMPLES / INDEX).write_text(lines, encoding="utf-8")
@@ -69,15 +70,15 @@ def read_samples(folder: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()] if index.exists() else []
 
 
-def generated(model: PreTrainedModel, processor: MoTCausalProcessor, segments: Sequence[dict]) -> Any:
-    """What a model makes in place of the last part of a document: a text, a picture or samples (n,)."""
+def generated(model: PreTrainedModel, processor: MoTCausalProcessor, segments: Sequence[dict]) -> tuple[str, Any]:
+    """What a model makes in place of the last part of a document, a text, a picture or samples (n,), and its name."""
     *prompt, last = [part_of(segment) for segment in segments]
     mode = next(iter(last))
     length = MOST_TEXT_TOKENS if mode == TEXT else len(last[mode][CODES]) * 2 + 3  # with what begins and ends it
     inputs = processor([prompt], return_tensors="pt").to(model.device)
     ids = model.generate(**inputs, generation_mode=mode, do_sample=mode != TEXT, max_new_tokens=length)
     new = ids[:, inputs["input_ids"].shape[1] :]
-    return processor.post_process_multimodal_output(new, generation_mode=mode)[0]
+    return mode, processor.post_process_multimodal_output(new, generation_mode=mode)[0]
 
 
 def part_of(segment: dict) -> dict:
@@ -86,7 +87,7 @@ def part_of(segment: dict) -> dict:
     return segment if modality == TEXT or segment.get(RAW) else {modality: {CODES: value[0]}}
 
 
-def kept(made: str | Image.Image | np.ndarray, folder: Path, number: int, processor: MoTCausalProcessor) -> str:
+def kept(made: str | Image.Image | np.ndarray, folder: Path, number: int, sampling_rate: int) -> str:
     """What was made, if it is a text, or the name of its file."""
     if isinstance(made, str):
         return made
@@ -94,7 +95,7 @@ def kept(made: str | Image.Image | np.ndarray, folder: Path, number: int, proces
     if isinstance(made, Image.Image):
         made.save(file)
     else:
-        soundfile.write(file, made, processor.codecs["audio"].tokenizer.sampling_rate)
+        soundfile.write(file, made, sampling_rate)
     return f"{folder.name}/{file.name}"
 
 

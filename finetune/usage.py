@@ -8,14 +8,14 @@ from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.record import Record
 from mixture_of_transformers.finetune.samples import MEDIA_OF_SAMPLES, read_samples
+from mixture_of_transformers.media_causal_mot import CODEC_OF
 from mixture_of_transformers.modalities_mot import CELLS, MODALITIES, OTHER_CELLS, modality_of, words_of
 from mixture_of_transformers.training.trainer import MoTTrainer
 
 # What is done with what was generated.
-SAVING_LINES = {
-    "image": ["image.save('made.png')"],
-    "audio": ["soundfile.write('made.wav', audio, processor.codecs['audio'].tokenizer.sampling_rate)"],
-}
+SAVING = ("image.save('made.png')",)
+SAVING += ("soundfile.write('made.wav', audio, processor.codecs['audio'].tokenizer.sampling_rate)",)
+SAVING_LINES = dict(zip(CODEC_OF, SAVING, strict=True))
 
 
 def print_usage(trainer: MoTTrainer, folder: Path, record: Record, row: dict | None = None) -> None:
@@ -120,18 +120,18 @@ def usage_of_generation(folder: str, config: MoTCausalConfig, base: str | None, 
     """What makes each modality of a text, and a text of each example."""
     makes = [m for m in config.modalities[1:] if len(config.codes(m))]
     prompt = example.get(TEXT) or CELLS[TEXT].example
-    lines = ["import soundfile"] if "audio" in makes else []
-    lines.append(loading_lines("AutoModelForCausalLM", folder, base))
+    lines = [loading_lines("AutoModelForCausalLM", folder, base)]
     lines.append(f"inputs = processor([{prompt!r}], return_tensors='pt')")
     for m in makes:
         lines.append(f"ids = model.generate(**inputs, generation_mode={m!r}, do_sample=True)")
         lines.append(f"{m} = processor.post_process_multimodal_output(ids, generation_mode={m!r})[0]")
-        lines += SAVING_LINES.get(m, [])
+        lines += [SAVING_LINES[m]] if m in SAVING_LINES else []
     for m in [m for m in config.modalities[1:] if m in example]:
         lines.append(f"inputs = processor([[{{{m!r}: {example[m]!r}}}]], return_tensors='pt')")
         lines.append("ids = model.generate(**inputs, max_new_tokens=32)")
         lines.append("print(processor.post_process_multimodal_output(ids, generation_mode='text')[0])")
-    return "\n".join(lines) + "\n"
+    uses_soundfile = any(line.startswith("soundfile.") for line in lines)
+    return ("import soundfile\n" if uses_soundfile else "") + "\n".join(lines) + "\n"
 
 
 def loading_lines(auto_class: str, folder: str, base: str | None = None) -> str:

@@ -11,6 +11,7 @@ that; this holds wherever an option is not given. Labels are matched to the chec
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, Features, IterableDataset
 from huggingface_hub import snapshot_download
@@ -314,7 +315,7 @@ def evaluate(arguments: list[str]) -> dict:
     folder = local_folder(name)
     options, data, record = parse(parser, arguments, folder)
     is_generator = generates(folder)
-    config = read_config(folder, config_class=MoTCausalConfig if is_generator else MoTConfig)
+    config: Any = read_config(folder, config_class=MoTCausalConfig) if is_generator else read_config(folder)
     if is_generator:
         complete_generation(data, options.split)
     else:

@@ -83,9 +83,9 @@ class CodeMaker:
         content = medium.tobytes()
         digest = hashlib.sha256(f"{self.seed} {version} ".encode() + content).digest()
         random = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        if modality == "audio":
-            return changed_sound(medium, self.tokenizers[modality].sampling_rate, random)
-        return changed_picture(medium, self.augmentation, random)
+        if isinstance(medium, Image.Image):
+            return changed_picture(medium, self.augmentation, random)
+        return changed_sound(medium, self.tokenizers[modality].sampling_rate, random)
 
     def fingerprint(self, split: datasets.Dataset) -> str:
         """A hash of all that decides the codes of a split."""
