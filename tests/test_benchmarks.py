@@ -147,9 +147,9 @@ def test_what_the_causal_model_is_compared_with_gives_the_same(monkeypatch, once
     """Each table checks that before it is timed."""
     monkeypatch.setattr(causal, "GENERATED", 56)
     monkeypatch.setattr(causal, "CONTINUED", 52)
-    found = list(causal.tables(0.0, gpu_causal.WIDTH_32))
+    found = list(causal.tables(0.0, gpu_causal.WIDTH_32, gpu_causal.WIDTH_32))
     bars = [row.bar for table in found for row in table.rows if row.bar]
-    assert bars == [1.1, 1.0, 1.1, 1.05, 1.05, 1.05, 1.05, 10, 4]
+    assert bars == [1.1, 1.0, 1.1, 1.05, 1.05, 1.05, 1.05, 10, 4, 4]
 
 
 def test_unequal_tokens_are_an_error(once):
