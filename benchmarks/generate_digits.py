@@ -50,7 +50,7 @@ def media(split: datasets.Dataset, column: str) -> list[Image.Image | np.ndarray
     cells = split.with_format(None)[column]
     if column == "image":
         return [load_image(cell, column, convert_rgb=False) for cell in cells]
-    return [load_audio(cell, column, SAMPLING_RATE)[0] for cell in cells]
+    return [load_audio(cell, column, SAMPLING_RATE, None)[0] for cell in cells]
 
 
 def generated(
