@@ -85,15 +85,13 @@ def grey_values(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L"), dtype=np.float64) / 255
 
 
-@torch.no_grad()
 def sounds(train, test, levels: list[int], steps: int) -> None:
     learnt, waveforms = media(train, "audio"), media(test, "audio")
     judge = SoundJudge(learnt, SAMPLING_RATE, train["label"])
     real = judge(waveforms)
     print(f"sounds: the judge is right about {share_right(real, test['label']):.3f} of the real ones")
     config = MoTAudioTokenizerConfig(levels=levels)
-    with torch.enable_grad():
-        tokenizer, seconds = timed(lambda: fit_audio_tokenizer(learnt, SAMPLING_RATE, config, steps))
+    tokenizer, seconds = timed(lambda: fit_audio_tokenizer(learnt, SAMPLING_RATE, config, steps))
 
     def frames_of(found):
         return [tokenizer.to_input_features(waveform, SAMPLING_RATE) for waveform in found]
@@ -102,7 +100,7 @@ def sounds(train, test, levels: list[int], steps: int) -> None:
     means, mean_seconds = timed(lambda: KMeans(frames_of(learnt), block, tokenizer.num_codes))
     frames = frames_of(waveforms)
     ways = {
-        "finite scalar quantization": ([tokenizer(each[None])[0] for each in frames], seconds),
+        "finite scalar quantization": ([tokenizer(each[None])[0].detach() for each in frames], seconds),
         "k-means of frames": ([means(each) for each in frames], mean_seconds),
         "nothing but Griffin-Lim": (frames, 0.0),
     }
