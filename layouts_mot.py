@@ -186,7 +186,7 @@ class PackedTokens(Movable):
         if len(parts) == 1:
             layout = parts[0]
             joint = cls(layout.shape, layout.lengths, layout.indices)
-            inverse = None
+            order = None
         else:
             width = sum(part.shape[1] for part in parts)
             indices, offset = [], 0
@@ -195,10 +195,10 @@ class PackedTokens(Movable):
                 indices.append(own // part.shape[1] * width + own % part.shape[1] + offset)
                 offset += part.shape[1]
             joint = cls((parts[0].shape[0], width), [sum(lengths) for lengths in zip(*(p.lengths for p in parts))])
-            joint.indices, inverse = torch.cat(indices).sort()
+            joint.indices, sources = torch.cat(indices).sort()
+            order = sources.argsort()
         joint.modality_lengths = list(zip(*(part.lengths for part in parts)))
-        order = None if inverse is None else inverse.argsort()
-        joint.routes = Routes(range(len(parts)), [sum(part.lengths) for part in parts], order, inverse)
+        joint.routes = Routes(range(len(parts)), [sum(part.lengths) for part in parts], order)
         return joint
 
     def all_indices(self, device: torch.device) -> torch.Tensor:

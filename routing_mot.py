@@ -24,23 +24,39 @@ class Movable:
         return moved
 
 
-class Permute(torch.autograd.Function):
-    """Tokens (N, d) in another order; backward gathers too, where autograd's own would scatter and add."""
+class Split(torch.autograd.Function):
+    """Tokens (N, d) in another order, cut into parts; backward puts the parts' gradients where the tokens were."""
 
     @staticmethod
-    def forward(ctx, tokens: torch.Tensor, order: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(order, inverse)
-        return tokens.index_select(0, order)
+    def forward(ctx, tokens: torch.Tensor, order: torch.Tensor, sizes: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+        ctx.save_for_backward(order)
+        return tokens.index_select(0, order).split(sizes)
+
+    @staticmethod
+    def backward(ctx, *gradients: torch.Tensor):
+        (order,) = ctx.saved_tensors
+        return Join.apply(order, *gradients), None, None
+
+
+class Join(torch.autograd.Function):
+    """
+    The way back: each part is written once, to where its tokens were, which takes half of the time of joining the
+    parts and gathering from them; backward gathers, where autograd's own would scatter and add.
+    """
+
+    @staticmethod
+    def forward(ctx, order: torch.Tensor, *parts: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(order)
+        ctx.sizes = tuple(map(len, parts))
+        joined = parts[0].new_empty(len(order), *parts[0].shape[1:])
+        for part, places in zip(parts, order.split(ctx.sizes)):
+            joined[places] = part
+        return joined
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
-        order, inverse = ctx.saved_tensors
-        return Permute.apply(gradient, inverse, order), None, None
-
-
-def permute(tokens: torch.Tensor, order: torch.Tensor | None, inverse: torch.Tensor | None) -> torch.Tensor:
-    """Tokens (N, d) in the given order, of which the other is the inverse; as they are, if None."""
-    return tokens if order is None else Permute.apply(tokens, order, inverse)
+        (order,) = ctx.saved_tensors
+        return None, *Split.apply(gradient, order, ctx.sizes)
 
 
 def concatenate(parts: Sequence[torch.Tensor], dim: int) -> torch.Tensor:
@@ -56,18 +72,10 @@ class Routes(Movable):
         sizes: of their parts.
         order: (N,) where in the sequence the tokens of the first expert stand, then those of the second, and so on;
             None if they stand so already.
-        inverse: (N,) the order back, where it is known.
     """
 
-    def __init__(
-        self,
-        experts: Sequence[Hashable],
-        sizes: Sequence[int],
-        order: torch.Tensor | None = None,
-        inverse: torch.Tensor | None = None,
-    ):
+    def __init__(self, experts: Sequence[Hashable], sizes: Sequence[int], order: torch.Tensor | None = None):
         self.experts, self.sizes, self.order = tuple(experts), tuple(sizes), order
-        self.inverse = order.argsort() if inverse is None and order is not None else inverse
 
     @classmethod
     def of(cls, expert_ids: torch.Tensor, experts: Sequence[str], keep_all: bool) -> "Routes":
@@ -90,11 +98,11 @@ class Routes(Movable):
 
     def split(self, tokens: torch.Tensor) -> Sequence[torch.Tensor]:
         """(N, d) -> (N_e, d) for each of `experts`."""
-        return permute(tokens, self.order, self.inverse).split(self.sizes)
+        return tokens.split(self.sizes) if self.order is None else Split.apply(tokens, self.order, self.sizes)
 
     def join(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
         """(N_e, d) for each of `experts` -> (N, d)."""
-        return permute(concatenate(parts, dim=0), self.inverse, self.order)
+        return concatenate(parts, dim=0) if self.order is None else Join.apply(self.order, *parts)
 
 
 class StaticRoutes(Movable):

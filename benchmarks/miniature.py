@@ -174,8 +174,8 @@ def keep(task: Task) -> dict:
     file = task.file
     if not file.exists():
         torch.set_num_threads(1)
-        result = train(task.corpus, task.arm, task.seed, task.learning_rate, task.steps)
-        result |= {"date": date.today().isoformat(), **conditions()}
+        result = {"date": date.today().isoformat(), **conditions()}
+        result |= train(task.corpus, task.arm, task.seed, task.learning_rate, task.steps)
         file.with_suffix(".part").write_text(json.dumps(result), encoding="utf-8")
         file.with_suffix(".part").rename(file)
         losses = ", ".join(f"{modality} {values[-1]:.3f}" for modality, values in result["losses"].items())
@@ -201,8 +201,8 @@ def check_settings(file: Path, settings: dict) -> None:
 
 
 def last_loss(run: dict) -> float:
-    """Of all modalities, each counting alike, over the last two evaluations."""
-    return float(np.mean([losses[-2:] for losses in run["losses"].values()]))
+    """Of all modalities, each counting alike, at the last evaluation."""
+    return float(np.mean([losses[-1] for losses in run["losses"].values()]))
 
 
 def choose_rate(grid: list[dict]) -> float:
