@@ -425,7 +425,6 @@ class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixi
         input_features_mask: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
-        shift_labels: torch.LongTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTCausalOutputWithPast:
         """
@@ -443,6 +442,8 @@ class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixi
         Raises:
             ValueError: as in [`MoTCausalModel`].
         """
+        # Trainers take every argument that is called so for a label that each batch has.
+        shift_labels = kwargs.pop("shift_labels", None)
         if labels is not None and use_cache is None:
             use_cache = False
         outputs = self.model(

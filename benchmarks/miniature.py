@@ -5,12 +5,14 @@
     python -m benchmarks.miniature --dataset_name path/to/digits3m --page only docs/miniature.md and its picture
     python -m benchmarks.miniature --steps 60                             a look, on the embedded digits
 
-First a grid of learning rates for both, then each arm with each seed, the comparison before its parts. A run leaves a
-file in `--output_dir` when it is done, and what has its file is not run again: an interrupted command goes on. The
-page is written from these files by `benchmarks/miniature_page.py`.
+First a grid of learning rates: both arms with the first seed, at full length. Then, at the rate that suits the two
+best together, each arm with each seed, the comparison before its parts. A run leaves a file in `--output_dir` when it
+is done, and what has its file is not run again: an interrupted command goes on. The page is written from these files
+by `benchmarks/miniature_page.py`.
 """
 
 import argparse
+import functools
 import json
 import time
 from collections.abc import Iterator
@@ -42,10 +44,9 @@ from .miniature_data import (
     Corpus,
     load_corpus,
 )
-from .miniature_page import write_page
+from .miniature_page import DENSE, UNTIED, choose_rate, write_page
 from .page import ROOT, conditions
 
-DENSE, UNTIED = "dense", "all"
 ARMS = {
     DENSE: {"experts": {"image": "text", "audio": "text"}},
     UNTIED: {"untied": ["attention", "mlp", "norm"]},
@@ -56,7 +57,7 @@ ARMS = {
 SEEDS = (0, 1, 2)
 STEPS, BATCH_SIZE, WARM_UP = 700, 16, 50
 EVALUATED_EVERY, EVALUATED_AT_ONCE = 50, 64
-LEARNING_RATES, GRID_STEPS = (2e-3, 4e-3, 8e-3, 1.6e-2), 150
+LEARNING_RATES = (2e-3, 4e-3, 8e-3)
 WEIGHT_DECAY, BETAS, MAX_GRADIENT = 0.1, (0.9, 0.95), 1.0
 
 
@@ -150,14 +151,18 @@ def size(model: MoTForCausalLM, rows: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Task:
-    """A run, and the file that it leaves."""
+    """A run, which leaves a file in `folder`."""
 
-    file: Path
+    folder: Path
     corpus: Corpus
-    arm: str
-    seed: int
-    learning_rate: float
     steps: int
+    arm: str
+    learning_rate: float
+    seed: int
+
+    @property
+    def file(self) -> Path:
+        return self.folder / f"{self.arm}-{self.learning_rate:g}-{self.seed}.json"
 
 
 def runs(arms: list[str], seeds: list[int]) -> Iterator[tuple[str, int]]:
@@ -200,17 +205,6 @@ def check_settings(file: Path, settings: dict) -> None:
     file.write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
-def last_loss(run: dict) -> float:
-    """Of all modalities, each counting alike, at the last evaluation."""
-    return float(np.mean([losses[-1] for losses in run["losses"].values()]))
-
-
-def choose_rate(grid: list[dict]) -> float:
-    """The rate of the grid at which the arms together end lowest."""
-    rates = {run["learning_rate"] for run in grid}
-    return min(rates, key=lambda rate: sum(last_loss(run) for run in grid if run["learning_rate"] == rate))
-
-
 def main(options: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.miniature",
@@ -232,19 +226,11 @@ def main(options: list[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     corpus = load_corpus(arguments.dataset_name)
     check_settings(folder / "settings.json", {"steps": steps, "corpus": corpus.facts})
-    rate = arguments.learning_rate
-    if rate is None:
-        grid = [
-            Task(folder / f"grid-{arm}-{rate:g}.json", corpus, arm, 0, rate, min(GRID_STEPS, steps))
-            for rate in LEARNING_RATES
-            for arm in (DENSE, UNTIED)
-        ]
-        rate = choose_rate(keep_all(grid, arguments.processes))
-    tasks = [
-        Task(folder / f"{arm}-{seed}.json", corpus, arm, seed, rate, steps)
-        for arm, seed in runs(arguments.arms, arguments.seeds)
-    ]
-    keep_all(tasks, arguments.processes)
+    task = functools.partial(Task, folder, corpus, steps)
+    rates = LEARNING_RATES if arguments.learning_rate is None else [arguments.learning_rate]
+    grid = [task(arm, rate, arguments.seeds[0]) for rate in rates for arm in (DENSE, UNTIED)]
+    rate = choose_rate(keep_all(grid, arguments.processes))
+    keep_all([task(arm, rate, seed) for arm, seed in runs(arguments.arms, arguments.seeds)], arguments.processes)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ DENSE, UNTIED = "dense", "all"
 PARTS = {UNTIED: "all", "attention": "attention", "mlp": "feed-forward", "norm": "norms"}
 SMOOTHED = 3  # evaluations, whose mean is a point of a curve
 COLOURS = {DENSE: "#D55E00", UNTIED: "#0072B2"}  # Okabe and Ito's, which colour-blind readers tell apart
+NAMES = {DENSE: "dense", UNTIED: "untied"}
 DASHES = {DENSE: "--", UNTIED: "-"}
 PICTURE = "miniature.svg"
 
@@ -30,12 +31,14 @@ def write_page(folder: Path, docs: Path = ROOT / "docs") -> None:
         ValueError: the folder lacks a pair of runs to compare.
     """
     files = sorted(file for file in folder.glob("*.json") if file.name != "settings.json")
-    results = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
-    grid = [run for name, run in results.items() if name.startswith("grid-")]
-    runs = {(run["arm"], run["seed"]): run for name, run in results.items() if not name.startswith("grid-")}
-    seeds = sorted(seed for arm, seed in runs if arm == DENSE and (UNTIED, seed) in runs)
-    if not seeds:
-        raise ValueError(f"{folder} holds no seed with both a dense and an untied run: run the benchmark first.")
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    pairs = [run for run in results if is_paired(run, results)]
+    if not pairs:
+        raise ValueError(f"{folder} holds no pair of a dense and an untied run: run the benchmark first.")
+    grid = [run for run in pairs if run["seed"] == min(run["seed"] for run in pairs)]
+    rate = choose_rate(grid)
+    runs = {(run["arm"], run["seed"]): run for run in results if run["learning_rate"] == rate}
+    seeds = sorted({run["seed"] for run in pairs if run["learning_rate"] == rate})
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     text = draw(runs, seeds, docs / PICTURE)
     sections = [
@@ -52,6 +55,22 @@ def write_page(folder: Path, docs: Path = ROOT / "docs") -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 # Figures
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def is_paired(run: Run, results: list[Run]) -> bool:
+    """Whether a run of the comparison has its counterpart: the other arm with the same seed and rate."""
+    of = [other["arm"] for other in results if all(other[key] == run[key] for key in ("seed", "learning_rate"))]
+    return run["arm"] in (DENSE, UNTIED) and {DENSE, UNTIED} <= set(of)
+
+
+def choose_rate(grid: list[Run]) -> float:
+    """The rate of the grid at which the two arms together end lowest, each modality counting alike."""
+    rates = {run["learning_rate"] for run in grid}
+    return min(rates, key=lambda rate: sum(mean_final(run) for run in grid if run["learning_rate"] == rate))
+
+
+def mean_final(run: Run) -> float:
+    return float(np.mean([final(run, modality) for modality in run["losses"]]))
 
 
 def smooth(values: list[float]) -> np.ndarray:
@@ -191,7 +210,7 @@ def arrangement(runs: Runs, seeds: list[int], grid: list[Run], settings: dict) -
     corpus, run = settings["corpus"], runs[UNTIED, seeds[-1]]
     modalities = list(run["losses"])
     lines = [
-        [f"{trial['learning_rate']:g}", trial["arm"], *(f"{trial['losses'][m][-1]:.3f}" for m in modalities)]
+        [f"{trial['learning_rate']:g}", NAMES[trial["arm"]], *(f"{final(trial, m):.3f}" for m in modalities)]
         for trial in sorted(grid, key=lambda trial: (trial["learning_rate"], trial["arm"]))
     ]
     return f"""\
@@ -213,8 +232,8 @@ def arrangement(runs: Runs, seeds: list[int], grid: list[Run], settings: dict) -
   `experts={{"image": "text", "audio": "text"}}`.
 - **Training**: 16 rows a step, {settings["steps"]} steps, AdamW (0.9, 0.95), weight decay 0.1 of matrices, gradients
   clipped at 1, 50 steps of warm-up, then a constant rate. Both models of a seed see the same batches.
-- **The learning rate**, {run["learning_rate"]:g}, is the one of the grid at which the two end lowest together after
-  {grid[0]["steps"][-1] if grid else 0} steps:
+- **The learning rate**, {run["learning_rate"]:g}, is the one of these at which the two end lowest together, by the
+  mean of the modalities; runs of full length with seed {grid[0]["seed"]}:
 
 {table(["rate", "model", *modalities], lines)}
 
@@ -242,8 +261,7 @@ def draw(runs: Runs, seeds: list[int], file: Path) -> str:
             for arm in (DENSE, UNTIED):
                 steps = runs[arm, seeds[0]]["steps"]
                 losses = np.array([runs[arm, seed]["losses"][modality] for seed in seeds])
-                label = "untied" if arm == UNTIED else arm
-                panel.plot(steps, losses.mean(axis=0), DASHES[arm], color=COLOURS[arm], label=label)
+                panel.plot(steps, losses.mean(axis=0), DASHES[arm], color=COLOURS[arm], label=NAMES[arm])
                 panel.fill_between(steps, losses.min(axis=0), losses.max(axis=0), color=COLOURS[arm], alpha=0.2)
             last = np.mean([final(runs[DENSE, seed], modality) for seed in seeds])
             panel.axhline(last, color="#888888", linewidth=0.7, linestyle=":")

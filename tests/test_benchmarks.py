@@ -204,16 +204,27 @@ def test_a_share_is_where_the_dense_loss_is_first_reached():
     assert miniature_page.behind_until(made_up_run("all", 0, 0.5), dense, "text") == 0
 
 
+def test_the_rate_is_that_of_both_arms_together():
+    delays = {1e-3: (1.0, 1.0), 2e-3: (0.9, 0.9), 4e-3: (0.5, 2.0)}
+    runs = [made_up_run(arm, 0, delay) for pair in delays.values() for arm, delay in zip(("dense", "all"), pair)]
+    for run, rate in zip(runs, np.repeat(list(delays), 2)):
+        run["learning_rate"] = rate
+    runs[-1]["losses"] = dict.fromkeys(TOKENS, [11.0] * 20)  # the untied run of the highest rate went astray
+    assert miniature_page.choose_rate(runs) == 2e-3
+    assert all(miniature_page.is_paired(run, runs) for run in runs)
+    assert not miniature_page.is_paired(runs[0], runs[:1])
+    assert not miniature_page.is_paired(made_up_run("norm", 0, 1.0), runs)
+
+
 def test_the_page_of_the_miniature_says_what_the_runs_left(tmp_path):
     facts = dict.fromkeys(("characters", "train_prose", "held_out_prose", "train_rows", "held_out_rows"), 5)
     facts |= {"frames": 22.0, "image_error": 0.1, "audio_error": 0.1, "dataset": "D", "packages": "P 1.0"}
     (tmp_path / "settings.json").write_text(json.dumps({"steps": 1000, "corpus": facts}))
     runs = [made_up_run("dense", 0, 1.0), made_up_run("all", 0, 0.5), made_up_run("norm", 0, 1.2)]
-    with pytest.raises(ValueError, match="no seed with both"):
+    with pytest.raises(ValueError, match="no pair of a dense and an untied run"):
         miniature_page.write_page(tmp_path, tmp_path)
     for run in runs:
-        (tmp_path / f"{run['arm']}-0.json").write_text(json.dumps(run))
-    (tmp_path / "grid-dense-0.004.json").write_text(json.dumps(runs[0]))
+        (tmp_path / f"{run['arm']}-0.004-0.json").write_text(json.dumps(run))
     miniature_page.write_page(tmp_path, tmp_path)
     page = (tmp_path / "miniature.md").read_text()
     assert "50 % for text, 50 % for image, 50 % for audio" in page
@@ -257,7 +268,7 @@ def test_the_miniature_runs_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
     options = ["--steps", "60", "--seeds", "0", "--arms", "dense", "all", "--learning_rate", "0.004"]
     options += ["--output_dir", str(tmp_path / "runs")]
     miniature.main(options)
-    runs = {arm: json.loads((tmp_path / "runs" / f"{arm}-0.json").read_text()) for arm in ("dense", "all")}
+    runs = {arm: json.loads((tmp_path / "runs" / f"{arm}-0.004-0.json").read_text()) for arm in ("dense", "all")}
     assert runs["dense"]["operations"] == runs["all"]["operations"]
     assert runs["all"]["weights"] == pytest.approx(3 * runs["dense"]["weights"])
     for run in runs.values():
