@@ -3,6 +3,7 @@
 page is computed here."""
 
 import json
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -114,26 +115,38 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def paragraph(text: str, bullet: str = "") -> str:
+    """The text in lines of the page's width."""
+    indent = " " * len(bullet)
+    return textwrap.fill(" ".join(text.split()), 119, initial_indent=bullet, subsequent_indent=indent)
+
+
 def introduction(runs: Runs, seeds: list[int], settings: dict) -> str:
     dense, untied = runs[DENSE, seeds[0]], runs[UNTIED, seeds[0]]
-    shares = ", ".join(f"{percent(mean_share(runs, UNTIED, seeds, m))} for {m}" for m in dense["losses"])
-    return f"""\
-# The paper in miniature
+    question = f"""
+        Does a transformer whose weights are untied by modality learn faster than a dense one that costs as much for
+        each token? The Mixture-of-Transformers paper (arXiv 2411.04996) found so at up to 7 billion weights: its model
+        needs 55.8 % of the dense model's operations where text and images are learnt, and 37.2 % for speech where
+        that joins them. Here the question is asked again of the smallest models that can answer, on real pictures,
+        real speech and real prose, by `python -m benchmarks.miniature`, which wrote this page. The dense model has
+        {dense["weights"]:,} weights beside the embeddings, the untied one {untied["weights"]:,}; the linear layers
+        take {dense["operations"]:,.0f} operations for a token in the one and {untied["operations"]:,.0f} in the other.
+    """
+    answer = f"""
+        **Share of the dense model's operations at which the untied one has its last loss: {all_shares(runs, seeds)}**
+        (median of seeds {", ".join(map(str, seeds))}; {settings["steps"]} steps).
+    """
+    return "\n\n".join(["# The paper in miniature", paragraph(question), paragraph(answer)])
 
-Does a transformer whose weights are untied by modality learn faster than a dense one that costs as much for each
-token? The Mixture-of-Transformers paper (arXiv 2411.04996) found so at up to 7 billion weights: its model needs 55.8 %
-of the dense model's operations where text and images are learnt, and 37.2 % for speech where that joins them. Here
-the question is asked again of the smallest models that can answer, on real pictures, real speech and real prose, by
-`python -m benchmarks.miniature`, which wrote this page. The dense model has {dense["weights"]:,} weights beside the
-embeddings, the untied one {untied["weights"]:,}; the linear layers take {dense["operations"]:,.0f} operations for a
-token in the one and {untied["operations"]:,.0f} in the other.
 
-**Share of the dense model's operations at which the untied one has its last loss: {shares}** (mean of
-{len(seeds)} {"seeds" if len(seeds) > 1 else "seed"}, {settings["steps"]} steps)."""
+def all_shares(runs: Runs, seeds: list[int]) -> str:
+    modalities = runs[DENSE, seeds[0]]["losses"]
+    return ", ".join(f"{percent(usual_share(runs, UNTIED, seeds, m))} for {m}" for m in modalities)
 
 
-def mean_share(runs: Runs, arm: str, seeds: list[int], modality: str) -> float:
-    return float(np.mean([share(runs[arm, seed], runs[DENSE, seed], modality) for seed in seeds]))
+def usual_share(runs: Runs, arm: str, seeds: list[int], modality: str) -> float:
+    """The median of the seeds."""
+    return float(np.median([share(runs[arm, seed], runs[DENSE, seed], modality) for seed in seeds]))
 
 
 def result(runs: Runs, seeds: list[int]) -> str:
@@ -143,16 +156,14 @@ def result(runs: Runs, seeds: list[int]) -> str:
         shares = [percent(share(runs[UNTIED, seed], runs[DENSE, seed], modality)) for seed in seeds]
         gain = np.mean(of[DENSE]) - np.mean(of[UNTIED])
         losses = [" / ".join(f"{loss:.3f}" for loss in of[arm]) for arm in (DENSE, UNTIED)]
-        lines.append([modality, *losses, f"{gain:.3f}", " / ".join(shares)])
+        lines.append([modality, *losses, f"{gain:+.3f}", " / ".join(shares)])
     head = ["", "dense, nats a token", "untied, nats a token", "mean gain", "share of the dense model's operations"]
-    return f"""\
-## The result
-
-Losses are on rows that are held out, by the target's modality, the mean of the last {SMOOTHED} evaluations; seeds
-{" / ".join(map(str, seeds))}. The share is the step at which the untied model's curve, smoothed alike, first has that
-loss of the dense one.
-
-{table(head, lines)}"""
+    text = f"""
+        Losses are on rows that are held out, by the target's modality, the mean of the last {SMOOTHED} evaluations;
+        seeds {" / ".join(map(str, seeds))}. The share is the step at which the untied model's curve, smoothed alike,
+        first has that loss of the dense one.
+    """
+    return "\n\n".join(["## The result", paragraph(text), table(head, lines)])
 
 
 def parts(runs: Runs, seeds: list[int]) -> str:
@@ -164,87 +175,84 @@ def parts(runs: Runs, seeds: list[int]) -> str:
         gains = [
             np.mean([final(runs[DENSE, seed], m) - final(runs[arm, seed], m) for seed in own]) for m in modalities
         ]
-        shares = [percent(mean_share(runs, arm, own, m)) for m in modalities]
+        shares = [percent(usual_share(runs, arm, own, m)) for m in modalities]
         weights = f"{runs[arm, own[0]]['weights']:,}"
         lines.append([name, weights, *(f"{s} ({g:+.3f})" for s, g in zip(shares, gains)), str(len(own))])
-    return f"""\
-## Which part it is
-
-Only the part named is untied, the rest is shared: `MoTCausalConfig(untied=[...])`. The share of the dense model's
-operations, and in brackets by how many nats the last loss is below the dense one's; means of the seeds that were run.
-
-{table(["untied", "weights", *modalities, "seeds"], lines)}"""
+    text = """
+        Only the part named is untied, the rest is shared: `MoTCausalConfig(untied=[...])`. The share of the dense
+        model's operations, the median of the seeds that were run, and in brackets by how many nats the last loss is
+        below the dense one's in their mean.
+    """
+    head = ["untied", "weights", *modalities, "seeds"]
+    return "\n\n".join(["## Which part it is", paragraph(text), table(head, lines)])
 
 
 def losing(runs: Runs, seeds: list[int]) -> str:
     modalities = list(runs[DENSE, seeds[0]]["losses"])
+    pairs = {seed: (runs[UNTIED, seed], runs[DENSE, seed]) for seed in seeds}
     lines = []
     for modality in modalities:
-        pairs = [(runs[UNTIED, seed], runs[DENSE, seed]) for seed in seeds]
-        until = " / ".join(str(behind_until(*pair, modality)) for pair in pairs)
-        in_time = " / ".join(percent(share(*pair, modality, over="seconds")) for pair in pairs)
+        until = " / ".join(str(behind_until(*pair, modality)) for pair in pairs.values())
+        in_time = " / ".join(percent(share(*pair, modality, over="seconds")) for pair in pairs.values())
         lines.append([modality, until, in_time])
-    slower = np.median([runs[UNTIED, seed]["seconds"][-1] / runs[DENSE, seed]["seconds"][-1] for seed in seeds])
-    never = [
-        f"{m} (seed {s})" for m in modalities for s in seeds if np.isinf(share(runs[UNTIED, s], runs[DENSE, s], m))
-    ]
-    verdict = (
-        f"It never has the dense model's last loss for {', '.join(never)}."
-        if never
-        else ("It has the dense model's last loss in every modality and with every seed.")
-    )
-    weights = runs[UNTIED, seeds[0]]["weights"] / runs[DENSE, seeds[0]]["weights"]
-    return f"""\
-## Where it loses
-
-{verdict} It has {weights:.1f} times the weights, each of which sees only its modality's tokens, so that a short run
-can end behind: the table has the last step at which the untied model was behind, with each seed. A step took it
-{slower:.2f} times the dense model's processor time at this width, where slices cost most against products; counted
-in processor time instead of operations, the shares are those of the last column, and above 100 % it is no gain. (On
-a machine that others use at the same time, that column is rougher than the others.)
-
-{table(["", "behind until step", "share of the dense model's processor time"], lines)}"""
+    slower = np.median([untied["seconds"][-1] / dense["seconds"][-1] for untied, dense in pairs.values()])
+    never = [f"{m} (seed {seed})" for m in modalities for seed, pair in pairs.items() if np.isinf(share(*pair, m))]
+    verdict = f"never has the dense model's last loss for {', '.join(never)}" if never else "has it in every modality"
+    text = f"""
+        With these seeds the untied model {verdict}. It has
+        {runs[UNTIED, seeds[0]]["weights"] / runs[DENSE, seeds[0]]["weights"]:.1f} times the weights, each of which
+        sees only its modality's tokens, so that a short run can end behind: the table has the last step at which it
+        was. A step took it {slower:.2f} times the dense model's processor time at this width, where slices cost most
+        against products; counted in processor time instead of operations, the shares are those of the last column,
+        and above 100 % it is no gain. (On a machine that others use at the same time, that column is rougher than the
+        others.)
+    """
+    head = ["", "behind until step", "share of the dense model's processor time"]
+    return "\n\n".join(["## Where it loses", paragraph(text), table(head, lines)])
 
 
 def arrangement(runs: Runs, seeds: list[int], grid: list[Run], settings: dict) -> str:
     corpus, run = settings["corpus"], runs[UNTIED, seeds[-1]]
     modalities = list(run["losses"])
+    items = [
+        f"""**Prose** is the docstrings of {corpus["packages"]}: {corpus["characters"] / 1e6:.1f} million characters
+        without code and tables, {corpus["train_prose"]:,} tokens of 512 byte pairs to train on and
+        {corpus["held_out_prose"]:,} held out.""",
+        f"""**Pictures and sounds** are those of {corpus["dataset"]}: {corpus["train_rows"]:,} rows to train on, and
+        {corpus["held_out_rows"]:,} held out that share neither a picture nor a recording with them. A picture of
+        28 x 28 pixels is 49 codes, the nearest of 256 patches of 4 x 4 pixels, which leave out
+        {100 * corpus["image_error"]:.0f} % of the variance. A sound is a code every 20 ms, up to 32
+        ({corpus["frames"]:.0f} on average), the nearest of 256 log-mel frames of 40 bins, which leave out
+        {100 * corpus["audio_error"]:.0f} %. In training pictures move by up to a pixel, and sounds vary in their
+        beginning and speed.""",
+        """**A row** is 64 tokens of prose that end in the row's caption, the picture, the sound, and the tokens that
+        begin and end them.""",
+        """**The model** is `MoTForCausalLM`: width 64, 4 layers, 4 heads, gated feed-forward 176, QK norm, embeddings
+        and head shared by all and by each other. The dense model is the same class with
+        `experts={"image": "text", "audio": "text"}`.""",
+        f"""**Training**: 16 rows a step, {settings["steps"]} steps, which is
+        {16 * settings["steps"] / corpus["train_rows"]:.1f} times each row, AdamW (0.9, 0.95), weight decay 0.1 of
+        matrices, gradients clipped at 1, 50 steps of warm-up, then a constant rate. Both models of a seed see the same
+        batches.""",
+        f"""**The learning rate**, {run["learning_rate"]:g}, is the one of these at which the two end lowest together,
+        by the mean of the modalities; runs of full length with seed {grid[0]["seed"]}:""",
+    ]
     lines = [
         [f"{trial['learning_rate']:g}", NAMES[trial["arm"]], *(f"{final(trial, m):.3f}" for m in modalities)]
-        for trial in sorted(grid, key=lambda trial: (trial["learning_rate"], trial["arm"]))
+        for trial in sorted(grid, key=lambda trial: (trial["learning_rate"], trial["arm"] != DENSE))
     ]
-    return f"""\
-## How it was done
-
-- **Prose** is the docstrings of {corpus["packages"]}: {corpus["characters"] / 1e6:.1f} million characters
-  without code and tables, {corpus["train_prose"]:,} tokens of 512 byte pairs to train on and
-  {corpus["held_out_prose"]:,} held out.
-- **Pictures and sounds** are those of {corpus["dataset"]}: {corpus["train_rows"]:,} rows to train on, and
-  {corpus["held_out_rows"]} held out that share neither a picture nor a recording with them. A picture of 28 x 28
-  pixels is 49 codes, the nearest of 256 patches of 4 x 4 pixels, which leave out
-  {100 * corpus["image_error"]:.0f} % of the variance. A sound is a code every 20 ms, up to 32
-  ({corpus["frames"]:.0f} on average), the nearest of 256 log-mel frames of 40 bins, which leave out
-  {100 * corpus["audio_error"]:.0f} %. In training pictures move by up to a pixel, and sounds vary in their beginning
-  and speed.
-- **A row** is 64 tokens of prose that end in the row's caption, the picture, the sound, and the tokens between.
-- **The model** is `MoTForCausalLM`: width 64, 4 layers, 4 heads, gated feed-forward 176, QK norm, embeddings and head
-  shared by all and by each other. The dense model is the same class with
-  `experts={{"image": "text", "audio": "text"}}`.
-- **Training**: 16 rows a step, {settings["steps"]} steps, AdamW (0.9, 0.95), weight decay 0.1 of matrices, gradients
-  clipped at 1, 50 steps of warm-up, then a constant rate. Both models of a seed see the same batches.
-- **The learning rate**, {run["learning_rate"]:g}, is the one of these at which the two end lowest together, by the
-  mean of the modalities; runs of full length with seed {grid[0]["seed"]}:
-
-{table(["rate", "model", *modalities], lines)}
-
-Not controlled: decay of the learning rate, a dense model with as many weights (which would cost more for each token),
-other widths and lengths of training. Last run: {run["date"]}, commit {run["commit"]}, on {run["machine"]};
-{run["software"]}, one thread.
-
-```bash
-python -m benchmarks.miniature --dataset_name path/to/digits3m          # an interrupted run goes on
-python -m benchmarks.miniature --page                                   # this page of what there is
+    rest = f"""
+        Not controlled: decay of the learning rate, a dense model with as many weights (which would cost more for each
+        token), more recordings than these, other widths and lengths of training. The last of these runs was on
+        {run["date"]}, commit {run["commit"]}, on {run["machine"]}; {run["software"]}, one thread.
+    """
+    commands = """```bash
+python -m benchmarks.miniature --dataset_name path/to/digits3m   # an interrupted run goes on where it stopped
+python -m benchmarks.miniature --page                            # this page, of the runs that are there
 ```"""
+    bullets = "\n".join(paragraph(item, bullet="- ") for item in items)
+    grid_table = table(["rate", "model", *modalities], lines)
+    return "\n\n".join(["## How it was done", bullets, grid_table, paragraph(rest), commands])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -275,10 +283,9 @@ def draw(runs: Runs, seeds: list[int], file: Path) -> str:
         panels[0].legend(frameon=False)
         figure.savefig(file, metadata={"Date": None, "Title": "The paper in miniature"})
         plt.close(figure)
-    shares = ", ".join(f"{percent(mean_share(runs, UNTIED, seeds, m))} for {m}" for m in modalities)
     text = (
         f"Held-out loss over training steps of the dense and the untied model for {', '.join(modalities)}; the untied "
-        f"one has the dense one's last loss at {shares} of its operations."
+        f"one has the dense one's last loss at {all_shares(runs, seeds)} of its operations."
     )
     # matplotlib writes a title, but no description for those who cannot see the picture.
     svg = file.read_text(encoding="utf-8")
