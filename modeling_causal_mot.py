@@ -54,8 +54,9 @@ from .routing_mot import Routes, StaticRoutes
 from .towers_causal_mot import MoTCausalTowers, MoTTowersMixin
 from .warm_start_causal_mot import WarmStartMixin
 
-# What continuous batching hands through the model to the attention.
-PAGED = ("cache", "block_table", "read_index", "write_index", "logits_indices", "logits_processor_args")
+# What goes through the model to its layers: the library's options, and what continuous batching adds to them.
+HANDED_ON = {*TransformersKwargs.__annotations__, "cache", "block_table", "read_index", "write_index"}
+HANDED_ON |= {"logits_indices", "logits_processor_args"}
 
 
 @dataclass
@@ -312,7 +313,7 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         raw = {name: kwargs.pop(name) for name in self.towers.input_names if name in kwargs}
-        check_options({n: v for n, v in kwargs.items() if n not in PAGED}, type(self).__name__, ARGUMENTS)
+        check_options({n: v for n, v in kwargs.items() if n not in HANDED_ON}, type(self).__name__, ARGUMENTS)
         raw |= {"pixel_values": pixel_values, "pixel_mask": pixel_mask}
         raw |= {"input_features": input_features, "input_features_mask": input_features_mask}
         has_past = past_key_values is not None
@@ -359,9 +360,11 @@ class MoTCausalModel(MoTCausalPreTrainedModel):
                 "`modality` says it of all tokens at once."
             )
         tokens = inputs_embeds if input_ids is None else input_ids
-        if tokens.dim() != (2 if inputs_embeds is None else 3):
+        if tokens.dim() != (2 if inputs_embeds is None else 3) or not tokens.numel():
             name, axes = ("input_ids", "B, L") if inputs_embeds is None else ("inputs_embeds", "B, L, d")
-            raise ValueError(f"`{name}` is of shape {tuple(tokens.shape)}, expected ({axes}): rows of tokens.")
+            raise ValueError(
+                f"`{name}` is of shape {tuple(tokens.shape)}, expected ({axes}): rows of tokens, none empty."
+            )
         names, keep_all = self.config.expert_names, self.training
         if input_ids is not None:
             check_ids(input_ids, self.config.vocab_size)
@@ -422,7 +425,6 @@ class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixi
         input_features_mask: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
-        shift_labels: torch.LongTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoTCausalOutputWithPast:
         """
@@ -440,6 +442,8 @@ class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixi
         Raises:
             ValueError: as in [`MoTCausalModel`].
         """
+        # Trainers take every argument that is called so for a label that each batch has.
+        shift_labels = kwargs.pop("shift_labels", None)
         if labels is not None and use_cache is None:
             use_cache = False
         outputs = self.model(

@@ -20,9 +20,12 @@ import datasets
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from mixture_of_transformers import MoTCausalProcessor, MoTForCausalLM
+from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.digits import DIGIT_NAMES
+from mixture_of_transformers.data.preparation import prepare_splits
 from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.decoding_audio_mot import load_audio
 from mixture_of_transformers.decoding_image_mot import load_image
@@ -33,7 +36,13 @@ from .retrieve_digits import names_the_digit
 ROWS_AT_ONCE = 64
 SAMPLING_RATE = 16_000  # Hz, of the judge
 CAPTION_TOKENS = 12
-SHOWN = 40  # generated media that --output_dir keeps
+SHOWN_IN_A_ROW = 10
+
+
+def splits_of(dataset: str) -> datasets.DatasetDict:
+    """Its splits, with pictures and sounds as they are stored."""
+    splits = load_splits(dataset)
+    return prepare_splits(splits, ModalityColumns.guess(splits["train"].features))[0]
 
 
 def media(split: datasets.Dataset, column: str) -> list[Image.Image | np.ndarray]:
@@ -41,7 +50,7 @@ def media(split: datasets.Dataset, column: str) -> list[Image.Image | np.ndarray
     cells = split.with_format(None)[column]
     if column == "image":
         return [load_image(cell, column, convert_rgb=False) for cell in cells]
-    return [load_audio(cell, column, SAMPLING_RATE)[0] for cell in cells]
+    return [load_audio(cell, column, SAMPLING_RATE, None)[0] for cell in cells]
 
 
 def generated(
@@ -75,6 +84,13 @@ def captions(
     return [processor.decode(row, skip_special_tokens=True) for row in rows]
 
 
+def sheet(pictures: torch.Tensor) -> Image.Image:
+    """Pictures (N, 1, H, W) from 0 to 1 beside and below each other; frames of sounds, high bands above."""
+    rows = pictures[: len(pictures) // SHOWN_IN_A_ROW * SHOWN_IN_A_ROW, 0].unflatten(0, (-1, SHOWN_IN_A_ROW))
+    framed = F.pad(rows, (1, 1, 1, 1), value=0.3).transpose(1, 2)  # (rows, H + 2, SHOWN_IN_A_ROW, W + 2)
+    return Image.fromarray((framed.flatten(0, 1).flatten(1) * 255).clamp(0, 255).byte().numpy())
+
+
 def share_naming(texts: Sequence[str], labels: Sequence[int]) -> float:
     """How many of the texts name the digit, and no other."""
     named = [[digit for digit in range(len(DIGIT_NAMES)) if names_the_digit(text, digit)] for text in texts]
@@ -92,9 +108,9 @@ def main() -> None:
     parser.add_argument("--as_tokens", action="store_true", help="captions of tokens, not of what the towers read")
     parser.add_argument("--rows", type=int, help="the first rows of the split alone")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output_dir", type=Path, help="where results.json goes, and some of what was made")
+    parser.add_argument("--output_dir", type=Path, help="where results.json goes, and what was made as pictures")
     arguments = parser.parse_args()
-    splits = load_splits(arguments.dataset)
+    splits = splits_of(arguments.dataset)
     train, split = splits["train"], splits[arguments.split]
     split = split.select(range(min(arguments.rows or len(split), len(split))))
     model = MoTForCausalLM.from_pretrained(arguments.checkpoint).eval()
@@ -117,8 +133,11 @@ def main() -> None:
             "caption names the digit": share_naming(written, labels),
         }
         print(column, results[column], flush=True)
+        if arguments.output_dir:
+            by_digit = [drawn[i] for i in np.argsort(asked, kind="stable")]
+            arguments.output_dir.mkdir(parents=True, exist_ok=True)
+            sheet(judge.look(by_digit)).save(arguments.output_dir / f"{column}.png")
     if arguments.output_dir:
-        arguments.output_dir.mkdir(parents=True, exist_ok=True)
         (arguments.output_dir / "results.json").write_text(json.dumps(results, indent=2))
 
 

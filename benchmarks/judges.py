@@ -89,12 +89,12 @@ class SoundJudge:
         return self.judge(self.look(waveforms)).argmax(dim=1)
 
     def look(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
-        """Log-mel frames (N, 1, MEL_BINS, FRAMES) in the middle of silence, which is 0; a sound of nothing is that."""
+        """Log-mel frames (N, 1, MEL_BINS, FRAMES), high bands above, in the middle of silence, which is 0."""
         sounds = [np.pad(waveform, (0, max(0, self.extractor.frame_length - len(waveform)))) for waveform in waveforms]
         frames = self.extractor(sounds, sampling_rate=self.extractor.sampling_rate, return_tensors="pt")
         pictures = torch.zeros(len(sounds), 1, MEL_BINS, FRAMES)
         for picture, values, mask in zip(pictures, frames["input_features"], frames["input_features_mask"]):
-            heard = (values[mask] - self.extractor.silence_value).T  # (mel, T)
+            heard = (values[mask] - self.extractor.silence_value).T.flip(0)  # (mel, T)
             first = max(0, (heard.shape[1] - FRAMES) // 2)
             heard = heard[:, first : first + FRAMES]
             place = (FRAMES - heard.shape[1]) // 2

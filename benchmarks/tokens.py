@@ -15,14 +15,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from PIL import Image
-from sklearn.cluster import MiniBatchKMeans
+from sklearn.cluster import KMeans as Clusters
 
-from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.tokens_mot import MoTAudioTokenizerConfig, MoTImageTokenizerConfig, to_pictures
 from mixture_of_transformers.training.fit_tokens import fit_audio_tokenizer, fit_image_tokenizer
 
-from .generate_digits import SAMPLING_RATE, media
+from .generate_digits import SAMPLING_RATE, media, splits_of
 from .judges import PictureJudge, SoundJudge, share_right
+
+MOST_BLOCKS = 60_000  # that k-means learns from
 
 
 class KMeans:
@@ -31,7 +32,8 @@ class KMeans:
     def __init__(self, inputs: list[torch.Tensor], block: tuple[int, int], num_codes: int):
         self.block = block
         blocks = torch.cat([self.blocks(each).flatten(0, 1) for each in inputs])
-        self.means = MiniBatchKMeans(num_codes, batch_size=4096, n_init=3, random_state=0).fit(blocks.numpy())
+        some = torch.randperm(len(blocks), generator=torch.Generator().manual_seed(0))[:MOST_BLOCKS]
+        self.means = Clusters(num_codes, n_init=1, random_state=0).fit(blocks[some].numpy())
 
     def blocks(self, inputs: torch.Tensor) -> torch.Tensor:
         """(C, H, W) to (H / rows, W / columns, C * rows * columns)."""
@@ -83,15 +85,13 @@ def grey_values(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L"), dtype=np.float64) / 255
 
 
-@torch.no_grad()
 def sounds(train, test, levels: list[int], steps: int) -> None:
     learnt, waveforms = media(train, "audio"), media(test, "audio")
     judge = SoundJudge(learnt, SAMPLING_RATE, train["label"])
     real = judge(waveforms)
     print(f"sounds: the judge is right about {share_right(real, test['label']):.3f} of the real ones")
     config = MoTAudioTokenizerConfig(levels=levels)
-    with torch.enable_grad():
-        tokenizer, seconds = timed(lambda: fit_audio_tokenizer(learnt, SAMPLING_RATE, config, steps))
+    tokenizer, seconds = timed(lambda: fit_audio_tokenizer(learnt, SAMPLING_RATE, config, steps))
 
     def frames_of(found):
         return [tokenizer.to_input_features(waveform, SAMPLING_RATE) for waveform in found]
@@ -100,7 +100,7 @@ def sounds(train, test, levels: list[int], steps: int) -> None:
     means, mean_seconds = timed(lambda: KMeans(frames_of(learnt), block, tokenizer.num_codes))
     frames = frames_of(waveforms)
     ways = {
-        "finite scalar quantization": ([tokenizer(each[None])[0] for each in frames], seconds),
+        "finite scalar quantization": ([tokenizer(each[None])[0].detach() for each in frames], seconds),
         "k-means of frames": ([means(each) for each in frames], mean_seconds),
         "nothing but Griffin-Lim": (frames, 0.0),
     }
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--audio_levels", type=int, nargs="+", default=MoTAudioTokenizerConfig().levels)
     parser.add_argument("--steps", type=int, default=2000)
     arguments = parser.parse_args()
-    splits = load_splits(arguments.dataset)
+    splits = splits_of(arguments.dataset)
     pictures(splits["train"], splits["test"], arguments.image_levels, arguments.steps)
     sounds(splits["train"], splits["test"], arguments.audio_levels, arguments.steps)
 

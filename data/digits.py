@@ -39,6 +39,7 @@ KEY_TONES = (
 CLIP_SECONDS = (0.3, 0.8)
 TONE_SECONDS = (0.08, 0.25)
 SIGNAL_TO_NOISE_DB = (-20.0, 6.0)
+CLEAR_DB = (15.0, 25.0)  # where a model learns to make the tones, not only to hear them
 COLUMN_OVER_ROW_DB = (-4.0, 4.0)
 PEAK_LEVEL = (0.05, 0.8)
 
@@ -88,7 +89,9 @@ SILENT_SENTENCES = (
 MISSING_MODALITIES = all_subsets(("text", "image", "audio"))[:-1]
 
 
-def load_digits_dataset(seed: int = 0, missing_rate: float = 0.3) -> DatasetDict:
+def load_digits_dataset(
+    seed: int = 0, missing_rate: float = 0.3, signal_to_noise_db: tuple[float, float] = SIGNAL_TO_NOISE_DB
+) -> DatasetDict:
     """Handwritten digits with a keypad tone and a sentence: a tri-modal dataset that needs no download.
 
     The images are the 1797 real ones of scikit-learn (UCI Optical Recognition of Handwritten Digits; Alpaydin and
@@ -99,6 +102,7 @@ def load_digits_dataset(seed: int = 0, missing_rate: float = 0.3) -> DatasetDict
         seed: the same seed gives the same rows, bit for bit.
         missing_rate: share of the *training* rows that lack one or two modalities (None cells), from 0 to 1. The
             rate changes no other cell. Validation and test rows are complete.
+        signal_to_noise_db: of the tones, from the least to the most; it changes nothing but the noise.
 
     Returns:
         Splits `train` (1297 rows), `validation` (200) and `test` (300), stratified by digit, with the columns of
@@ -116,7 +120,8 @@ def load_digits_dataset(seed: int = 0, missing_rate: float = 0.3) -> DatasetDict
 
     splits = DatasetDict()
     for stream, (name, rows) in enumerate({"train": train, "validation": validation, "test": test}.items()):
-        columns = digit_columns(images[rows], digits[rows], np.random.default_rng([seed, stream]))
+        rng = np.random.default_rng([seed, stream])
+        columns = digit_columns(images[rows], digits[rows], rng, signal_to_noise_db)
         if name == "train":
             remove_modalities(columns, missing_rate, np.random.default_rng([seed, 3]))
         # `Dataset.from_dict` with an Audio feature imports torchcodec even for ready bytes; an Arrow table does not.
@@ -125,11 +130,13 @@ def load_digits_dataset(seed: int = 0, missing_rate: float = 0.3) -> DatasetDict
     return splits
 
 
-def digit_columns(images: np.ndarray, digits: np.ndarray, rng: np.random.Generator) -> dict[str, list]:
+def digit_columns(
+    images: np.ndarray, digits: np.ndarray, rng: np.random.Generator, signal_to_noise_db: tuple[float, float]
+) -> dict[str, list]:
     return {
         "text": digit_sentences(digits, rng),
         "image": [{"bytes": png_bytes(image), "path": None} for image in images],
-        "audio": [{"bytes": wav_bytes(key_press(digit, rng)), "path": None} for digit in digits],
+        "audio": [{"bytes": wav_bytes(key_press(digit, rng, signal_to_noise_db)), "path": None} for digit in digits],
         "label": digits.tolist(),
     }
 
@@ -152,7 +159,9 @@ def png_bytes(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def key_press(digit: int, rng: np.random.Generator) -> np.ndarray:
+def key_press(
+    digit: int, rng: np.random.Generator, signal_to_noise_db: tuple[float, float] = SIGNAL_TO_NOISE_DB
+) -> np.ndarray:
     """The dual tone of a digit's key somewhere in a clip of white noise: samples (time,) from -1 to 1."""
     clip_length, tone_length = (int(rng.uniform(*seconds) * SAMPLING_RATE) for seconds in (CLIP_SECONDS, TONE_SECONDS))
     onset = rng.integers(0, clip_length - tone_length + 1)
@@ -163,7 +172,7 @@ def key_press(digit: int, rng: np.random.Generator) -> np.ndarray:
     tone = np.sin(row_hertz * radians + row_phase) + column_gain * np.sin(column_hertz * radians + column_phase)
 
     clip = rng.standard_normal(clip_length)
-    clip[onset : onset + tone_length] += gain(rng.uniform(*SIGNAL_TO_NOISE_DB)) * tone / tone.std()
+    clip[onset : onset + tone_length] += gain(rng.uniform(*signal_to_noise_db)) * tone / tone.std()
     return clip * rng.uniform(*PEAK_LEVEL) / np.abs(clip).max()
 
 

@@ -318,9 +318,25 @@ def encode_split(
     """The documents of a split; its media are encoded once, as they are where it is not for training."""
     if isinstance(split, RowStream):
         return StreamedDocuments(split.read_by(maker.reading), encoder, maker.add_to_row)
+    check_texts(split, documents, encoder.processor)
     kept = [
         *documents.of_kind(TEXT),
         *(c for kind in MEDIA for c in documents.of_kind(kind, is_raw=True)),
     ]
     rows = add_codes(split, maker if is_training else maker.plain(), kept, num_proc or None)
     return DocumentDataset(rows, encoder) if is_training else EveryDocumentDataset(rows, encoder)
+
+
+def check_texts(split: datasets.Dataset, documents: Documents, processor: MoTCausalProcessor) -> None:
+    """
+    Raises:
+        ValueError: a text holds a token that begins or ends a medium.
+    """
+    marks = processor.tokenizer.convert_ids_to_tokens([token for _, token in processor.layout.marks()])
+    for column in documents.of_kind(TEXT):
+        for row, cell in enumerate(split[column]):
+            if cell is not None and (found := [mark for mark in marks if mark in cell]):
+                raise ValueError(
+                    f"Row {row}, column '{column}' holds {found[0]}, which begins or ends a medium: take it out of "
+                    "the text, and name the column of the medium in --document."
+                )

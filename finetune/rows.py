@@ -12,7 +12,7 @@ from mixture_of_transformers.data.allowed_paths import AllowedPaths
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.columns import ModalityColumns
 from mixture_of_transformers.data.dataset_limits import DatasetLimits
-from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.digits import CLEAR_DB, load_digits_dataset
 from mixture_of_transformers.data.extra_columns import LEFT_OUT, as_options, has_columns
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.data.preparation import (
@@ -80,7 +80,8 @@ def load_data(
 def read_splits(data: DataArguments, seed: int) -> dict[str, datasets.Dataset | datasets.IterableDataset]:
     """The splits with the columns of the dataset."""
     if data.dataset_name is None:
-        splits = load_digits_dataset(seed)
+        loudness = {"signal_to_noise_db": CLEAR_DB} if data.task == "generation" else {}
+        splits = load_digits_dataset(seed, **loudness)
         if data.task == "regression":  # the digit is the number
             splits = splits.cast_column("label", datasets.Value("int64"))
         return splits

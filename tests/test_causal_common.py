@@ -151,6 +151,7 @@ def every_test(beginning, reason):
     return {name: reason for name in dir(CausalTests) if name.startswith(beginning)}
 
 
+NO_PLACES = "the tokens of a tower go to the places that ids name, and the test gives embeddings in their place"
 NO_TOWERS = {
     **every_test("test_get_image_features", "the setting has no tower for pictures"),
     **every_test("test_get_audio_features", "the setting has no tower for sounds"),
@@ -203,10 +204,8 @@ class TestRaw(CausalTests, unittest.TestCase):
     model_tester_class = RawModelTester
     _is_composite = True  # attention chosen for each sub-config
     cannot_apply = {
-        **dict.fromkeys(
-            ("test_inputs_embeds", "test_inputs_embeds_matches_input_ids"),
-            "the tokens of a tower go to the places that ids name, and the test gives embeddings in their place",
-        ),
+        **every_test("test_inputs_embeds", NO_PLACES),
+        **every_test("test_generate_from_inputs_embeds", NO_PLACES),
         **every_test("test_model_rope_scaling_from_config", "its random ids may be placeholders, without raw input"),
     }
 

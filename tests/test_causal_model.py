@@ -796,6 +796,11 @@ BAD_CALLS = {
         "leave `logits_to_keep` at 0",
     ),
     "a row of ids": ({"input_ids": IDS_OF_TWO_ROWS[0]}, r"`input_ids` is of shape \(3,\), expected \(B, L\)"),
+    "rows of no tokens": (
+        {"input_ids": torch.zeros(2, 0, dtype=torch.long)},
+        r"`input_ids` is of shape \(2, 0\), expected \(B, L\)",
+    ),
+    "embeddings of one row": ({"inputs_embeds": EMBEDDINGS[0]}, r"`inputs_embeds` is of shape \(3, 16\), expected"),
     "a mask of another length": (
         {"input_ids": IDS_OF_TWO_ROWS, "attention_mask": torch.ones(2, 2)},
         r"`attention_mask` is of shape \(2, 2\), expected \(2, 3\)",

@@ -103,7 +103,7 @@ import hashlib, sys
 import conftest  # the package under its name, installed or not
 sys.modules["torchcodec"] = None  # every import of it fails
 from mixture_of_transformers.data.columns import ModalityColumns
-from mixture_of_transformers.data.digits import load_digits_dataset
+from mixture_of_transformers.data.digits import CLEAR_DB, load_digits_dataset
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_splits
 {inspect.getsource(content_hash)}
 splits = load_digits_dataset()

@@ -10,17 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel
+from datasets import ClassLabel, Dataset
 from forked import run_mot
 from safetensors.torch import load_file
 from small_datasets import tri_modal_dataset, write_parquet_folder
 from small_media import png_bytes, sound_bytes
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.utils import find_labels
 
 from mixture_of_transformers import MoTForCausalLM
+from mixture_of_transformers.data.documents import read_templates
 from mixture_of_transformers.data.tokenizers import train_writing_tokenizer
+from mixture_of_transformers.finetune.documents import Documents
+from mixture_of_transformers.finetune.generation import check_texts
 from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
 from mixture_of_transformers.run_finetune import main
+from mixture_of_transformers.tokens_mot import MoTImageTokenizer, MoTImageTokenizerConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -228,6 +233,21 @@ def test_what_cannot_be_is_an_error_before_anything_is_learnt(tmp_path, folder, 
                 *options,
             ]
         )
+
+
+def test_a_text_that_holds_what_begins_a_picture_is_an_error():
+    processor = MoTCausalProcessor(
+        tokenizer=train_writing_tokenizer(["a"]), image_tokenizer=MoTImageTokenizer(MoTImageTokenizerConfig())
+    )
+    kinds = {"caption": "text"}
+    documents = Documents(read_templates(["{caption}"], kinds, kinds), kinds, {"caption": "caption"})
+    split = Dataset.from_dict({"caption": ["fine", None, "a <|begin_image|> b"]})
+    with pytest.raises(ValueError, match=r"Row 2, column 'caption' holds <\|begin_image\|>"):
+        check_texts(split, documents, processor)
+
+
+def test_a_plain_trainer_knows_the_labels_of_a_generator():
+    assert find_labels(MoTForCausalLM) == ["labels"]
 
 
 def test_options_of_generators_are_not_ignored_elsewhere(tmp_path, folder):
