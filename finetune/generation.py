@@ -18,6 +18,7 @@ from mixture_of_transformers.data.document_columns import MEDIA
 from mixture_of_transformers.data.documents import TEXT
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.tokenizers import train_writing_tokenizer
+from mixture_of_transformers.feature_extraction_mot import MoTFeatureExtractor
 from mixture_of_transformers.finetune.checks import check_lora
 from mixture_of_transformers.finetune.documents import Documents, load_documents
 from mixture_of_transformers.finetune.media_tokenizers import audio_tokenizer, image_tokenizer
@@ -204,6 +205,7 @@ def encoders_of(
         "max_frames": round(FRAMES_PER_SECOND * data.max_audio_seconds),
         "stem_stride": 4,
         "mean_normalization": model.audio_kind != "sound",
+        "silence_value": MoTFeatureExtractor().silence_value,  # of digital silence, which no mean may count
         "num_hidden_layers": TOWER_LAYERS,
     }
     changes, towers = overrides_of(model).get("encoders", {}), {}
