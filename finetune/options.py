@@ -16,10 +16,11 @@ from mixture_of_transformers.training.command import peek
 LABELLED_TASKS = ("classification", "regression")
 # Settings of generation on the embedded digits, whose sentences do not always say which digit it is.
 DIGITS_GENERATION = {
-    "--document": ["{label} {image}", "{image} {label}", "{label} {audio}", "{audio} {label}"],
-    "--media_versions": ["8"],
+    "--document": ["{label} {image}", "{image:raw} {label}", "{label} {audio}", "{audio:raw} {label}"],
+    "--media_versions": ["4"],
     "--tokenizer_steps": ["1000"],
     "--learning_rate": ["3e-3"],
+    "--config_overrides": ['{"loss_weights": {"text": 10}}'],  # a caption has two tokens, a picture a hundred
 }
 
 

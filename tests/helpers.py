@@ -351,6 +351,10 @@ def save_untrained_generator(outputs):
         train_tokenizer(["a one two three four five six seven eight nine"], 200),
         MoTImageTokenizer(MoTImageTokenizerConfig(image_size=8, patch_size=4, **small)),
         MoTAudioTokenizer(MoTAudioTokenizerConfig(**small)),
+        encoders={
+            "image": {"model_type": "mot_image", "image_size": 8, "patch_size": 4, "num_hidden_layers": 1},
+            "audio": {"model_type": "mot_audio", "num_hidden_layers": 1},
+        },
     )
     small = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     MoTForCausalLM(processor.config_for(**small)).save_pretrained(outputs / "digits-generation")
