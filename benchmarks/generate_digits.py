@@ -19,8 +19,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
+from matplotlib import pyplot
 from PIL import Image
-from torch.nn import functional as F
 
 from mixture_of_transformers import MoTCausalProcessor, MoTForCausalLM
 from mixture_of_transformers.data.columns import ModalityColumns
@@ -36,7 +36,7 @@ from .retrieve_digits import names_the_digit
 ROWS_AT_ONCE = 64
 SAMPLING_RATE = 16_000  # Hz, of the judge
 CAPTION_TOKENS = 12
-SHOWN_IN_A_ROW = 10
+SHOWN_OF_A_DIGIT = 2  # pictures, and sounds, that --output_dir shows
 
 
 def splits_of(dataset: str) -> datasets.DatasetDict:
@@ -84,11 +84,28 @@ def captions(
     return [processor.decode(row, skip_special_tokens=True) for row in rows]
 
 
-def sheet(pictures: torch.Tensor) -> Image.Image:
-    """Pictures (N, 1, H, W) from 0 to 1 beside and below each other; frames of sounds, high bands above."""
-    rows = pictures[: len(pictures) // SHOWN_IN_A_ROW * SHOWN_IN_A_ROW, 0].unflatten(0, (-1, SHOWN_IN_A_ROW))
-    framed = F.pad(rows, (1, 1, 1, 1), value=0.3).transpose(1, 2)  # (rows, H + 2, SHOWN_IN_A_ROW, W + 2)
-    return Image.fromarray((framed.flatten(0, 1).flatten(1) * 255).clamp(0, 255).byte().numpy())
+def plot(shown: dict[str, torch.Tensor], asked: Sequence[int], file: Path) -> None:
+    """
+    A column for each digit: its prompt, what was drawn of it, and the frames of what was spoken, low bands below.
+
+    Args:
+        shown: column -> (N, 1, H, W), what the judge of that column looks at.
+        asked: the digit of each.
+    """
+    places = [(column, number) for column in shown for number in range(SHOWN_OF_A_DIGIT)]
+    figure, axes = pyplot.subplots(len(places), len(DIGIT_NAMES), figsize=(11, 1.15 * len(places)), squeeze=False)
+    for digit, name in enumerate(DIGIT_NAMES):
+        own = [i for i, label in enumerate(asked) if label == digit]
+        axes[0, digit].set_title(f"“{name}”", fontsize=11)
+        for axis, (column, number) in zip(axes[:, digit], places):
+            axis.set_axis_off()
+            if number < len(own):
+                axis.imshow(
+                    shown[column][own[number], 0], cmap="gray" if column == "image" else "magma", aspect="auto"
+                )
+    figure.tight_layout(pad=0.3)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
 
 
 def share_naming(texts: Sequence[str], labels: Sequence[int]) -> float:
@@ -121,6 +138,7 @@ def main() -> None:
     prompts, asked = [prompts[i] for i in naming], [labels[i] for i in naming]
     options = {"do_sample": True, "temperature": arguments.temperature, "guidance_scale": arguments.guidance_scale}
     results = {"rows": len(split), "prompts": len(prompts), "seed": arguments.seed, **options}
+    shown = {}
     for column, judge_class in (("image", PictureJudge), ("audio", SoundJudge)):
         found, rate = media(split, column), [SAMPLING_RATE] if column == "audio" else []
         judge = judge_class(media(train, column), *rate, train["label"])
@@ -133,11 +151,10 @@ def main() -> None:
             "caption names the digit": share_naming(written, labels),
         }
         print(column, results[column], flush=True)
-        if arguments.output_dir:
-            by_digit = [drawn[i] for i in np.argsort(asked, kind="stable")]
-            arguments.output_dir.mkdir(parents=True, exist_ok=True)
-            sheet(judge.look(by_digit)).save(arguments.output_dir / f"{column}.png")
+        shown[column] = judge.look(drawn)
     if arguments.output_dir:
+        arguments.output_dir.mkdir(parents=True, exist_ok=True)
+        plot(shown, asked, arguments.output_dir / "digits.png")
         (arguments.output_dir / "results.json").write_text(json.dumps(results, indent=2))
 
 
