@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from .configuration_mot import MoTConfig
 from .modalities_mot import MODALITIES
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # never imported: the library reads here that all the code go
 
 TEXT = "text"
 PARTS = ("attention", "mlp", "norm")  # of a layer, which each expert may have for itself
+MOST_TOKENS = 2**24  # of one picture, as of a sequence
 SHARED = "shared"  # where the parts stand that all experts have in common, so that no expert is called so
 
 
@@ -143,11 +145,17 @@ class MoTCausalConfig(PreTrainedConfig):
         self.experts = {m: self.experts.get(m, m) for m in self.modalities}
         stops = {name: stop for name, _, stop in self.token_ranges}
         self.placeholder_ids = {m: stops[m] - 1 for m in self.encoders if m in stops} | self.placeholder_ids
+        check_rope_type(self.rope_parameters)
         super().__post_init__(**kwargs)
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
-        """As in the library; but what is wrong with the fields is a ValueError that names them."""
+        """As in the library; but what is wrong with the fields, or names code, is a ValueError that says so."""
+        if "/" in str(config_dict.get("attn_implementation")):  # A call's own stands in `kwargs`.
+            raise ValueError(
+                f"`attn_implementation` names code on the Hub, {shown(config_dict['attn_implementation'])}: "
+                "pass it to `from_pretrained`."
+            )
         try:
             return super().from_dict(config_dict, **kwargs)
         except StrictDataclassError as error:
@@ -205,6 +213,13 @@ class MoTCausalConfig(PreTrainedConfig):
             raise AttributeError(f"This model has no placeholder for raw input of {modality!r}.")
         return self.placeholder_ids[modality]
 
+    def validate_rope(self):
+        """As in the library, whose KeyError of what a type of positions lacks would pass for one of this code."""
+        try:
+            super().validate_rope()
+        except KeyError as error:
+            raise ValueError(str(error.args[0])) from error
+
     def validate_attention(self):
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
@@ -234,8 +249,8 @@ class MoTCausalConfig(PreTrainedConfig):
             if not 0 <= weight < math.inf:
                 raise ValueError(f"`loss_weights` gives {modality!r} {weight}, expected a finite weight of 0 or more.")
         for modality, number in self.num_tokens.items():
-            if number < 1:
-                raise ValueError(f"`num_tokens` gives {modality!r} {number} tokens, expected at least 1.")
+            if not 1 <= number <= MOST_TOKENS:
+                raise ValueError(f"`num_tokens` gives {modality!r} {number} tokens, expected 1 to {MOST_TOKENS}.")
         if self.begin_ids.keys() != self.end_ids.keys():
             raise ValueError("`begin_ids` and `end_ids` name different modalities: what begins must end.")
         for modality, token in self.marks():
@@ -244,9 +259,26 @@ class MoTCausalConfig(PreTrainedConfig):
                     f"The tokens of {modality!r} stand between text ids, and {token} is not one: expected an id below "
                     f"{self.vocab_size} outside of every range."
                 )
+        check_begin_ids(self.begin_ids, self.end_ids, self.eos_token_ids)
+        for token in self.eos_token_ids:
+            if self.modality_of(token) != TEXT:
+                raise ValueError(
+                    f"`eos_token_id` has {token}, which is of {self.modality_of(token)!r}: a document would end "
+                    "within one of its media. Expected ids outside of every range."
+                )
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"`pad_token_id` is {self.pad_token_id}, expected an id of 0 to {self.vocab_size - 1}, or None."
+            )
         for modality, token in self.placeholder_ids.items():
             if self.modality_of(token) != modality:
                 raise ValueError(f"`placeholder_ids` gives {modality!r} the id {token}, which lies outside its range.")
+
+    @property
+    def eos_token_ids(self) -> list[int]:
+        """The ids that end a document, none, one or several."""
+        ids = self.eos_token_id
+        return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
 
     def marks(self) -> Iterator[tuple[str, int]]:
         """Modality and id of everything that begins or ends one."""
@@ -313,6 +345,26 @@ def check_ranges(ranges: Any, vocab_size: int) -> None:
         if start < end:
             raise ValueError(f"`token_ranges` gives {name!r} the id {start}, which is another modality's already.")
         end = stop
+
+
+def check_rope_type(parameters: dict | None) -> None:
+    """Raise a ValueError for rotary positions that the library does not have."""
+    kind = (parameters or {}).get("rope_type", "default")
+    if kind not in (known := ("default", *ROPE_INIT_FUNCTIONS)):
+        raise ValueError(f"`rope_parameters` has the `rope_type` {shown(kind)!r}, expected one of {', '.join(known)}.")
+
+
+def check_begin_ids(begin_ids: dict[str, int], end_ids: dict[str, int], eos_token_ids: list[int]) -> None:
+    """Raise a ValueError for an id that begins a modality and means something else, too."""
+    taken = {token: f"ends {modality!r}" for modality, token in end_ids.items()}
+    taken |= dict.fromkeys(eos_token_ids, "ends a document (`eos_token_id`)")
+    for modality, token in begin_ids.items():
+        if token in taken:
+            raise ValueError(
+                f"`begin_ids` gives {modality!r} the id {token}, which {taken[token]} already: expected one of "
+                "its own."
+            )
+        taken[token] = f"begins {modality!r}"
 
 
 def check_source(source_vocab_size: int | None, freeze_text: bool, vocab_size: int, ranges: list) -> None:

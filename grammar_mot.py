@@ -133,7 +133,8 @@ class MoTGrammar(LogitsProcessor):
             scores: (B, V) of the next ids.
 
         Returns:
-            (B, V): minus infinity where an id cannot follow, and 0 where it is the only one that can.
+            (B, V): minus infinity where an id cannot follow, and 0 where it is the only one that can. Where other
+            processors have ruled out all that can, as `suppress_tokens` or `no_repeat_ngram_size` may, these have 0.
         """
         if self.generation_mode == TEXT:
             return scores.masked_fill(~self.rules[0], -torch.inf)
@@ -145,7 +146,8 @@ class MoTGrammar(LogitsProcessor):
                 if left < self.needed(m):
                     allowed[:, self.begin_ids[m]] = False
         scores = scores.masked_fill(~allowed, -torch.inf)
-        return scores.masked_fill(allowed & self.is_forced[rule][:, None], 0.0)
+        is_free = self.is_forced[rule] | scores.isneginf().all(dim=1)
+        return scores.masked_fill(allowed & is_free[:, None], 0.0)
 
     def left(self, length: int) -> float:
         """How many ids rows of this length may still get."""

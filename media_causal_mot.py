@@ -127,23 +127,40 @@ def parts_for(encoders: Mapping[str, Mapping]) -> dict[str, Any]:
     return parts
 
 
+def check_computes_as_told(fields: Mapping[str, Any], owner: str) -> None:
+    """Raise a ValueError for a config, or one within, that says how to compute: it may name code of the Hub."""
+    for name, value in fields.items():
+        if name.lstrip("_").startswith(("attn_implementation", "experts_implementation")):
+            raise ValueError(
+                f"{owner} says how to compute, in `{name}` of its config: expected weights and sizes alone."
+            )
+        if isinstance(value, Mapping):
+            check_computes_as_told(value, owner)
+
+
 def load_tokenizer(name_or_path: str | os.PathLike, folder: str, **hub: Any) -> PreTrainedModel | None:
     """
     The tokenizer of media in a folder of a checkpoint; None where it has no such folder.
 
     Args:
         hub: options of `from_pretrained` that say how files are found on the Hub.
+
+    Raises:
+        ValueError: it is none that is known, or its config names code.
+        OSError: its weights are not safetensors.
     """
     found = {name: hub[name] for name in HUB_OPTIONS if name in hub}
     found["subfolder"] = os.path.join(hub.get("subfolder") or "", folder)
     file = cached_file(name_or_path, CONFIG_NAME, **found, _raise_exceptions_for_missing_entries=False)
     if file is None:
         return None
-    model_type = json.loads(Path(file).read_text(encoding="utf-8")).get("model_type")
+    fields = json.loads(Path(file).read_text(encoding="utf-8"))
+    check_computes_as_told(fields, f"{folder} of {name_or_path}")
+    model_type = fields.get("model_type")
     tokenizers = {tokenizer.config_class.model_type: tokenizer for tokenizer in TOKENIZERS}
     if model_type not in tokenizers:
         raise ValueError(f"{folder} of {name_or_path} is a {model_type!r}, expected one of {', '.join(tokenizers)}.")
-    return tokenizers[model_type].from_pretrained(name_or_path, **found)
+    return tokenizers[model_type].from_pretrained(name_or_path, use_safetensors=True, **found)
 
 
 __all__ = ["CODEC_OF", "Codec", "load_tokenizer", "parts_for"]

@@ -235,12 +235,21 @@ class MoTCausalPreTrainedModel(MoTTowersMixin, FreezingMixin, LoadingMixin, PreT
     _can_record_outputs = {"hidden_states": MoTCausalLayer, "attentions": MoTCausalAttention}
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args, **kwargs) -> nn.Module:
-        """As in the library: new ids are text, and so are those that go. A range of another modality stays whole."""
+        """
+        As in the library: new ids are text, and so are those that go. A range of another modality stays whole, and so
+        do the ids that begin and end one.
+        """
         for modality, start, stop in self.config.token_ranges:
             if new_num_tokens is not None and new_num_tokens < min(stop, self.config.vocab_size):
                 raise ValueError(
                     f"A vocabulary of {new_num_tokens} ids would cut off {modality!r}, whose ids are from {start} to "
                     f"below {stop}: keep at least {stop}."
+                )
+        for modality, token in self.config.marks():
+            if new_num_tokens is not None and new_num_tokens <= token:
+                raise ValueError(
+                    f"A vocabulary of {new_num_tokens} ids would cut off {token}, which begins or ends {modality!r}: "
+                    f"keep at least {token + 1}."
                 )
         return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
 
@@ -505,13 +514,14 @@ class MoTForCausalLM(WarmStartMixin, MoTCausalPreTrainedModel, MoTGenerationMixi
 def next_labels(
     labels: torch.LongTensor, attention_mask: torch.Tensor | None, position_ids: torch.LongTensor | None
 ) -> torch.LongTensor:
-    """For each token the label of the next, (B, L); -100 where that is another document's, or follows padding."""
+    """For each token the label of the next, (B, L); -100 where it is another document's or padding, or follows it."""
     following = F.pad(labels[:, 1:], (0, 1), value=-100)
     if position_ids is not None:
         begins = F.pad(position_ids[:, 1:] == 0, (0, 1))
         following = following.masked_fill(begins.to(labels.device), -100)
     if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2:
         padding = attention_mask[:, -labels.shape[1] :] == 0
+        padding = padding | F.pad(padding[:, 1:], (0, 1))
         following = following.masked_fill(padding.to(labels.device), -100)
     return following
 

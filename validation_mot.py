@@ -24,6 +24,8 @@ BOUNDS = {
     "intermediate_size": (1, 2**20),
     "projection_dim": (1, 2**17),
     "num_attention_heads": (1, 2**12),
+    "num_key_value_heads": (1, 2**12),
+    "head_dim": (1, 2**12),
     "num_hidden_layers": (0, 1000),
     "num_joint_layers": (0, 1000),
     "num_global_layers": (0, 1000),
@@ -48,6 +50,7 @@ BOUNDS = {
     "drop_path_rate": (0, 0.99),  # of what is kept, the inverse is taken
     "initializer_range": (0, 1000),
     "layer_norm_eps": (0, 1),
+    "rms_norm_eps": (0, 1),
 }
 MOST_UNNAMED_LABELS = 2**16  # labels that `num_labels` asks for; those that `id2label` names may be more
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")

@@ -159,6 +159,16 @@ def test_the_grammar_lets_through_what_a_slow_reader_expects(mode):
     assert len(seen) >= {"text": 1, "image": 4, "audio": 5, "tactile": 4, "interleaved": 8}[mode]
 
 
+@pytest.mark.parametrize("kwargs", [{"num_beams": 2}, {"do_sample": True}, {}])
+def test_an_output_parses_although_other_processors_rule_out_every_code(model, kwargs):
+    (found,) = new_ids(
+        model, [PROMPTS["text"]], generation_mode="image", suppress_tokens=list(CODES["image"]), **kwargs
+    )
+    assert len(found) == NUMBER["image"] + 3
+    assert [found[0], *found[-2:]] == [BEGIN["image"], END["image"], EOS]
+    assert {*found[1:-2]} <= {*CODES["image"]}
+
+
 def test_rows_of_a_batch_obey_rules_of_their_own():
     config = small_config()
     prompts = list(PROMPTS.values())

@@ -403,6 +403,14 @@ def test_losses_are_those_of_the_targets_by_modality(side):
     assert max_difference(output.loss, torch.cat(list(expected.values())).mean()) < TOLERANCE
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_is_no_target(side):
+    """Even where its labels are ids, as those of a batch that is its own labels are."""
+    model, inputs = model_for(), padded(interleaved([20, 7, 13]), side)
+    found = model(**inputs, labels=inputs["input_ids"]).loss
+    assert max_difference(found, model(**labelled(interleaved([20, 7, 13]), side)).loss) < EXACT
+
+
 def test_weights_of_losses_are_of_the_targets_and_leave_their_number():
     model, rows = model_for(loss_weights={"image": 0.25, "audio": 3.0}), interleaved([20, 7, 13])
     output, expected = model(**labelled(rows)), expected_losses(model, rows)
@@ -711,6 +719,23 @@ def test_a_smaller_vocabulary_loses_text_alone():
         model.resize_token_embeddings(37)
 
 
+def test_a_config_names_no_code(tmp_path):
+    """An implementation may be a kernel of the Hub, which would be fetched and run."""
+    saved = causal_config().to_dict() | {"attn_implementation": "someone/kernel"}
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(ValueError, match="names code on the Hub, someone/kernel"):
+        transformers.AutoConfig.from_pretrained(tmp_path)
+
+
+def test_no_vocabulary_loses_what_begins_or_ends_a_modality(tmp_path):
+    model = model_for(begin_ids={"image": 3}, end_ids={"image": 38})
+    with pytest.raises(ValueError, match="38, which begins or ends 'image': keep at least 39"):
+        model.resize_token_embeddings(38)
+    model.resize_token_embeddings(39)
+    model.save_pretrained(tmp_path)
+    assert MoTForCausalLM.from_pretrained(tmp_path).config.vocab_size == 39
+
+
 def test_a_folder_serves_people_without_the_package(tmp_path):
     """By every Auto class, and to be saved again; a half-precision copy answers, too."""
     model, rows = model_for(), interleaved([12, 12])
@@ -830,6 +855,24 @@ BAD_CONFIGS = {
     "an unknown part": ({"untied": ["mlps"]}, "`untied` names 'mlps'; the parts of a layer are attention, mlp, norm"),
     "a begin without an end": ({"begin_ids": {"image": 3}}, "what begins must end"),
     "a begin inside a range": ({"begin_ids": {"image": 25}, "end_ids": {"image": 4}}, "25 is not one"),
+    "two that begin alike": (
+        {"begin_ids": {"image": 3, "audio": 3}, "end_ids": {"image": 4, "audio": 5}},
+        "`begin_ids` gives 'audio' the id 3, which begins 'image' already",
+    ),
+    "an end that begins": (
+        {"begin_ids": {"image": 3, "audio": 4}, "end_ids": {"image": 4, "audio": 5}},
+        "`begin_ids` gives 'audio' the id 4, which ends 'image' already",
+    ),
+    "a begin that ends documents": ({"begin_ids": {"image": 2}, "end_ids": {"image": 4}}, "2, which ends a document"),
+    "an end of documents inside a range": ({"eos_token_id": [2, 25]}, "`eos_token_id` has 25, which is of 'image'"),
+    "padding beyond the ids": ({"pad_token_id": 40}, "`pad_token_id` is 40, expected an id of 0 to 39"),
+    "padding counted from the end": ({"pad_token_id": -1}, "`pad_token_id` is -1"),
+    "a number of countless tokens": ({"num_tokens": {"image": 10**12}}, "`num_tokens` gives 'image' 1000000000000"),
+    "heads of no width": ({"head_dim": 0}, "`MoTCausalConfig.head_dim` is 0"),
+    "no heads of keys": ({"num_key_value_heads": 0}, "`MoTCausalConfig.num_key_value_heads` is 0"),
+    "norms of the root of a negative": ({"rms_norm_eps": -1}, "`MoTCausalConfig.rms_norm_eps` is -1"),
+    "unknown positions": ({"rope_parameters": {"rope_type": "os.system", "rope_theta": 1e4}}, "'os.system', expected"),
+    "positions without their factor": ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "factor"),
     "a number of no tokens": ({"num_tokens": {"image": 0}}, "`num_tokens` gives 'image' 0"),
     "a weight below 0": ({"loss_weights": {"image": -1.0}}, "`loss_weights` gives 'image' -1.0"),
     "a weight of no modality": ({"loss_weights": {"video": 1.0}}, "`loss_weights` names 'video'"),

@@ -6,6 +6,7 @@ Most tests have tokenizers whose codes a reader can see: a picture is four greys
 """
 
 import base64
+import json
 import os
 import re
 import subprocess
@@ -423,6 +424,27 @@ def test_a_sound_that_was_broken_off_is_what_there_is_of_it(processor):
 def test_a_medium_that_went_through_a_tower_is_none(processor):
     batch = processor([[{"image": picture(), "raw": True}, {"audio": raw_sound(), "raw": True}]], return_tensors="pt")
     assert processor.post_process_multimodal_output(batch["input_ids"]) == [[("image", None), ("audio", None)]]
+
+
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize("name", ["_attn_implementation", "attn_implementation", "_experts_implementation"])
+def test_a_saved_tokenizer_of_media_names_no_code(tmp_path, name, within):
+    """An implementation may be a kernel of the Hub, which would be fetched and run."""
+    build(**real_tokenizers()).save_pretrained(tmp_path)
+    file = tmp_path / "image_tokenizer" / "config.json"
+    told = {name: "someone/kernel"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | ({"tokenizer": told} if within else told)))
+    with pytest.raises(ValueError, match=f"image_tokenizer of .* says how to compute, in `{name}`"):
+        MoTCausalProcessor.from_pretrained(tmp_path)
+
+
+def test_a_saved_tokenizer_of_media_is_never_unpickled(tmp_path):
+    parts = real_tokenizers()
+    build(**parts).save_pretrained(tmp_path)
+    (tmp_path / "image_tokenizer" / "model.safetensors").unlink()
+    torch.save(parts["image_tokenizer"].state_dict(), tmp_path / "image_tokenizer" / "pytorch_model.bin")
+    with pytest.raises(OSError, match="model.safetensors"):
+        MoTCausalProcessor.from_pretrained(tmp_path)
 
 
 def test_ids_in_any_form_are_decoded(processor):
