@@ -19,6 +19,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from .decoding_image_mot import flatten_depth, to_rgb
+from .loading_mot import LoadingMixin
 from .resampling_mot import resample
 from .spectrogram_mot import MoTSpectrogram
 
@@ -27,6 +28,19 @@ MARGIN = 1e-3  # by which a number stays away from where it would round to a lev
 MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
 MOST_LEVEL = 0.99  # of a decoded sound's samples, which files clip at 1
 BELS_OF_DECIBELS = 1 / 20  # of a magnitude
+# The most of each number of a config: far above any tokenizer that was built, and below what fills a memory.
+MOST = {
+    "image_size": 2**14,
+    "patch_size": 2**10,
+    "hidden_size": 2**12,
+    "num_hidden_layers": 2**7,
+    "sampling_rate": 2**20,
+    "num_mel_bins": 2**12,
+    "window_length": 2**16,
+    "hop_length": 2**16,
+    "frames_per_token": 2**10,
+    "dynamic_range": 1000,
+}
 QUIETEST = -6.0  # decimal logarithm of a bin below which all of a sound is taken for digital silence
 
 
@@ -177,7 +191,7 @@ class MoTImageTokenizerConfig(PreTrainedConfig):
             raise ValueError(f"`image_size` {image_size} is no multiple of `patch_size` {patch_size}.")
 
 
-class MoTImageTokenizer(PreTrainedModel):
+class MoTImageTokenizer(LoadingMixin, PreTrainedModel):
     """Pictures to `num_tokens` codes each, from 0 to `num_codes` - 1, row by row, and codes to pictures."""
 
     config_class = MoTImageTokenizerConfig
@@ -335,7 +349,7 @@ class MoTAudioTokenizerConfig(PreTrainedConfig):
         check_levels(self.levels)
 
 
-class MoTAudioTokenizer(PreTrainedModel):
+class MoTAudioTokenizer(LoadingMixin, PreTrainedModel):
     """Sounds to `tokens_per_second` codes a second, from 0 to `num_codes` - 1, and codes to sounds."""
 
     config_class = MoTAudioTokenizerConfig
@@ -519,10 +533,11 @@ def to_samples(waveform: np.ndarray, sampling_rate: int, target_rate: int) -> np
 
 
 def check_positive(config: PreTrainedConfig, *names: str) -> None:
+    """Raise a ValueError for a number that is not above 0, or far above any tokenizer that was built."""
     for name in names:
-        value = getattr(config, name)
-        if not value > 0:
-            raise ValueError(f"`{name}` is {value!r:.100}: expected a number above 0.")
+        value, most = getattr(config, name), MOST[name]
+        if not isinstance(value, (int, float)) or not 0 < value <= most:
+            raise ValueError(f"`{name}` is {value!r:.100}: expected a number above 0 and at most {most}.")
 
 
 def check_levels(levels: Sequence[int]) -> None:

@@ -24,6 +24,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from .loading_mot import LoadingMixin
 from .tokens_mot import as_codes, to_pictures, to_samples, to_values
 
 VQ_MODELS = {"janus_vqgan": JanusVQVAE, "emu3_vqgan": Emu3VQVAE, "chameleon_vqgan": ChameleonVQVAE}
@@ -46,7 +47,10 @@ class MoTReadyTokenizerConfig(PreTrainedConfig):
     def wrapped(self) -> PreTrainedConfig:
         """The config of the wrapped model."""
         fields = dict(self.tokenizer)
-        return CONFIG_MAPPING[fields.pop("model_type")](**fields)
+        kind = fields.pop("model_type", None)
+        if kind not in (known := (*VQ_MODELS, *CODECS)):
+            raise ValueError(f"A {kind!r:.100} makes no tokens of media: expected one of {', '.join(known)}.")
+        return CONFIG_MAPPING[kind](**fields)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -68,7 +72,7 @@ class MoTReadyImageTokenizerConfig(MoTReadyTokenizerConfig):
         self.image_size = image_size
 
 
-class MoTReadyImageTokenizer(PreTrainedModel):
+class MoTReadyImageTokenizer(LoadingMixin, PreTrainedModel):
     """RGB pictures to the codes of a VQ model of transformers, row by row, and back."""
 
     config_class = MoTReadyImageTokenizerConfig
@@ -177,7 +181,7 @@ class MoTReadyAudioTokenizerConfig(MoTReadyTokenizerConfig):
         self.num_codebooks = num_codebooks
 
 
-class MoTReadyAudioTokenizer(PreTrainedModel):
+class MoTReadyAudioTokenizer(LoadingMixin, PreTrainedModel):
     """
     Sounds to the codes of a codec of transformers and back, frame by frame.
 

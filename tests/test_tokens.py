@@ -36,7 +36,11 @@ from mixture_of_transformers.tokens_mot import (
     MoTImageTokenizer,
     MoTImageTokenizerConfig,
 )
-from mixture_of_transformers.tokens_ready_mot import MoTReadyAudioTokenizer, MoTReadyImageTokenizer
+from mixture_of_transformers.tokens_ready_mot import (
+    MoTReadyAudioTokenizer,
+    MoTReadyImageTokenizer,
+    MoTReadyImageTokenizerConfig,
+)
 from mixture_of_transformers.training.fit_tokens import fit_audio_tokenizer, fit_image_tokenizer
 
 SPEECH_FRAMES = {
@@ -415,3 +419,22 @@ def test_other_models_are_refused_as_tokenizers(tmp_path):
         MoTReadyAudioTokenizer.of(small_codec("dac"), num_codebooks=4)
     with pytest.raises(ValueError, match="`image_size` is 12: this janus_vqgan takes 8 pixels"):
         MoTReadyImageTokenizer.of(small_vq_model("janus"), image_size=12)
+
+
+@pytest.mark.parametrize(
+    "config_class, field, value",
+    [
+        (MoTImageTokenizerConfig, "num_hidden_layers", 10**7),
+        (MoTImageTokenizerConfig, "hidden_size", 10**9),
+        (MoTAudioTokenizerConfig, "sampling_rate", 1e30),
+        (MoTAudioTokenizerConfig, "hop_length", "256"),
+    ],
+)
+def test_a_config_asks_for_no_more_than_was_ever_built(config_class, field, value):
+    with pytest.raises(ValueError, match=f"`{field}` is .* expected a number above 0 and at most"):
+        config_class(**{field: value})
+
+
+def test_a_ready_tokenizer_is_one_of_media():
+    with pytest.raises(ValueError, match="A 'llama' makes no tokens of media: expected one of janus_vqgan"):
+        MoTReadyImageTokenizer(MoTReadyImageTokenizerConfig(tokenizer={"model_type": "llama"}))
