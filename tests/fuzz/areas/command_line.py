@@ -12,7 +12,6 @@ import numpy as np
 import mixture_of_transformers.search.commands  # noqa: F401
 import mixture_of_transformers.serving.evaluate  # noqa: F401  (here, once, not in every worker)
 from mixture_of_transformers.__main__ import main
-from mixture_of_transformers_command import COMMANDS
 
 from ..case import Case
 from ..odd import one, show
@@ -78,7 +77,7 @@ OPTIONS["finetune"] += (
 
 
 def command_case(rng: np.random.Generator, world: World, folder: Path) -> Case:
-    command = one(rng, tuple(COMMANDS))
+    command = one(rng, tuple(OPTIONS))
     option, word = one(rng, OPTIONS[command]), one(rng, WORDS)
     arguments = sound_arguments(command, world, folder)
     kind = one(rng, ("value", "value", "value", "value", "unknown", "lost", "positional", "command"))
