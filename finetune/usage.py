@@ -127,7 +127,10 @@ def usage_of_generation(folder: str, config: MoTCausalConfig, base: str | None, 
         lines.append(f"{m} = processor.post_process_multimodal_output(ids, generation_mode={m!r})[0]")
         lines += [SAVING_LINES[m]] if m in SAVING_LINES else []
     for m in [m for m in config.modalities[1:] if m in example]:
-        lines.append(f"inputs = processor([[{{{m!r}: {example[m]!r}}}]], return_tensors='pt')")
+        part = {m: example[m]} | (
+            {"raw": True} if m in config.encoders else {}
+        )  # through the tower that learnt to read
+        lines.append(f"inputs = processor([[{part!r}]], return_tensors='pt')")
         lines.append("ids = model.generate(**inputs, max_new_tokens=32)")
         lines.append("print(processor.post_process_multimodal_output(ids, generation_mode='text')[0])")
     uses_soundfile = any(line.startswith("soundfile.") for line in lines)
