@@ -144,8 +144,8 @@ def generate_tab(generators: Offered, limits: VisitorLimits) -> tuple:
             )
             mode = gr.Radio([*modes] or ANY_MODE, value=TEXT, label="What is to come out", elem_id="mode")
             with gr.Accordion("How it chooses", open=False):
-                temperature = gr.Slider(0, 2, value=1, step=0.1, label="Temperature", info="0: the likeliest tokens")
-                guidance = gr.Slider(1, 8, value=1, step=0.5, label="Guidance of pictures and sounds", info="1: none")
+                temperature = gr.Slider(0, 2, value=0.8, step=0.1, label="Temperature", info="0: the likeliest tokens")
+                guidance = gr.Slider(1, 8, value=2, step=0.5, label="Guidance of pictures and sounds", info="1: none")
                 length = gr.Slider(8, MOST_TOKENS, value=256, step=8, label="Most tokens")
                 seed = gr.Number(0, precision=0, minimum=0, maximum=MOST_SEED, label="Seed")
             button = gr.Button("Generate", variant="primary")
