@@ -24,7 +24,7 @@ from PIL import Image
 
 from mixture_of_transformers import MoTCausalProcessor, MoTForCausalLM
 from mixture_of_transformers.data.columns import ModalityColumns
-from mixture_of_transformers.data.digits import DIGIT_NAMES
+from mixture_of_transformers.data.digits import DIGIT_NAMES, load_digits_dataset
 from mixture_of_transformers.data.preparation import prepare_splits
 from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.decoding_audio_mot import load_audio
@@ -40,8 +40,8 @@ SHOWN_OF_A_DIGIT = 2  # pictures, and sounds, that --output_dir shows
 
 
 def splits_of(dataset: str) -> datasets.DatasetDict:
-    """Its splits, with pictures and sounds as they are stored."""
-    splits = load_splits(dataset)
+    """Its splits, with pictures and sounds as they are stored; `digits` are those that are embedded."""
+    splits = load_digits_dataset() if dataset == "digits" else load_splits(dataset)
     return prepare_splits(splits, ModalityColumns.guess(splits["train"].features))[0]
 
 
@@ -116,7 +116,7 @@ def share_naming(texts: Sequence[str], labels: Sequence[int]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset")
+    parser.add_argument("dataset", help="a folder, or `digits` for those that are embedded")
     parser.add_argument("checkpoint")
     parser.add_argument("--split", default="test")
     parser.add_argument("--prompt", default="{text}", help="of drawing and speaking, with {text} or {label} in it")

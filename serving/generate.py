@@ -6,12 +6,11 @@ written to files.
 """
 
 import argparse
-import wave
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import soundfile
 from PIL import Image
 from transformers import set_seed
 
@@ -92,17 +91,8 @@ class Writer:
             content.save(file)
         else:
             file = file.with_suffix(".wav")
-            write_wave(file, content, self.processor.codecs[modality].tokenizer.sampling_rate)
+            soundfile.write(file, content, self.processor.codecs[modality].tokenizer.sampling_rate)
         print(f"[{modality}: {file}]", flush=True)
-
-
-def write_wave(file: Path, samples: np.ndarray, sampling_rate: int) -> None:
-    """Samples (N,) from -1 to 1 as 16-bit PCM."""
-    with wave.open(str(file), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(sampling_rate)
-        out.writeframes((samples.clip(-1, 1) * np.iinfo(np.int16).max).astype("<i2").tobytes())
 
 
 def main(arguments: list[str] | None = None) -> None:

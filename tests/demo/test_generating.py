@@ -8,10 +8,11 @@ import wave
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 from small_checkpoints import save_generator, save_patients
 
-from mixture_of_transformers.serving.generate import generation_modes, load_generator, main, prompt_of, write_wave
+from mixture_of_transformers.serving.generate import generation_modes, load_generator, main, prompt_of
 
 SETTINGS = {"temperature": 1, "guidance": 1, "max_new_tokens": 64, "seed": 0}
 
@@ -31,7 +32,7 @@ def generator(workplace):
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     path = tmp_path_factory.mktemp("sound") / "tone.wav"
-    write_wave(path, np.sin(np.arange(8000) / 10).astype(np.float32), 16_000)
+    soundfile.write(path, np.sin(np.arange(8000) / 10), 16_000)
     return path
 
 
