@@ -332,30 +332,3 @@ def save_untrained(outputs, *tasks):
         build_model(fields, data, labels, model).save_pretrained(folder)
         processor.save_pretrained(folder)
         save_examples(folder, splits["test"][0])
-
-
-def save_untrained_generator(outputs):
-    """What `run_finetune.py --task generation` leaves in outputs/digits-generation, of a model and tokenizers that
-    have not learned."""
-    from mixture_of_transformers import MoTCausalProcessor, MoTForCausalLM
-    from mixture_of_transformers.data.tokenizers import train_tokenizer
-    from mixture_of_transformers.tokens_mot import (
-        MoTAudioTokenizer,
-        MoTAudioTokenizerConfig,
-        MoTImageTokenizer,
-        MoTImageTokenizerConfig,
-    )
-
-    small = {"hidden_size": 8, "num_hidden_layers": 1}
-    processor = MoTCausalProcessor(
-        train_tokenizer(["a one two three four five six seven eight nine"], 200),
-        MoTImageTokenizer(MoTImageTokenizerConfig(image_size=8, patch_size=4, **small)),
-        MoTAudioTokenizer(MoTAudioTokenizerConfig(**small)),
-        encoders={
-            "image": {"model_type": "mot_image", "image_size": 8, "patch_size": 4, "num_hidden_layers": 1},
-            "audio": {"model_type": "mot_audio", "num_hidden_layers": 1},
-        },
-    )
-    small = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    MoTForCausalLM(processor.config_for(**small)).save_pretrained(outputs / "digits-generation")
-    processor.save_pretrained(outputs / "digits-generation")

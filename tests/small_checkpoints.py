@@ -64,8 +64,8 @@ def save_patients(folder: Path, model_class=MoTForSequenceClassification) -> Pat
 
 
 def save_generator(folder: Path) -> Path:
-    """A causal checkpoint that writes, draws and speaks, and hears through a tower, and has not learned."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "draw", "say", "a", "seven", "##s"]
+    """A causal checkpoint that writes, draws and speaks, sees and hears through towers, and has not learned."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "draw", "say", "a", "one", "three", "seven", "##s"]
     tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
     pictures = MoTImageTokenizerConfig(image_size=8, patch_size=4, levels=(3, 3), hidden_size=8, num_hidden_layers=1)
     sounds = MoTAudioTokenizerConfig(levels=(3, 3), hidden_size=8, num_hidden_layers=1)
@@ -73,7 +73,10 @@ def save_generator(folder: Path) -> Path:
         tokenizer,
         image_tokenizer=MoTImageTokenizer(pictures),
         audio_tokenizer=MoTAudioTokenizer(sounds),
-        encoders={"audio": {"model_type": "mot_audio", "num_hidden_layers": 1}},
+        encoders={
+            "image": {"model_type": "mot_image", "image_size": 8, "patch_size": 4, "num_hidden_layers": 1},
+            "audio": {"model_type": "mot_audio", "num_hidden_layers": 1},
+        },
     )
     sizes = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "num_hidden_layers": 1}
     MoTForCausalLM(processor.config_for(**sizes, max_position_embeddings=256)).save_pretrained(folder)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from forked import run_script
-from helpers import save_untrained, save_untrained_generator
+from helpers import save_untrained
+from small_checkpoints import save_generator
 from transformers import HfArgumentParser
 
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
@@ -49,7 +50,7 @@ def workplace(tmp_path_factory) -> Path:
     """A folder with outputs/digits, outputs/digits-retrieval, ..., written by the code that the command line runs."""
     root = tmp_path_factory.mktemp("docs")
     save_untrained(root / "outputs", "classification", "retrieval", "pretraining")
-    save_untrained_generator(root / "outputs")
+    save_generator(root / "outputs" / "digits-generation")
     return root
 
 
