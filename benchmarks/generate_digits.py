@@ -40,9 +40,15 @@ SHOWN_OF_A_DIGIT = 2  # pictures, and sounds, that --output_dir shows
 
 
 def splits_of(dataset: str) -> datasets.DatasetDict:
-    """Its splits, with pictures and sounds as they are stored; `digits` are those that are embedded."""
+    """Its splits, of rows that have all, with media as they are stored; `digits` are those that are embedded."""
     splits = load_digits_dataset() if dataset == "digits" else load_splits(dataset)
-    return prepare_splits(splits, ModalityColumns.guess(splits["train"].features))[0]
+    splits = prepare_splits(splits, ModalityColumns.guess(splits["train"].features))[0]
+    return datasets.DatasetDict({name: complete(split) for name, split in splits.items()})
+
+
+def complete(split: datasets.Dataset) -> datasets.Dataset:
+    rows = enumerate(zip(split["text"], split["image"], split["audio"]))
+    return split.select([i for i, cells in rows if None not in cells])
 
 
 def media(split: datasets.Dataset, column: str) -> list[Image.Image | np.ndarray]:
