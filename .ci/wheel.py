@@ -14,7 +14,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DIST = REPOSITORY / "dist"
-WINGS = ("data", "demo", "explain", "finetune", "search", "serving", "training")
+WINGS = ("data", "demo", "evaluation", "explain", "finetune", "search", "serving", "training")
 PROGRAM = Path(__file__).with_name("smoke.py")
 
 

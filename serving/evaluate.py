@@ -88,8 +88,8 @@ class ComputeArguments:
 
 
 @dataclass
-class EvaluateArguments(ComputeArguments):
-    """What to evaluate."""
+class RowsArguments(ComputeArguments):
+    """Which rows to evaluate, and where to write what is found out."""
 
     _argument_group_name = "the evaluation"
 
@@ -104,6 +104,14 @@ class EvaluateArguments(ComputeArguments):
         default=None,
         metadata={"help": "The folder for the results and the card; the checkpoint's own folder if not given."},
     )
+
+
+@dataclass
+class EvaluateArguments(RowsArguments):
+    """What to evaluate."""
+
+    _argument_group_name = "the evaluation"
+
     merge_lora: bool = field(
         default=False, metadata={"help": "First save the model with its adapter merged, in place of the adapter."}
     )
@@ -307,47 +315,91 @@ def prepare(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def evaluate(arguments: list[str]) -> dict:
-    """Evaluate a checkpoint and write results.json and the card; returns the results."""
-    parser = parser_of(EvaluateArguments, "mot evaluate", "CHECKPOINT", __doc__)
+@dataclass
+class Opened:
+    """
+    A checkpoint that is ready to be evaluated, and which rows it is for.
+
+    Args:
+        folder: where it lies, for one of the Hub its copy; `out`, the folder for what is found out.
+        trainer: computes its answers.
+        options, data: of the command, completed by what the checkpoint says itself.
+        record: what is remembered of it, with the data of the command; `trained`, what its run remembers, if it does.
+        is_own: whether the data are those of the run.
+        is_other: whether the rows are others than those of the run's own results.
+    """
+
+    folder: Path
+    out: Path
+    trainer: MoTTrainer
+    options: RowsArguments
+    data: DataArguments
+    record: Record
+    trained: Record | None
+    is_own: bool
+    is_other: bool
+
+    def rows(self) -> tuple[dict[str, Dataset], Callable]:
+        """
+        The rows to evaluate, in one form and without bad ones, by the names that the results give them, and what gives
+        the encoded rows of one by its name.
+        """
+        config, data, options, bad = self.trainer.model.config, self.data, self.options, self.out / BAD_ROWS
+        if isinstance(config, MoTCausalConfig):
+            rows = documents_to_evaluate(data, config, options, self.trainer.processing_class, bad)
+        else:
+            rows = rows_to_evaluate(data, config, options, self.is_own, bad, self.trained, self.trainer)
+        self.record.data["evaluate_on"] = data.evaluate_on
+        return rows
+
+
+def open_checkpoint(parser: HfArgumentParser, arguments: list[str]) -> Opened:
+    """
+    The checkpoint that the arguments of a command name.
+
+    Args:
+        parser: by `parser_of`, of options that are `RowsArguments`; this adds the checkpoint.
+    """
     parser.add_argument("checkpoint", help="the checkpoint to evaluate, on the Hub or in a folder")
     name = peek(parser, arguments).checkpoint
     folder = local_folder(name)
-    options, data, record = parse(parser, arguments, folder)
+    options, data, trained = parse(parser, arguments, folder)
     is_generator = generates(folder)
     config: Any = read_config(folder, config_class=MoTCausalConfig) if is_generator else read_config(folder)
     if is_generator:
         complete_generation(data, options.split)
     else:
         complete(data, config, name)
-    is_own = check_data(data, record)
-    is_other = record is not None and (not is_own or options.split not in (None, data.evaluate_on))
+    is_own = check_data(data, trained)
+    is_other = trained is not None and (not is_own or options.split not in (None, data.evaluate_on))
     out = Path(options.output_dir or (folder if folder == Path(name) else Path("outputs") / Path(name).name))
     out.mkdir(parents=True, exist_ok=True)
 
-    processor, trained = processor_of(folder, options, is_generator), record
+    processor = processor_of(folder, options, is_generator)
     build = build_generation_trainer if is_generator else build_trainer
     trainer = build(folder, out, config, data, options, processor)
-    dataset = data.dataset_name or EMBEDDED
-    run = record.run if record else Run(Path(name).resolve().name, place_name(dataset))
+    run = trained.run if trained else Run(Path(name).resolve().name, place_name(data.dataset_name or EMBEDDED))
     record = Record.of(data, trainer.args, run)
-    if options.merge_lora:
+    return Opened(folder, out, trainer, options, data, record, trained, is_own, is_other)
+
+
+def evaluate(arguments: list[str]) -> dict:
+    """Evaluate a checkpoint and write results.json and the card; returns the results."""
+    opened = open_checkpoint(parser_of(EvaluateArguments, "mot evaluate", "CHECKPOINT", __doc__), arguments)
+    trainer, data, out, record = opened.trainer, opened.data, opened.out, opened.record
+    if opened.options.merge_lora:
         if trainer.model is trainer.head:
-            raise ValueError(f"{name} is no adapter: leave out --merge_lora.")
+            raise ValueError(f"{opened.folder} is no adapter: leave out --merge_lora.")
         merge_adapter(trainer, record)
-    if is_generator:
-        splits, encode = documents_to_evaluate(data, config, options, processor, out / BAD_ROWS)
-    else:
-        splits, encode = rows_to_evaluate(data, config, options, is_own, out / BAD_ROWS, trained, trainer)
-    record.data["evaluate_on"] = data.evaluate_on
-    row, evaluated = example_row(data, splits), place_name(dataset)
-    file = results_file(out, evaluated, data.evaluate_on) if is_other else RESULTS
-    found = finish(trainer, splits, encode, record, row, out / BAD_ROWS, file, None if is_own else evaluated)
+    splits, encode = opened.rows()
+    row, evaluated = example_row(data, splits), place_name(data.dataset_name or EMBEDDED)
+    file = results_file(out, evaluated, data.evaluate_on) if opened.is_other else RESULTS
+    found = finish(trainer, splits, encode, record, row, out / BAD_ROWS, file, None if opened.is_own else evaluated)
     print_usage(trainer, out.resolve(), record, row)
     return found
 
 
-def processor_of(folder: Path, options: EvaluateArguments, is_generator: bool) -> MoTProcessor:
+def processor_of(folder: Path, options: RowsArguments, is_generator: bool) -> MoTProcessor:
     if is_generator:
         return MoTCausalProcessor.from_pretrained(folder)
     return load_processor(folder, options.trust_remote_code)
@@ -356,7 +408,7 @@ def processor_of(folder: Path, options: EvaluateArguments, is_generator: bool) -
 def rows_to_evaluate(
     data: DataArguments,
     config: MoTConfig,
-    options: EvaluateArguments,
+    options: RowsArguments,
     is_own: bool,
     bad: Path,
     record: Record | None,

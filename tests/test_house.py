@@ -21,6 +21,7 @@ WINGS = {
     "search": ("data", "training"),
     "explain": (),
     "serving": ("data", "training", "finetune"),
+    "evaluation": ("data", "training", "finetune", "explain", "serving"),
     "demo": ("data", "training", "finetune", "search", "explain", "serving"),
 }
 WING_MODULES = sorted(path.relative_to(ROOT) for wing in WINGS for path in (ROOT / wing).glob("*.py"))

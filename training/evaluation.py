@@ -9,6 +9,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -36,12 +37,39 @@ def random_numbers_of_its_own(seed: int) -> Iterator[None]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class SubsetAnswers:
+    """
+    What a classifier answers to every row from each subset of its modalities.
+
+    Args:
+        subsets: their names, such as "text+image", in the order of the model's (S).
+        logits: (N, S, num_labels), of all rows, also of those that lack the whole of a subset.
+        labels: (N,), or (N, num_labels) where a row has several; -100 or NaN where a row has none.
+        complete: (N, S) bool, whether a row has every modality of the subset.
+    """
+
+    subsets: tuple[str, ...]
+    logits: np.ndarray
+    labels: np.ndarray
+    complete: np.ndarray
+
+    def labelled(self) -> np.ndarray:
+        """(N,) bool, whether a row has a label."""
+        found = np.isfinite(self.labels) & (self.labels != IGNORED_LABEL)
+        return found.reshape(len(found), -1).any(axis=1)
+
+    def of(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
+        """The logits (n, num_labels) and labels of those rows that have a label and all of a subset, by its name."""
+        column = self.subsets.index(subset)
+        rows = self.labelled() & self.complete[:, column]
+        return self.logits[rows, column], self.labels[rows]
+
+
 @torch.no_grad()
-def evaluate_subsets(trainer: Trainer, dataset) -> dict[str, dict[str, float]]:
-    """What `MoTTrainer.evaluate_subsets` returns."""
+def answer_subsets(trainer: Trainer, dataset) -> SubsetAnswers:
+    """What the trainer's model answers to the encoded rows of a dataset, which has at least one, on all processes."""
     subsets = bounded_subsets(trainer.model.config.modalities)
-    if not len(dataset):
-        return {subset_name(subset): {"rows": 0} for subset in subsets}
     logits, labels, complete = [], [], []
     for model, inputs in trainer.batches(dataset):
         batch_labels = inputs.pop("labels", None)
@@ -52,11 +80,16 @@ def evaluate_subsets(trainer: Trainer, dataset) -> dict[str, dict[str, float]]:
         gathered = trainer.accelerator.gather_for_metrics((batch_logits, batch_labels, batch_complete))
         for tensors, tensor in zip((logits, labels, complete), gathered):
             tensors.append(tensor.float().cpu().numpy())
-    logits, labels, complete = (np.concatenate(arrays) for arrays in (logits, labels, complete))
-    return {
-        subset_name(subset): subset_metrics(trainer, logits[:, i], labels, complete[:, i] > 0)
-        for i, subset in enumerate(subsets)
-    }
+    names = tuple(map(subset_name, subsets))
+    return SubsetAnswers(names, np.concatenate(logits), np.concatenate(labels), np.concatenate(complete) > 0)
+
+
+def evaluate_subsets(trainer: Trainer, dataset) -> dict[str, dict[str, float]]:
+    """What `MoTTrainer.evaluate_subsets` returns."""
+    if not len(dataset):
+        return {subset_name(subset): {"rows": 0} for subset in bounded_subsets(trainer.model.config.modalities)}
+    answers = answer_subsets(trainer, dataset)
+    return {subset: subset_metrics(trainer, *answers.of(subset)) for subset in answers.subsets}
 
 
 def no_labels(logits: torch.Tensor, problem_type: str | None) -> torch.Tensor:
@@ -65,17 +98,15 @@ def no_labels(logits: torch.Tensor, problem_type: str | None) -> torch.Tensor:
     return logits.new_full(shape, IGNORED_LABEL, dtype=torch.float32)
 
 
-def subset_metrics(trainer: Trainer, logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> dict[str, float]:
-    """The metrics of those `rows` (N,) bool that have a label, and how many these are."""
-    labelled = np.isfinite(labels) & (labels != IGNORED_LABEL)
-    rows = rows & labelled.reshape(len(rows), -1).any(axis=1)
-    if not rows.any():
+def subset_metrics(trainer: Trainer, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The metrics of answers (n, num_labels) to rows that have labels, and how many these are."""
+    if not len(labels):
         return {"rows": 0}
     if trainer.compute_metrics is None:
-        numbers = compute_metrics(logits[rows], labels[rows], trainer.model.config.problem_type)
+        numbers = compute_metrics(logits, labels, trainer.model.config.problem_type)
     else:
-        numbers = trainer.compute_metrics(EvalPrediction(predictions=logits[rows], label_ids=labels[rows]))
-    return numbers | {"rows": int(rows.sum())}
+        numbers = trainer.compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))
+    return numbers | {"rows": len(labels)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
