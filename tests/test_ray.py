@@ -1,0 +1,317 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""`mot predict --ray` and `mot index --ray` leave the files of the plain commands, whoever of them is killed.
+
+The cluster is a real one of two nodes on this machine, each with one core for one worker.
+"""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from pathlib import Path
+
+import datasets
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+import torch
+from datasets import load_dataset
+from helpers import save_untrained
+from small_files import as_lines, write, write_png
+from small_media import sound_bytes
+
+from mixture_of_transformers import MoTForRetrieval, MoTProcessor
+from mixture_of_transformers.search.building import build_index
+from mixture_of_transformers.search.description import read_description
+from mixture_of_transformers.search.index import Index
+from mixture_of_transformers.serving import predict_dataset
+from mixture_of_transformers.training.workers import on_ray
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+WORDS = ("one", "two", "my answer is eight", "nothing that anybody has said before, and at some length")
+ROWS, PART_ROWS = 96, 8
+ray_data = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The address of a cluster whose processes find the package."""
+    pytest.importorskip("ray.data", reason="needs the extra `ray`")
+    from ray.cluster_utils import Cluster
+
+    packages = tmp_path_factory.mktemp("packages")
+    (packages / "mixture_of_transformers").symlink_to(REPOSITORY, target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(packages))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        torch.set_num_threads(1)
+        node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+        found = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+        found.add_node(**node)
+        found.wait_for_nodes()
+        yield found.address
+        found.shutdown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory) -> Path:
+    """A folder with `digits`, which classifies, and `digits-retrieval`: of random weights, for all modalities."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    save_untrained(outputs, "classification", "retrieval")
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> str:
+    """Rows with every mix of the modalities; two of them cannot be read."""
+    folder, rows = tmp_path_factory.mktemp("data"), []
+    noise = np.random.default_rng(0).normal(0, 0.1, 8000).astype("float32")
+    for i, shade in enumerate((40, 200)):
+        write_png(folder / f"{i}.png", shade)
+        (folder / f"{i}.wav").write_bytes(sound_bytes(noise[: 3000 * (i + 1)]))
+    for i in range(ROWS):
+        has = i % 7 + 1  # a bit for each modality
+        row = {"id": f"r{i}", "text": WORDS[i % 4] if has & 1 else None, "image": f"{i % 2}.png" if has & 2 else None}
+        rows.append(row | {"audio": f"{i % 2}.wav" if has & 4 else None})
+    rows[40]["image"] = "missing.png"
+    rows[41] |= {"text": None, "image": None, "audio": None}
+    return write(folder / "rows.jsonl", as_lines(rows))
+
+
+def predict(model: Path, source: str, output: Path, *options) -> str:
+    """`mot predict` in parts of few rows, in this process."""
+    arguments = ["--model", model, "--dataset", source, "--output", output, "--batch_size", 8, "--keep_columns", "id"]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(predict_dataset, "PART_ROWS", PART_ROWS)
+        predict_dataset.main([str(argument) for argument in (*arguments, *options)])
+    return printed.getvalue()
+
+
+def build(model: Path, source: str, output: Path, address: str = "") -> Index:
+    """An index of small shards, built in this process, or at an address."""
+    rows = load_dataset("json", data_files=source, split="train").filter(lambda row: row["id"] not in ("r40", "r41"))
+    folder = os.path.dirname(source)
+    rows = rows.map(lambda row: {name: row[name] and f"{folder}/{row[name]}" for name in ("image", "audio")})
+    parts = MoTForRetrieval.from_pretrained(model).eval(), MoTProcessor.from_pretrained(model)
+    columns = {"text": "text", "image": "image", "audio": "audio"}
+    spread = partial(on_ray, address=address, workers=2) if address else None
+    return build_index(rows, *parts, output, columns, batch_size=4, shard_rows=PART_ROWS, spread=spread)
+
+
+def shards_of(folder: Path) -> dict[str, bytes]:
+    """What an index consists of: its shards in their order, and what it says of itself."""
+    description = read_description(folder)
+    return {shard["file"]: (folder / shard["file"]).read_bytes() for shard in description["shards"]} | {
+        "index.json": json.dumps(description).encode()
+    }
+
+
+@contextmanager
+def killing_a_worker(has_begun):
+    """One worker of Ray is killed as soon as something has begun; gives a list with its process, then."""
+    killed: list[psutil.Process] = []
+
+    def kill():
+        while not killed:
+            if has_begun():
+                for process in psutil.process_iter(["name"]):
+                    if process.info["name"].startswith("ray::MapWorker") or "MapWorker" in process.info["name"]:
+                        process.kill()
+                        killed.append(process)
+                        return
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    yield killed
+    thread.join(timeout=1)
+
+
+def kill_the_driver(script: str, arguments: list, has_begun) -> None:
+    """A script in a process of its own, killed as soon as something has begun."""
+    driver = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)])
+    while not has_begun():
+        assert driver.poll() is None
+        time.sleep(0.005)
+    driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+
+
+PREDICT = f"""
+import sys
+from mixture_of_transformers.serving import predict_dataset
+predict_dataset.PART_ROWS = {PART_ROWS}
+predict_dataset.main(sys.argv[1:])
+"""
+
+
+# --------------------------------------------------- predictions ---------------------------------------------------
+
+
+@ray_data
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_the_file_is_that_of_the_plain_command_byte_for_byte(suffix, cluster, checkpoints, source, tmp_path):
+    plain, spread = tmp_path / f"plain{suffix}", tmp_path / f"spread{suffix}"
+    predict(checkpoints / "digits", source, plain)
+    printed = predict(checkpoints / "digits", source, spread, "--ray", "--ray_address", cluster)
+    assert spread.read_bytes() == plain.read_bytes()
+    assert "2 rows could not be answered" in printed
+
+
+@ray_data
+def test_a_killed_worker_loses_no_row_and_doubles_none(cluster, checkpoints, source, tmp_path):
+    plain, spread = tmp_path / "plain.jsonl", tmp_path / "spread.jsonl"
+    predict(checkpoints / "digits", source, plain)
+    parts = tmp_path / ".spread.jsonl.unfinished"
+    with killing_a_worker(lambda: any(parts.glob("part-*"))) as killed:
+        predict(checkpoints / "digits", source, spread, "--ray", "--ray_address", cluster)
+    assert len(killed) == 1 and spread.read_bytes() == plain.read_bytes()
+
+
+@ray_data
+def test_after_a_killed_driver_only_missing_parts_are_answered(cluster, checkpoints, source, tmp_path, monkeypatch):
+    plain, spread = tmp_path / "plain.jsonl", tmp_path / "spread.jsonl"
+    predict(checkpoints / "digits", source, plain)
+    options = ["--model", checkpoints / "digits", "--dataset", source, "--batch_size", 8, "--keep_columns", "id"]
+    options += ["--output", spread, "--ray", "--ray_address", cluster]
+    parts = tmp_path / ".spread.jsonl.unfinished"
+    kill_the_driver(PREDICT, options, lambda: len(list(parts.glob("part-*"))) >= 3)
+    done = {path.name for path in parts.glob("part-*")}
+    written, write_part = [], predict_dataset.PredictionFile.write_part
+    monkeypatch.setattr(
+        predict_dataset.PredictionFile,
+        "write_part",
+        lambda self, number, table: (written.append(self.part(number).name), write_part(self, number, table)),
+    )
+    predict(checkpoints / "digits", source, spread, "--ray", "--ray_address", cluster)
+    assert spread.read_bytes() == plain.read_bytes()
+    assert len(done) + len(written) == ROWS / PART_ROWS and not done & set(written)
+
+
+@ray_data
+def test_a_bad_row_stops_the_command_with_the_plain_error(cluster, checkpoints, source, tmp_path):
+    with pytest.raises(ValueError, match=r"^Row 40 of split 'train' is a bad example, missing image file"):
+        predict(
+            *(checkpoints / "digits", source, tmp_path / "a.csv"),
+            *("--ray", "--ray_address", cluster, "--on_bad_example", "raise"),
+        )
+
+
+def test_parts_that_are_done_in_another_order_are_taken_over(checkpoints, source, tmp_path):
+    """As workers leave them, the first of which was killed."""
+    plain, other = tmp_path / "plain.jsonl", tmp_path / "other.jsonl"
+    predict(checkpoints / "digits", source, plain)
+    inside = predict_dataset.PredictionFile.finish
+    with pytest.MonkeyPatch.context() as patch:
+
+        def lose_two(self, parts):
+            for number in (0, 5):
+                self.part(number).unlink()
+            raise KeyboardInterrupt
+
+        patch.setattr(predict_dataset.PredictionFile, "finish", lose_two)
+        with pytest.raises(KeyboardInterrupt):
+            predict(checkpoints / "digits", source, other)
+    assert predict_dataset.PredictionFile.finish is inside
+    assert f"{ROWS - 2 * PART_ROWS} rows were answered before" in predict(checkpoints / "digits", source, other)
+    assert other.read_bytes() == plain.read_bytes()
+
+
+def test_a_worker_that_finds_another_checkpoint_is_an_error(checkpoints, source, tmp_path, monkeypatch):
+    """`on_ray` opens here what it would open there, after somebody has trained on."""
+
+    def later(open_answer, *_):
+        model = predict_dataset.fingerprint_of_model
+        monkeypatch.setattr(
+            predict_dataset, "fingerprint_of_model", lambda *parts: "of other weights" or model(*parts)
+        )
+        return open_answer()
+
+    monkeypatch.setattr(predict_dataset, "on_ray", later)
+    with pytest.raises(
+        ValueError, match="The checkpoint .*digits on .* is another than where the command was started"
+    ):
+        predict(checkpoints / "digits", source, tmp_path / "a.jsonl", "--ray")
+
+
+def test_without_ray_the_error_names_the_extra(checkpoints, source, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"--ray needs Ray: pip install 'mixture-of-transformers\[ray\]'"):
+        predict(checkpoints / "digits", source, tmp_path / "a.jsonl", "--ray")
+
+
+# ------------------------------------------------------ an index ---------------------------------------------------
+
+
+@ray_data
+def test_the_index_is_that_of_the_plain_command_byte_for_byte(cluster, checkpoints, source, tmp_path):
+    build(checkpoints / "digits-retrieval", source, tmp_path / "plain")
+    build(checkpoints / "digits-retrieval", source, tmp_path / "spread", cluster)
+    assert shards_of(tmp_path / "spread") == shards_of(tmp_path / "plain")
+
+
+BUILD = f"""
+import sys, datasets
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_ray import build
+datasets.config.HF_DATASETS_CACHE = sys.argv[5]
+build(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4])
+"""
+
+
+@ray_data
+def test_an_index_survives_a_killed_driver_and_then_a_killed_worker(cluster, checkpoints, source, tmp_path):
+    model, folder = checkpoints / "digits-retrieval", tmp_path / "spread"
+    build(model, source, tmp_path / "plain")
+
+    def done() -> set[str]:
+        if not (folder / "index.json").exists():
+            return set()
+        return {shard["file"] for shard in read_description(folder).get("pending", {}).get("shards", ())}
+
+    cache = datasets.config.HF_DATASETS_CACHE
+    kill_the_driver(BUILD, [model, source, folder, cluster, cache], lambda: len(done()) >= 2)
+    before = {name: (folder / name).stat().st_mtime_ns for name in done()}
+    with killing_a_worker(lambda: len(done()) > len(before)) as killed:
+        build(model, source, folder, cluster)
+    assert len(killed) == 1 and shards_of(folder) == shards_of(tmp_path / "plain")
+    assert before == {name: (folder / name).stat().st_mtime_ns for name in before}
+
+
+# --------------------------------------------------- blocks of rows ------------------------------------------------
+
+
+@ray_data
+def test_blocks_come_as_they_are_done_on_both_machines(cluster):
+    """The first waits until another one is kept, so that it would wait without end for its turn."""
+
+    def open_answer():
+        def answer(blocks):
+            for number, rows in blocks.items():
+                while number == 0 and not os.environ.get("never") and time.time() < first_until:
+                    time.sleep(0.05)
+                yield number, pa.table({"row": list(rows), "node": [os.environ["RAY_NODE_ID"]] * len(rows)})
+
+        return answer
+
+    first_until = time.time() + 20
+    blocks = {number: range(10 * number, 10 * number + 10) for number in range(6)}
+    found = list(on_ray(open_answer, cluster)(blocks))
+    assert sorted(number for number, _ in found) == list(blocks)
+    assert all(table["row"].to_pylist() == list(blocks[number]) for number, table in found)
