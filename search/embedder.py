@@ -45,7 +45,7 @@ CHANGE_NO_EMBEDDING = (
 
 def load(name: str, trust_remote_code: bool = False):
     """
-    The model of a retrieval checkpoint and its processor.
+    The model of a retrieval checkpoint, on the GPU if there is one, and its processor.
 
     Raises:
         ValueError: the checkpoint has no retrieval head.
@@ -53,7 +53,10 @@ def load(name: str, trust_remote_code: bool = False):
     classes = read_config(name).architectures or []
     if classes and MoTForRetrieval.__name__ not in classes and not trust_remote_code:
         raise ValueError(f"{name} holds {classes[0]}, which has no retrieval head: an index takes a MoTForRetrieval.")
-    return load_checkpoint(name, MoTForRetrieval, trust_remote_code), load_processor(name, trust_remote_code)
+    model = load_checkpoint(name, MoTForRetrieval, trust_remote_code)
+    if torch.accelerator.is_available() and not hasattr(model, "hf_device_map"):  # which says where its parts are
+        model.to(torch.accelerator.current_accelerator())
+    return model, load_processor(name, trust_remote_code)
 
 
 def fingerprint_of_weights(model, dtype: torch.dtype = torch.bfloat16) -> str:

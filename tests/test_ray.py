@@ -7,6 +7,7 @@ The cluster is a real one of two nodes on this machine, each with one core for o
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -233,20 +234,18 @@ def test_parts_that_are_done_in_another_order_are_taken_over(checkpoints, source
 
 
 def test_a_worker_that_finds_another_checkpoint_is_an_error(checkpoints, source, tmp_path, monkeypatch):
-    """`on_ray` opens here what it would open there, after somebody has trained on."""
+    """`on_ray` opens here what it would open there, after a weight has changed."""
+    model = Path(shutil.copytree(checkpoints / "digits", tmp_path / "model"))
 
     def later(open_answer, *_):
-        model = predict_dataset.fingerprint_of_model
-        monkeypatch.setattr(
-            predict_dataset, "fingerprint_of_model", lambda *parts: "of other weights" or model(*parts)
-        )
+        with open(model / "model.safetensors", "r+b") as weights:
+            weights.seek(-4, os.SEEK_END)
+            weights.write(np.float32(0.5).tobytes())
         return open_answer()
 
     monkeypatch.setattr(predict_dataset, "on_ray", later)
-    with pytest.raises(
-        ValueError, match="The checkpoint .*digits on .* is another than where the command was started"
-    ):
-        predict(checkpoints / "digits", source, tmp_path / "a.jsonl", "--ray")
+    with pytest.raises(ValueError, match="The checkpoint .*model on .* is another than where the command was started"):
+        predict(model, source, tmp_path / "a.jsonl", "--ray")
 
 
 def test_without_ray_the_error_names_the_extra(checkpoints, source, tmp_path, monkeypatch):
@@ -298,20 +297,23 @@ def test_an_index_survives_a_killed_driver_and_then_a_killed_worker(cluster, che
 
 
 @ray_data
-def test_blocks_come_as_they_are_done_on_both_machines(cluster):
-    """The first waits until another one is kept, so that it would wait without end for its turn."""
+def test_a_block_that_is_done_waits_for_none_before_it_and_both_machines_answer(cluster, tmp_path):
+    """The first block is not done before the second one has come."""
+    come = tmp_path / "come"
 
     def open_answer():
         def answer(blocks):
             for number, rows in blocks.items():
-                while number == 0 and not os.environ.get("never") and time.time() < first_until:
+                while number == 0 and not come.exists():
                     time.sleep(0.05)
-                yield number, pa.table({"row": list(rows), "node": [os.environ["RAY_NODE_ID"]] * len(rows)})
+                yield number, pa.table({"row": list(rows), "worker": [os.getpid()] * len(rows)})
 
         return answer
 
-    first_until = time.time() + 20
-    blocks = {number: range(10 * number, 10 * number + 10) for number in range(6)}
-    found = list(on_ray(open_answer, cluster)(blocks))
-    assert sorted(number for number, _ in found) == list(blocks)
-    assert all(table["row"].to_pylist() == list(blocks[number]) for number, table in found)
+    blocks, found = {number: range(10 * number, 10 * number + 10) for number in range(4)}, {}
+    for number, table in on_ray(open_answer, cluster)(blocks):
+        assert number not in found
+        found[number] = table.to_pydict()
+        come.touch()
+    assert {number: table["row"] for number, table in found.items()} == {n: list(rows) for n, rows in blocks.items()}
+    assert len({worker for table in found.values() for worker in table["worker"]}) == 2

@@ -8,16 +8,22 @@ had begun when it was killed is begun anew, by another or by its successor.
 
 import logging
 import os
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from mixture_of_transformers.training.command import FORESEEN
+
 # From the numbers of blocks and the rows of each, to the number of one after the other and what is known of its rows.
 Answer = Callable[[Mapping[int, range]], Iterator[tuple[int, pa.Table]]]
 
 LOCAL = "local"
+KINDS = {kind.__name__: kind for kind in FORESEEN}
+FAILURE = pa.struct([(name, pa.string()) for name in ("kind", "message", "trace")])
+TRAVELS = pa.schema([("number", pa.int64()), ("answer", pa.large_binary()), ("failure", FAILURE)])
 OBJECT_STORE = 2**28  # bytes of memory that a Ray of one's own shares: what travels are answers, not media
 
 
@@ -69,7 +75,7 @@ def on_ray(open_answer: Callable[[], Answer], address: str = LOCAL, workers: int
             return
         with connected(address):
             gpus = int(ray.cluster_resources().get("GPU", 0))
-            number = workers or gpus or max(1, int(ray.cluster_resources().get("CPU", 1)) // cpus)
+            many = workers or gpus or max(1, int(ray.cluster_resources().get("CPU", 1)) // cpus)
             quiet = ray.data.DataContext.get_current()
             quiet.enable_progress_bars = quiet.print_on_execution_start = False
             asked = [{"number": n, "start": rows.start, "stop": rows.stop} for n, rows in blocks.items()]
@@ -78,16 +84,16 @@ def on_ray(open_answer: Callable[[], Answer], address: str = LOCAL, workers: int
                 fn_constructor_args=(open_answer, os.getcwd()),
                 batch_size=1,
                 batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=min(number, len(asked))),
+                compute=ray.data.ActorPoolStrategy(size=min(many, len(asked))),
                 num_cpus=cpus,
                 num_gpus=1 if gpus else 0,
             )
-            try:
-                # Without prefetching, since a block that waits for the next one is lost with this process.
-                for found in answered.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
-                    yield found["number"][0].as_py(), pa.ipc.open_stream(found["answer"][0].as_buffer()).read_all()
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from error
+            # Without prefetching, since a block that waits for the next one is lost with this process.
+            for found in answered.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
+                ((number, content, failure),) = zip(*(column.to_pylist() for column in found.columns))
+                if failure:
+                    raise error_of(failure)
+                yield number, pa.ipc.open_stream(content).read_all()
 
     return answer
 
@@ -111,7 +117,8 @@ def connected(address: str) -> Iterator[None]:
 
 class Worker:
     """
-    One process of Ray: a block in, its answer out, each as a table of one row that Ray does not look into.
+    One process of Ray: a block in, its answer out, or what went wrong, each as a table of one row. Nothing is raised,
+    since Ray would give a traceback in the place of an error.
 
     Args:
         open_answer: of `on_ray`.
@@ -124,10 +131,28 @@ class Worker:
             os.chdir(folder)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        self.answer = self.answer or self.open_answer()  # not sooner: Ray hides what goes wrong while a worker starts
         ((number, start, stop),) = zip(*(block[name].to_pylist() for name in ("number", "start", "stop")))
-        ((_, found),) = self.answer({number: range(start, stop)})
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, found.schema) as stream:
-            stream.write_table(found)
-        return pa.table({"number": [number], "answer": pa.array([sink.getvalue()], pa.large_binary())})
+        content, failure = None, None
+        try:
+            self.answer = self.answer or self.open_answer()
+            ((_, found),) = self.answer({number: range(start, stop)})
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, found.schema) as stream:
+                stream.write_table(found)
+            content = sink.getvalue().to_pybytes()
+        except Exception as error:
+            failure = failure_of(error)
+        return pa.Table.from_arrays([[number], [content], [failure]], schema=TRAVELS)
+
+
+def failure_of(error: Exception) -> dict[str, str]:
+    """An error as it travels: the nearest kind that every machine knows, its message, and where it was raised."""
+    kind = next((name for name, kind in KINDS.items() if isinstance(error, kind)), None)
+    message = str(error) if kind else f"{type(error).__name__}: {error}"
+    return {"kind": kind or "", "message": message, "trace": "".join(traceback.format_exception(error))}
+
+
+def error_of(failure: dict[str, str]) -> Exception:
+    error = KINDS.get(failure["kind"], RuntimeError)(failure["message"])
+    error.add_note(f"It was raised by a worker:\n{failure['trace']}")
+    return error
