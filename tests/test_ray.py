@@ -23,12 +23,11 @@ import psutil
 import pyarrow as pa
 import pytest
 import torch
-from datasets import load_dataset
 from helpers import save_untrained
 from small_files import as_lines, write, write_png
 from small_media import sound_bytes
 
-from mixture_of_transformers import MoTForRetrieval, MoTProcessor
+from mixture_of_transformers.search import commands
 from mixture_of_transformers.search.building import build_index
 from mixture_of_transformers.search.description import read_description
 from mixture_of_transformers.search.index import Index
@@ -78,8 +77,8 @@ def checkpoints(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory) -> tuple[str, str]:
-    """Rows with every mix of the modalities, by paths: all of them, of which two cannot be read, and the others."""
+def source(tmp_path_factory) -> str:
+    """Rows with every mix of the modalities, by paths; two of them cannot be read."""
     folder, rows = tmp_path_factory.mktemp("data"), []
     noise = np.random.default_rng(0).normal(0, 0.1, 8000).astype("float32")
     for i, shade in enumerate((40, 200)):
@@ -90,20 +89,9 @@ def sources(tmp_path_factory) -> tuple[str, str]:
         row = {"id": f"r{i}", "text": WORDS[i % 4] if has & 1 else None}
         row["image"] = str(folder / f"{i % 2}.png") if has & 2 else None
         rows.append(row | {"audio": str(folder / f"{i % 2}.wav") if has & 4 else None})
-    good = write(folder / "good.jsonl", as_lines(rows))
     rows[40]["image"] = str(folder / "missing.png")
     rows[41] |= {"text": None, "image": None, "audio": None}
-    return write(folder / "rows.jsonl", as_lines(rows)), good
-
-
-@pytest.fixture
-def source(sources) -> str:
-    return sources[0]
-
-
-@pytest.fixture
-def good_source(sources) -> str:
-    return sources[1]
+    return write(folder / "rows.jsonl", as_lines(rows))
 
 
 def predict(model: Path, source: str, output: Path, *options) -> str:
@@ -115,13 +103,12 @@ def predict(model: Path, source: str, output: Path, *options) -> str:
     return printed.getvalue()
 
 
-def build(model: Path, source: str, output: Path, address: str = "") -> Index:
-    """An index of small shards, whose rows are embedded in this process, or at an address."""
-    rows = load_dataset("json", data_files=source, split="train")
-    parts = MoTForRetrieval.from_pretrained(model).eval(), MoTProcessor.from_pretrained(model)
-    columns = {name: name for name in ("text", "image", "audio")}
-    spread = partial(on_ray, address=address, workers=2) if address else None
-    return build_index(rows, *parts, output, columns, batch_size=4, shard_rows=PART_ROWS, spread=spread)
+def index(model: Path, source: str, output: Path, *options) -> None:
+    """`mot index` in shards of few rows, in this process."""
+    arguments = [source, "--model", model, "--output_dir", output, "--batch_size", 4]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()):
+        patch.setattr(commands, "build_index", partial(build_index, shard_rows=PART_ROWS))
+        commands.index([str(argument) for argument in (*arguments, *options)])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -156,7 +143,8 @@ def title_of(process: psutil.Process) -> str:
 
 def kill_the_driver(script: str, arguments: list, has_begun) -> None:
     """A script in a process of its own, killed as soon as something has begun."""
-    driver = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)])
+    environment = os.environ | {"HF_DATASETS_CACHE": str(datasets.config.HF_DATASETS_CACHE)}
+    driver = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], env=environment)
     while not has_begun():
         assert driver.poll() is None
         time.sleep(0.005)
@@ -164,6 +152,13 @@ def kill_the_driver(script: str, arguments: list, has_begun) -> None:
     assert driver.wait() == -signal.SIGKILL
 
 
+INDEX = f"""
+import sys
+from functools import partial
+from mixture_of_transformers.search import commands
+commands.build_index = partial(commands.build_index, shard_rows={PART_ROWS})
+commands.index(sys.argv[1:])
+"""
 PREDICT = f"""
 import sys
 from mixture_of_transformers.serving import predict_dataset
@@ -268,37 +263,28 @@ def test_without_ray_the_error_names_the_extra(checkpoints, source, tmp_path, mo
 
 
 @ray_data
-def test_the_index_is_that_of_the_plain_command_byte_for_byte(cluster, checkpoints, good_source, tmp_path):
-    build(checkpoints / "digits-retrieval", good_source, tmp_path / "plain")
-    build(checkpoints / "digits-retrieval", good_source, tmp_path / "spread", cluster)
+def test_the_index_is_that_of_the_plain_command_byte_for_byte(cluster, checkpoints, source, tmp_path):
+    index(checkpoints / "digits-retrieval", source, tmp_path / "plain")
+    index(checkpoints / "digits-retrieval", source, tmp_path / "spread", "--ray", "--ray_address", cluster)
     assert contents(tmp_path / "spread") == contents(tmp_path / "plain")
-
-
-BUILD = f"""
-import sys, datasets
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from pathlib import Path
-from test_ray import build
-datasets.config.HF_DATASETS_CACHE = sys.argv[5]
-build(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4])
-"""
+    assert len(Index.load(tmp_path / "spread")) == ROWS - 2  # which cannot be read
 
 
 @ray_data
-def test_an_index_survives_a_killed_driver_and_then_a_killed_worker(cluster, checkpoints, good_source, tmp_path):
+def test_an_index_survives_a_killed_driver_and_then_a_killed_worker(cluster, checkpoints, source, tmp_path):
     model, folder = checkpoints / "digits-retrieval", tmp_path / "spread"
-    build(model, good_source, tmp_path / "plain")
+    index(model, source, tmp_path / "plain")
 
     def done() -> set[str]:
         if not (folder / "index.json").exists():
             return set()
         return {shard["file"] for shard in read_description(folder).get("pending", {}).get("shards", ())}
 
-    cache = datasets.config.HF_DATASETS_CACHE
-    kill_the_driver(BUILD, [model, good_source, folder, cluster, cache], lambda: len(done()) >= 2)
+    options = ["--model", model, "--output_dir", folder, "--batch_size", 4, "--ray", "--ray_address", cluster]
+    kill_the_driver(INDEX, [source, *options], lambda: len(done()) >= 2)
     before = {name: (folder / name).stat().st_mtime_ns for name in done()}
     with killing_a_worker(lambda: len(done()) > len(before)) as killed:
-        build(model, good_source, folder, cluster)
+        index(model, source, folder, "--ray", "--ray_address", cluster)
     assert len(killed) == 1 and contents(folder) == contents(tmp_path / "plain")
     assert before == {name: (folder / name).stat().st_mtime_ns for name in before}
 

@@ -84,7 +84,8 @@ def on_ray(open_answer: Callable[[], Answer], address: str = LOCAL, workers: int
                 fn_constructor_args=(open_answer, os.getcwd()),
                 batch_size=1,
                 batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=min(many, len(asked))),
+                # None waits in the queue of a worker, since another one may be free before.
+                compute=ray.data.ActorPoolStrategy(size=min(many, len(asked)), max_tasks_in_flight_per_actor=1),
                 num_cpus=cpus,
                 num_gpus=1 if gpus else 0,
             )
