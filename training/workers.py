@@ -127,7 +127,8 @@ class Worker:
     """
 
     def __init__(self, open_answer: Callable[[], Answer], folder: str):
-        self.open_answer, self.answer = open_answer, None
+        self.open_answer = open_answer
+        self.answer: Answer | None = None
         with suppress(OSError):  # A cluster without common folders still has what is on the Hub.
             os.chdir(folder)
 
