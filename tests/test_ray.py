@@ -25,7 +25,9 @@ import pytest
 import torch
 from helpers import save_untrained
 from small_files import as_lines, write, write_png
+from small_indices import texts
 from small_media import sound_bytes
+from word_retriever import make_model, make_processor
 
 from mixture_of_transformers.search import commands
 from mixture_of_transformers.search.building import build_index
@@ -34,6 +36,7 @@ from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.serving import predict_dataset
 from mixture_of_transformers.training.workers import on_ray
 
+pytestmark = pytest.mark.training
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORDS = ("one", "two", "my answer is eight", "nothing that anybody has said before, and at some length")
 ROWS, PART_ROWS = 96, 8
@@ -287,6 +290,12 @@ def test_an_index_survives_a_killed_driver_and_then_a_killed_worker(cluster, che
         index(model, source, folder, "--ray", "--ray_address", cluster)
     assert len(killed) == 1 and contents(folder) == contents(tmp_path / "plain")
     assert before == {name: (folder / name).stat().st_mtime_ns for name in before}
+
+
+def test_a_model_that_was_never_saved_cannot_be_opened_elsewhere(tmp_path):
+    with pytest.raises(ValueError, match="`spread` opens the checkpoint of `model`, which was loaded from none"):
+        build_index(texts("red"), make_model(), make_processor(), tmp_path / "index", spread=on_ray)
+    assert not (tmp_path / "index").exists()
 
 
 # --------------------------------------------------- blocks of rows ------------------------------------------------
