@@ -83,8 +83,8 @@ class Plane:
     def y(self, value: float) -> float:
         return self.height - BOTTOM - share(value, self.up) * (self.height - TOP - BOTTOM)
 
-    def axes(self, name_across: str, name_up: str) -> list[Markup]:
-        """Lines at round numbers, with these, and what the numbers are."""
+    def axes(self, name_across: str, name_up: str | None = None) -> list[Markup]:
+        """Lines at round numbers, with these, and what the numbers are, where the title does not say it."""
         parts = []
         for value in ticks(*self.up):
             parts.append(stroke(LEFT, self.y(value), WIDTH - RIGHT, self.y(value), "grid"))
@@ -92,6 +92,8 @@ class Plane:
         for value in ticks(*self.across):
             parts.append(words(f"{value:g}", self.x(value), self.height - BOTTOM + 15, "middle"))
         parts.append(words(name_across, (LEFT + WIDTH - RIGHT) / 2, self.height - 4, "middle"))
+        if name_up is None:
+            return parts
         middle = (TOP + self.height - BOTTOM) / 2
         turned = f"translate(11 {middle:.1f}) rotate(-90)"
         return [*parts, element("text", name_up, transform=turned, text_anchor="middle")]
@@ -129,7 +131,7 @@ def thinned(values: Sequence, most: int) -> list:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def line_chart(title: str, curves: Mapping[str, Curve], unit: str, best_step: int | None = None) -> Markup:
+def line_chart(title: str, curves: Mapping[str, Curve], best_step: int | None = None) -> Markup:
     """
     Curves over the steps of a training, the first of them strong.
 
@@ -139,7 +141,7 @@ def line_chart(title: str, curves: Mapping[str, Curve], unit: str, best_step: in
     curves = {name: thinned(curve, MOST_POINTS) for name, curve in curves.items()}
     points = [point for curve in curves.values() for point in curve]
     plane = Plane(limits_of([x for x, _ in points], 0), limits_of([y for _, y in points], 0))
-    parts, legend = plane.axes("step", unit), []
+    parts, legend = plane.axes("step"), []
     if best_step is not None:
         x = plane.x(best_step)
         parts.append(element("g", stroke(x, TOP, x, HEIGHT - BOTTOM, "mark"), element("title", f"step {best_step}")))
@@ -189,27 +191,34 @@ def interval_chart(title: str, rows: Sequence[tuple[str, float, tuple[float, flo
     return figure(title, drawing(title, height, parts))
 
 
-def bar_chart(title: str, bars: Sequence[tuple[str, float]], colors: Sequence[str] = CURVE_COLORS) -> Markup:
-    """A bar for each name, to the right of nothing or, below 0, to the left."""
-    return figure(title, signed_bars(title, bars, colors))
+def bar_chart(title: str, bars: Sequence[tuple[str, float]], written: str = "{:.4g}") -> Markup:
+    """Bars of one colour under a title; see `draw_bars`."""
+    return figure(title, draw_bars(title, bars, written, COLORS[:1]))
 
 
-def signed_bars(title: str, bars: Sequence[tuple[str, float]], colors: Sequence[str] = CURVE_COLORS) -> Markup:
-    """The bars alone. Names stand at the left, numbers at the right."""
+def draw_bars(
+    title: str, bars: Sequence[tuple[str, float]], written: str, colors: Sequence[str] = CURVE_COLORS
+) -> Markup:
+    """
+    A bar for each name, to the right of nothing or, below 0, to the left. Names stand at the left, numbers at the
+    right.
+
+    Args:
+        written: how the numbers are, as a format.
+        colors: of the bars, one after the other.
+    """
     longest = max((len(name) for name, _ in bars), default=0)
     left, right = min(10 + 7 * longest, WIDTH // 2), WIDTH - 54
-    low, high = limits_of([value for _, value in bars], 0)
-    parts, height = [], LINE * len(bars) + 4
+    limits, height, parts = limits_of([value for _, value in bars], 0), LINE * len(bars) + 4, []
 
     def x(value: float) -> float:
-        return left + share(value, (low, high)) * (right - left)
+        return left + share(value, limits) * (right - left)
 
     for number, (name, value) in enumerate(bars):
-        y = 2 + number * LINE
+        y, color = 2 + number * LINE, colors[number % len(colors)]
         parts.append(words(name, left - 6, y + 13, "end"))
-        color = colors[number % len(colors)]
         parts.append(bar(x(0), y + 3, x(value) - x(0), LINE - 6, f"{name}: {value:+.4f}", color))
-        parts.append(words(f"{value:+.3f}", WIDTH - 4, y + 13, "end"))
+        parts.append(words(written.format(value), WIDTH - 4, y + 13, "end"))
     return drawing(title, height, parts, stroke(x(0), 0, x(0), height, "axis"))
 
 

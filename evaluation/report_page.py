@@ -23,32 +23,39 @@ from PIL import Image
 from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.checks import count_by_kind
+from mixture_of_transformers.data.column_types import SOUND
 from mixture_of_transformers.data.secrets import place_name, without_secrets
 from mixture_of_transformers.evaluation.calibration import reliability
 from mixture_of_transformers.evaluation.intervals import COVERAGE, RESAMPLES
 from mixture_of_transformers.evaluation.markup import Markup, element, joined
 from mixture_of_transformers.evaluation.report_charts import (
-    CURVE_COLORS,
     bar_chart,
+    draw_bars,
+    figure,
     interval_chart,
     line_chart,
     reliability_chart,
     scatter_chart,
-    signed_bars,
 )
 from mixture_of_transformers.evaluation.report_rows import picture, sound
 from mixture_of_transformers.evaluation.report_style import SCRIPT, STYLE
 from mixture_of_transformers.finetune.card import DESCRIPTIONS, command_of, describe_inputs
 from mixture_of_transformers.finetune.record import Record
-from mixture_of_transformers.finetune.samples import MEDIA_OF_SAMPLES
-from mixture_of_transformers.finetune.table import section_of, subsets_line, table_of, written
-from mixture_of_transformers.training.evaluation import SubsetAnswers
-from mixture_of_transformers.training.metrics import classification_metrics, multi_label_metrics
+from mixture_of_transformers.finetune.samples import MEDIA_OF_SAMPLES, SAMPLES
+from mixture_of_transformers.finetune.table import COUNTS, section_of, subsets_line, table_of, written
+from mixture_of_transformers.training.evaluation import SubsetAnswers, mean_over_pairs
+from mixture_of_transformers.training.metrics import classification_metrics, scores_of_counts
 
-MOST_CLASSES = 20  # of a confusion matrix
+MOST_CLASSES = 20  # of a confusion matrix, and of a table of classes
+SCORES = ("precision", "recall", "f1")
 MOST_LISTED = 60  # classes of a model
 # What a log says of an evaluation beside its figures.
 TIMES_OF_EVALUATION = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+WITHOUT_INTERVALS = {
+    "retrieval": "There are no intervals: a query is compared with all other rows, which cannot be drawn one by one.",
+    "pretraining": "There are no intervals: losses are means over batches.",
+    "generation": "There are no intervals: losses are means over the tokens of all documents.",
+}
 SIZES = {
     "hidden_size": "Width",
     "num_attention_heads": "Attention heads",
@@ -242,13 +249,7 @@ def tiles(facts: Facts) -> Markup:
     """The few figures that a reader looks for first."""
     run, shown = facts.record.run, []
     if facts.results is not None:
-        section = facts.results[section_of(facts.results)]
-        name = next((name for name in [*section][::-1] if main_figure(section[name])), None)
-        if name is not None:
-            figure = main_figure(section[name])
-            ends = facts.intervals.get(name, {}).get(figure)
-            said = f"{figure}, {name}" + (f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else "")
-            shown.append((f"{section[name][figure]:.3f}", said))
+        shown += main_tile(facts)
     if facts.has_one_class and facts.subsets:
         name = facts.subsets[-1]
         error = reliability(*facts.answers.of(name)).expected_calibration_error
@@ -263,9 +264,23 @@ def tiles(facts: Facts) -> Markup:
     )
 
 
+def main_tile(facts: Facts) -> list[tuple[str, str]]:
+    """The figure of all modalities, or of a search the mean over its pairs; losses have none that stands for all."""
+    found = {name: numbers for name, numbers in facts.results.get("subsets", {}).items() if main_figure(numbers)}
+    if found:
+        *_, (name, numbers) = found.items()
+        metric = main_figure(numbers)
+        ends = facts.intervals.get(name, {}).get(metric)
+        return [
+            (f"{numbers[metric]:.3f}", f"{metric}, {name}" + (f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else ""))
+        ]
+    means = mean_over_pairs(facts.results.get("pairs", {}))
+    return [(f"{means[metric]:.3f}", f"{metric}, mean of the pairs") for metric in [main_figure(means)] if metric]
+
+
 def main_figure(numbers: Mapping[str, float]) -> str | None:
     """The name of the figure that stands for a row of the results; None where the row has none."""
-    return next((name for name in numbers if name not in ("rows", "batches", "tokens")), None)
+    return next((name for name in numbers if name not in COUNTS), None)
 
 
 def duration(seconds: float) -> str:
@@ -285,32 +300,24 @@ def results(facts: Facts) -> Markup | str:
         return f"{facts.problem} The run has left no results either."
     first, headings, rows = table_of(facts.results)
     section = facts.results[section_of(facts.results)]
-    lines = [
-        [
-            name,
-            *(
-                with_interval(cell, facts.intervals.get(name, {}).get(heading))
-                for heading, cell in zip(headings, cells)
-            ),
-        ]
-        for name, *cells in rows
-    ]
-    figure = next((found for numbers in section.values() if (found := main_figure(numbers))), None)
-    measured = {name: numbers[figure] for name, numbers in section.items() if figure in numbers}
+    lines = []
+    for name, *cells in rows:
+        ends = facts.intervals.get(name, {})
+        lines.append([name, *(with_interval(cell, ends.get(heading)) for heading, cell in zip(headings, cells))])
+    metric = next((found for numbers in section.values() if (found := main_figure(numbers))), None)
+    measured = {name: numbers[metric] for name, numbers in section.items() if metric in numbers}
     if facts.intervals:
-        ends = {name: facts.intervals[name][figure] for name in measured}
-        chart = interval_chart(figure, [(name, value, ends[name]) for name, value in measured.items()])
+        ends = {name: facts.intervals[name][metric] for name in measured}
+        chart = interval_chart(metric, [(name, value, ends[name]) for name, value in measured.items()])
         note = (
             f"The ranges hold {COVERAGE:.0%} of a figure's values on {RESAMPLES:,} sets of rows drawn anew, with "
             "replacement, from the same ones. They speak of other rows of this kind, not of other training runs."
         )
     else:
-        chart = bar_chart(figure, [*measured.items()], CURVE_COLORS[:1]) if measured else None
-        note = (
-            "Figures have no intervals here."
-            if facts.problem is None
-            else (f"{facts.problem} The figures are those that the run has left, without intervals.")
-        )
+        chart = bar_chart(metric, [*measured.items()]) if measured else None
+        note = WITHOUT_INTERVALS.get(facts.task)
+    if facts.problem is not None:
+        note = f"{facts.problem} The figures are those that the run has left, without intervals."
     notes = [element("p", said, class_="note") for said in (note, subsets_line(facts.results)) if said]
     return joined(element("div", chart, table([first, *headings], lines), class_="beside"), notes)
 
@@ -342,73 +349,67 @@ def classes(facts: Facts) -> Markup | str | None:
 def of_subset(facts: Facts, subset: str) -> Markup:
     logits, labels = facts.answers.of(subset)
     names = [facts.config.id2label[i] for i in range(facts.config.num_labels)]
-    said = element("p", f"{len(labels):,} rows with a label and all of {subset}.", class_="note")
+    said = f"{len(labels):,} rows with a label and all of {subset}."
     if not facts.has_one_class:
-        return joined(said, element("h3", "Each class"), each_class(names, several_classes(logits, labels)))
-    labels = labels.reshape(len(labels)).astype(int)
-    found = reliability(logits, labels)
-    scores = classification_metrics(logits, labels)["per_class"]
-    calibration = [
-        element("h3", "Calibration"),
-        reliability_chart("How often answers are right, by their confidence", found),
-        element(
-            "p",
-            f"The expected calibration error is {found.expected_calibration_error:.4f}: so far the confidence of an "
-            f"answer is from how often such answers are right, on average, in {len(found.rows)} bins. On the dashed "
-            "line both are equal; below it the model is too sure. A dot is as large as its bin has rows.",
-            class_="note",
-        ),
-    ]
-    first = element("div", element("h3", "Confusion matrix"), confusion(names, labels, logits.argmax(axis=1)))
-    second = element("div", calibration)
-    return joined(
-        said, element("div", first, second, class_="beside"), element("h3", "Each class"), each_class(names, scores)
-    )
+        shown, scores = most_mistaken(logits > 0, labels > 0.5), several_classes(logits > 0, labels > 0.5)
+        matrix = None
+    else:
+        labels = labels.reshape(len(labels)).astype(int)
+        answers, every = logits.argmax(axis=1), np.arange(len(names))
+        shown = most_mistaken(answers[:, None] == every, labels[:, None] == every)
+        scores = classification_metrics(logits, labels)["per_class"]
+        first = element("div", element("h3", "Confusion matrix"), confusion(names, labels, answers, shown))
+        matrix = element("div", first, calibration(logits, labels), class_="beside")
+    if len(shown) < len(names):
+        said += f" Of {len(names):,} classes those {len(shown)} are shown that have the most mistakes."
+    rows = [[names[i], *(written(scores[i][key]) for key in SCORES), f"{scores[i]['support']:,}"] for i in shown]
+    each = table(["class", *SCORES, "rows"], rows)
+    return joined(element("p", said, class_="note"), matrix, element("h3", "Each class"), each)
 
 
-def confusion(names: Sequence[str], labels: np.ndarray, answers: np.ndarray) -> Markup:
-    """How many rows of each label got each answer; of many classes those with the most mistakes."""
-    number = len(names)
-    counts = np.bincount(labels * number + answers, minlength=number**2).reshape(number, number)
-    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
-    shown = sorted(np.argsort(-wrong, kind="stable")[:MOST_CLASSES].tolist())
+def most_mistaken(answered: np.ndarray, true: np.ndarray) -> list[int]:
+    """The classes with the most mistakes, at most so many as a page has room for, of bools (N, C)."""
+    wrong = (answered != true).sum(axis=0)
+    return sorted(np.argsort(-wrong, kind="stable")[:MOST_CLASSES].tolist())
+
+
+def confusion(names: Sequence[str], labels: np.ndarray, answers: np.ndarray, shown: Sequence[int]) -> Markup:
+    """How many rows of each label got each answer, of the classes that are shown."""
     head = element("tr", element("th", "label \\ answer"), [element("th", element("span", names[i])) for i in shown])
     lines = []
     for i in shown:
-        cells = []
+        of_label, cells = answers[labels == i], []
         for j in shown:
-            share = counts[i, j] / max(counts[i].sum(), 1)
+            count = int((of_label == j).sum())
+            share = count / max(len(of_label), 1)
             kind = " ".join(["hit" if i == j else "miss", *(["full"] if share > 0.6 else [])])
-            title = f"{counts[i, j]} of {counts[i].sum()} rows of {names[i]} were answered with {names[j]}"
+            title = f"{count} of {len(of_label)} rows of {names[i]} were answered with {names[j]}"
             # A count that is small beside its row is still to be seen.
-            tint = f"--share: {0 if not counts[i, j] else 12 + 78 * share:.0f}%"
-            cells.append(element("td", int(counts[i, j]) or "", class_=kind, style=tint, title=title))
+            tint = f"--share: {12 + 78 * share if count else 0:.0f}%"
+            cells.append(element("td", count or "", class_=kind, style=tint, title=title))
         lines.append(element("tr", element("th", names[i]), cells))
     inner = element("table", element("thead", head), element("tbody", lines), class_="confusion")
     note = "Rows are labels, columns answers. The deeper the colour, the larger the share of the label's rows."
-    if number > MOST_CLASSES:
-        note += f" Of {number} classes these are the {MOST_CLASSES} with the most mistakes."
     return joined(element("div", inner, class_="wide"), element("p", note, class_="note"))
 
 
-def several_classes(logits: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
-    """Precision, recall, F1 and support of each class where rows may have several."""
-    scores = []
-    for i in range(logits.shape[1]):
-        answered, true = logits[:, i] > 0, labels[:, i] > 0.5
-        both, support = (answered & true).sum(), int(true.sum())
-        precision, recall = both / max(answered.sum(), 1), both / max(support, 1)
-        f1 = multi_label_metrics(logits[:, [i]], labels[:, [i]]).get("f1_macro", 0.0)
-        scores.append({"precision": precision, "recall": recall, "f1": f1, "support": support})
-    return scores
+def calibration(logits: np.ndarray, labels: np.ndarray) -> Markup:
+    """How often answers of each confidence are right."""
+    found = reliability(logits, labels)
+    note = (
+        f"The expected calibration error is {found.expected_calibration_error:.4f}: how far the confidence of an "
+        "answer is from how often such answers are right, on average over the rows. On the dashed line both are "
+        f"equal; below it the model is too sure. A dot is as large as its bin, one of {len(found.rows)}, has rows."
+    )
+    chart = reliability_chart("How often answers are right, by their confidence", found)
+    return element("div", element("h3", "Calibration"), chart, element("p", note, class_="note"))
 
 
-def each_class(names: Sequence[str], scores: Sequence[Mapping[str, float]]) -> Markup:
-    rows = [
-        [name, *(written(score[key]) for key in ("precision", "recall", "f1")), f"{score['support']:,}"]
-        for name, score in zip(names, scores)
-    ]
-    return table(["class", "precision", "recall", "F1", "rows"], rows)
+def several_classes(answered: np.ndarray, true: np.ndarray) -> list[dict[str, float]]:
+    """What `classification_metrics` says of each class, where rows may have several: of bools (N, C)."""
+    support = true.sum(axis=0)
+    scores = scores_of_counts((answered & true).sum(axis=0), answered.sum(axis=0), support)
+    return [dict(zip((*SCORES, "support"), of_class)) for of_class in zip(*scores, support)]
 
 
 def numbers(facts: Facts) -> Markup | str | None:
@@ -445,7 +446,7 @@ def mistakes(facts: Facts) -> Markup | str:
 
 
 def card(mistake: Mistake) -> Markup:
-    bars = signed_bars("Contributions", [*mistake.contributions.items()]) if mistake.contributions else None
+    bars = draw_bars("Contributions", [*mistake.contributions.items()], "{:+.3f}") if mistake.contributions else None
     return element(
         "article",
         element("h3", f"{mistake.said}, not {mistake.truth}"),
@@ -465,9 +466,8 @@ def contributions(facts: Facts) -> Markup | str:
         return facts.problem or "The model has one modality."
     columns = [(m, shares.values[shares.present[:, i], i], i) for i, m in enumerate(shares.modalities)]
     columns = [(m, values, i) for m, values, i in columns if len(values)]
-    chart = bar_chart(
-        f"Mean size of a contribution ({shares.unit})", [(m, float(np.abs(v).mean())) for m, v, _ in columns]
-    )
+    title = f"Mean size of a contribution ({shares.unit})"
+    chart = figure(title, draw_bars(title, [(m, float(np.abs(values).mean())) for m, values, _ in columns], "{:.3f}"))
     headings, rows = ["modality", "mean size", "mean", "rows"], []
     groups = {}
     if shares.is_right is not None:
@@ -514,10 +514,10 @@ def samples(facts: Facts) -> Markup | str | None:
 
 def made_in_page(folder: Path, made: str) -> Markup:
     """A text that was made, or the picture or sound of a file among the samples."""
-    modality, file = MEDIA_OF_SAMPLES.get(Path(made).suffix), folder / Path(made).parent.name / Path(made).name
-    if modality is None or not file.is_file():
+    file = folder / SAMPLES / Path(made).name
+    if made != f"{SAMPLES}/{file.name}" or file.suffix not in MEDIA_OF_SAMPLES or not file.is_file():
         return element("p", made, class_="words")
-    if file.suffix == ".wav":
+    if MEDIA_OF_SAMPLES[file.suffix] == SOUND:
         samples, rate = soundfile.read(file, dtype="float32")
         return sound(samples, rate)
     with Image.open(file) as opened:
@@ -543,10 +543,10 @@ def training(facts: Facts) -> Markup | str:
             found = {total.removeprefix("eval_"): curves[total]} | {
                 name.removeprefix(f"{total}/"): curves[name] for name in terms
             }
-            charts.append(line_chart(title, found, "loss", facts.best_step))
+            charts.append(line_chart(title, found, facts.best_step))
     for name in [name.removeprefix("eval_") for name in curves if name.startswith("eval_")]:
         if name not in TIMES_OF_EVALUATION and name.partition("/")[0] != "loss":
-            charts.append(line_chart(f"Validation: {name}", {name: curves[f"eval_{name}"]}, name, facts.best_step))
+            charts.append(line_chart(f"Validation: {name}", {name: curves[f"eval_{name}"]}, facts.best_step))
     if not charts:
         return "The checkpoint brings no history of its training (trainer_state.json)."
     weights = f"The weights are those {facts.record.run.weights}." if facts.record.run.weights else None

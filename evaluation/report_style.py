@@ -55,6 +55,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem .25rem 0; text-align: left; vertical-align: top; }
 th, td { border-bottom: 1px solid var(--line); }
 th { font-weight: 500; }
+td:first-child { white-space: nowrap; }
 td.number, th.number { text-align: right; }
 .interval-text { display: block; white-space: nowrap; }
 .confusion th, .confusion td { padding: .25rem .375rem; border: 1px solid var(--page); }
