@@ -30,7 +30,7 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .75rem; margin: 1rem 0; }
 .figures > div { background: var(--panel); border-radius: .375rem; padding: .75rem 1rem; }
 .figures b { display: block; font-size: 1.5rem; line-height: 1.3; font-weight: 600; }
-.figures span { color: var(--soft); font-size: .875rem; }
+.figures span { color: var(--soft); font-size: .875rem; overflow-wrap: anywhere; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1rem 1.5rem; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem 2rem; }
 .beside > * { min-width: 0; }

@@ -333,7 +333,7 @@ def test_a_regression_shows_each_answer_beside_its_label_and_the_largest_errors(
     (head, *_), *_ = page.tables["results"]
     assert head == ["modalities", "mae", "mse", "pearson", "rows"]
     section = html.partition('id="answers-and-labels"')[2].partition("</section>")[0]
-    pairs = re.findall(r"label (\S+), answer (\S+)<", section.split("<figure>")[-1])
+    pairs = re.findall(r"label ([^\s,]+), answer ([^\s<]+)<", section.split("<figure>")[-1])
     results = json.loads((folder / "results.json").read_text())["subsets"]["text+image+audio+table"]
     errors = [abs(float(label) - float(answer)) for label, answer in pairs]
     assert len(pairs) == results["rows"] and np.mean(errors) == pytest.approx(results["mae"], abs=0.01)
@@ -368,7 +368,7 @@ def test_a_generator_shows_its_losses_and_what_it_has_made(finished):
     }
     made = [json.loads(line)["made"] for line in (folder / "samples" / "samples.jsonl").read_text().splitlines()]
     assert len(page.cards) == len(made) == 3
-    assert len(page.media("image/png")) == sum(name.endswith(".png") for name in made)
+    assert len(page.media("image/")) == sum(name.endswith(".png") for name in made)
     assert len(page.media("audio/mpeg")) == sum(name.endswith(".wav") for name in made)
 
 
