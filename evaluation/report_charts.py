@@ -247,7 +247,8 @@ def scatter_chart(title: str, labels: np.ndarray, answers: np.ndarray) -> Markup
     limits, height = limits_of([number for pair in pairs for number in pair]), 300
     plane = Plane(limits, limits, height)
     parts = plane.axes("label", "answer")
-    parts.append(stroke(*(place(end) for end in limits for place in (plane.x, plane.y)), "mark"))
+    low, high = limits
+    parts.append(stroke(plane.x(low), plane.y(low), plane.x(high), plane.y(high), "mark"))
     parts += [
         dot(plane.x(label), plane.y(answer), f"label {label:.4g}, answer {answer:.4g}", COLORS[0], DOT, "cloud")
         for label, answer in pairs

@@ -496,7 +496,7 @@ def samples(facts: Facts) -> Markup | str | None:
         return "The run has left no samples."
     shown = []
     for sample in facts.samples:
-        made = element("div", made_in_page(facts.folder, sample["made"]))
+        made = element("div", made_in_page(facts.folder, sample["made"]), class_="made")
         shown.append(
             element(
                 "article",
@@ -516,7 +516,7 @@ def made_in_page(folder: Path, made: str) -> Markup:
     """A text that was made, or the picture or sound of a file among the samples."""
     file = folder / SAMPLES / Path(made).name
     if made != f"{SAMPLES}/{file.name}" or file.suffix not in MEDIA_OF_SAMPLES or not file.is_file():
-        return element("p", made, class_="words")
+        return element("p", made or "(nothing)", class_="words")
     if MEDIA_OF_SAMPLES[file.suffix] == SOUND:
         samples, rate = soundfile.read(file, dtype="float32")
         return sound(samples, rate)
@@ -538,7 +538,9 @@ def training(facts: Facts) -> Markup | str:
                 curves.setdefault(name, []).append((entry["step"], float(value)))
     charts = []
     for title, total in (("Loss of training", "loss"), ("Loss of validation", "eval_loss")):
-        terms = [name for name in curves if name.startswith(f"{total}/")]
+        terms = sorted(
+            (name for name in curves if name.startswith(f"{total}/")), key=place_among(facts.config.modalities)
+        )
         if total in curves:
             found = {total.removeprefix("eval_"): curves[total]} | {
                 name.removeprefix(f"{total}/"): curves[name] for name in terms
@@ -556,6 +558,16 @@ def training(facts: Facts) -> Markup | str:
     return joined(
         element("div", charts, class_="charts"), element("p", note, class_="note"), weights and element("p", weights)
     )
+
+
+def place_among(modalities: Sequence[str]) -> Callable[[str], tuple]:
+    """The order of loss terms: those of one modality first, in the order of the model's."""
+
+    def place(term: str) -> tuple:
+        parts = re.split(r"[+-]", term.rpartition("/")[2])
+        return len(parts), [modalities.index(part) if part in modalities else len(modalities) for part in parts], term
+
+    return place
 
 
 def data(facts: Facts) -> Markup | str:

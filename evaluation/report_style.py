@@ -73,6 +73,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 .card h3 { margin: 0; overflow-wrap: anywhere; }
 .card img { border-radius: .25rem; margin: .25rem .25rem .25rem 0; max-width: 100%; height: auto; }
 .card audio { width: 100%; height: 2.25rem; margin: .25rem 0; }
+.made { border-top: 1px solid var(--line); margin-top: .5rem; padding-top: .25rem; }
 .small { image-rendering: pixelated; }
 .words { overflow-wrap: anywhere; }
 pre {
@@ -81,6 +82,9 @@ pre {
 }
 select { font: inherit; padding: .25rem .5rem; color: var(--ink); background: var(--panel);
   border: 1px solid var(--line); border-radius: .375rem; margin-left: .375rem; max-width: 100%; }
+@media screen and (prefers-color-scheme: dark) {
+  .chart, .sample { filter: brightness(1.3); }
+}
 @media (max-width: 30rem) {
   body { padding: 1rem .75rem 2rem; }
   dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
