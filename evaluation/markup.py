@@ -1,7 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """HTML and SVG by elements, in which every text is escaped, whoever wrote it."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -46,3 +47,23 @@ def flat(children: Any) -> Iterator[str]:
 def text(value: Any) -> str:
     """A value as text on one line that shows as it is: neither markup, nor what would turn its direction."""
     return escape(printable(" ".join(str(value).split())))
+
+
+def pairs(rows: Mapping[str, object]) -> Markup:
+    """Names with what they are, without those that are None."""
+    return element("dl", [[element("dt", name), element("dd", v)] for name, v in rows.items() if v is not None])
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence], class_: str | None = None) -> Markup:
+    """A table that can be moved where it is too wide; all but the first column are numbers unless they are text."""
+    numeric = [all(not isinstance(row[i], str) or is_number(row[i]) for row in rows) for i in range(len(headings))]
+    kinds = ["number" if i and is_numeric else None for i, is_numeric in enumerate(numeric)]
+    head = element("tr", [element("th", name, class_=kind) for name, kind in zip(headings, kinds)])
+    lines = [element("tr", [element("td", cell, class_=kind) for cell, kind in zip(row, kinds)]) for row in rows]
+    inner = element("table", element("thead", head), element("tbody", lines), class_=class_)
+    return element("div", inner, class_="wide")
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a figure: those that bring an interval are."""
+    return isinstance(cell, Markup) or re.fullmatch(r"-?[\d,.]+(e[+-]\d+)?", cell) is not None

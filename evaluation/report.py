@@ -32,7 +32,8 @@ from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.secrets import place_name, without_places
 from mixture_of_transformers.evaluation.intervals import bootstrap_intervals
 from mixture_of_transformers.evaluation.report_charts import thinned
-from mixture_of_transformers.evaluation.report_page import Facts, Mistake, Shares, page
+from mixture_of_transformers.evaluation.report_facts import Facts, Mistake, Shares
+from mixture_of_transformers.evaluation.report_page import page
 from mixture_of_transformers.evaluation.report_rows import cells_of_row
 from mixture_of_transformers.finetune.limits import BAD_ROWS, bad_rows, row_numbers
 from mixture_of_transformers.finetune.record import describe_machine
@@ -111,6 +112,7 @@ def gather(opened: Opened, command: Sequence[str]) -> Facts:
         results = {"task": record.data["task"], "split": split}
         found = evaluate(opened, split, splits[split], encode(split))
         results |= found.pop("results")
+        found["unread"] = bad_rows(opened.out / BAD_ROWS_EVALUATED, split)
     state = TrainerState.load_from_json(str(folder / STATE)) if (folder / STATE).is_file() else TrainerState()
     own = place_name(opened.data.dataset_name or EMBEDDED)
     return Facts(

@@ -243,7 +243,7 @@ def test_rows_columns_and_splits_are_accounted_for(finished):
         ["validation", "9", "0"],
         ["test", "19", "1"],
     ]
-    assert "1 corrupt image (row 1)" in page.words
+    assert page.words.count("1 corrupt image (row 1)") == 2, "of the run, and of this evaluation"
     became = {place: name for name, place in columns[1:]}
     taken = {"caption": "text", "image": "image", "audio": "audio", "mood": "label", NUMBER: "table"}
     for column in ("caption", "image", "audio", "mood", NUMBER, "row_id", "score"):

@@ -15,8 +15,10 @@ from mixture_of_transformers import MoTConfig
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.evaluation.markup import joined
 from mixture_of_transformers.evaluation.report import named, wrong_answers
-from mixture_of_transformers.evaluation.report_page import MOST_CLASSES, Facts, page
+from mixture_of_transformers.evaluation.report_facts import Facts
+from mixture_of_transformers.evaluation.report_page import page
 from mixture_of_transformers.evaluation.report_rows import cells_of_row
+from mixture_of_transformers.evaluation.report_worth import MOST_CLASSES
 from mixture_of_transformers.finetune.record import Record, Run
 from mixture_of_transformers.training.evaluation import SubsetAnswers
 
