@@ -37,11 +37,11 @@ from mixture_of_transformers.evaluation.report_page import page
 from mixture_of_transformers.evaluation.report_rows import cells_of_row
 from mixture_of_transformers.finetune.limits import BAD_ROWS, bad_rows, row_numbers
 from mixture_of_transformers.finetune.record import describe_machine
-from mixture_of_transformers.finetune.results import RESULTS, split_to_evaluate
+from mixture_of_transformers.finetune.results import REPORT, RESULTS, split_to_evaluate
 from mixture_of_transformers.finetune.results import evaluate as evaluate_task
 from mixture_of_transformers.finetune.rows import reading_of
 from mixture_of_transformers.finetune.samples import read_samples
-from mixture_of_transformers.head_classification_mot import scores_of
+from mixture_of_transformers.head_classification_mot import is_regression, scores_of
 from mixture_of_transformers.processing_mot import to_model
 from mixture_of_transformers.serving.evaluate import BAD_ROWS as BAD_ROWS_EVALUATED
 from mixture_of_transformers.serving.evaluate import (
@@ -58,7 +58,7 @@ from mixture_of_transformers.training.trainer import MoTTrainer
 
 logger = logging.get_logger(__name__)
 
-REPORT, ENDINGS = "report.html", (".html", ".htm")
+ENDINGS = (".html", ".htm")
 MOST_MISTAKES = 8
 MOST_EXPLAINED = 200  # rows whose contributions are computed: for each, the joint part runs once for each subset
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "numpy")
@@ -201,10 +201,11 @@ def wrong_answers(answers: SubsetAnswers, config: MoTConfig) -> tuple[np.ndarray
     """
     logits, labels = answers.logits[:, -1], answers.labels
     scores = scores_of(torch.from_numpy(logits).double(), config).numpy()
-    if config.problem_type == "single_label_classification":
+    has_several = config.problem_type == "multi_label_classification"
+    if not has_several and not is_regression(config):
         return answers.labelled() & (scores.argmax(axis=1) != labels.reshape(len(labels))), scores.max(axis=1)
     off = np.nan_to_num(np.abs(scores - labels.reshape(scores.shape)))  # (N, outputs)
-    if config.problem_type == "multi_label_classification":
+    if has_several:
         off[off < 0.5] = 0
     return answers.labelled() & (off.max(axis=1) > 0), off.max(axis=1)
 
@@ -241,7 +242,7 @@ def mistakes_of(
 
 def named(answer: np.ndarray, config: MoTConfig, is_label: bool) -> str:
     """Logits (num_labels,) of a row, or its label, in words."""
-    if config.problem_type == "regression":
+    if is_regression(config):
         return ", ".join(f"{number:.3g}" for number in answer.reshape(-1))
     if config.problem_type == "multi_label_classification":
         chosen = np.flatnonzero(answer > (0.5 if is_label else 0))

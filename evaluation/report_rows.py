@@ -65,7 +65,7 @@ def cell_as_html(name: str, cell: Any, kind: Any, config: MoTConfig, reading: Re
         return picture(load_image(cell, name, convert_rgb=True, **reading.access), name)
     if isinstance(kind, datasets.Audio):
         seconds = min(SOUND_SECONDS, reading.max_audio_seconds or math.inf)
-        return sound(load_audio(cell, name, SOUND_RATE, None, seconds, **reading.access)[0], SOUND_RATE)
+        return sound(load_audio(cell, name, SOUND_RATE, None, seconds, **reading.access)[0])
     if isinstance(kind, datasets.Video):
         frames, _ = load_frames(cell, name, MOST_FRAMES, None, **reading.access)
         return element("div", [picture(load_image(frame, name, convert_rgb=True), name) for frame in frames])
@@ -106,16 +106,15 @@ def picture(image: Image.Image, name: str) -> Markup:
     return element("img", src=address, alt=name, width=width, class_="small" if is_small else None)
 
 
-def sound(samples: np.ndarray, sampling_rate: int) -> Markup:
+def sound(samples: np.ndarray) -> Markup:
     """
-    A player of the first seconds of a sound.
+    A player of a sound.
 
     Args:
-        samples: (N,), from -1 to 1.
+        samples: (N,), from -1 to 1, at 16 kHz.
     """
     file = io.BytesIO()
-    samples = samples[: round(SOUND_SECONDS * sampling_rate)].clip(-1, 1)
-    soundfile.write(file, samples, sampling_rate, format="MP3", subtype="MPEG_LAYER_III")
+    soundfile.write(file, samples.clip(-1, 1), SOUND_RATE, format="MP3", subtype="MPEG_LAYER_III")
     return element("audio", controls=True, src=data_address("audio/mpeg", file.getvalue()))
 
 

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
-from PIL import Image
 
+from mixture_of_transformers.attribution_mot import MOST_EXACT
 from mixture_of_transformers.data.column_types import SOUND
+from mixture_of_transformers.decoding_audio_mot import load_audio
+from mixture_of_transformers.decoding_image_mot import load_image
 from mixture_of_transformers.evaluation.calibration import reliability
 from mixture_of_transformers.evaluation.intervals import COVERAGE, RESAMPLES
 from mixture_of_transformers.evaluation.markup import Markup, element, joined, table
@@ -27,10 +28,10 @@ from mixture_of_transformers.evaluation.report_charts import (
 )
 from mixture_of_transformers.evaluation.report_facts import Facts, Mistake
 from mixture_of_transformers.evaluation.report_origin import described_bad
-from mixture_of_transformers.evaluation.report_rows import picture, sound
+from mixture_of_transformers.evaluation.report_rows import NOT_SHOWN, SOUND_RATE, SOUND_SECONDS, picture, sound
 from mixture_of_transformers.finetune.samples import MEDIA_OF_SAMPLES, SAMPLES
 from mixture_of_transformers.finetune.table import COUNTS, section_of, subsets_line, table_of, written
-from mixture_of_transformers.training.metrics import classification_metrics, scores_of_counts
+from mixture_of_transformers.training.metrics import classification_metrics, has_label, scores_of_counts
 
 MOST_CLASSES = 20  # of a confusion matrix, and of a table of classes
 SCORES = ("precision", "recall", "f1")
@@ -175,7 +176,7 @@ def numbers(facts: Facts) -> Markup | str | None:
     for subset in facts.subsets:
         logits, labels = facts.answers.of(subset)
         answers, labels = logits.reshape(-1), labels.reshape(-1)
-        known = np.isfinite(labels)
+        known = has_label(labels)
         charts.append(scatter_chart(subset, labels[known], answers[known]))
     note = "A dot is a row; on the dashed line the answer is the label."
     return joined(element("div", charts, class_="charts"), element("p", note, class_="note"))
@@ -234,6 +235,8 @@ def contributions(facts: Facts) -> Markup | str:
         f"Shapley values: what a modality adds to {target}, averaged over all orders in which the modalities of a row "
         f"may come, of {len(shares.values):,} rows. With the answer to nothing they sum to the answer."
     )
+    if len(shares.modalities) > MOST_EXACT:
+        note += " They are estimated from some of these orders."
     return joined(element("div", chart, table(headings, rows), class_="beside"), element("p", note, class_="note"))
 
 
@@ -270,8 +273,9 @@ def made_in_page(folder: Path, made: str) -> Markup:
     file = folder / SAMPLES / Path(made).name
     if made != f"{SAMPLES}/{file.name}" or file.suffix not in MEDIA_OF_SAMPLES or not file.is_file():
         return element("p", made or "(nothing)", class_="words")
-    if MEDIA_OF_SAMPLES[file.suffix] == SOUND:
-        samples, rate = soundfile.read(file, dtype="float32")
-        return sound(samples, rate)
-    with Image.open(file) as opened:
-        return picture(opened, "generated")
+    try:
+        if MEDIA_OF_SAMPLES[file.suffix] == SOUND:
+            return sound(load_audio(str(file), "generated", SOUND_RATE, None, SOUND_SECONDS)[0])
+        return picture(load_image(str(file), "generated", convert_rgb=True), "generated")
+    except (ValueError, OSError):  # a sound without any samples, say
+        return element("p", NOT_SHOWN, class_="note")
