@@ -22,6 +22,7 @@ WIDTH, HEIGHT = 340, 220  # of a chart; a unit is a pixel where the page is narr
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 36  # around the plane of a chart with axes
 LINE, NAMED_LINE = 18, 40  # of bars, and of what has its name above it
 DOT = 2.5
+MOST_NAMED = 26  # characters of a name
 MOST_POINTS, MOST_DOTS, MOST_SCATTERED = 300, 40, 1500
 DASHES = (None, "6 3", "2 2", "8 3 2 3")  # by which more curves than colours differ
 CURVE_COLORS = COLORS[:-1]  # the last is black, which a dark page does not show
@@ -40,6 +41,11 @@ def figure(title: str, chart: Markup, *below) -> Markup:
 
 def words(content: str, x: float, y: float, anchor: str = "start", class_: str | None = None) -> Markup:
     return element("text", content, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=class_)
+
+
+def cut(name: str, most: int) -> str:
+    """A name that has room for so many characters."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def stroke(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
@@ -184,7 +190,7 @@ def interval_chart(title: str, rows: Sequence[tuple[str, float, tuple[float, flo
     for number, (name, value, (low, high)) in enumerate(rows):
         top = number * NAMED_LINE
         said = f"{value:.3f} ({low:.3f} to {high:.3f})"
-        parts.append(words(name, 4, top + 15, class_="name"))
+        parts.append(words(cut(name, MOST_NAMED), 4, top + 15, class_="name"))
         parts.append(words(said, WIDTH - 4, top + 15, "end", "name"))
         parts.append(stroke(x(low), top + 27, x(high), top + 27, "interval"))
         parts.append(dot(x(value), top + 27, f"{name}: {said}", COLORS[0], 4.5, "point"))
@@ -207,8 +213,8 @@ def draw_bars(
         written: how the numbers are, as a format.
         colors: of the bars, one after the other.
     """
-    longest = max((len(name) for name, _ in bars), default=0)
-    left, right = min(10 + 7 * longest, WIDTH // 2), WIDTH - 54
+    longest = max((len(cut(name, MOST_NAMED)) for name, _ in bars), default=0)
+    left, right = 10 + 6.5 * longest, WIDTH - 54
     limits, height, parts = limits_of([value for _, value in bars], 0), LINE * len(bars) + 4, []
 
     def x(value: float) -> float:
@@ -216,7 +222,7 @@ def draw_bars(
 
     for number, (name, value) in enumerate(bars):
         y, color = 2 + number * LINE, colors[number % len(colors)]
-        parts.append(words(name, left - 6, y + 13, "end"))
+        parts.append(words(cut(name, MOST_NAMED), left - 6, y + 13, "end"))
         parts.append(bar(x(0), y + 3, x(value) - x(0), LINE - 6, f"{name}: {value:+.4f}", color))
         parts.append(words(written.format(value), WIDTH - 4, y + 13, "end"))
     return drawing(title, height, parts, stroke(x(0), 0, x(0), height, "axis"))

@@ -14,6 +14,7 @@ from mixture_of_transformers.configuration_causal_mot import MoTCausalConfig
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.evaluation.markup import Markup
 from mixture_of_transformers.finetune.record import Record
+from mixture_of_transformers.subsets_mot import MOST_WITH_ALL_SUBSETS, subset_name
 from mixture_of_transformers.training.evaluation import SubsetAnswers
 
 
@@ -113,3 +114,15 @@ class Facts:
     def subsets(self) -> list[str]:
         """Those that any labelled row has all of, the largest last."""
         return [] if self.answers is None else [name for name in self.answers.subsets if len(self.answers.of(name)[1])]
+
+    def called(self, name: str) -> str:
+        """
+        A subset of the modalities, or a search from one to another, as the page calls it: of more than four
+        modalities all, or all but one, would be long names.
+        """
+        modalities = self.config.modalities
+        if len(modalities) <= MOST_WITH_ALL_SUBSETS:
+            return name
+        shorter = {subset_name(m for m in modalities if m != other): f"all but {other}" for other in modalities}
+        shorter[subset_name(modalities)] = "all modalities"
+        return " -> ".join(shorter.get(part, part) for part in name.split("->"))

@@ -52,7 +52,7 @@ def training(facts: Facts) -> Markup | str:
         terms = [name.partition("/")[2] for name in curves if name.startswith(f"{total}/")]
         terms.sort(key=place_among(facts.config.modalities))
         if total in curves:
-            found = {"loss": curves[total]} | {term: curves[f"{total}/{term}"] for term in terms}
+            found = {"loss": curves[total]} | {facts.called(term): curves[f"{total}/{term}"] for term in terms}
             charts.append(line_chart(title, found, facts.best_step))
     for name in [name.removeprefix("eval_") for name in curves if name.startswith("eval_")]:
         if name not in TIMES_OF_EVALUATION and name.partition("/")[0] != "loss":
@@ -60,9 +60,9 @@ def training(facts: Facts) -> Markup | str:
     if not charts:
         return "The checkpoint brings no history of its training (trainer_state.json)."
     weights = f"The weights are those {facts.record.run.weights}." if facts.record.run.weights else None
-    note = "Terms are the losses of what stands beside them." + (
-        " The dashed line is the step that was kept." if facts.best_step else ""
-    )
+    note = "The loss and its terms, each called by the modalities that it is of."
+    if facts.best_step is not None:
+        note += " The dashed line is the step whose weights were kept."
     return joined(
         element("div", charts, class_="charts"), element("p", note, class_="note"), weights and element("p", weights)
     )

@@ -92,7 +92,7 @@ def tiles(facts: Facts) -> Markup:
     if facts.has_one_class and facts.subsets:
         name = facts.subsets[-1]
         error = reliability(*facts.answers.of(name)).expected_calibration_error
-        shown.append((f"{error:.3f}", f"expected calibration error, {name}"))
+        shown.append((f"{error:.3f}", f"expected calibration error, {facts.called(name)}"))
     if run.rows:
         shown.append((f"{run.rows.get('train', sum(run.rows.values())):,}", "rows of training"))
     shown.append((f"{facts.parameters:,}", "parameters"))
@@ -110,9 +110,8 @@ def main_tile(facts: Facts) -> list[tuple[str, str]]:
         *_, (name, numbers) = found.items()
         metric = main_figure(numbers)
         ends = facts.intervals.get(name, {}).get(metric)
-        return [
-            (f"{numbers[metric]:.3f}", f"{metric}, {name}" + (f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else ""))
-        ]
+        said = f"{metric}, {facts.called(name)}"
+        return [(f"{numbers[metric]:.3f}", f"{said} ({ends[0]:.3f} to {ends[1]:.3f})" if ends else said)]
     means = mean_over_pairs(facts.results.get("pairs", {}))
     return [(f"{means[metric]:.3f}", f"{metric}, mean of the pairs") for metric in [main_figure(means)] if metric]
 

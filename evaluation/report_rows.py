@@ -71,12 +71,17 @@ def cell_as_html(name: str, cell: Any, kind: Any, config: MoTConfig, reading: Re
         return element("div", [picture(load_image(frame, name, convert_rgb=True), name) for frame in frames])
     if isinstance(cell, dict) and "array" not in cell:
         shown = [(key, value) for key, value in cell.items() if value is not None][:MOST_COLUMNS]
-        return element("dl", [[element("dt", key), element("dd", value)] for key, value in shown])
+        return element("dl", [[element("dt", key), element("dd", written(value))] for key, value in shown])
     if name in config.extra_modalities and draws_series(config, name):
         return series_chart(name, read_series(cell, name).values)
     if isinstance(cell, str):
         return element("p", shortened(cell), class_="words")
     return element("p", " × ".join(map(str, np.shape(cell))) + " numbers", class_="note")
+
+
+def written(value: Any) -> str:
+    """A value of a table, numbers to six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else shortened(str(value))
 
 
 def draws_series(config: MoTConfig, name: str) -> bool:

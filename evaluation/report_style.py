@@ -49,6 +49,7 @@ figcaption { margin-bottom: .25rem; }
 .soft { fill-opacity: .45; }
 .cloud { fill-opacity: .35; }
 .legend { list-style: none; margin: .25rem 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: .125rem 1rem; }
+.legend li { min-width: 0; overflow-wrap: anywhere; }
 .sample { width: 24px; height: 8px; margin-right: .375rem; vertical-align: middle; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -69,6 +70,7 @@ td.number, th.number { text-align: right; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .25rem 1rem; margin: .5rem 0; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); gap: 1rem; }
+.cards { align-items: start; }
 .card { background: var(--panel); border-radius: .375rem; padding: .75rem 1rem; min-width: 0; break-inside: avoid; }
 .card h3 { margin: 0; overflow-wrap: anywhere; }
 .card img { border-radius: .25rem; margin: .25rem .25rem .25rem 0; max-width: 100%; height: auto; }

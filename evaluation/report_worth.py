@@ -56,18 +56,21 @@ def results(facts: Facts) -> Markup | str:
     lines = []
     for name, *cells in rows:
         ends = facts.intervals.get(name, {})
-        lines.append([name, *(with_interval(cell, ends.get(heading)) for heading, cell in zip(headings, cells))])
+        lines.append(
+            [facts.called(name), *(with_interval(cell, ends.get(heading)) for heading, cell in zip(headings, cells))]
+        )
     metric = next((found for numbers in section.values() if (found := main_figure(numbers))), None)
     measured = {name: numbers[metric] for name, numbers in section.items() if metric in numbers}
     if facts.intervals:
         ends = {name: facts.intervals[name][metric] for name in measured}
-        chart = interval_chart(metric, [(name, value, ends[name]) for name, value in measured.items()])
+        chart = interval_chart(metric, [(facts.called(name), value, ends[name]) for name, value in measured.items()])
         note = (
             f"The ranges hold {COVERAGE:.0%} of a figure's values on {RESAMPLES:,} sets of rows drawn anew, with "
             "replacement, from the same ones. They speak of other rows of this kind, not of other training runs."
         )
     else:
-        chart = bar_chart(metric, [*measured.items()]) if measured else None
+        bars = [(facts.called(name), value) for name, value in measured.items()]
+        chart = bar_chart(metric, bars) if bars else None
         note = WITHOUT_INTERVALS.get(facts.task)
     if facts.problem is not None:
         note = f"{facts.problem} The figures are those that the run has left, without intervals."
@@ -92,7 +95,7 @@ def classes(facts: Facts) -> Markup | str | None:
     names = facts.subsets
     if not names:
         return "No row that was evaluated has a label."
-    options = [element("option", name, value=name, selected=name == names[-1]) for name in names]
+    options = [element("option", facts.called(name), value=name, selected=name == names[-1]) for name in names]
     choice = element(
         "p", element("label", "Answers from ", for_="subset"), element("select", options, id="subset"), hidden=True
     )
@@ -103,7 +106,7 @@ def classes(facts: Facts) -> Markup | str | None:
 def of_subset(facts: Facts, subset: str) -> Markup:
     logits, labels = facts.answers.of(subset)
     names = [facts.config.id2label[i] for i in range(facts.config.num_labels)]
-    said = f"{len(labels):,} rows with a label and all of {subset}."
+    said = f"{len(labels):,} rows with a label, from {facts.called(subset)}."
     if not facts.has_one_class:
         shown, scores = most_mistaken(logits > 0, labels > 0.5), several_classes(logits > 0, labels > 0.5)
         matrix = None
@@ -177,7 +180,7 @@ def numbers(facts: Facts) -> Markup | str | None:
         logits, labels = facts.answers.of(subset)
         answers, labels = logits.reshape(-1), labels.reshape(-1)
         known = has_label(labels)
-        charts.append(scatter_chart(subset, labels[known], answers[known]))
+        charts.append(scatter_chart(facts.called(subset), labels[known], answers[known]))
     note = "A dot is a row; on the dashed line the answer is the label."
     return joined(element("div", charts, class_="charts"), element("p", note, class_="note"))
 

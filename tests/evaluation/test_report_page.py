@@ -136,7 +136,7 @@ FORMS = {
     "vitals": (
         {"<age>": Value("float64"), "none": Value("float64")},
         {"<age>": 71.0, "none": None},
-        "<dt>&lt;age&gt;</dt><dd>71.0</dd>",
+        "<dt>&lt;age&gt;</dt><dd>71</dd>",
     ),
     "audio": (List(List(Value("float32"))), [[0.0] * 5] * 3, "3 × 5 numbers"),
     "image": (
@@ -176,3 +176,14 @@ def test_a_video_is_a_few_of_its_frames(tmp_path):
     kinds = {"video": datasets.Video(decode=False)}
     ((_, html),) = cells_of_row({"video": cell}, kinds, CONFIG, Reading())
     assert html.count("<img") == 4
+
+
+def test_of_many_modalities_long_subsets_have_short_names():
+    names = ("text", "image", "audio", "imu", "vitals")
+    facts = facts_of(np.eye(2), np.arange(2), "single_label_classification", config=CONFIG)
+    assert CONFIG.modalities == names
+    expected = {"imu": "imu", "+".join(names): "all modalities", "text+image+audio+imu": "all but vitals"}
+    expected |= {"text+image+audio+imu->vitals": "all but vitals -> vitals"}
+    assert {name: facts.called(name) for name in expected} == expected
+    few = facts_of(np.eye(2), np.arange(2), "single_label_classification")
+    assert few.called("text+image->audio") == "text+image->audio"
