@@ -202,9 +202,7 @@ def bar_chart(title: str, bars: Sequence[tuple[str, float]], written: str = "{:.
     return figure(title, draw_bars(title, bars, written, COLORS[:1]))
 
 
-def draw_bars(
-    title: str, bars: Sequence[tuple[str, float]], written: str, colors: Sequence[str] = CURVE_COLORS
-) -> Markup:
+def draw_bars(title: str, bars: Sequence[tuple[str, float]], written: str, colors: Sequence[str]) -> Markup:
     """
     A bar for each name, to the right of nothing or, below 0, to the left. Names stand at the left, numbers at the
     right.

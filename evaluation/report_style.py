@@ -75,6 +75,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 .card h3 { margin: 0; overflow-wrap: anywhere; }
 .card img { border-radius: .25rem; margin: .25rem .25rem .25rem 0; max-width: 100%; height: auto; }
 .card audio { width: 100%; height: 2.25rem; margin: .25rem 0; }
+.cell { margin: .5rem 0 0; }
 .made { border-top: 1px solid var(--line); margin-top: .5rem; padding-top: .25rem; }
 .small { image-rendering: pixelated; }
 .words { overflow-wrap: anywhere; }

@@ -6,7 +6,7 @@ Each takes the facts and gives its HTML, or as plain text why there is none, or 
 Shapes: N rows, C classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from mixture_of_transformers.evaluation.calibration import reliability
 from mixture_of_transformers.evaluation.intervals import COVERAGE, RESAMPLES
 from mixture_of_transformers.evaluation.markup import Markup, element, joined, table
 from mixture_of_transformers.evaluation.report_charts import (
+    CURVE_COLORS,
     bar_chart,
     draw_bars,
     figure,
@@ -31,6 +32,7 @@ from mixture_of_transformers.evaluation.report_origin import described_bad
 from mixture_of_transformers.evaluation.report_rows import NOT_SHOWN, SOUND_RATE, SOUND_SECONDS, picture, sound
 from mixture_of_transformers.finetune.samples import MEDIA_OF_SAMPLES, SAMPLES
 from mixture_of_transformers.finetune.table import COUNTS, section_of, subsets_line, table_of, written
+from mixture_of_transformers.modalities_mot import CELLS
 from mixture_of_transformers.training.metrics import classification_metrics, has_label, scores_of_counts
 
 MOST_CLASSES = 20  # of a confusion matrix, and of a table of classes
@@ -198,20 +200,28 @@ def mistakes(facts: Facts) -> Markup | str:
         "anew, small and cut. Bars: what each modality contributed to the answer."
     )
     return joined(
-        element("p", note, class_="note"), element("div", [card(one) for one in facts.mistakes], class_="cards")
+        element("p", note, class_="note"), element("div", [card(facts, one) for one in facts.mistakes], class_="cards")
     )
 
 
-def card(mistake: Mistake) -> Markup:
-    bars = draw_bars("Contributions", [*mistake.contributions.items()], "{:+.3f}") if mistake.contributions else None
+def card(facts: Facts, mistake: Mistake) -> Markup:
+    shares = mistake.contributions
+    bars = draw_bars("Contributions", [*shares.items()], "{:+.3f}", colors_of(facts, shares)) if shares else None
+    # Words, a picture and a sound say themselves what they are.
+    names = [None if name in CELLS else element("p", name, class_="note cell") for name, _ in mistake.cells]
     return element(
         "article",
         element("h3", f"{mistake.said}, not {mistake.truth}"),
         element("p", f"row {mistake.row:,}, {mistake.degree}", class_="note"),
-        [content for _, content in mistake.cells],
+        [[name, content] for name, (_, content) in zip(names, mistake.cells)],
         bars,
         class_="card",
     )
+
+
+def colors_of(facts: Facts, modalities: Iterable[str]) -> list[str]:
+    """One for each modality, the same all over the page."""
+    return [CURVE_COLORS[facts.config.modalities.index(m) % len(CURVE_COLORS)] for m in modalities]
 
 
 def contributions(facts: Facts) -> Markup | str:
@@ -224,7 +234,8 @@ def contributions(facts: Facts) -> Markup | str:
     columns = [(m, shares.values[shares.present[:, i], i], i) for i, m in enumerate(shares.modalities)]
     columns = [(m, values, i) for m, values, i in columns if len(values)]
     title = f"Mean size of a contribution ({shares.unit})"
-    chart = figure(title, draw_bars(title, [(m, float(np.abs(values).mean())) for m, values, _ in columns], "{:.3f}"))
+    bars = {m: float(np.abs(values).mean()) for m, values, _ in columns}
+    chart = figure(title, draw_bars(title, [*bars.items()], "{:.3f}", colors_of(facts, bars)))
     headings, rows = ["modality", "mean size", "mean", "rows"], []
     groups = {}
     if shares.is_right is not None:
