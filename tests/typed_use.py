@@ -41,6 +41,7 @@ from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.data.preparation import prepare_splits
 from mixture_of_transformers.data.sources import load_splits
+from mixture_of_transformers.evaluation.report import report
 from mixture_of_transformers.explain.attention import AttentionMaps, attention_maps
 from mixture_of_transformers.explain.pictures import plot_contributions
 from mixture_of_transformers.run_finetune import main as finetune
@@ -125,6 +126,7 @@ def training(processor: MoTProcessor, model: MoTForSequenceClassification) -> No
     trainer.train()
     trainer.evaluate_subsets(rows)
     assert_type(finetune(["--max_steps", "2"]), dict[Any, Any])
+    assert_type(report(["outputs/digits", "--output", "digits.html"]), Path)
 
 
 def searching(rows: Dataset, model: MoTForRetrieval, processor: MoTProcessor) -> None:
