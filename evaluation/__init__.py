@@ -3,4 +3,5 @@
 
 `calibration.py`: whether it is right as often as it is sure, and the temperature that makes it so.
 `intervals.py`: how far a figure of so many rows can be trusted.
+`missing.py`: which modalities rows lose, at equal and unequal rates.
 """
