@@ -13,6 +13,7 @@ import sys
 COMMANDS = {
     "finetune": "train on a dataset, for every subset of its modalities; the same as run_finetune.py",
     "evaluate": "measure a checkpoint again, on its own or other data",
+    "robustness": "measure a classifier with modalities missing and with media that have suffered",
     "predict": "answer for one row, or for all rows of a dataset",
     "generate": "write, draw and speak with a causal checkpoint",
     "index": "embed the rows of a dataset, once, to search them",
