@@ -7,6 +7,7 @@ same rate.
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -124,7 +125,7 @@ def encoded(samples: np.ndarray, rate: int, codec: str, container: str, kilobits
         raise ImportError(f"PyAV encodes {codec}: `pip install 'mixture-of-transformers[video]'`.")
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as file:
-        stream = file.add_stream(codec, rate=rate, layout="mono")
+        stream: Any = file.add_stream(codec, rate=rate, layout="mono")
         stream.bit_rate = int(kilobits * 1000)
         frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
         frame.sample_rate = rate
@@ -159,7 +160,7 @@ def resonance(samples: np.ndarray, rate: int, decibels: float, random: np.random
 
     def response(f: np.ndarray) -> np.ndarray:
         octaves = np.log2(np.maximum(f, 1e-9)) - middle
-        return gain(decibels * np.exp(-((octaves / RESONANCE_OCTAVES) ** 2)))
+        return 10 ** (decibels / 20 * np.exp(-((octaves / RESONANCE_OCTAVES) ** 2)))
 
     return filtered(samples, rate, response)
 

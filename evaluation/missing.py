@@ -97,7 +97,7 @@ def columns_by_modality(rows: Dataset) -> dict[str, list[str]]:
 def present_modalities(rows: Dataset) -> np.ndarray:
     """(N, M) bool, which modalities each prepared row has, in the order of `columns_by_modality`."""
     columns = columns_by_modality(rows)
-    found = [np.zeros((0, len(columns)), dtype=bool)]
+    found: list[np.ndarray] = [np.zeros((0, len(columns)), dtype=bool)]
     for table in rows.with_format("arrow").iter(ROWS_AT_ONCE):
         has = [np.any([has_cells(table[column]) for column in names], axis=0) for names in columns.values()]
         found.append(np.stack(has, axis=1))

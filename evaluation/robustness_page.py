@@ -31,7 +31,7 @@ from mixture_of_transformers.training.run_folder import write_whole
 logger = logging.get_logger(__name__)
 
 RESULTS, PAGE = "robustness.json", "robustness.md"
-MISSING_PICTURE = "robustness_missing.svg"
+MISSING_PICTURE = "robustness_missing.png"
 COLUMNS = 4  # of curves beside each other
 
 
@@ -164,7 +164,7 @@ def picture(title: str, file: str) -> list[str]:
 
 
 def picture_of(modality: str) -> str:
-    return f"robustness_{modality}.svg"
+    return f"robustness_{modality}.png"
 
 
 def words(name: str) -> str:
@@ -212,8 +212,9 @@ def draw_corruptions(found: dict, modality: str, corruptions: dict, path: Path) 
     """A small picture for each corruption: the accuracy of every subset that has the modality, from severity 0 on."""
     subsets, others = subsets_of(corruptions), without(found, modality)
     lines = -(-len(corruptions) // COLUMNS)
-    with new_figure(f"What {plain(modality)} suffers", (10, 2.1 * lines + 0.6), path) as figure:
-        axes = new_axes(figure, lines, COLUMNS, sharey=True).flat
+    title = f"Accuracy by what {plain(modality)} suffers (–: as the data are)"
+    with new_figure(title, (10, 2.1 * lines + 0.6), path) as figure:
+        axes = list(new_axes(figure, lines, COLUMNS, sharey=True).flat)
         for axis, (name, corruption) in zip(axes, corruptions.items()):
             severities = corruption["severities"]
             for number, subset in enumerate(subsets):
@@ -227,7 +228,7 @@ def draw_corruptions(found: dict, modality: str, corruptions: dict, path: Path) 
                 axis.axhline(others[1]["accuracy"], color=GREY, linestyle=":", label=label)
             axis.set_ylim(0, 1.02)
             ticks = [f"{at['value']:g}" if corruption["unit"] else "" for at in severities]
-            axis.set_xticks(range(len(ticks) + 1), ["as it is", *ticks])
+            axis.set_xticks(range(len(ticks) + 1), ["–", *ticks])
             axis.set_xlabel(corruption["unit"])
             axis.set_title(words(name), fontsize=FONT_SIZE, color=INK)
         for axis in axes[len(corruptions) :]:
