@@ -18,7 +18,6 @@ import torch
 from datasets import Dataset
 from datasets.utils import tqdm
 
-from mixture_of_transformers.data.extra_cells import is_absent_cell
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.decoding_container_mot import has_av
 from mixture_of_transformers.decoding_image_mot import load_image, to_rgb
@@ -114,7 +113,7 @@ def check_task(opened: Opened) -> None:
     kind = labels_of(opened.trainer.model.config).problem_type if task == "classification" else task
     if kind != "single_label_classification":
         raise ValueError(
-            f"mot robustness measures the accuracy and the calibration of one class among several, and "
+            "mot robustness measures the accuracy and the calibration of one class among several, and "
             f"{opened.folder} is for {kind.replace('_', ' ')}: `mot evaluate` measures it."
         )
 
@@ -212,22 +211,21 @@ class Bench:
 
     def missing(self) -> dict:
         """Rows as they are at each rate, and how far it matters which modality is the rare one."""
-        rates = tqdm(RATES, desc="Taking modalities away")
-        alike = [{"rate": rate} | self.at_rates(dict.fromkeys(self.modalities, rate)) for rate in rates]
+        steps = tqdm(RATES, desc="Taking modalities away")
+        alike = [{"rate": rate} | self.at_rates(dict.fromkeys(self.modalities, rate)) for rate in steps]
         unequal = []
         for rare in self.modalities:
             rates = dict.fromkeys(self.modalities, COMMON) | {rare: RARE}
             unequal.append({"rare": rare, "rates": rates} | self.at_rates(rates))
-        accuracies = [found["accuracy"] for found in unequal if found["rows"]]
-        spread = max(accuracies) - min(accuracies) if accuracies else None
-        return {"alike": alike, "unequal": unequal, "spread": spread}
+        accuracies = [found["accuracy"] for found in unequal]
+        return {"alike": alike, "unequal": unequal, "spread": max(accuracies) - min(accuracies)}
 
     def at_rates(self, rates: dict[str, float]) -> dict:
         """The numbers of rows from which modalities are taken, and the share of rows that then lack each."""
         absent = draw_absent(self.present, rates, self.seed)
         answers = answer_subsets(self.trainer, self.without(absent))
         rows, lost = answers.labelled(), absent | ~self.present
-        shares = dict(zip(self.modalities, lost[rows].mean(axis=0).tolist())) if rows.any() else {}
+        shares = dict(zip(self.modalities, lost[rows].mean(axis=0).tolist()))
         # The last subset is all that a row has.
         return {"absent": shares} | numbers(answers.logits[rows, -1], answers.labels[rows], interval=True)
 
@@ -245,10 +243,11 @@ class Bench:
 
     def corrupted(self, modality: str, corruption: Corruption, severity: int) -> "ChangedRows":
         """The encoded rows with the cells of one modality at a severity; only these are encoded again."""
-        kind, place = self.kinds[modality], self.modalities.index(modality)
+        kind = self.kinds[modality]
         column, names = kind.cells[0].name, kind.names.of_row
-        has = self.present[:, place]
-        cells = CorruptedCells(self.rows.select_columns(column), kind, self.reading, corruption, severity, self.seed)
+        rows = self.rows.select_columns(column)
+        has = present_modalities(rows)[:, 0]
+        cells = CorruptedCells(rows, kind, self.reading, corruption, severity, self.seed)
         processor, config = self.trainer.processing_class, self.trainer.model.config
         encoded = encode_split(column, cells, processor, config, self.data, num_proc=0)
 
@@ -274,9 +273,9 @@ class ChangedRows(torch.utils.data.Dataset):
         return self.change(index, self.rows[index])
 
 
-class CorruptedCells(Sequence):
+class CorruptedCells(torch.utils.data.Dataset):
     """
-    Rows of one modality whose cells have suffered.
+    Rows of one modality whose cells have suffered; a row without a cell is not to be asked for.
 
     Args:
         rows: with the column of the modality alone.
@@ -300,8 +299,6 @@ class CorruptedCells(Sequence):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         ((column, cell),) = self.rows[index].items()
-        if is_absent_cell(cell):
-            return {column: None}
         changed = [self.suffer(segment, index) for segment in self.kind.segments_of(self.kind.cells[0], cell)]
         return {column: changed if isinstance(cell, list) else changed[0]}
 
@@ -315,7 +312,7 @@ def decoded(kind: Modality, segment: Any, reading: RowReading) -> Any:
     if not isinstance(kind, ImageModality):
         return kind.decode_cell(kind.cells[0], segment, reading)
     picture = load_image(segment, f"{reading.name}{kind.cells[0].name}", convert_rgb=False, **reading.access)
-    return picture if picture.mode == "L" else to_rgb(picture)
+    return picture if picture.mode == "L" and "transparency" not in picture.info else to_rgb(picture)
 
 
 def numbers(logits: np.ndarray, labels: np.ndarray, interval: bool = False) -> dict:

@@ -90,12 +90,11 @@ def missing_lines(found: dict, has_curves: bool) -> Iterator[str]:
     yield f"Unequal rates: {max(rates):.1f} for the rare one, {min(rates):.1f} for each other."
     yield ""
     yield from table(["the rare one", *headings], [[of["rare"], *at_rates(of)] for of in missing["unequal"]])
-    if missing["spread"] is not None:
-        yield ""
-        yield (
-            f"The spread, the highest of these accuracies less the lowest, is {missing['spread']:.3f}: 0 would say "
-            "that it does not matter which modality is the rare one."
-        )
+    yield ""
+    yield (
+        f"The spread, the highest of these accuracies less the lowest, is {missing['spread']:.3f}: 0 would say that "
+        "it does not matter which modality is the rare one."
+    )
 
 
 def at_rates(of: dict) -> list[str]:
@@ -195,12 +194,12 @@ def draw_missing(found: dict, path: Path) -> None:
             (error, "expected_calibration_error", "expected calibration error"),
         ):
             points = [(0.0, whole), *((of["rate"], of) for of in alike)]
-            points = [(rate, of[name]) for rate, of in points if of["rows"]]
-            axis.plot(*zip(*points), color=INK, marker=MARKS[0], markersize=4)
+            rates, values = zip(*((rate, of.get(name, math.nan)) for rate, of in points))
+            axis.plot(rates, values, color=INK, marker=MARKS[0], markersize=4)
             axis.set_xlabel("rate alike for all")
             axis.set_ylabel(label)
             axis.set_ylim(0, 1.02 if axis is curve else None)
-        names, values = [of["rare"] for of in unequal], [of.get("accuracy", 0.0) for of in unequal]
+        names, values = [of["rare"] for of in unequal], [of["accuracy"] for of in unequal]
         bars.bar(range(len(names)), values, color=[look_of(i, LINES)[0] for i in range(len(names))])
         bars.set_xticks(range(len(names)), [plain(name) for name in names])
         bars.set_ylim(0, 1.02)
