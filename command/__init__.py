@@ -44,11 +44,11 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the first argument."""
     parser = argparse.ArgumentParser(
         prog="mot",
-        usage="mot [-h] [--version] command ...",
+        usage="mot [-h] [-V] command ...",
         description="One model for text, images, audio and any other modalities: train, measure, ask, search, show.",
         epilog="Each command has a --help of its own; --debug, anywhere in it, shows the traceback of an error.",
     )
-    parser.add_argument("--version", action=Version, nargs=0, help="show the version of the package and exit")
+    parser.add_argument("-V", "--version", action=Version, nargs=0, help="show the version of the package and exit")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True, title="commands")
     for name, purpose in COMMANDS.items():
         commands.add_parser(name, help=purpose, add_help=False)
