@@ -18,6 +18,7 @@ import torch
 from datasets import Dataset
 from datasets.utils import tqdm
 
+from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.decoding_container_mot import has_av
 from mixture_of_transformers.decoding_image_mot import load_image, to_rgb
@@ -34,6 +35,7 @@ from mixture_of_transformers.finetune.rows import reading_of
 from mixture_of_transformers.modalities_mot import AudioModality, ImageModality, TextModality
 from mixture_of_transformers.modality_image_mot import keeps_values
 from mixture_of_transformers.modality_mot import Modality, RowReading
+from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.serving.evaluate import EMBEDDED, Opened, RowsArguments, open_checkpoint, parser_of
 from mixture_of_transformers.subsets_mot import bounded_subsets, subset_name
 from mixture_of_transformers.training.continuation import labels_of
@@ -73,7 +75,7 @@ def robustness(arguments: list[str]) -> dict:
     check_task(opened)
     check_corruptions(opened.options.corruptions)
     bench, split = bench_of(opened)
-    trainer = opened.trainer
+    trainer, names = opened.trainer, opened.options.corruptions
     found = {
         "checkpoint": opened.record.run.name,
         "dataset": place_name(opened.data.dataset_name or EMBEDDED),
@@ -82,7 +84,7 @@ def robustness(arguments: list[str]) -> dict:
         "seed": bench.seed,
         "modalities": list(bench.modalities),
     }
-    found |= bench.measure(corruptions_of(trainer, bench.rows, opened.options.corruptions))
+    found |= bench.measure(corruptions_of(trainer.model.config, trainer.processing_class, bench.rows, names))
     if trainer.is_world_process_zero():
         write_page(found, opened.out)
         print(f"\nThe figures and the curves: {opened.out / PAGE}")
@@ -133,16 +135,16 @@ def check_corruptions(names: Sequence[str] | None) -> None:
 
 
 def corruptions_of(
-    trainer: MoTTrainer, rows: Dataset, names: Sequence[str] | None
+    config: MoTConfig, processor: MoTProcessor, rows: Dataset, names: Sequence[str] | None
 ) -> dict[str, tuple[Corruption, ...]]:
     """
     Modality -> what its cells suffer, of those that are named, or of all.
 
     Videos, pictures that are values of a scale of their own, and what arrives as ready features suffer nothing here.
     """
-    config, processor, found = trainer.model.config, trainer.processing_class, {}
+    found, kinds = {}, kinds_of(processor)
     for m in config.modalities:
-        kind = kinds_of(processor)[m]
+        kind = kinds[m]
         is_raw = config.modality_config(m).takes_raw_input and kind.cells[0].name in rows.column_names
         has_colours = kind.cells[0].medium != "video" and not keeps_values(kind.settings_in(processor))
         several = OF_KIND.get(type(kind), ()) if is_raw and has_colours else ()

@@ -1,6 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """`mot robustness` from a checkpoint to its page, its parts against rows that are changed, encoded and answered."""
 
+import io
 import json
 import re
 
@@ -10,16 +11,21 @@ import pytest
 import torch
 from datasets import Audio, Dataset, Image
 from helpers import save_untrained
+from open_rows import make_config, make_processor
+from PIL import Image as PILImage
 from safetensors.torch import load_file, save_file
 from small_checkpoints import save_generator, save_patients
-from small_datasets import MODALITIES, write_parquet_folder
+from small_datasets import MODALITIES, noise_png, write_parquet_folder
 
+from mixture_of_transformers import MoTConfig, MoTProcessor
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.decoding_image_mot import load_image
 from mixture_of_transformers.evaluation import robustness
 from mixture_of_transformers.evaluation.missing import draw_absent, take_away
 from mixture_of_transformers.evaluation.robustness import Bench, RobustnessArguments, numbers
 from mixture_of_transformers.finetune.batches import encode_split
+from mixture_of_transformers.modalities_mot import AudioModality, ImageModality
+from mixture_of_transformers.modality_mot import RowReading
 from mixture_of_transformers.serving.evaluate import open_checkpoint, parser_of
 from mixture_of_transformers.subsets_mot import all_subsets, subset_name
 from mixture_of_transformers.training.evaluation import answer_subsets
@@ -206,6 +212,30 @@ def test_a_classifier_of_tables_and_series_is_measured_with_modalities_missing(t
     found = robustness.robustness([str(tmp_path / "patients"), *options, *columns, "--corruptions", "upper_case"])
     assert found["modalities"] == ["text", "vitals", "imu"] and list(found["corruptions"]) == ["text"]
     assert [of["rare"] for of in found["missing"]["unequal"]] == found["modalities"]
+
+
+def test_only_raw_sounds_texts_and_pictures_of_colours_suffer():
+    config, processor = make_config(), make_processor()  # of text, depth, imu, vitals
+    rows = Dataset.from_dict({"text": ["a"], "depth": [None], "imu": [None], "vitals": [None]})
+    names = ["upper_case", "blur", "telephone"]
+    assert {
+        m: [c.name for c in of] for m, of in robustness.corruptions_of(config, processor, rows, names).items()
+    } == {"text": ["upper_case"]}
+    assert robustness.corruptions_of(config, processor, rows.remove_columns("text"), names) == {}
+    config, processor = MoTConfig.of_size("tiny", text_config={"feature_size": 5}), MoTProcessor()
+    rows = Dataset.from_dict({"text": [None], "image": [None], "audio": [None]})
+    found = robustness.corruptions_of(config, processor, rows, None)
+    assert found == {"image": robustness.OF_KIND[ImageModality], "audio": robustness.OF_KIND[AudioModality]}
+
+
+def test_each_of_several_pictures_of_a_row_suffers():
+    pictures = [noise_png(1), noise_png(2)]
+    rows = Dataset.from_dict({"views": [[{"bytes": content, "path": None} for content in pictures]]})
+    (blur,) = (c for c in robustness.OF_KIND[ImageModality] if c.name == "blur")
+    reading = RowReading(MoTProcessor(), ("views",), allow_urls=False)
+    cells = robustness.CorruptedCells(rows, ImageModality.called("views"), reading, blur, 3, seed=0)
+    expected = [blur.apply(PILImage.open(io.BytesIO(content)), 3).tobytes() for content in pictures]
+    assert [picture.tobytes() for picture in cells[0]["views"]] == expected
 
 
 def test_bad_input_a_checkpoint_that_chooses_no_class_is_named(place, tmp_path):
