@@ -199,8 +199,8 @@ def draw_missing(found: dict, path: Path) -> None:
             axis.set_xlabel("rate alike for all")
             axis.set_ylabel(label)
             axis.set_ylim(0, 1.02 if axis is curve else None)
-        names, values = [of["rare"] for of in unequal], [of["accuracy"] for of in unequal]
-        bars.bar(range(len(names)), values, color=[look_of(i, LINES)[0] for i in range(len(names))])
+        names, heights = [of["rare"] for of in unequal], [of["accuracy"] for of in unequal]
+        bars.bar(range(len(names)), heights, color=[look_of(i, LINES)[0] for i in range(len(names))])
         bars.set_xticks(range(len(names)), [plain(name) for name in names])
         bars.set_ylim(0, 1.02)
         bars.set_xlabel("the rare modality, at unequal rates")
