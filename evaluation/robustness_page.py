@@ -86,7 +86,7 @@ def missing_lines(found: dict, has_curves: bool) -> Iterator[str]:
     headings = [*(f"{m} lost" for m in modalities), "accuracy", "95 % interval", "ECE"]
     yield from table(["rate of each", *headings], [[f"{of['rate']:.1f}", *at_rates(of)] for of in missing["alike"]])
     yield ""
-    rates = next(iter(missing["unequal"]))["rates"].values()
+    rates = missing["unequal"][0]["rates"].values()
     yield f"Unequal rates: {max(rates):.1f} for the rare one, {min(rates):.1f} for each other."
     yield ""
     yield from table(["the rare one", *headings], [[of["rare"], *at_rates(of)] for of in missing["unequal"]])
@@ -114,7 +114,7 @@ def corruption_lines(found: dict, modality: str, corruptions: dict, has_curves: 
     if has_curves:
         yield from picture(f"accuracy by what {modality} suffers", picture_of(modality))
     ends = list(dict.fromkeys([subsets[0], subsets[-1]]))
-    headings = ["", "", *(f"{s}" for s in subsets), *(f"ECE, {s}" for s in ends)]
+    headings = ["", "", *subsets, *(f"ECE, {subset}" for subset in ends)]
     rows = [["as it is", "", *cells_of(found["as_is"], subsets, ends)]]
     for name, corruption in corruptions.items():
         for at in corruption["severities"]:
