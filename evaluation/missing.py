@@ -22,7 +22,7 @@ def take_away(rows: Dataset, rates: Mapping[str, float] | float, seed: int = 0) 
     """
     The same rows, of which some lack a modality that they had: each that a row has is drawn with the rate of that
     modality, and a row of which all are drawn keeps the one with the lowest rate, of those at the same rate one at
-    random. So no rate takes more than M - 1 of M modalities: of three at a rate of 0.9 alike, 66 % of the cells are lost.
+    random. So no rate takes more than M - 1 of M modalities: of three at 0.9 alike, 66 % of the cells are lost.
 
     What a row loses depends on the seed and its number alone, and at a rate alike for all, what it loses at a low rate
     it loses at a higher one too. Other columns, such as labels, stay as they are, and no medium is decoded.
