@@ -164,7 +164,7 @@ def save_and_load(rank, case, model, single):
     if rank != 0:  # which gets nothing
         return
     with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder, state_dict=gathered)
+        model.save_pretrained(folder, state_dict=dict(gathered))  # which it empties
         loaded = CASES[case][0].from_pretrained(folder)
     if loaded.config.architectures != [type(single).__name__]:
         raise AssertionError(f"{case}: the checkpoint is of {loaded.config.architectures}")
