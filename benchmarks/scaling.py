@@ -5,8 +5,8 @@
     python -m benchmarks.scaling --gpus 64 --rows 5e7
 
 Operations are those of benchmarks/flops.py at the rate that one H200 was measured to do them (docs/benchmarks.md, "On
-a GPU"). What autograd keeps, the bytes of a row, and what it costs to encode and to read past are measured here, on one
-thread. Memory, links and cores are the vendor's figures. Nothing here was run on more than one GPU.
+a GPU"). What autograd keeps, the bytes of a row, and what it costs to encode it and to read past it are measured here,
+on one thread. Memory, links and cores are the vendor's figures. Nothing here was run on more than one GPU.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 """Which rows of a stream are those of one of several readers, and where a reader is.
 
 The workers of all processes are the readers of a stream. `datasets.distributed.split_dataset_by_node` gives each its
-own shards only where their number is a multiple of that of the readers; elsewhere each reads all shards and passes over
-the rows of others. Here readers form teams: the shards of an epoch are dealt to the teams, and a team divides each of
-its shards among its members. Teams are as small as leaves each of them several shards, so that readers of many shards
-read none but their own, and those of few shards have equally many rows.
+own shards only where their number is a multiple of that of the readers; elsewhere each reads all shards and passes
+over the rows of others. Here readers form teams: the shards of an epoch are dealt to the teams, and a team divides
+each of its shards among its members. Teams are as small as leaves each of them several shards, so that readers of many
+shards read none but their own, and those of few shards have equally many rows.
 """
 
 from collections.abc import Iterator, Mapping
