@@ -228,7 +228,7 @@ def table(title: str, columns: list[str], lines: list[list[str]]) -> str:
     widths = [max(map(len, cells)) for cells in zip(columns, *lines)]
     rows = [columns, ["-" * width for width in widths], *lines]
     written = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
-    return "\n".join([f"### {title}", "", *written, ""])
+    return "\n".join([f"## {title}", "", *written, ""])
 
 
 def number(value: float, unit: str = "") -> str:

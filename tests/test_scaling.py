@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.scaling import decoder, encoder, kept_by_layer, plans, table  # noqa: E402
+from benchmarks.scaling import (  # noqa: E402
+    comparing,
+    computing,
+    decoder,
+    encoder,
+    kept_by_layer,
+    memory,
+    moving,
+    plans,
+)
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scaling.md"
 
@@ -35,10 +44,8 @@ def test_parameters_of_the_plan_are_those_of_the_models_by_hand():
     assert found["ViT-L towers"].operations > 3 * found["ViT-B towers"].operations
 
 
-def test_the_page_has_the_tables_of_the_command():
-    """Its columns and models; figures that are measured differ from machine to machine."""
-    text = PAGE.read_text(encoding="utf-8")
-    for heading in ("Computing, for a row or a document", "Memory of a GPU", "Reading and encoding"):
-        assert f"### {heading}" in text
-    assert all(f"| {plan.name} " in text for plan in plans())
-    assert table("A", ["b"], [["c"]]).splitlines() == ["### A", "", "| b |", "| - |", "| c |"]
+def test_the_page_shows_what_the_command_prints():
+    """All but what is timed, which differs from machine to machine."""
+    text, found = PAGE.read_text(encoding="utf-8"), list(plans())
+    for printed in (computing(found, 1000, 1e9), memory(found, 1000), moving(found, 1000), comparing(found, 1000)):
+        assert printed.strip() in text, printed
