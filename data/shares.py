@@ -81,7 +81,7 @@ def places_to_go_on(places: Mapping[int, Place], earlier: tuple[int, int], now: 
     of them has begun to read, so that no row comes twice. Of whole shards that is the next shard, else the next epoch.
 
     Args:
-        places: of the readers that there were; of those that are missing the beginning.
+        places: of the readers that there were; those that it lacks had not begun.
         earlier: the numbers of shards and readers when the places were theirs.
         now: the same now.
     """
@@ -117,6 +117,6 @@ def rows_of(shard: IterableDataset, part: int, parts: int, has_groups: bool = Tr
         groups = shard.reshard()
         if groups.num_shards >= LEAST_EACH * parts:
             shard, part, parts = groups.shard(parts, part), 0, 1
-    # Not as `iter(own)`, which shares out shards among the workers of a DataLoader once more.
+    # Not as `iter(shard)`, which shares out shards among the workers of a DataLoader once more.
     rows = ({name: values[0] for name, values in batch.items()} for batch in shard.iter(batch_size=1))
     return islice(rows, part, None, parts)

@@ -115,15 +115,17 @@ def in_processes(processes: int, call) -> None:
     torch.multiprocessing.start_processes(work, (processes, free_port(), call), processes, start_method="fork")
 
 
-def train_and_resume(folder: Path, sizes: list[int], steps: int, buffer_size: int):
-    """Each process trains on its share, and goes on from the checkpoint in the middle as if it had never stopped."""
+def train_and_resume(folder: Path, sizes: list[int], steps: int, saved_every: int, buffer_size: int):
+    """Each process trains on its share, and goes on from a checkpoint, and from one of the run that went on."""
 
     def call(rank: int) -> None:
-        for name, resumes in (("whole", False), ("resumed", True)):
-            stream = uneven_stream(sizes, folder / f"{name} reads").shuffle(0, buffer_size)
-            options = {"save_strategy": "steps", "save_steps": steps // 2, "max_steps": steps}
+        runs = {"whole": None, "resumed": f"whole/checkpoint-{saved_every}"}
+        runs["resumed again"] = f"resumed/checkpoint-{2 * saved_every}"
+        for name, checkpoint in runs.items():
+            stream = uneven_stream(sizes).shuffle(0, buffer_size)
+            options = {"save_strategy": "steps", "save_steps": saved_every, "max_steps": steps}
             trainer = stream_trainer(folder / name, stream, **options)
-            trainer.train(str(folder / "whole" / f"checkpoint-{steps // 2}") if resumes else None)
+            trainer.train(checkpoint and str(folder / checkpoint))
             (folder / f"{name}-{rank}.json").write_text(json.dumps(trainer.seen))
             if rank == 0:
                 torch.save(trainer.model.state_dict(), folder / f"{name}.pt")

@@ -250,6 +250,7 @@ class StreamedRows(torch.utils.data.IterableDataset):
         self.stream, self.encode = stream, encode
         self.process, self.processes = 0, 1
         self.places: dict[int, Place] = {}  # of readers, where they go on
+        self.turn = 0  # of the workers, which of them would have made the first batch
 
     def in_process(self, process: int, processes: int) -> None:
         """Read the share of one of several processes."""
@@ -259,6 +260,7 @@ class StreamedRows(torch.utils.data.IterableDataset):
         """What is read here, in a worker or in the process itself."""
         worker = torch.utils.data.get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        number = (number + self.turn) % workers
         return Share(number * self.processes + self.process, self.processes * workers)
 
     def finished(self, row: dict, share: Share, place: Place) -> dict[str, Any] | None:

@@ -48,6 +48,7 @@ def take_place(places: dict[int, Place], inputs: dict[str, Any]) -> None:
     """Note how far the reader of a batch is, and leave the model what is its own."""
     if PLACE in inputs:
         reader, *numbers = inputs.pop(PLACE)
+        places.pop(reader, None)  # so that the latest stands last
         places[reader] = Place(*numbers)
 
 
@@ -55,25 +56,28 @@ def places_of_all(trainer: Trainer, places: dict[int, Place]) -> dict[str, Any]:
     """What a checkpoint keeps of the places of the readers in all processes, as JSON."""
     found = gather_object([(reader, *place) for reader, place in places.items()])
     shards, readers = numbers_of(trainer)
-    return {"shards": shards, "readers": readers, "places": sorted(map(list, found))}
+    workers = readers // trainer.args.world_size
+    turn = (next(reversed(places)) // trainer.args.world_size + 1) % workers  # Batches come from workers by turns.
+    return {"shards": shards, "readers": readers, "turn": turn, "places": sorted(map(list, found))}
 
 
-def go_on_in_stream(trainer: Trainer, dataset: StreamedRows, state: TrainerState | None) -> bool:
-    """Have a stream begin where a checkpoint was, or anew; returns whether it is told where."""
+def go_on_in_stream(trainer: Trainer, dataset: StreamedRows, state: TrainerState | None) -> dict[int, Place] | None:
+    """Have a stream begin where a checkpoint was, or anew; returns this process' places, None where none are known."""
     saved = state and state.stateful_callbacks.get(STREAM)
     if not saved:
-        dataset.places = {}
-        return False
+        dataset.places, dataset.turn = {}, 0
+        return None
     places = {reader: Place(*numbers) for reader, *numbers in saved["places"]}
     earlier, now = (saved["shards"], saved["readers"]), numbers_of(trainer)
-    dataset.places = places_to_go_on(places, earlier, now)
+    dataset.places, dataset.turn = places_to_go_on(places, earlier, now), saved["turn"] if earlier == now else 0
     if earlier != now:
         logger.warning(
             f"The stream was read by {earlier[1]} readers from {earlier[0]} shards, and is read by {now[1]} from "
             f"{now[0]} now: it goes on behind what they had begun, of which some rows are passed over. For every row, "
             "go on with as many processes and --dataloader_num_workers as before."
         )
-    return True
+    process, processes = trainer.args.process_index, trainer.args.world_size
+    return {reader: place for reader, place in dataset.places.items() if reader % processes == process}
 
 
 def numbers_of(trainer: Trainer) -> tuple[int, int]:

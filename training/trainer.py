@@ -360,9 +360,10 @@ class MoTTrainer(Trainer):
     def going_on(self, state: TrainerState | None) -> Iterator[None]:
         """Has a stream begin where a run was, whose batches the library then need not pass over."""
         is_stream, skips = isinstance(self.train_dataset, StreamedRows), self.args.ignore_data_skip
-        if is_stream and go_on_in_stream(self, self.train_dataset, state):
+        places = go_on_in_stream(self, self.train_dataset, state) if is_stream else None
+        self.places = places or {}
+        if places is not None:
             self.args.ignore_data_skip = True
-        self.places = dict(self.train_dataset.places) if is_stream else {}
         try:
             yield
         finally:

@@ -138,31 +138,34 @@ def test_a_reader_without_rows_in_an_epoch_has_some_in_the_next():
 @pytest.mark.training
 def test_four_processes_train_on_each_row_once_and_go_on_as_if_they_had_not_stopped(tmp_path):
     """Five files of unequal size, with real processes: ends are met at other steps, and none waits for another."""
-    processes, steps = 4, 38  # two epochs and some rows
-    call = train_and_resume(tmp_path, UNEVEN, steps, buffer_size=8)
+    processes, steps = 4, 38  # two epochs and some rows, in which it stops twice
+    call = train_and_resume(tmp_path, UNEVEN, steps, saved_every=12, buffer_size=8)
     done = forked(lambda: in_processes(processes, call), ["four processes"], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     whole = [json.loads((tmp_path / f"whole-{rank}.json").read_text()) for rank in range(processes)]
     assert [len(rows) for rows in whole] == [steps * BATCH] * processes
     counted = Counter(map(tuple, chain(*whole)))
     assert set(counted.values()) == {1} and {(0, n) for n in range(sum(UNEVEN))} <= counted.keys()
-    resumed = [json.loads((tmp_path / f"resumed-{rank}.json").read_text()) for rank in range(processes)]
-    assert resumed == [rows[steps // 2 * BATCH :] for rows in whole]
-    weights = [torch.load(tmp_path / f"{name}.pt") for name in ("whole", "resumed")]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    weights = torch.load(tmp_path / "whole.pt")
+    for name, step in (("resumed", 12), ("resumed again", 24)):
+        resumed = [json.loads((tmp_path / f"{name}-{rank}.json").read_text()) for rank in range(processes)]
+        assert resumed == [rows[step * BATCH :] for rows in whole]
+        found = torch.load(tmp_path / f"{name}.pt")
+        assert all(torch.equal(found[key], weights[key]) for key in weights)
 
 
 @pytest.mark.training
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_run_reads_none_of_the_shards_that_it_had_read(workers, tmp_path):
+    """Stopped after an odd number of batches, when it is the second worker's turn."""
     sizes = [8] * 20
-    options = {"save_strategy": "steps", "save_steps": 30, "max_steps": 40, "dataloader_num_workers": workers}
+    options = {"save_strategy": "steps", "save_steps": 31, "max_steps": 40, "dataloader_num_workers": workers}
     whole = stream_trainer(tmp_path / "whole", uneven_stream(sizes), **options)
     whole.train()
     resumed = stream_trainer(tmp_path / "resumed", uneven_stream(sizes, tmp_path / "reads"), **options)
-    resumed.train(str(tmp_path / "whole" / "checkpoint-30"))
-    assert resumed.seen == whole.seen[30 * BATCH :] and resumed.state.epoch == whole.state.epoch == 1
-    begun = {f"file {i}" for i in range(60 // 8 - (workers > 0))}
+    resumed.train(str(tmp_path / "whole" / "checkpoint-31"))
+    assert resumed.seen == whole.seen[31 * BATCH :] and resumed.state.epoch == whole.state.epoch == 1
+    begun = {f"file {i}" for i in range(62 // 8 - (workers > 0))}
     assert not begun & set(rows_read(tmp_path / "reads"))
 
 
