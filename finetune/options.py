@@ -19,7 +19,8 @@ DIGITS_GENERATION = {
     "--document": ["{label} {image}", "{image:raw} {label}", "{label} {audio}", "{audio:raw} {label}"],
     "--media_versions": ["4"],
     "--tokenizer_steps": ["1000"],
-    "--learning_rate": ["2e-3"],
+    "--learning_rate": ["1e-3"],
+    "--num_train_epochs": ["50"],
     "--config_overrides": ['{"loss_weights": {"text": 10}}'],  # a caption has two tokens, a picture a hundred
 }
 
@@ -234,6 +235,8 @@ class DataArguments:
     )
     # No option, but what a run finds out: role ("label" or the name of a cell) -> the column that it was taken from.
     columns_found: dict[str, str] = field(default_factory=dict, init=False)
+    # What became of each column, as the run has said it.
+    column_lines: list[str] = field(default_factory=list, init=False)
     # Those of `extra_columns` that no person named: the checkpoint's run had these columns, which data may lack.
     extras_remembered: list[str] = field(default_factory=list, init=False)
     # Form of text, pictures or sound -> the column that the checkpoint's run took it from.
