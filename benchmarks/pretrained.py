@@ -159,10 +159,9 @@ def tower_of_audio(folder: Path) -> Encode:
     model = MoTModel.from_unimodal_pretrained(audio=folder, text_config=None, image_config=None).eval()
 
     def encode(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        outputs = model.encode(
-            input_features=batch["input_features"], input_features_mask=batch["input_features_mask"]
-        )
-        return outputs.hidden_states["audio"], outputs.masks["audio"]
+        inputs = {name: batch[name] for name in ("input_features", "input_features_mask")}
+        encoded = model.encode(**inputs, output_encoder_hidden_states=True)  # padded, as its output may not be
+        return model.encoders["audio"].final_norm(encoded.encoder_hidden_states["audio"][-1]), encoded.masks["audio"]
 
     return encode
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, WhisperConfig, WhisperForConditionalGeneration, WhisperModel
 
-from mixture_of_transformers import MoTForSequenceClassification
+from mixture_of_transformers import MoTForSequenceClassification, MoTModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.pretrained import (  # noqa: E402
@@ -24,6 +24,7 @@ from benchmarks.pretrained import (  # noqa: E402
     front_of_text,
     is_published,
     runs,
+    tower_of_audio,
     with_arm,
 )
 from benchmarks.pretrained_page import write_page  # noqa: E402
@@ -132,6 +133,17 @@ def test_features_that_are_made_once_are_those_of_each_row_alone_in_the_order_of
             alone = model(row["input_ids"][None]).last_hidden_state[0]
         torch.testing.assert_close(features["text_features"], alone, atol=1e-5, rtol=1e-5)
         assert features["labels"] == row["labels"] and "input_ids" not in features
+
+
+def test_what_the_tower_that_begins_as_whisper_gives_of_clips_together_it_gives_of_each_alone(tmp_path):
+    write_whisper(written(tensors_of(WhisperModel(WhisperConfig(**WHISPER)))), tmp_path)
+    rows = [{"input_features": torch.randn(length, 10)} for length in (9, 16, 4)]
+    found = features_of(rows, ("input_features", "audio_features"), tower_of_audio(tmp_path))
+    tower = MoTModel.from_unimodal_pretrained(audio=tmp_path, text_config=None, image_config=None).eval()
+    for row, features in zip(rows, found, strict=True):
+        with torch.no_grad():
+            alone = tower.encode(input_features=row["input_features"][None]).hidden_states["audio"][0]
+        torch.testing.assert_close(features["audio_features"], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_where_adapters_learn_what_was_published_stays_and_all_else_learns(bert):
