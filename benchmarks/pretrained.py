@@ -290,7 +290,7 @@ class SpokenDigits:
     def encoders(self) -> dict[tuple[str, str], Encode]:
         return {
             ("input_ids", "text_features"): front_of_text(self.minilm),
-            ("input_features", "audio_features"): tower_of_audio(self.whisper),
+            ("input_features", "input_features"): tower_of_audio(self.whisper),
         }
 
     def featured(self, rows: Rows) -> Rows:
