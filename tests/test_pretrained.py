@@ -17,10 +17,14 @@ from mixture_of_transformers import MoTForSequenceClassification, MoTModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.pretrained import (  # noqa: E402
+    DIGIT_ARMS,
     SIZES,
     WITHOUT_MEDIA,
+    Length,
     SpokenDigits,
+    batch_of,
     features_of,
+    fit,
     front_of_text,
     is_published,
     runs,
@@ -144,6 +148,27 @@ def test_what_the_tower_that_begins_as_whisper_gives_of_clips_together_it_gives_
         with torch.no_grad():
             alone = tower.encode(input_features=row["input_features"][None]).hidden_states["audio"][0]
         torch.testing.assert_close(features["input_features"], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("arm", DIGIT_ARMS)
+def test_every_arm_learns_to_embed_sentences_and_sounds(arm, bert, tmp_path):
+    write_whisper(written(tensors_of(WhisperModel(WhisperConfig(**WHISPER)))), tmp_path)
+    owner = SimpleNamespace(minilm=bert, whisper=tmp_path, processor=SimpleNamespace(tokenizer=range(40)))
+    model = with_arm(SpokenDigits.build(owner, arm), arm)
+    frames, words = {"frozen": (512, "text_features"), "scratch": (80, "input_ids")}.get(arm, (10, "input_ids"))
+    texts = [torch.randn(5, 384) if arm == "frozen" else torch.randint(1, 40, (5,)) for _ in range(4)]
+    rows = [
+        {words: text, "input_features": torch.randn(length, frames), "labels": torch.tensor(length % 2)}
+        for text, length in zip(texts, (4, 9, 16, 7))
+    ]
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    fit(model, arm, rows, Length(1, 2), 0, lambda batch: model(**batch, return_loss=True).loss)
+    embeds = model(**{name: value for name, value in batch_of(rows).items() if name != "labels"}).modality_embeds
+    assert {name: len(vectors) for name, vectors in embeds.items()} == {"text": 4, "audio": 4}
+    published = [name for name in before if is_published(name, arm)]
+    moved = {name for name, parameter in model.named_parameters() if not parameter.equal(before[name])}
+    assert bool(published) == (arm in ("lora", "whole"))
+    assert bool(moved & {*published}) == (arm == "whole")
 
 
 def test_where_adapters_learn_what_was_published_stays_and_all_else_learns(bert):
