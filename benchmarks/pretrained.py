@@ -405,7 +405,7 @@ def main(options: list[str] | None = None) -> None:
         for run in runs(arguments.seeds):
             if run[0].startswith(tuple(arguments.tasks)):
                 keep(run, arguments.output_dir, make[run[0]])
-    write_page(arguments.output_dir)
+    write_page(arguments.output_dir, runs(SEEDS))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 computed here."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,12 @@ python run_finetune.py --task retrieval --dataset_name user/captions \\
 ```"""
 
 
-def write_page(folder: Path, docs: Path = ROOT / "docs") -> None:
+def write_page(folder: Path, planned: Iterable[tuple[str, str, int, int]], docs: Path = ROOT / "docs") -> None:
     """
     The page, of the runs that have their file in `folder`.
+
+    Args:
+        planned: task, arm, rows and seed of all runs; the page names those that are not there.
 
     Raises:
         ValueError: there are none.
@@ -65,6 +69,9 @@ def write_page(folder: Path, docs: Path = ROOT / "docs") -> None:
     if "digits" in tasks:
         sections += [digits(runs)]
     sections += [arrangement(results)]
+    done = {(result["task"], result["arm"], result["rows"], result["seed"]) for result in results}
+    if lacking := [run for run in planned if run not in done]:
+        sections += [not_run(lacking)]
     (docs / "pretrained.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
@@ -137,8 +144,8 @@ def cuts(runs: Runs) -> str:
         lines.append([str(tokens), *("" if each is None else mean_of(each, "accuracy", 400) for each in found)])
     text = """
         How much of a review is read decides what frozen weights are worth. Half of the reviews have more than 80
-        tokens, and the verdict often stands at the end. A frozen model in front and a logistic regression on the mean
-        of the same vectors lose alike where reviews are cut: what is missing is in the text, not in the tower.
+        tokens. A frozen model in front and a logistic regression on the mean of the same vectors lose together where
+        reviews are cut: what is missing then is in the text, not in the tower.
     """
     head = ["tokens that are read", "logistic regression", "frozen, a small tower behind"]
     return "\n\n".join(["### Read the whole text", paragraph(text), table(head, lines)])
@@ -181,3 +188,12 @@ def arrangement(results: list[dict]) -> str:
         {last["software"]}, one thread.
     """
     return "\n\n".join(["## How it was done", paragraph(text)])
+
+
+def not_run(lacking: list[tuple[str, str, int, int]]) -> str:
+    seeds: dict[tuple[str, str, int], list[int]] = {}
+    for *run, seed in lacking:
+        seeds.setdefault(tuple(run), []).append(seed)
+    lines = [[task, arm, str(rows), ", ".join(map(str, missing))] for (task, arm, rows), missing in seeds.items()]
+    text = "`python -m benchmarks.pretrained` runs what is missing here:"
+    return "\n\n".join(["## What was not run", paragraph(text), table(["task", "arm", "rows", "seeds"], lines)])

@@ -212,10 +212,11 @@ def test_the_page_has_the_mean_over_the_seeds_that_were_run_and_says_where_there
         run = common | {"arm": "frozen", "seed": seed, "accuracy": accuracy}
         (tmp_path / f"frozen-{seed}.json").write_text(json.dumps(run))
     (tmp_path / "bert.json").write_text(json.dumps(common | {"arm": "bert", "seed": 0, "accuracy": 0.75}))
-    write_page(tmp_path, tmp_path)
+    write_page(tmp_path, [("reviews", "frozen", 200, seed) for seed in range(4)], tmp_path)
     page = (tmp_path / "pretrained.md").read_text()
     assert "| as they are, a small tower behind them | 0.750 ± 0.050 | 5 k | 12 |" in page
     assert "learns | 0.750 (one seed, ± 0.022) | 5 k | 12 |" in page
     assert "digits3m without its pictures" not in page
+    assert page.endswith("| reviews | frozen | 200 | 2, 3 |\n")
     with pytest.raises(ValueError, match="holds no run: run the benchmark first"):
-        write_page(tmp_path / "none", tmp_path)
+        write_page(tmp_path / "none", [], tmp_path)
