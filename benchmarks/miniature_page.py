@@ -118,7 +118,8 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 def paragraph(text: str, bullet: str = "") -> str:
     """The text in lines of the page's width."""
     indent = " " * len(bullet)
-    return textwrap.fill(" ".join(text.split()), 119, initial_indent=bullet, subsequent_indent=indent)
+    lines = {"initial_indent": bullet, "subsequent_indent": indent, "break_on_hyphens": False}
+    return textwrap.fill(" ".join(text.split()), 119, **lines)
 
 
 def introduction(runs: Runs, seeds: list[int], settings: dict) -> str:

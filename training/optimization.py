@@ -217,8 +217,9 @@ def keep_settings(args: TrainingArguments, asked: dict[str, float], optimizer: t
 def add_lora(model: nn.Module, rank: int = 8, train_words: bool | None = None) -> nn.Module:
     """
     A model whose layers learn through low-rank adapters (LoRA, arXiv 2106.09685; `peft`) on all their projections, and
-    whose head learns as it is. `save_pretrained` writes the adapter and the head alone, `merge_and_unload` gives the
-    model back with both inside. For heads that classify, regress or retrieve.
+    whose head learns as it is. Of a model in front of a tower that learns (`freeze_backbone=False`) all linear layers
+    are adapted, and none of one that stays as it is. `save_pretrained` writes the adapter and the head alone,
+    `merge_and_unload` gives the model back with both inside. For heads that classify, regress or retrieve.
 
     Args:
         rank: of the adapters; they are scaled by 2.
@@ -234,7 +235,10 @@ def add_lora(model: nn.Module, rank: int = 8, train_words: bool | None = None) -
     if has_other_words(model) if train_words is None else train_words:
         heads.append("word_embeddings")
     projections = ["q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"]
-    return with_adapters(model, rank, projections, heads)
+    in_front = {name: layer for name, layer in model.named_modules() if ".backbone." in name}
+    in_front = {name: layer for name, layer in in_front.items() if isinstance(layer, nn.Linear)}
+    learning = [name for name, layer in in_front.items() if layer.weight.requires_grad]
+    return with_adapters(model, rank, [*projections, *learning], heads, without=in_front.keys() - {*learning})
 
 
 def add_causal_lora(model: nn.Module, rank: int = 8, experts: Sequence[str] | None = None) -> nn.Module:
@@ -259,22 +263,27 @@ def add_causal_lora(model: nn.Module, rank: int = 8, experts: Sequence[str] | No
     return with_adapters(model, rank, rf"model\.layers\.\d+\.experts\.({'|'.join(experts)})\..*\.{projections}")
 
 
-def with_adapters(model: nn.Module, rank: int, projections: str | list[str], whole: Sequence[str] = ()) -> nn.Module:
+def with_adapters(
+    model: nn.Module,
+    rank: int,
+    projections: str | list[str],
+    whole: Sequence[str] = (),
+    without: Iterable[str] = (),
+) -> nn.Module:
     """
     The model with adapters in place of its projections.
 
     Args:
         projections: their names, or one expression for the whole names.
         whole: the parts that learn as they are.
+        without: the whole names of projections that have none.
     """
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise ImportError("Adapters need peft: pip install 'mixture-of-transformers[peft]'.") from error
-    return get_peft_model(
-        model,
-        LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=projections, modules_to_save=[*whole] or None),
-    )
+    parts = {"target_modules": projections, "exclude_modules": [*without] or None, "modules_to_save": [*whole] or None}
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, **parts))
 
 
 def has_other_words(model: nn.Module) -> bool:

@@ -11,7 +11,7 @@ import torch
 from helpers import ARCHITECTURES, MODALITIES, VOCAB_SIZE, build, is_key_bias, make_inputs, tiny_config
 from peft import PeftModel
 from toy_trainers import toy_trainer
-from transformers import Trainer, TrainingArguments
+from transformers import BertConfig, Trainer, TrainingArguments, WhisperConfig
 
 from mixture_of_transformers import (
     MoTConfig,
@@ -211,6 +211,46 @@ def test_adapters_and_the_head_learn_alone_and_merge(head, tmp_path):
     name = "logits" if head is MoTForSequenceClassification else "text_embeds"
     torch.testing.assert_close(found[1][name], found[0][name], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found[2][name], found[0][name], atol=1e-4, rtol=1e-4)
+
+
+def test_adapters_are_on_a_model_in_front_that_learns_and_on_none_that_stays(tmp_path):
+    bert = BertConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, vocab_size=50)
+    ears = {
+        "d_model": 16,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 24,
+        "decoder_layers": 1,
+    }
+    ears |= {"decoder_attention_heads": 2, "vocab_size": 8, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    whisper = WhisperConfig(**ears, num_mel_bins=20, max_source_positions=50)  # whose projections are called as ours
+    config = MoTConfig(
+        text_config={"backbone_config": bert, "freeze_backbone": False, "num_hidden_layers": 1, "vocab_size": 50},
+        audio_config={"backbone_config": whisper, "num_hidden_layers": 1, "num_mel_bins": 20},
+        image_config=None,
+        **{"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "num_labels": 3},
+    )
+    model = MoTForSequenceClassification(config)
+    model.save_pretrained(tmp_path / "base")
+    adapted = add_lora(model, rank=2).train()
+    inputs = {"input_ids": torch.randint(1, 50, (3, 5)), "input_features": torch.randn(3, 100, 20)}
+    adapted(**inputs, labels=torch.tensor([0, 1, 2])).loss.backward()
+    learning = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    assert {name for name, parameter in adapted.named_parameters() if parameter.grad is not None} == learning
+    for layer in ("attention.self.query", "attention.output.dense", "intermediate.dense", "output.dense"):
+        assert any("text.backbone" in name and f"{layer}.lora_A" in name for name in learning)
+    assert not any("lora_" in name and "audio.backbone" in name for name, _ in adapted.named_parameters())
+
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:  # which begins as zero, so that adapters do nothing yet
+                parameter.normal_()
+        adapted.eval().save_pretrained(tmp_path / "adapter")
+        loaded = PeftModel.from_pretrained(
+            MoTForSequenceClassification.from_pretrained(tmp_path / "base"), tmp_path / "adapter"
+        ).eval()
+        assert loaded(**inputs).logits.equal(adapted(**inputs).logits)
+        torch.testing.assert_close(loaded.merge_and_unload()(**inputs).logits, adapted(**inputs).logits)
 
 
 @pytest.mark.parametrize("head", [MoTForSequenceClassification, MoTForRetrieval])
