@@ -1,0 +1,202 @@
+# Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
+"""`docs/beside.md`, written from what the runs left: every figure is one of theirs, or follows from them."""
+
+import json
+import math
+import textwrap
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from ..page import ROOT
+from .peers import OWN, PEERS
+from .problems import PROBLEMS
+
+Run = dict
+# problem -> learner -> its runs in the order of their seeds
+Runs = dict[str, dict[str, list[Run]]]
+
+SECTIONS = {
+    "digits": """The embedded digits (`mixture_of_transformers.data.digits`): 1297 training rows, of which three in
+        ten lack one or two modalities; 300 test rows, all complete. Each seed has splits of its own.""",
+    "digits3m": """MNIST pictures, recordings of the Free Spoken Digit Dataset by six speakers, and sentences that name
+        the digit in about 60 % of the rows. All 2938 training rows are complete, 500 test rows are spoken by somebody
+        unheard.""",
+    "breast_cancer": """569 rows, 30 numbers, two classes (scikit-learn's copy of Breast Cancer Wisconsin). Each seed
+        has splits of its own.""",
+    "wine": "178 rows, 13 numbers, three classes (scikit-learn's copy). Each seed has splits of its own.",
+    "diabetes": """442 rows, 10 numbers, from which to tell a score of the disease a year later, from 25 to 346
+        (scikit-learn's copy). Each seed has splits of its own.""",
+}
+
+
+def read_runs(folder: Path) -> Runs:
+    """
+    Raises:
+        ValueError: there is none, or two runs of one problem and seed had other rows.
+    """
+    found: Runs = defaultdict(lambda: defaultdict(list))
+    digests: dict[tuple[str, int], str] = {}
+    for file in sorted(folder.glob("*.json")):
+        run = json.loads(file.read_text(encoding="utf-8"))
+        digest = digests.setdefault((run["problem"], run["seed"]), run["rows"])
+        if digest != run["rows"]:
+            raise ValueError(f"{file} is a run on rows {run['rows']}, others of its kind are on {digest}: delete it.")
+        found[run["problem"]][run["peer"]].append(run)
+    if not found:
+        raise ValueError(f"{folder} holds no runs: leave out `--page`, or name the `--output_dir` that has some.")
+    return {
+        problem: {peer: sorted(found[problem][peer], key=lambda run: run["seed"]) for peer in PEERS if peer in of}
+        for problem in PROBLEMS
+        if (of := found.get(problem))
+    }
+
+
+def write_page(folder: Path, docs: Path = ROOT / "docs") -> None:
+    """Write `beside.md` into `docs` from the runs in `folder`."""
+    runs = read_runs(folder)
+    sections = [introduction(runs), *(section(name, of) for name, of in runs.items()), losses(runs), TRIED]
+    (docs / "beside.md").write_text("\n\n".join([*sections, arrangement(runs)]) + "\n", encoding="utf-8")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Figures
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def mean_and_error(runs: list[Run], subset: str) -> tuple[float, float]:
+    """
+    The mean over the seeds and its standard error: the larger of what the spread of the seeds says, and what the
+    number of test rows leaves open.
+    """
+    values = np.array([run["scores"][subset]["value"] for run in runs])
+    errors = np.array([run["scores"][subset]["error"] for run in runs])
+    # Splits that all seeds share leave as much open as those of one seed.
+    is_shared = len({run["rows"] for run in runs}) == 1
+    of_rows = errors.mean() if is_shared else math.sqrt((errors**2).sum()) / len(errors)
+    of_seeds = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(values.mean()), float(max(of_rows, of_seeds))
+
+
+def digits_of(is_classes: bool) -> int:
+    return 3 if is_classes else 1
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
+
+
+def paragraph(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), 119)
+
+
+def listed(numbers: set[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sections
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def introduction(runs: Runs) -> str:
+    text = """
+        What is a MoT worth beside what else one would take? The learners of this page are trained by
+        `python -m benchmarks.beside`, which wrote it, on the same rows and splits, and answer the same test rows with
+        what a subset of the modalities leaves of them. A figure is the mean over the seeds with its standard error:
+        the larger of what their spread says and what the number of test rows leaves open. In bold are the best, and all
+        that are within two standard errors of the difference. Seconds are those of one core for the training, reading
+        and encoding of rows included; memory is what that took at its peak, in MiB, beyond what the process had before
+        with all of its libraries loaded.
+    """
+    return "# Beside others\n\n" + paragraph(text)
+
+
+def section(name: str, peers: dict[str, list[Run]]) -> str:
+    first = next(iter(peers.values()))[0]
+    is_classes, subsets = first["is_classes"], list(first["scores"])
+    leading = {subset: leaders(peers, subset) for subset in subsets}
+    lines = []
+    for peer, runs in peers.items():
+        cells = []
+        for subset in subsets:
+            value, error = mean_and_error(runs, subset)
+            places = digits_of(is_classes)
+            figure = f"{value:.{places}f}"
+            cells.append((f"**{figure}**" if peer in leading[subset] else figure) + f" ± {error:.{places}f}")
+        seconds = np.mean([run["seconds"]["fit"] for run in runs])
+        memory = np.mean([run["mebibytes"] for run in runs])
+        seeds = listed({run["seed"] for run in runs})
+        lines.append([PEERS[peer].title, *cells, f"{seconds:.0f}", f"{memory:.0f}", seeds])
+    metric = "accuracy" if is_classes else "mean absolute error"
+    head = [f"{metric}", *subsets, "seconds", "MiB", "seeds"]
+    return "\n\n".join([f"## {TITLES[name]}", paragraph(SECTIONS[name]), table(head, lines)])
+
+
+def better(one: float, other: float, is_classes: bool) -> float:
+    """By how much one value is better than another."""
+    return one - other if is_classes else other - one
+
+
+def leaders(peers: dict[str, list[Run]], subset: str) -> set[str]:
+    """The best learner, and those that are not behind it by more than two standard errors of the difference."""
+    figures = {peer: mean_and_error(runs, subset) for peer, runs in peers.items()}
+    is_classes = next(iter(peers.values()))[0]["is_classes"]
+    best = max(figures, key=lambda peer: better(figures[peer][0], 0.0, is_classes))
+    return {peer for peer in figures if not is_behind(figures[peer], figures[best], is_classes)}
+
+
+def is_behind(one: tuple[float, float], other: tuple[float, float], is_classes: bool) -> bool:
+    return better(other[0], one[0], is_classes) > 2 * math.hypot(one[1], other[1])
+
+
+def losses(runs: Runs) -> str:
+    """What is better than the MoT, and whether by more than two standard errors."""
+    lines = []
+    for problem, peers in runs.items():
+        if OWN not in peers:
+            continue
+        is_classes, places = peers[OWN][0]["is_classes"], digits_of(peers[OWN][0]["is_classes"])
+        for subset in peers[OWN][0]["scores"]:
+            own = mean_and_error(peers[OWN], subset)
+            for peer in peers:
+                other = mean_and_error(peers[peer], subset)
+                if better(other[0], own[0], is_classes) > 0:
+                    is_sure = "yes" if is_behind(own, other, is_classes) else "no"
+                    values = [f"{own[0]:.{places}f}", f"{other[0]:.{places}f}"]
+                    lines.append([TITLES[problem], subset, PEERS[peer].title, *values, is_sure])
+    text = "Every learner that has a better mean than the MoT, on whatever subset."
+    if not lines:
+        return "\n\n".join(["## Where the MoT loses", "No learner has a better mean on any subset."])
+    head = ["rows", "subset", "learner", "MoT", "the other", "beyond two standard errors"]
+    return "\n\n".join(["## Where the MoT loses", text, table(head, lines)])
+
+
+def arrangement(runs: Runs) -> str:
+    all_runs = [run for peers in runs.values() for of in peers.values() for run in of]
+    last = max(all_runs, key=lambda run: run["date"])
+    epochs = ", ".join(f"{next(iter(of.values()))[0]['epochs']} on {TITLES[name]}" for name, of in runs.items())
+    text = f"""
+        Epochs of the networks that are MoTs or towers: {epochs}. The last run was on {last["date"]}, commit
+        {last["commit"]}, on {last["machine"]}, which others used at the same time; {last["software"]}, one thread.
+    """
+    return "\n\n".join([RECIPES, paragraph(text), COMMANDS])
+
+
+TITLES = {
+    "digits": "The embedded digits",
+    "digits3m": "digits3m",
+    "breast_cancer": "Breast cancer",
+    "wine": "Wine",
+    "diabetes": "Diabetes",
+}
+
+TRIED = """## What was tried"""
+
+RECIPES = """## How it was done"""
+
+COMMANDS = """```bash
+python -m benchmarks.beside --dataset_name path/to/digits3m   # an interrupted command goes on where it stopped
+python -m benchmarks.beside --page                            # this page, of the runs that are there
+```"""
