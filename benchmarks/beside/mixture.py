@@ -17,7 +17,7 @@ import torch
 from datasets import Audio, ClassLabel, Features, Image, Value
 from transformers import set_seed
 
-from mixture_of_transformers.finetune.limits import encoding_limits, set_limits
+from mixture_of_transformers.finetune.limits import encoding_limits
 from mixture_of_transformers.finetune.options import parse
 from mixture_of_transformers.finetune.predictions import predict
 from mixture_of_transformers.head_classification_mot import scores_of
@@ -31,8 +31,6 @@ from .classical import Answer
 from .problems import Problem, Row
 
 TYPES = {"text": Value("string"), "image": Image(), "audio": Audio()}
-# What was chosen on validation rows of the tables, `python -m benchmarks.beside.tables`.
-SMALL_TABLES = ()
 
 
 def mot(problem: Problem, seed: int) -> Answer:
@@ -126,10 +124,8 @@ def type_of(rows: list[Row], column: str) -> datasets.Value:
 
 def whole_row(encoded: EncodedDataset, number: int) -> dict[str, torch.Tensor]:
     """The first encoded row that has all modalities."""
-    kinds = encoded.encoder.kinds
-    return next(
-        row for row in map(encoded.__getitem__, range(len(encoded))) if len(modalities_of(row, kinds)) == number
-    )
+    rows, kinds = map(encoded.__getitem__, range(len(encoded))), encoded.encoder.kinds
+    return next(row for row in rows if len(modalities_of(row, kinds)) == number)
 
 
 class ZeroFilling:

@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Models of the package MMSA (Mao et al., 2022) on sequences of ready features: tensor fusion and MulT.
 
-The models, their settings for CMU-MOSI and their trainers are the package's; only the number of classes is ours. What a
-row lacks is zeros, as in the package's own rows. Self-MM is not among them: it tells scores around 0 and no classes,
+The models, their settings for CMU-MOSI and their trainers are the package's; only the number of classes is ours. What
+a row lacks is zeros, as in the package's own rows. Self-MM is not among them: it tells scores around 0 and no classes,
 and begins with a BERT of the Hub.
 """
 

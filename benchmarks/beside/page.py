@@ -105,8 +105,8 @@ def introduction(runs: Runs) -> str:
         What is a MoT worth beside what else one would take? The learners of this page are trained by
         `python -m benchmarks.beside`, which wrote it, on the same rows and splits, and answer the same test rows with
         what a subset of the modalities leaves of them. A figure is the mean over the seeds with its standard error:
-        the larger of what their spread says and what the number of test rows leaves open. In bold are the best, and all
-        that are within two standard errors of the difference. Seconds are those of one core for the training, reading
+        the larger of what their spread says and what the number of test rows leaves open. In bold are the best, and
+        all that are within two standard errors of the difference. Seconds are those of one core for the training, reading
         and encoding of rows included; memory is what that took at its peak, in MiB, beyond what the process had before
         with all of its libraries loaded.
     """

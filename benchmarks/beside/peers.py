@@ -6,7 +6,6 @@ imports when it is called, so that the others run without it.
 """
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from .classical import Answer

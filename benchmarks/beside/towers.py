@@ -2,8 +2,8 @@
 """Late fusion: a transformer of the library for each modality, each trained by itself, whose probabilities are
 averaged over what a row has.
 
-A small BERT reads texts, a small ViT pictures, a small audio spectrogram transformer sounds, all of the width and depth
-of the MoT's towers, trained by transformers' `Trainer` with the MoT's schedule.
+A small BERT reads texts, a small ViT pictures, a small audio spectrogram transformer sounds, all of the width and
+depth of the MoT's towers, trained by transformers' `Trainer` with the MoT's schedule.
 """
 
 import tempfile
@@ -35,6 +35,7 @@ from .problems import Problem, Row
 
 PATCH_SIZE, AUDIO_PATCH, AUDIO_STRIDE = 4, 16, 10
 MOST_TOKENS = 128
+LEARNING_RATE = 1e-3
 Inputs = dict[str, np.ndarray]
 
 
@@ -159,6 +160,3 @@ def probabilities(tower: Tower, cells: Sequence) -> np.ndarray:
         inputs = {name: torch.as_tensor(v) for name, v in tower.encode(cells[start : start + 64]).items()}
         found.append(nn.functional.softmax(tower.model(**inputs).logits.double(), dim=1).numpy())
     return np.concatenate(found)
-
-
-LEARNING_RATE = 1e-3
