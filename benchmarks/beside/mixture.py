@@ -5,6 +5,7 @@ All three have the sizes, the input, the augmentation and the schedule of the re
 and in what stands for a modality that a row lacks.
 """
 
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,7 +61,8 @@ def train(
         write(problem, Path(folder) / "data")
         arguments = ["--dataset_name", f"{folder}/data", "--output_dir", f"{folder}/run", "--test_split", "none"]
         arguments += ["--seed", str(seed), "--num_train_epochs", str(problem.epochs), "--disable_tqdm", "true"]
-        arguments += ["--cache_gigabytes", "0", *problem.options, *options]
+        arguments += ["--learning_rate", str(problem.learning_rate), "--cache_gigabytes", "0"]
+        arguments += ["--config_overrides", json.dumps(problem.network), *problem.options, *options]
         data, model_arguments, training = parse(arguments, "")
         set_seed(training.seed)
         prepared = prepare(data, model_arguments, training, None, Path(folder) / "bad_rows.jsonl")

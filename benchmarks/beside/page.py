@@ -83,6 +83,10 @@ def digits_of(is_classes: bool) -> int:
     return 3 if is_classes else 1
 
 
+def as_number(seconds: float) -> str:
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
+
+
 def table(head: list[str], lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
 
@@ -106,9 +110,9 @@ def introduction(runs: Runs) -> str:
         `python -m benchmarks.beside`, which wrote it, on the same rows and splits, and answer the same test rows with
         what a subset of the modalities leaves of them. A figure is the mean over the seeds with its standard error:
         the larger of what their spread says and what the number of test rows leaves open. In bold are the best, and
-        all that are within two standard errors of the difference. Seconds are those of one core for the training, reading
-        and encoding of rows included; memory is what that took at its peak, in MiB, beyond what the process had before
-        with all of its libraries loaded.
+        all that are within two standard errors of the difference. Seconds are those of one core for the training,
+        reading and encoding of rows included; memory is what that took at its peak, in MiB, beyond what the process
+        had before with all of its libraries loaded.
     """
     return "# Beside others\n\n" + paragraph(text)
 
@@ -128,7 +132,7 @@ def section(name: str, peers: dict[str, list[Run]]) -> str:
         seconds = np.mean([run["seconds"]["fit"] for run in runs])
         memory = np.mean([run["mebibytes"] for run in runs])
         seeds = listed({run["seed"] for run in runs})
-        lines.append([PEERS[peer].title, *cells, f"{seconds:.0f}", f"{memory:.0f}", seeds])
+        lines.append([PEERS[peer].title, *cells, as_number(seconds), f"{memory:.0f}", seeds])
     metric = "accuracy" if is_classes else "mean absolute error"
     head = [f"{metric}", *subsets, "seconds", "MiB", "seeds"]
     return "\n\n".join([f"## {TITLES[name]}", paragraph(SECTIONS[name]), table(head, lines)])

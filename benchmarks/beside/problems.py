@@ -8,8 +8,8 @@ but of digits3m, whose test split is a speaker's of its own.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from datasets import Audio, DatasetDict, Image
 from sklearn import datasets as tables
 from sklearn.model_selection import train_test_split
 
+from mixture_of_transformers.configuration_mot import SIZES
 from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.subsets_mot import all_subsets
@@ -25,6 +26,8 @@ from mixture_of_transformers.subsets_mot import all_subsets
 Row = dict[str, Any]
 SPLITS = ("train", "validation", "test")
 DIGIT_KINDS = {"text": "text", "image": "image", "audio": "audio"}
+# A fifth of the time of the sizes that are the defaults, as in docs/recipes.md, so that all learners have their turn.
+NARROW = SIZES["tiny"] | {"hidden_size": 64, "intermediate_size": 128, "num_encoder_layers": 1}
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Problem:
         kinds: the kind of each modality, by its name: text, image, audio or table.
         classes: the names of the classes, of which a row's label is the number; empty where it is a number.
         train, validation, test: the rows.
-        epochs: how often a neural network sees the training rows, the same for all of them.
+        epochs, learning_rate, network: how often a neural network sees the training rows, its peak rate, and what it
+            has of the sizes of `MoTConfig`, the same for all of them.
         options: what a MoT is told of the data on the command line.
     """
 
@@ -45,7 +49,9 @@ class Problem:
     train: list[Row]
     validation: list[Row]
     test: list[Row]
-    epochs: int
+    epochs: int = 40
+    learning_rate: float = 1e-3
+    network: Mapping[str, int] = field(default_factory=lambda: SIZES["tiny"])
     options: tuple[str, ...] = ()
 
     @property
@@ -84,19 +90,20 @@ def of_subset(rows: Sequence[Row], subset: Sequence[str]) -> list[Row]:
 def embedded_digits(seed: int) -> Problem:
     """Pictures with a tone of a telephone key and a sentence; three in ten training rows lack one or two of them."""
     # The keys of a telephone are told apart by their pitch: the setting that `run_finetune.py` has for these rows.
-    return of_digits("digits", load_digits_dataset(seed), epochs=8, options=("--audio_kind", "sound"))
+    return of_digits("digits", load_digits_dataset(seed), epochs=12, options=("--audio_kind", "sound"))
 
 
 def digits3m(folder: str) -> Problem:
     """MNIST pictures with spoken digits and sentences; training rows are complete, and the test speaker is unheard."""
-    return of_digits("digits3m", load_splits(folder), epochs=4)
+    return of_digits("digits3m", load_splits(folder), epochs=6)
 
 
 def of_digits(name: str, splits: DatasetDict, epochs: int, options: tuple[str, ...] = ()) -> Problem:
     classes = tuple(splits["train"].features["label"].names)
     raw = splits.cast_column("image", Image(decode=False)).cast_column("audio", Audio(decode=False))
     rows = {split: [row_of_digits(row) for row in raw[split]] for split in SPLITS}
-    return Problem(name, DIGIT_KINDS, classes, **rows, epochs=epochs, options=options)
+    recipe = {"epochs": epochs, "learning_rate": 2e-3, "network": NARROW, "options": options}
+    return Problem(name, DIGIT_KINDS, classes, **rows, **recipe)
 
 
 def row_of_digits(row: Row) -> Row:
@@ -109,7 +116,7 @@ def row_of_digits(row: Row) -> Row:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def of_table(name: str, load: Callable[..., Any], is_classes: bool, seed: int, epochs: int = 40) -> Problem:
+def of_table(name: str, load: Callable[..., Any], is_classes: bool, seed: int) -> Problem:
     """Three fifths of the rows to train on, one to validate, one to test; classes have their share of each."""
     bunch = load()
     labels = bunch.target if is_classes else bunch.target.astype(float)
@@ -126,7 +133,7 @@ def of_table(name: str, load: Callable[..., Any], is_classes: bool, seed: int, e
         for split, places in zip(SPLITS, (train, validation, test))
     }
     classes = tuple(map(str, bunch.target_names)) if is_classes else ()
-    return Problem(name, {"table": "table"}, classes, **rows, epochs=epochs)
+    return Problem(name, {"table": "table"}, classes, **rows)
 
 
 PROBLEMS: dict[str, Callable[[int, str | None], Problem]] = {

@@ -26,7 +26,6 @@ from transformers import (
     set_seed,
 )
 
-from mixture_of_transformers.configuration_mot import SIZES
 from mixture_of_transformers.data.tokenizers import train_tokenizer
 
 from .classical import Answer
@@ -35,16 +34,13 @@ from .problems import Problem, Row
 
 PATCH_SIZE, AUDIO_PATCH, AUDIO_STRIDE = 4, 16, 10
 MOST_TOKENS = 128
-LEARNING_RATE = 1e-3
 Inputs = dict[str, np.ndarray]
 
 
-def widths() -> dict[str, int]:
-    """The fields of the MoT's towers by the names that BERT, ViT and AST have for them."""
-    size = SIZES["tiny"]
+def sizes_of(problem: Problem) -> dict[str, int]:
+    """The sizes of the MoT's towers by the names that BERT, ViT and AST have for them."""
     names = {"num_encoder_layers": "num_hidden_layers"}
-    fields = ("hidden_size", "intermediate_size", "num_encoder_layers", "num_attention_heads")
-    return {names.get(name, name): size[name] for name in fields}
+    return {names.get(name, name): size for name, size in problem.network.items()}
 
 
 @dataclass
@@ -55,11 +51,9 @@ class Tower:
     encode: Callable[[Sequence], Inputs]
 
 
-def text_tower(texts: list[str], num_labels: int) -> Tower:
+def text_tower(texts: list[str], sizes: dict[str, int]) -> Tower:
     tokenizer = train_tokenizer(texts, model_max_length=MOST_TOKENS)
-    config = BertConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=MOST_TOKENS, num_labels=num_labels, **widths()
-    )
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=MOST_TOKENS, **sizes)
 
     def encode(cells: Sequence[str]) -> Inputs:
         return dict(tokenizer(list(cells), padding=True, truncation=True, return_tensors="np"))
@@ -67,9 +61,9 @@ def text_tower(texts: list[str], num_labels: int) -> Tower:
     return Tower(BertForSequenceClassification(config), encode)
 
 
-def image_tower(images: list[bytes], num_labels: int) -> Tower:
+def image_tower(images: list[bytes], sizes: dict[str, int]) -> Tower:
     side = pixels(images[0]).shape[0]
-    config = ViTConfig(image_size=side, patch_size=PATCH_SIZE, num_channels=1, num_labels=num_labels, **widths())
+    config = ViTConfig(image_size=side, patch_size=PATCH_SIZE, num_channels=1, **sizes)
 
     def encode(cells: Sequence[bytes]) -> Inputs:
         return {"pixel_values": 2 * np.stack([pixels(cell) for cell in cells])[:, None] - 1}
@@ -77,7 +71,7 @@ def image_tower(images: list[bytes], num_labels: int) -> Tower:
     return Tower(ViTForImageClassification(config), encode)
 
 
-def audio_tower(sounds: list[bytes], num_labels: int) -> Tower:
+def audio_tower(sounds: list[bytes], sizes: dict[str, int]) -> Tower:
     """Of log-mel frames with mean 0 and standard deviation one half over the training rows, as AST has them."""
     frames = [log_mel(sound) for sound in sounds]
     longest = max(AUDIO_PATCH, *map(len, frames))
@@ -89,8 +83,7 @@ def audio_tower(sounds: list[bytes], num_labels: int) -> Tower:
         patch_size=AUDIO_PATCH,
         frequency_stride=AUDIO_STRIDE,
         time_stride=AUDIO_STRIDE,
-        num_labels=num_labels,
-        **widths(),
+        **sizes,
     )
 
     def encode(cells: Sequence[bytes]) -> Inputs:
@@ -108,11 +101,11 @@ TOWERS = {"text": text_tower, "image": image_tower, "audio": audio_tower}
 
 def late_fusion(problem: Problem, seed: int) -> Answer:
     set_seed(seed)
-    towers = {}
+    sizes, towers = sizes_of(problem) | {"num_labels": len(problem.classes)}, {}
     for modality, kind in problem.kinds.items():
         rows = [row for row in problem.train if row[modality] is not None]
-        towers[modality] = tower = TOWERS[kind]([row[modality] for row in rows], len(problem.classes))
-        fit(tower, rows, modality, problem.epochs, seed)
+        towers[modality] = tower = TOWERS[kind]([row[modality] for row in rows], sizes)
+        fit(tower, rows, modality, problem, seed)
 
     def answer(rows: list[Row]) -> np.ndarray:
         total, count = np.zeros((len(rows), len(problem.classes))), np.zeros((len(rows), 1))
@@ -126,7 +119,7 @@ def late_fusion(problem: Problem, seed: int) -> Answer:
     return answer
 
 
-def fit(tower: Tower, rows: list[Row], modality: str, epochs: int, seed: int) -> None:
+def fit(tower: Tower, rows: list[Row], modality: str, problem: Problem, seed: int) -> None:
     inputs = {name: torch.as_tensor(values) for name, values in tower.encode([row[modality] for row in rows]).items()}
     examples = [
         {name: values[place] for name, values in inputs.items()} | {"labels": row["label"]}
@@ -135,9 +128,9 @@ def fit(tower: Tower, rows: list[Row], modality: str, epochs: int, seed: int) ->
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
-            num_train_epochs=epochs,
+            num_train_epochs=problem.epochs,
             per_device_train_batch_size=64,
-            learning_rate=LEARNING_RATE,
+            learning_rate=problem.learning_rate,
             weight_decay=0.05,
             adam_beta2=0.98,
             lr_scheduler_type="cosine",
