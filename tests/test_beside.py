@@ -27,7 +27,7 @@ TABLE_PEERS = [name for name, peer in PEERS.items() if "table" in peer.kinds]
 @pytest.fixture(scope="module")
 def digits() -> Problem:
     """Thirty rows to train on, some of which lack something, ten to validate and ten to test, one epoch."""
-    problem = load("digits", seed=0)
+    problem = load("digits", seed=0, is_quick=True)
     shown = [next(row for row in problem.train if row["label"] == label) for label in range(10)]
     some = {"train": shown + problem.train[:20], "validation": problem.validation[:10], "test": problem.test[:10]}
     return dataclasses.replace(problem, **some, epochs=1)
@@ -183,7 +183,7 @@ def made_up_run(peer: str, seed: int, value: float, error: float = 0.01, rows: s
         "rows": rows or f"rows of seed {seed}",
         "train_rows": 106,
         "is_classes": True,
-        "epochs": 40,
+        "recipe": {"epochs": 40, "learning_rate": 1e-3, "network": {"hidden_size": 8, "num_encoder_layers": 1}},
         "scores": {"table": {"value": value, "error": error, "rows": 36}},
         "seconds": {"fit": 12.0, "answers": 1.0},
         "mebibytes": 34.0,

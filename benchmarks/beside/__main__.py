@@ -3,6 +3,7 @@
 
     python -m benchmarks.beside --dataset_name path/to/digits3m    everything
     python -m benchmarks.beside --problems wine diabetes           what needs no file, some minutes
+    python -m benchmarks.beside --quick                            smaller networks and fewer epochs on the digits
     python -m benchmarks.beside --peers mot linear --seeds 0       some of it
     python -m benchmarks.beside --page                             the page, of the runs that are there
 
@@ -65,7 +66,8 @@ def compare(problem: Problem, name: str, seed: int) -> dict:
         "rows": problem.digest(),
         "train_rows": len(problem.train),
         "is_classes": bool(problem.classes),
-        "epochs": problem.epochs,
+        "recipe": problem.recipe,
+        "chosen": getattr(fitted["answer"], "chosen", None),
         "scores": scores,
         "seconds": seconds,
         "mebibytes": memory,
@@ -76,7 +78,7 @@ def compare(problem: Problem, name: str, seed: int) -> dict:
 
 def keep(name: str, seed: int, peer: str, arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    result = compare(load(name, seed, arguments.dataset_name), peer, seed)
+    result = compare(load(name, seed, arguments.dataset_name, arguments.quick), peer, seed)
     file = file_of(name, peer, seed, arguments)
     file.with_suffix(".part").write_text(json.dumps(result, indent=1), encoding="utf-8")
     file.with_suffix(".part").rename(file)
@@ -102,6 +104,7 @@ def main(options: list[str] | None = None) -> None:
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--dataset_name", help="a folder of digits3m")
+    parser.add_argument("--quick", action="store_true", help="networks on the digits have an eighth of the time")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "outputs" / "beside")
     parser.add_argument("--page", action="store_true", help="write docs/beside.md of what is there")
     arguments = parser.parse_args(options)
@@ -116,7 +119,7 @@ def runs(arguments: argparse.Namespace) -> Iterator[tuple[str, int, str]]:
     """Those that have no file yet: problem, seed and learner, the first seed of all problems before the second."""
     for seed in arguments.seeds:
         for name in arguments.problems:
-            problem = load(name, seed, arguments.dataset_name)
+            problem = load(name, seed, arguments.dataset_name, arguments.quick)
             for peer in arguments.peers:
                 is_there = PEERS[peer].takes(problem) and is_installed(PEERS[peer].package)
                 if is_there and not file_of(name, peer, seed, arguments).exists():

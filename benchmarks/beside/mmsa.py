@@ -6,6 +6,7 @@ a row lacks is zeros, as in the package's own rows. Self-MM is not among them: i
 and begins with a BERT of the Hub.
 """
 
+import importlib
 import tempfile
 from pathlib import Path
 
@@ -88,13 +89,11 @@ def train(name: str, problem: Problem, seed: int) -> Answer:
     from MMSA.config import get_config_regression
     from MMSA.models.AMIO import AMIO
     from MMSA.trains import ATIO
-    from MMSA.trains.singleTask import MULT
     from MMSA.utils import setup_seed
 
-    # Its trainer names an option that torch has no more, `verbose`.
-    MULT.__init__.__globals__["ReduceLROnPlateau"] = lambda *given, verbose=None, **named: ReduceLROnPlateau(
-        *given, **named
-    )
+    # MulT's trainer names an option that torch has no more, `verbose`.
+    trainer = importlib.import_module("MMSA.trains.singleTask.MULT")
+    trainer.ReduceLROnPlateau = lambda *given, verbose, **named: ReduceLROnPlateau(*given, **named)
     setup_seed(seed)
     arguments = get_config_regression(name, "mosi")
     sequences = Sequences(problem, seed, is_averaged=bool(arguments.get("need_normalized")))

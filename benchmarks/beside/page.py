@@ -34,15 +34,17 @@ SECTIONS = {
 def read_runs(folder: Path) -> Runs:
     """
     Raises:
-        ValueError: there is none, or two runs of one problem and seed had other rows.
+        ValueError: there is none, or two runs of one problem and seed had other rows or networks of another recipe.
     """
     found: Runs = defaultdict(lambda: defaultdict(list))
     digests: dict[tuple[str, int], str] = {}
+    recipes: dict[str, dict] = {}
     for file in sorted(folder.glob("*.json")):
         run = json.loads(file.read_text(encoding="utf-8"))
         digest = digests.setdefault((run["problem"], run["seed"]), run["rows"])
-        if digest != run["rows"]:
-            raise ValueError(f"{file} is a run on rows {run['rows']}, others of its kind are on {digest}: delete it.")
+        recipe = recipes.setdefault(run["problem"], run["recipe"])
+        if digest != run["rows"] or recipe != run["recipe"]:
+            raise ValueError(f"{file} is a run on other rows or with other networks than those beside it: delete it.")
         found[run["problem"]][run["peer"]].append(run)
     if not found:
         raise ValueError(f"{folder} holds no runs: leave out `--page`, or name the `--output_dir` that has some.")
@@ -180,12 +182,21 @@ def losses(runs: Runs) -> str:
 def arrangement(runs: Runs) -> str:
     all_runs = [run for peers in runs.values() for of in peers.values() for run in of]
     last = max(all_runs, key=lambda run: run["date"])
-    epochs = ", ".join(f"{next(iter(of.values()))[0]['epochs']} on {TITLES[name]}" for name, of in runs.items())
+    recipes = {name: next(iter(of.values()))[0]["recipe"] for name, of in runs.items()}
+    networks = "; ".join(f"{TITLES[name]} {described(recipe)}" for name, recipe in recipes.items())
     text = f"""
-        Epochs of the networks that are MoTs or towers: {epochs}. The last run was on {last["date"]}, commit
+        The MoTs and the towers: {networks}. The last run was on {last["date"]}, commit
         {last["commit"]}, on {last["machine"]}, which others used at the same time; {last["software"]}, one thread.
     """
     return "\n\n".join([RECIPES, paragraph(text), COMMANDS])
+
+
+def described(recipe: dict) -> str:
+    network = recipe["network"]
+    return (
+        f"{recipe['epochs']} epochs at a peak rate of {recipe['learning_rate']:g}, width {network['hidden_size']}, "
+        f"{network['num_encoder_layers']} layers"
+    )
 
 
 TITLES = {
