@@ -122,8 +122,21 @@ def runs(arguments: argparse.Namespace) -> Iterator[tuple[str, int, str]]:
             problem = load(name, seed, arguments.dataset_name, arguments.quick)
             for peer in arguments.peers:
                 is_there = PEERS[peer].takes(problem) and is_installed(PEERS[peer].package)
-                if is_there and not file_of(name, peer, seed, arguments).exists():
+                if is_there and not is_done(file_of(name, peer, seed, arguments), problem):
                     yield name, seed, peer
+
+
+def is_done(file: Path, problem: Problem) -> bool:
+    """
+    Raises:
+        ValueError: the run that left the file was on other rows, or its networks had another recipe.
+    """
+    if not file.exists():
+        return False
+    run = json.loads(file.read_text(encoding="utf-8"))
+    if (run["rows"], run["recipe"]) != (problem.digest(), problem.recipe):
+        raise ValueError(f"{file} is a run on other rows, or of --quick or without it: name another `--output_dir`.")
+    return True
 
 
 def run_apart(name: str, seed: int, peer: str, arguments: argparse.Namespace) -> bool:

@@ -30,15 +30,8 @@ from mixture_of_transformers.training.encoded import EncodedDataset, modalities_
 from mixture_of_transformers.training.trainer import MoTTrainer
 
 from .classical import Answer
-from .problems import NARROW, Problem, Row, labels_of
+from .problems import SETTINGS, Problem, Row, labels_of
 
-SETTINGS = {
-    "the defaults": {},
-    "a third of the epochs": {"epochs": 13},
-    "narrow": {"network": NARROW, "learning_rate": 2e-3},
-    "narrow, a third of the epochs": {"network": NARROW, "learning_rate": 2e-3, "epochs": 13},
-    "narrow, dropout": {"network": NARROW | {"hidden_dropout": 0.3, "classifier_dropout": 0.3}, "learning_rate": 2e-3},
-}
 TYPES = {"text": Value("string"), "image": Image(), "audio": Audio()}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..page import ROOT
 from .peers import OWN, PEERS
-from .problems import PROBLEMS
+from .problems import PROBLEMS, QUICK, SETTINGS
 
 Run = dict
 # problem -> learner -> its runs in the order of their seeds
@@ -29,6 +29,8 @@ SECTIONS = {
     "diabetes": """442 rows, 10 numbers, from which to tell a score of the disease a year later, from 25 to 346
         (scikit-learn's copy). Each seed has splits of its own.""",
 }
+QUICK_RUNS = """ The networks are those of `--quick`: narrow ones that see the rows a few times. What a MoT of the full
+    recipe tells of these rows is on [the page of training](training.md#the-embedded-digits)."""
 
 
 def read_runs(folder: Path) -> Runs:
@@ -58,7 +60,7 @@ def read_runs(folder: Path) -> Runs:
 def write_page(folder: Path, docs: Path = ROOT / "docs") -> None:
     """Write `beside.md` into `docs` from the runs in `folder`."""
     runs = read_runs(folder)
-    sections = [introduction(runs), *(section(name, of) for name, of in runs.items()), losses(runs), TRIED]
+    sections = [introduction(runs), *(section(name, of) for name, of in runs.items()), losses(runs)]
     (docs / "beside.md").write_text("\n\n".join([*sections, arrangement(runs)]) + "\n", encoding="utf-8")
 
 
@@ -93,8 +95,21 @@ def table(head: list[str], lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
 
 
-def paragraph(text: str) -> str:
-    return textwrap.fill(" ".join(text.split()), 119)
+def paragraph(text: str, bullet: str = "") -> str:
+    """The text in lines of the page's width."""
+    indent = " " * len(bullet)
+    return textwrap.fill(
+        " ".join(text.split()),
+        119,
+        initial_indent=bullet,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def bullets(texts: tuple[str, ...]) -> str:
+    return "\n".join(paragraph(text, bullet="- ") for text in texts)
 
 
 def listed(numbers: set[int]) -> str:
@@ -137,7 +152,8 @@ def section(name: str, peers: dict[str, list[Run]]) -> str:
         lines.append([PEERS[peer].title, *cells, as_number(seconds), f"{memory:.0f}", seeds])
     metric = "accuracy" if is_classes else "mean absolute error"
     head = [f"{metric}", *subsets, "seconds", "MiB", "seeds"]
-    return "\n\n".join([f"## {TITLES[name]}", paragraph(SECTIONS[name]), table(head, lines)])
+    text = SECTIONS[name] + (QUICK_RUNS if first["recipe"] == QUICK else "")
+    return "\n\n".join([f"## {TITLES[name]}", paragraph(text), table(head, lines)])
 
 
 def better(one: float, other: float, is_classes: bool) -> float:
@@ -176,7 +192,25 @@ def losses(runs: Runs) -> str:
     if not lines:
         return "\n\n".join(["## Where the MoT loses", "No learner has a better mean on any subset."])
     head = ["rows", "subset", "learner", "MoT", "the other", "beyond two standard errors"]
-    return "\n\n".join(["## Where the MoT loses", text, table(head, lines)])
+    return "\n\n".join(["## Where the MoT loses", text, table(head, lines), *tried(runs)])
+
+
+def tried(runs: Runs) -> list[str]:
+    """A paragraph on the settings that validation rows chose, if any run has chosen some."""
+    found = []
+    for problem, peers in runs.items():
+        if {OWN, "chosen"} <= peers.keys():
+            places = digits_of(peers[OWN][0]["is_classes"])
+            before, after = (mean_and_error(peers[peer], "table")[0] for peer in (OWN, "chosen"))
+            names = ", ".join(f"*{run['chosen']}*" for run in peers["chosen"])
+            found.append(f"{TITLES[problem]}: {before:.{places}f} became {after:.{places}f} ({names}).")
+    if not found:
+        return []
+    text = f"""
+        What was tried: the MoT's settings for tables are for any number of rows, and these tables have a few hundred.
+        Of {len(SETTINGS)} settings ({"; ".join(SETTINGS)}) the validation rows chose one for each seed.
+    """
+    return [paragraph(text + " ".join(found))]
 
 
 def arrangement(runs: Runs) -> str:
@@ -188,7 +222,16 @@ def arrangement(runs: Runs) -> str:
         The MoTs and the towers: {networks}. The last run was on {last["date"]}, commit
         {last["commit"]}, on {last["machine"]}, which others used at the same time; {last["software"]}, one thread.
     """
-    return "\n\n".join([RECIPES, paragraph(text), COMMANDS])
+    return "\n\n".join(
+        [
+            "## How it was done",
+            bullets(RECIPES),
+            paragraph(text),
+            COMMANDS,
+            "## What did not run, or not here",
+            bullets(NOT_RUN),
+        ]
+    )
 
 
 def described(recipe: dict) -> str:
@@ -207,11 +250,43 @@ TITLES = {
     "diabetes": "Diabetes",
 }
 
-TRIED = """## What was tried"""
+RECIPES = (
+    """**MoT**: [`run_finetune.py`](training.md) on the training rows, with the options of the recipe and none that
+    was chosen on these rows. *Modality dropout alone* is the same with `--objective given --modality_dropout
+    0.5`: a step learns each row from what is not hidden of it, in place of a loss for every single modality.
+    *Zeros for what lacks* is `--objective given` with zeros in place of every absent modality and no mask that
+    tells them from real input, as it is done where a model takes all of its modalities. *Settings chosen on
+    validation* trains with five settings and keeps the one that is best on the validation rows; its seconds are
+    those of all five.""",
+    """**BERT, ViT, AST, late fusion**: a transformer of the library for each modality, new, of the MoT's width and
+    depth, each trained by `Trainer` on the rows that have its modality, for as many epochs at the MoT's rate.
+    The answer is the mean of the probabilities of those that have something to see. The MoT's recipe augments
+    pictures and sounds, theirs does not.""",
+    """**Ready features** of the classical learners, side by side: pixels; mean and standard deviation of 80
+    log-mel bins over a clip; TF-IDF of words and pairs of words; the columns of a table. The *linear model* is a
+    logistic or ridge regression, the *support vectors* have a radial kernel, both after `SimpleImputer` and
+    `StandardScaler`, with penalties chosen on the validation rows. *Boosted trees* (`HistGradientBoosting*` and
+    LightGBM, 100 rounds) take gaps as they are and stop early by the validation rows.""",
+    """**MMSA** 2.2.1: its models, settings for CMU-MOSI and trainers on sequences of ready features (a drawn
+    vector for each word piece, pixels, log-mel frames), 10 classes in place of a score; zeros for what lacks.""",
+    """**AutoGluon** 1.6.3, tables alone: the preset `medium_quality`, one core.""",
+)
 
-RECIPES = """## How it was done"""
+NOT_RUN = (
+    """`MMSA_run` needs a GPU (`ValueError: Expected a cuda device, but got: cpu`), so that its models and trainers
+    are called without it. MulT's trainer does not fit torch 2.13 (`TypeError: ReduceLROnPlateau.__init__() got
+    an unexpected keyword argument 'verbose'`); here that argument is taken away. Self-MM tells scores around 0,
+    no classes, and begins with a BERT of the Hub, so that it has no line.""",
+    """AutoGluon's tables install beside torch 2.13 and transformers 5.23, but with pandas 2.3.3 and pyarrow 24 in
+    place of the tested 3.1.1 and 26.0.1: they need an environment of their own. Its multimodal predictor takes
+    no sound and was not tried.""",
+    """Sentence-transformers' training of retrieval was not measured.""",
+)
 
 COMMANDS = """```bash
-python -m benchmarks.beside --dataset_name path/to/digits3m   # an interrupted command goes on where it stopped
-python -m benchmarks.beside --page                            # this page, of the runs that are there
+pip install lightgbm                                         # learners that are not installed are passed over
+pip install --no-deps MMSA easydict nvidia-ml-py3
+python -m benchmarks.beside --dataset_name path/to/digits3m  # an interrupted command goes on where it stopped
+python -m benchmarks.beside --quick                          # networks on the digits have an eighth of the time
+python -m benchmarks.beside --page                           # this page, of the runs that are there
 ```"""

@@ -31,6 +31,15 @@ NARROW = SIZES["tiny"] | {"hidden_size": 64, "intermediate_size": 128, "num_enco
 # Of all networks on the digits: an eighth of the time of the defaults, with the sizes and the rate of docs/recipes.md.
 QUICK = {"epochs": 12, "learning_rate": 2e-3, "network": NARROW}
 
+# Changes of what all networks have alike, from which a MoT may choose on the validation rows of a table.
+SETTINGS = {
+    "the defaults": {},
+    "a third of the epochs": {"epochs": 13},
+    "narrow": {"network": NARROW, "learning_rate": 2e-3},
+    "narrow, a third of the epochs": {"network": NARROW, "learning_rate": 2e-3, "epochs": 13},
+    "narrow, dropout": {"network": NARROW | {"hidden_dropout": 0.3, "classifier_dropout": 0.3}, "learning_rate": 2e-3},
+}
+
 
 @dataclass(frozen=True)
 class Problem:
