@@ -1,8 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """The MoT as `run_finetune.py` trains it, and the same model trained as others train theirs.
 
-All three have the sizes, the input, the augmentation and the schedule of the recipe. They differ in what a step learns
-and in what stands for a modality that a row lacks.
+All have the sizes, the input and the schedule of the recipe. They differ in what a step learns, in what stands for a
+modality that a row lacks, and in whether training changes pictures and sounds a little.
 """
 
 import dataclasses
@@ -38,6 +38,11 @@ TYPES = {"text": Value("string"), "image": Image(), "audio": Audio()}
 def mot(problem: Problem, seed: int) -> Answer:
     """Every modality alone and a larger subset in the same step; what is absent is masked."""
     return train(problem, seed)
+
+
+def no_augmentation(problem: Problem, seed: int) -> Answer:
+    """As the other learners see the rows: pictures and sounds as they are."""
+    return train(problem, seed, ("--image_augmentation", "false", "--audio_augmentation", "false"))
 
 
 def modality_dropout(problem: Problem, seed: int) -> Answer:

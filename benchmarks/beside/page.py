@@ -261,7 +261,7 @@ RECIPES = (
     """**BERT, ViT, AST, late fusion**: a transformer of the library for each modality, new, of the MoT's width and
     depth, each trained by `Trainer` on the rows that have its modality, for as many epochs at the MoT's rate.
     The answer is the mean of the probabilities of those that have something to see. The MoT's recipe augments
-    pictures and sounds, theirs does not.""",
+    pictures and sounds, theirs does not, and no more does the MoT with *no augmentation*.""",
     """**Ready features** of the classical learners, side by side: pixels; mean and standard deviation of 80
     log-mel bins over a clip; TF-IDF of words and pairs of words; the columns of a table. The *linear model* is a
     logistic or ridge regression, the *support vectors* have a radial kernel, both after `SimpleImputer` and

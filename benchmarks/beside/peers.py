@@ -43,6 +43,7 @@ MEDIA, ALL = ("text", "image", "audio"), ("text", "image", "audio", "table")
 PEERS = {
     OWN: Peer("MoT", "mixture:mot", ALL),
     "chosen": Peer("MoT, settings chosen on validation", "mixture:chosen", ("table",)),
+    "no_augmentation": Peer("MoT, no augmentation", "mixture:no_augmentation", MEDIA),
     "modality_dropout": Peer("MoT, modality dropout alone", "mixture:modality_dropout", MEDIA),
     "zero_filling": Peer("MoT, zeros for what lacks", "mixture:zero_filling", MEDIA),
     "late_fusion": Peer("BERT, ViT, AST, late fusion", "towers:late_fusion", MEDIA, takes_numbers=False),
