@@ -158,6 +158,12 @@ def test_a_run_leaves_its_file_and_is_not_run_again(tmp_path, monkeypatch):
     command.main(options)
 
 
+def test_bad_input_a_folder_with_runs_of_another_recipe_takes_no_others(tmp_path):
+    keep(tmp_path, made_up_run("linear", 0, 0.9))
+    with pytest.raises(ValueError, match="--output_dir"):
+        command.main(["--problems", "wine", "--peers", "linear", "--seeds", "0", "--output_dir", str(tmp_path)])
+
+
 def test_a_learner_that_fails_ends_the_command_with_its_name_and_leaves_no_file(tmp_path, monkeypatch):
     broken = dataclasses.replace(PEERS["linear"], place="classical:no_such_function")
     monkeypatch.setitem(PEERS, "linear", broken)
@@ -209,6 +215,13 @@ def test_the_page_has_the_figures_of_the_runs(tmp_path):
     assert "| linear model, imputed gaps | **0.980** ± 0.010 | 12 | 34 | 0 |" in written
     assert "| Wine | table | linear model, imputed gaps | 0.920 | 0.980 | yes |" in written
     assert "| Wine | table | scikit-learn's boosted trees | 0.920 | 0.930 | no |" in written
+
+
+def test_the_page_says_which_settings_the_validation_rows_chose(tmp_path):
+    keep(tmp_path, made_up_run(OWN, 0, 0.90), made_up_run("linear", 0, 0.98))
+    keep(tmp_path, made_up_run("chosen", 0, 0.95) | {"chosen": "narrow"})
+    page.write_page(tmp_path, tmp_path)
+    assert "Wine: 0.900 became 0.950 (*narrow*)." in " ".join((tmp_path / "beside.md").read_text().split())
 
 
 def test_a_smaller_error_is_the_better_number():

@@ -20,7 +20,7 @@ class Peer:
     Args:
         title: what the page calls it.
         place: the module of this folder and its function.
-        kinds: the kinds of modalities that it takes, one for each letter of text, image, audio, table.
+        kinds: the kinds of modalities that it takes.
         takes_numbers: whether it also tells numbers.
         package: what has to be installed for it, beyond what the package itself needs.
     """
