@@ -104,7 +104,7 @@ def main(options: list[str] | None = None) -> None:
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--dataset_name", help="a folder of digits3m")
-    parser.add_argument("--quick", action="store_true", help="networks on the digits have an eighth of the time")
+    parser.add_argument("--quick", action="store_true", help="smaller networks and fewer epochs on the digits")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "outputs" / "beside")
     parser.add_argument("--page", action="store_true", help="write docs/beside.md of what is there")
     arguments = parser.parse_args(options)

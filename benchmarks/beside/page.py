@@ -88,7 +88,7 @@ def digits_of(is_classes: bool) -> int:
 
 
 def as_number(seconds: float) -> str:
-    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
+    return "< 0.1" if seconds < 0.1 else f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
 
 
 def table(head: list[str], lines: list[list[str]]) -> str:
@@ -127,7 +127,8 @@ def introduction(runs: Runs) -> str:
         `python -m benchmarks.beside`, which wrote it, on the same rows and splits, and answer the same test rows with
         what a subset of the modalities leaves of them. A figure is the mean over the seeds with its standard error:
         the larger of what their spread says and what the number of test rows leaves open. In bold are the best, and
-        all that are within two standard errors of the difference. Seconds are those of one core for the training,
+        all that are within two standard errors of the difference (as if each had rows of its own, which errs on the
+        side of caution). Seconds are those of one core for the training,
         reading and encoding of rows included; memory is what that took at its peak, in MiB, beyond what the process
         had before with all of its libraries loaded.
     """
@@ -216,10 +217,12 @@ def tried(runs: Runs) -> list[str]:
 def arrangement(runs: Runs) -> str:
     all_runs = [run for peers in runs.values() for of in peers.values() for run in of]
     last = max(all_runs, key=lambda run: run["date"])
-    recipes = {name: next(iter(of.values()))[0]["recipe"] for name, of in runs.items()}
-    networks = "; ".join(f"{TITLES[name]} {described(recipe)}" for name, recipe in recipes.items())
+    alike = defaultdict(list)
+    for name, of in runs.items():
+        alike[described(next(iter(of.values()))[0]["recipe"])].append(TITLES[name])
+    networks = "; ".join(f"{', '.join(names)}: {recipe}" for recipe, names in alike.items())
     text = f"""
-        The MoTs and the towers: {networks}. The last run was on {last["date"]}, commit
+        What the MoTs and the towers have alike: {networks}. The last run was on {last["date"]}, commit
         {last["commit"]}, on {last["machine"]}, which others used at the same time; {last["software"]}, one thread.
     """
     return "\n\n".join(
@@ -238,7 +241,7 @@ def described(recipe: dict) -> str:
     network = recipe["network"]
     return (
         f"{recipe['epochs']} epochs at a peak rate of {recipe['learning_rate']:g}, width {network['hidden_size']}, "
-        f"{network['num_encoder_layers']} layers"
+        f"layers of a tower {network['num_encoder_layers']}"
     )
 
 
@@ -287,6 +290,6 @@ COMMANDS = """```bash
 pip install lightgbm                                         # learners that are not installed are passed over
 pip install --no-deps MMSA easydict nvidia-ml-py3
 python -m benchmarks.beside --dataset_name path/to/digits3m  # an interrupted command goes on where it stopped
-python -m benchmarks.beside --quick                          # networks on the digits have an eighth of the time
+python -m benchmarks.beside --quick                          # smaller networks and fewer epochs on the digits
 python -m benchmarks.beside --page                           # this page, of the runs that are there
 ```"""

@@ -28,7 +28,7 @@ Row = dict[str, Any]
 SPLITS = ("train", "validation", "test")
 DIGIT_KINDS = {"text": "text", "image": "image", "audio": "audio"}
 NARROW = SIZES["tiny"] | {"hidden_size": 64, "intermediate_size": 128, "num_encoder_layers": 1}
-# Of all networks on the digits: an eighth of the time of the defaults, with the sizes and the rate of docs/recipes.md.
+# Of all networks on the digits, a part of the time of the defaults: the sizes and the rate of docs/recipes.md.
 QUICK = {"epochs": 12, "learning_rate": 2e-3, "network": NARROW}
 
 # Changes of what all networks have alike, from which a MoT may choose on the validation rows of a table.
