@@ -86,7 +86,8 @@ def lightgbm(problem: Problem, seed: int) -> Answer:
     model.fit(
         features(problem.train),
         labels_of(problem.train),
-        eval_set=[(features(problem.validation), labels_of(problem.validation))],
+        eval_X=features(problem.validation),
+        eval_y=labels_of(problem.validation),
         callbacks=[early_stopping(PATIENCE, verbose=False)],
     )
     return answer_of(model, features, bool(problem.classes))

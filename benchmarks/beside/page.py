@@ -29,8 +29,7 @@ SECTIONS = {
     "diabetes": """442 rows, 10 numbers, from which to tell a score of the disease a year later, from 25 to 346
         (scikit-learn's copy). Each seed has splits of its own.""",
 }
-QUICK_RUNS = """ The networks are those of `--quick`: narrow ones that see the rows a few times. What a MoT of the full
-    recipe tells of these rows is on [the page of training](training.md#the-embedded-digits)."""
+FULL = {"digits": "training.md#the-embedded-digits", "digits3m": "training.md#digits3m"}
 
 
 def read_runs(folder: Path) -> Runs:
@@ -153,7 +152,12 @@ def section(name: str, peers: dict[str, list[Run]]) -> str:
         lines.append([PEERS[peer].title, *cells, as_number(seconds), f"{memory:.0f}", seeds])
     metric = "accuracy" if is_classes else "mean absolute error"
     head = [f"{metric}", *subsets, "seconds", "MiB", "seeds"]
-    text = SECTIONS[name] + (QUICK_RUNS if first["recipe"] == QUICK else "")
+    text = SECTIONS[name]
+    if name in FULL:
+        is_quick = "narrow ones that see the rows a few times" if first["recipe"] == QUICK else "of the full recipe"
+        networks = f"The networks are {is_quick}." if OWN in peers else "No MoT was trained on them here."
+        text += f""" {networks} What one of the full recipe tells of the rows of seed 0 is on
+        [the page of training]({FULL[name]})."""
     return "\n\n".join([f"## {TITLES[name]}", paragraph(text), table(head, lines)])
 
 
@@ -197,21 +201,42 @@ def losses(runs: Runs) -> str:
 
 
 def tried(runs: Runs) -> list[str]:
-    """A paragraph on the settings that validation rows chose, if any run has chosen some."""
-    found = []
-    for problem, peers in runs.items():
-        if {OWN, "chosen"} <= peers.keys():
-            places = digits_of(peers[OWN][0]["is_classes"])
-            before, after = (mean_and_error(peers[peer], "table")[0] for peer in (OWN, "chosen"))
-            names = ", ".join(f"*{run['chosen']}*" for run in peers["chosen"])
-            found.append(f"{TITLES[problem]}: {before:.{places}f} became {after:.{places}f} ({names}).")
-    if not found:
-        return []
-    text = f"""
-        What was tried: the MoT's settings for tables are for any number of rows, and these tables have a few hundred.
-        Of {len(SETTINGS)} settings ({"; ".join(SETTINGS)}) the validation rows chose one for each seed.
-    """
-    return [paragraph(text + " ".join(found))]
+    """A paragraph for each attempt to do better than the recipe, of those that were run."""
+    chosen = [
+        f"{changed(TITLES[name], of, 'chosen')} ({', '.join(run['chosen'] for run in of['chosen'])})"
+        for name, of in runs.items()
+        if {OWN, "chosen"} <= of.keys()
+    ]
+    plain = [
+        changed(TITLES[name], of, "no_augmentation")
+        for name, of in runs.items()
+        if {OWN, "no_augmentation"} <= of.keys()
+    ]
+    paragraphs = []
+    if chosen:
+        paragraphs.append(f"""
+            What was tried for tables: the MoT's settings are for any number of rows, and these tables have a few
+            hundred. Of {len(SETTINGS)} settings ({"; ".join(SETTINGS)}) the validation rows chose one for each seed,
+            given in brackets. {"; ".join(chosen)}.
+        """)
+    if plain:
+        paragraphs.append(f"""
+            What was tried for digits: no augmentation, which makes rows harder to learn and can pay where they are
+            seen more often. {"; ".join(plain)}.
+        """)
+    return [paragraph(text) for text in paragraphs]
+
+
+def changed(title: str, peers: dict[str, list[Run]], other: str) -> str:
+    """What became of the MoT's figures on the seeds that both have."""
+    seeds = {run["seed"] for run in peers[other]}
+    own = [run for run in peers[OWN] if run["seed"] in seeds]
+    places = digits_of(own[0]["is_classes"])
+    parts = []
+    for subset in own[0]["scores"]:
+        before, after = (mean_and_error(runs, subset)[0] for runs in (own, peers[other]))
+        parts.append(f"{subset} {before:.{places}f} became {after:.{places}f}")
+    return f"{title}: {', '.join(parts)}"
 
 
 def arrangement(runs: Runs) -> str:
