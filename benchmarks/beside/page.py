@@ -297,7 +297,8 @@ RECIPES = (
     LightGBM, 100 rounds) take gaps as they are and stop early by the validation rows.""",
     """**MMSA** 2.2.1: its models, settings for CMU-MOSI and trainers on sequences of ready features (a drawn
     vector for each word piece, pixels, log-mel frames), 10 classes in place of a score; zeros for what lacks.""",
-    """**AutoGluon** 1.6.3, tables alone: the preset `medium_quality`, one core.""",
+    """**AutoGluon** 1.6.3, tables alone: the preset `medium_quality` on one core, with LightGBM and without the
+    learners of its extras (CatBoost, XGBoost, fastai).""",
 )
 
 NOT_RUN = (
@@ -314,6 +315,7 @@ NOT_RUN = (
 COMMANDS = """```bash
 pip install lightgbm                                         # learners that are not installed are passed over
 pip install --no-deps MMSA easydict nvidia-ml-py3
+pip install autogluon.tabular                                # in another environment, see below
 python -m benchmarks.beside --dataset_name path/to/digits3m  # an interrupted command goes on where it stopped
 python -m benchmarks.beside --quick                          # smaller networks and fewer epochs on the digits
 python -m benchmarks.beside --page                           # this page, of the runs that are there
