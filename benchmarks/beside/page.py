@@ -257,9 +257,20 @@ def arrangement(runs: Runs) -> str:
             paragraph(text),
             COMMANDS,
             "## What did not run, or not here",
-            bullets(NOT_RUN),
+            bullets((*NOT_RUN, *not_run(runs))),
         ]
     )
+
+
+def not_run(runs: Runs) -> list[str]:
+    """For each problem the learners that take it and have no run."""
+    found = []
+    for problem in PROBLEMS:
+        kind = "image" if problem in FULL else "table"
+        lacking = [p.title for name, p in PEERS.items() if kind in p.kinds and name not in runs.get(problem, {})]
+        if lacking:
+            found.append(f"{TITLES[problem]}: no runs for this page of {', '.join(lacking)}.")
+    return found
 
 
 def described(recipe: dict) -> str:
