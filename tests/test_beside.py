@@ -114,6 +114,10 @@ def test_the_digest_tells_rows_apart_that_differ_in_one_cell(digits):
     assert dataclasses.replace(digits, test=changed).digest() != digits.digest()
 
 
+def test_without_a_folder_the_command_has_what_needs_none():
+    assert set(command.all_problems("folder")) - set(command.all_problems(None)) == {"digits3m"}
+
+
 def test_no_row_is_in_two_splits():
     problem = load("breast_cancer", 0)
     rows = [json.dumps(row) for split in (problem.train, problem.validation, problem.test) for row in split]

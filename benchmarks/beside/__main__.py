@@ -2,7 +2,7 @@
 """The MoT beside what others would use, on the same rows; `docs/beside.md` says who wins.
 
     python -m benchmarks.beside --dataset_name path/to/digits3m    everything
-    python -m benchmarks.beside --problems wine diabetes           what needs no file, some minutes
+    python -m benchmarks.beside                                    what needs no file
     python -m benchmarks.beside --quick                            smaller networks and fewer epochs on the digits
     python -m benchmarks.beside --peers mot linear --seeds 0       some of it
     python -m benchmarks.beside --page                             the page, of the runs that are there
@@ -33,7 +33,7 @@ from ..page import ROOT, conditions
 from . import mixture, towers  # noqa: F401  (before the fork, so that no run has their import in its time)
 from .page import write_page
 from .peers import PEERS
-from .problems import PROBLEMS, Problem, labels_of, load, of_subset
+from .problems import NEEDS_FOLDER, PROBLEMS, Problem, labels_of, load, of_subset
 
 SEEDS = (0, 1, 2)
 
@@ -82,7 +82,7 @@ def keep(name: str, seed: int, peer: str, arguments: argparse.Namespace) -> None
     file = file_of(name, peer, seed, arguments)
     file.with_suffix(".part").write_text(json.dumps(result, indent=1), encoding="utf-8")
     file.with_suffix(".part").rename(file)
-    found = ", ".join(f"{subset} {score['value']:.3f}" for subset, score in result["scores"].items())
+    found = ", ".join(f"{subset} {each['value']:.3f}" for subset, each in result["scores"].items())
     print(f"{file.stem}: {found}; {result['seconds']['fit']:.0f} s", flush=True)
 
 
@@ -100,7 +100,7 @@ def main(options: list[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, help="all by default")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--dataset_name", help="a folder of digits3m")
@@ -118,12 +118,17 @@ def main(options: list[str] | None = None) -> None:
 def runs(arguments: argparse.Namespace) -> Iterator[tuple[str, int, str]]:
     """Those that have no file yet: problem, seed and learner, the first seed of all problems before the second."""
     for seed in arguments.seeds:
-        for name in arguments.problems:
+        for name in arguments.problems or all_problems(arguments.dataset_name):
             problem = load(name, seed, arguments.dataset_name, arguments.quick)
             for peer in arguments.peers:
                 is_there = PEERS[peer].takes(problem) and is_installed(PEERS[peer].package)
                 if is_there and not is_done(file_of(name, peer, seed, arguments), problem):
                     yield name, seed, peer
+
+
+def all_problems(folder: str | None) -> list[str]:
+    """Those that need no folder, and with one the others, too."""
+    return [name for name in PROBLEMS if folder is not None or name not in NEEDS_FOLDER]
 
 
 def is_done(file: Path, problem: Problem) -> bool:

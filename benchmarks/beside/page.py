@@ -129,7 +129,7 @@ def introduction(runs: Runs) -> str:
         all that are within two standard errors of the difference (as if each had rows of its own, which errs on the
         side of caution). Seconds are those of one core for the training,
         reading and encoding of rows included; memory is what that took at its peak, in MiB, beyond what the process
-        had before with all of its libraries loaded.
+        had before, with the libraries loaded that the package itself needs.
     """
     return "# Beside others\n\n" + paragraph(text)
 
