@@ -212,14 +212,15 @@ def keep(folder: Path, *runs: dict) -> None:
 
 def test_the_page_has_the_figures_of_the_runs(tmp_path):
     keep(tmp_path, *(made_up_run(OWN, seed, value) for seed, value in enumerate((0.90, 0.92, 0.94))))
-    keep(tmp_path, made_up_run("linear", 0, 0.98), made_up_run("boosting", 0, 0.93))
+    keep(tmp_path, made_up_run("linear", 0, 0.98), made_up_run("boosting", 0, 0.92))
     page.write_page(tmp_path, tmp_path)
     written = (tmp_path / "beside.md").read_text()
     # The spread of the seeds, 0.02 / sqrt(3), says more than the rows, 0.01 / sqrt(3).
     assert "| MoT | 0.920 ± 0.012 | 12 | 34 | 0, 1, 2 |" in written
     assert "| linear model, imputed gaps | **0.980** ± 0.010 | 12 | 34 | 0 |" in written
-    assert "| Wine | table | linear model, imputed gaps | 0.920 | 0.980 | yes |" in written
-    assert "| Wine | table | scikit-learn's boosted trees | 0.920 | 0.930 | no |" in written
+    # Compared on the seeds that both have: of the MoT, 0.900.
+    assert "| Wine | table | linear model, imputed gaps | 0.900 | 0.980 | yes |" in written
+    assert "| Wine | table | scikit-learn's boosted trees | 0.900 | 0.920 | no |" in written
 
 
 def test_the_page_says_which_settings_the_validation_rows_chose(tmp_path):

@@ -166,12 +166,22 @@ def better(one: float, other: float, is_classes: bool) -> float:
     return one - other if is_classes else other - one
 
 
+def on_common_seeds(one: list[Run], other: list[Run], subset: str) -> list[tuple[float, float]]:
+    """The figures of two learners on the seeds that both have, since each seed has its own splits; [] without any."""
+    seeds = {run["seed"] for run in one} & {run["seed"] for run in other}
+    both = [[run for run in runs if run["seed"] in seeds] for runs in (one, other)]
+    return [mean_and_error(runs, subset) for runs in both] if seeds else []
+
+
 def leaders(peers: dict[str, list[Run]], subset: str) -> set[str]:
     """The best learner, and those that are not behind it by more than two standard errors of the difference."""
-    figures = {peer: mean_and_error(runs, subset) for peer, runs in peers.items()}
     is_classes = next(iter(peers.values()))[0]["is_classes"]
-    best = max(figures, key=lambda peer: better(figures[peer][0], 0.0, is_classes))
-    return {peer for peer in figures if not is_behind(figures[peer], figures[best], is_classes)}
+    best = max(peers, key=lambda peer: better(mean_and_error(peers[peer], subset)[0], 0.0, is_classes))
+    return {
+        peer
+        for peer, runs in peers.items()
+        if not (figures := on_common_seeds(runs, peers[best], subset)) or not is_behind(*figures, is_classes)
+    }
 
 
 def is_behind(one: tuple[float, float], other: tuple[float, float], is_classes: bool) -> bool:
@@ -186,14 +196,13 @@ def losses(runs: Runs) -> str:
             continue
         is_classes, places = peers[OWN][0]["is_classes"], digits_of(peers[OWN][0]["is_classes"])
         for subset in peers[OWN][0]["scores"]:
-            own = mean_and_error(peers[OWN], subset)
-            for peer in peers:
-                other = mean_and_error(peers[peer], subset)
+            for peer, others in peers.items():
+                own, other = on_common_seeds(peers[OWN], others, subset) or [(0.0, 0.0)] * 2
                 if better(other[0], own[0], is_classes) > 0:
                     is_sure = "yes" if is_behind(own, other, is_classes) else "no"
                     values = [f"{own[0]:.{places}f}", f"{other[0]:.{places}f}"]
                     lines.append([TITLES[problem], subset, PEERS[peer].title, *values, is_sure])
-    text = "Every learner that has a better mean than the MoT, on whatever subset."
+    text = "Every learner that has a better mean than the MoT, on whatever subset, on the seeds that both have."
     if not lines:
         return "\n\n".join(["## Where the MoT loses", "No learner has a better mean on any subset."])
     head = ["rows", "subset", "learner", "MoT", "the other", "beyond two standard errors"]
