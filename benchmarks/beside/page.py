@@ -197,10 +197,10 @@ def losses(runs: Runs) -> str:
         is_classes, places = peers[OWN][0]["is_classes"], digits_of(peers[OWN][0]["is_classes"])
         for subset in peers[OWN][0]["scores"]:
             for peer, others in peers.items():
-                own, other = on_common_seeds(peers[OWN], others, subset) or [(0.0, 0.0)] * 2
-                if better(other[0], own[0], is_classes) > 0:
-                    is_sure = "yes" if is_behind(own, other, is_classes) else "no"
-                    values = [f"{own[0]:.{places}f}", f"{other[0]:.{places}f}"]
+                figures = on_common_seeds(peers[OWN], others, subset)
+                if figures and better(figures[1][0], figures[0][0], is_classes) > 0:
+                    is_sure = "yes" if is_behind(*figures, is_classes) else "no"
+                    values = [f"{mean:.{places}f}" for mean, _ in figures]
                     lines.append([TITLES[problem], subset, PEERS[peer].title, *values, is_sure])
     text = "Every learner that has a better mean than the MoT, on whatever subset, on the seeds that both have."
     if not lines:
