@@ -156,7 +156,7 @@ def section(name: str, peers: dict[str, list[Run]]) -> str:
     if name in FULL:
         is_quick = "narrow ones that see the rows a few times" if first["recipe"] == QUICK else "of the full recipe"
         networks = f"The networks are {is_quick}." if OWN in peers else "No MoT was trained on them here."
-        text += f""" {networks} What one of the full recipe tells of the rows of seed 0 is on
+        text += f""" {networks} What a MoT of the full recipe tells of the rows of seed 0 is on
         [the page of training]({FULL[name]})."""
     return "\n\n".join([f"## {TITLES[name]}", paragraph(text), table(head, lines)])
 
@@ -230,8 +230,8 @@ def tried(runs: Runs) -> list[str]:
         """)
     if plain:
         paragraphs.append(f"""
-            What was tried for digits: no augmentation, which makes rows harder to learn and can pay where they are
-            seen more often. {"; ".join(plain)}.
+            What was tried for digits: no augmentation, since it makes rows harder to learn, and pays, if at all,
+            where they are seen more often. {"; ".join(plain)}.
         """)
     return [paragraph(text) for text in paragraphs]
 
@@ -286,7 +286,7 @@ def described(recipe: dict) -> str:
     network = recipe["network"]
     return (
         f"{recipe['epochs']} epochs at a peak rate of {recipe['learning_rate']:g}, width {network['hidden_size']}, "
-        f"layers of a tower {network['num_encoder_layers']}"
+        f"depth of a tower {network['num_encoder_layers']}"
     )
 
 
