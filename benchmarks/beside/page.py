@@ -278,7 +278,7 @@ def not_run(runs: Runs) -> list[str]:
         kind = "image" if problem in FULL else "table"
         lacking = [p.title for name, p in PEERS.items() if kind in p.kinds and name not in runs.get(problem, {})]
         if lacking:
-            found.append(f"{TITLES[problem]}: no runs for this page of {', '.join(lacking)}.")
+            found.append(f"{TITLES[problem]}: no runs for this page of {'; '.join(lacking)}.")
     return found
 
 
