@@ -30,6 +30,7 @@ DRAWS = 20  # of what the test rows lack at a rate, whose mean is shown
 CHANCE = 0.1  # the accuracy of a guess among ten digits
 WITHOUT, OFTEN_MISSING = "alike-0", "alike-0.6"
 KINDS = ("alike", "rare", "balanced", "alone", "alone-short")  # what the name of an arm begins with
+ALONE = {"in as many epochs": "alone-short", "in as many steps": "alone"}
 MOST_LOST, MOST_BEHIND = 0.02, 0.05  # the bars: on complete rows, and of the rare modality alone
 COLOURS = ("#000000", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")  # Okabe and Ito's
 
@@ -125,7 +126,7 @@ def equity(parts: dict[str, float]) -> float:
 
 
 def signed(value: float, low: float, high: float) -> str:
-    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+    return f"{value:+.3f}, {low:+.3f} to {high:+.3f}"
 
 
 def place_of(name: str) -> tuple[bool, str, int]:
@@ -160,24 +161,29 @@ def verdicts(arms: Arms) -> list[str]:
         met = "met" if gain >= -MOST_LOST else "missed"
         text = f"""
             **With 60 % of every modality missing in training, complete test rows lose at most {MOST_LOST}: {met}.**
-            The accuracy from all modalities changes by {signed(gain, low, high)}; in brackets the interval of 95 % on
-            test rows drawn anew.
+            The accuracy from all modalities changes by {signed(gain, low, high)} (behind a difference stands the
+            interval of 95 % on test rows drawn anew).
         """
         found.append(paragraph(text))
-    for kind, how in (("rare", ""), ("balanced", ", with `--train_sampling_strategy balance_modalities`")):
-        names = {m: (f"{kind}-{m}", f"alone-{m}") for m in modalities_of(arms[WITHOUT])}
-        gains = {m: difference(*map(arms.get, pair), m) for m, pair in names.items() if arms.keys() >= {*pair}}
-        if not gains:
-            continue
-        missed = [m for m, (gain, *_) in gains.items() if gain < -MOST_BEHIND]
-        met = f"missed for {', '.join(missed)}" if missed else "met"
-        said = "; ".join(f"{m} {signed(*gain)}" for m, gain in gains.items())
-        text = f"""
-            **With 90 % of one modality missing and 10 % of the others, the rare one alone stays within {MOST_BEHIND}
-            of a model that learns it alone from the same rows, in as many steps{how}: {met}.** The difference: {said}.
-        """
-        found.append(paragraph(text))
+    beginnings = {
+        "rare": f"""**With 90 % of one modality missing and 10 % of the others, the rare one alone stays within
+        {MOST_BEHIND} of a model that learns it alone from the same rows**""",
+        "balanced": "Where rows of a rare modality are drawn more often (`--train_sampling_strategy balance_modalities`)",
+    }
+    for kind, beginning in beginnings.items():
+        said = [f"{how} {compared}" for how, alone in ALONE.items() if (compared := rare_against(arms, kind, alone))]
+        if said:
+            found.append(paragraph(f"{beginning}: {'; '.join(said)}."))
     return found
+
+
+def rare_against(arms: Arms, kind: str, alone: str) -> str:
+    """How a rare modality alone does in arms of one kind beside those of another; "" where none of these were run."""
+    names = {m: (f"{kind}-{m}", f"{alone}-{m}") for m in modalities_of(arms[WITHOUT])}
+    gains = {m: difference(*map(arms.get, pair), m) for m, pair in names.items() if arms.keys() >= {*pair}}
+    missed = [m for m, (gain, *_) in gains.items() if gain < -MOST_BEHIND]
+    met = f"missed for {' and '.join(missed)}" if missed else "met"
+    return f"**{met}** ({', '.join(f'{m} {signed(*gain)}' for m, gain in gains.items())})" if gains else ""
 
 
 def crossed(arms: Arms, text_of_picture: str) -> str:
