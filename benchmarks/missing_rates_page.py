@@ -168,7 +168,7 @@ def verdicts(arms: Arms) -> list[str]:
     beginnings = {
         "rare": f"""**With 90 % of one modality missing and 10 % of the others, the rare one alone stays within
         {MOST_BEHIND} of a model that learns it alone from the same rows**""",
-        "balanced": "Where rows of a rare modality are drawn more often (`--train_sampling_strategy balance_modalities`)",
+        "balanced": "With rows of a rare modality drawn more often (`--train_sampling_strategy balance_modalities`)",
     }
     for kind, beginning in beginnings.items():
         said = [f"{how} {compared}" for how, alone in ALONE.items() if (compared := rare_against(arms, kind, alone))]
