@@ -169,7 +169,7 @@ def main(options: list[str] | None = None) -> None:
     parser.add_argument("--page", action="store_true", help="only write docs/missing.md of what is there")
     arguments = parser.parse_args(options)
     if arguments.page:
-        return write_page(arguments.output_dir)
+        return write_page(arguments.output_dir, arms())
     folder, steps = arguments.output_dir, arguments.steps
     folder.mkdir(parents=True, exist_ok=True)
     check_settings(folder / SETTINGS, {"steps": steps, "options": arguments.options})

@@ -8,6 +8,7 @@ Shapes: N rows, M modalities.
 import json
 import math
 import shlex
+from collections.abc import Iterable
 from itertools import permutations
 from pathlib import Path
 
@@ -38,8 +39,11 @@ Run = dict  # what a file of `missing_rates.keep` holds
 Arms = dict[str, list[Run]]  # arm -> its runs, one for each seed
 
 
-def write_page(folder: Path, docs: Path = ROOT / "docs") -> None:
+def write_page(folder: Path, known: Iterable[str], docs: Path = ROOT / "docs") -> None:
     """
+    Args:
+        known: the names of all arms, also of those that were not run.
+
     Raises:
         ValueError: the folder lacks the run without missing cells, which the others are compared with.
     """
@@ -53,7 +57,8 @@ def write_page(folder: Path, docs: Path = ROOT / "docs") -> None:
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     text = draw(arms, docs / PICTURE)
     alone = [rare(arms)] if any(name.startswith("alone") for name in arms) else []
-    sections = [introduction(arms), crossed(arms, text), *alone, equity_of_arms(arms), arrangement(arms, settings)]
+    sections = [introduction(arms), crossed(arms, text), *alone, equity_of_arms(arms)]
+    sections.append(arrangement(arms, settings, [name for name in known if name not in arms]))
     (docs / "missing.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
@@ -246,7 +251,7 @@ def equity_of_arms(arms: Arms) -> str:
     return "\n\n".join(["## Equity", paragraph(text), table(["missing in training", *modalities, "equity"], lines)])
 
 
-def arrangement(arms: Arms, settings: dict) -> str:
+def arrangement(arms: Arms, settings: dict, not_run: list[str]) -> str:
     runs = [run for some in arms.values() for run in some]
     last = max(runs, key=lambda run: run["date"])
     seeds = sorted({run["seed"] for run in runs})
@@ -264,6 +269,7 @@ def arrangement(arms: Arms, settings: dict) -> str:
         """**The one remedy** that was tried is `balance_modalities`, as it is; nothing of it was tuned.""",
         """**Test rows that lack modalities** are answered as subsets of complete ones, which is the same to the model:
         what is missing has no token.""",
+        *([f"**Not run yet**: {', '.join(not_run)}."] if not_run else []),
     ]
     rest = f"""
         The last run was on {last["date"]}, commit {last["commit"]}, on {last["machine"]}, shared with other work;

@@ -73,17 +73,18 @@ def test_the_page_says_whether_the_bars_are_met_and_leaves_out_what_was_not_run(
     (tmp_path / "settings.json").write_text(json.dumps({"steps": 410, "options": "--learning_rate 2e-3"}))
     runs = [run_of("alike-0", text_image_audio=1), run_of("alike-0.6", text_image_audio=0.5)]
     with pytest.raises(ValueError, match="no run of alike-0"):
-        missing_rates_page.write_page(tmp_path, tmp_path)
+        missing_rates_page.write_page(tmp_path, missing_rates.arms(), tmp_path)
     runs += [run_of("rare-image", image=0.9), run_of("alone-image", image=0.9), run_of("rare-text")]
     for run in runs:
         (tmp_path / f"{run['arm']}-0.json").write_text(json.dumps(run))
-    missing_rates_page.write_page(tmp_path, tmp_path)
+    missing_rates_page.write_page(tmp_path, missing_rates.arms(), tmp_path)
     page = (tmp_path / "missing.md").read_text()
     said = " ".join(page.split())
     lost = np.mean(runs[1]["test"]["text+image+audio"]) - 1
     assert f"lose at most 0.02: missed.** The accuracy from all modalities changes by {lost:+.3f}, " in said
     assert "from the same rows**: in as many steps **met** (image +0.000, +0.000 to +0.000)." in said
     assert "| image | 1297 |" in page and "| text | 1297 |" not in page
+    assert "**Not run yet**: alike-0.3, alike-0.9, balanced-text, alone-text, alone-short-text, balanced-image" in said
     line = next(line for line in page.splitlines() if line.startswith("| 60 % of each"))
     shown = [f"{np.mean(runs[1]['test'][subset_name(subset)]):.3f}" for subset in all_subsets(MODALITIES)]
     assert line.split(" | ")[1:] == [*shown[:-1], f"{shown[-1]} |"]
