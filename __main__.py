@@ -22,7 +22,7 @@ def hand_over(arguments: list[str]) -> None:
 
         finetune(arguments)
     elif command == "evaluate":
-        from mixture_of_transformers.serving.evaluate import evaluate
+        from mixture_of_transformers.evaluation.evaluate import evaluate
 
         evaluate(arguments)
     elif command == "report":

@@ -129,6 +129,9 @@ class MoTConfig(PreTrainedConfig):
             The mean of the training labels of a regression. A head learns and its loss is measured on the scale where
             they have mean 0 and standard deviation 1; its answers are in the labels' own unit.
         regression_std (`float`, *optional*, defaults to 1.0): Their standard deviation.
+        logit_temperature (`float`, *optional*, defaults to 1.0):
+            By what a classifier divides its logits (Guo et al., arXiv 1706.04599), so that it is as often right as it
+            is sure; `mot evaluate --calibrate` fits it. It changes no order of the classes.
         contrastive_loss (`str`, *optional*, defaults to `"infonce"`):
             What draws the modalities of a row together: `"infonce"` as in CLIP (arXiv 2103.00020), or `"sigmoid"` as
             in SigLIP (arXiv 2303.15343).
@@ -199,6 +202,7 @@ class MoTConfig(PreTrainedConfig):
     regression_loss: Literal["mse", "l1"] = "mse"
     regression_mean: float | int = 0.0
     regression_std: float | int = 1.0
+    logit_temperature: float | int = 1.0
     contrastive_loss: Literal["infonce", "sigmoid"] = "infonce"
     contrastive_positives: Literal["row", "label"] = "row"
     temperature: float | int = 0.07
@@ -382,6 +386,13 @@ class MoTConfig(PreTrainedConfig):
             raise ValueError(
                 "`regression_mean` and `regression_std` are the mean and standard deviation of finite numbers that "
                 f"differ, got {self.regression_mean} and {self.regression_std}."
+            )
+        if not 0 < self.logit_temperature < math.inf:
+            raise ValueError(f"`logit_temperature` is a finite number above 0, got {self.logit_temperature}.")
+        if self.logit_temperature != 1 and self.problem_type == "regression":
+            raise ValueError(
+                f"`logit_temperature` is for classes, and this `problem_type` is regression: leave it at 1, got "
+                f"{self.logit_temperature}."
             )
         if not 0.01 <= self.temperature <= 1:
             raise ValueError(f"`temperature` starts between 0.01 and 1, got {self.temperature}.")

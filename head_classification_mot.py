@@ -42,7 +42,7 @@ class MoTClassifierOutput(ModelOutput):
     Args:
         loss (`torch.FloatTensor` of shape `(1,)`, *optional*): The loss, if labels are given.
         logits (`torch.FloatTensor` of shape `(B, num_labels)`, or `(B, S, num_labels)` with S `modality_subsets`):
-            Scores before softmax or sigmoid, or predicted numbers.
+            Scores before softmax or sigmoid, calibrated if the config has a `logit_temperature`, or predicted numbers.
         losses (`dict[str, torch.FloatTensor]`, *optional*): With `modality_subsets`, the loss of each subset.
         hidden_states (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
         attentions (`tuple[torch.FloatTensor]`, *optional*): As in [`MoTModelOutput`].
@@ -117,12 +117,16 @@ class MoTForSequenceClassification(MoTPreTrainedModel):
         return scores_of(logits, self.config)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Fused vectors (B, d) to logits (B, num_labels), those of a regression in the unit of its labels."""
-        logits = self.classifier(self.dropout(pooled))
-        mean, std = self.config.regression_mean, self.config.regression_std
-        if self.config.problem_type not in (None, "regression") or (mean, std) == (0, 1):
-            return logits
-        return logits.float() * std + mean  # half precision ends at 65504, and counts in steps of 32 before that
+        """
+        Fused vectors (B, d) to logits (B, num_labels): those of a regression in the unit of its labels, those of
+        classes at `config.logit_temperature`.
+        """
+        logits, config = self.classifier(self.dropout(pooled)), self.config
+        mean, std = config.regression_mean, config.regression_std
+        if config.problem_type in (None, "regression") and (mean, std) != (0, 1):
+            return logits.float() * std + mean  # half precision ends at 65504, and counts in steps of 32 before that
+        # Here, not in `scores_of`, since others than this package make probabilities of logits, too.
+        return logits if config.logit_temperature == 1 else logits.float() / config.logit_temperature
 
     @torch.no_grad()
     def set_scale(self, mean: float, std: float) -> None:

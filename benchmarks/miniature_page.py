@@ -265,6 +265,10 @@ python -m benchmarks.miniature --page                            # this page, of
 def draw(runs: Runs, seeds: list[int], file: Path) -> str:
     """The curves of both models as an SVG; returns what it shows, for those who cannot see it."""
     modalities = list(runs[DENSE, seeds[0]]["losses"])
+    text = (
+        f"Held-out loss over training steps of the dense and the untied model for {', '.join(modalities)}; the untied "
+        f"one has the dense one's last loss at {all_shares(runs, seeds)} of its operations."
+    )
     with plt.rc_context({"svg.hashsalt": "mot", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure, panels = plt.subplots(1, len(modalities), figsize=(9.0, 3.2), layout="constrained")
         for panel, modality in zip(panels, modalities):
@@ -283,13 +287,18 @@ def draw(runs: Runs, seeds: list[int], file: Path) -> str:
             panel.yaxis.set_minor_formatter(matplotlib.ticker.FormatStrFormatter("%.1f"))
         panels[0].set_ylabel("nats a token, held out")
         panels[0].legend(frameon=False)
-        figure.savefig(file, metadata={"Date": None, "Title": "The paper in miniature"})
-        plt.close(figure)
-    text = (
-        f"Held-out loss over training steps of the dense and the untied model for {', '.join(modalities)}; the untied "
-        f"one has the dense one's last loss at {all_shares(runs, seeds)} of its operations."
-    )
-    # matplotlib writes a title, but no description for those who cannot see the picture.
+        save_picture(figure, file, "The paper in miniature", text)
+    return text
+
+
+def save_picture(figure, file: Path, title: str, text: str) -> None:
+    """
+    A figure as an SVG that is the same each time.
+
+    Args:
+        text: what it shows, for those who cannot see it, which matplotlib itself does not write.
+    """
+    figure.savefig(file, metadata={"Date": None, "Title": title})
+    plt.close(figure)
     svg = file.read_text(encoding="utf-8")
     file.write_text(svg.replace("</title>", f"</title>\n <desc>{text}</desc>", 1), encoding="utf-8")
-    return text

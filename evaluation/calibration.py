@@ -88,3 +88,5 @@ def check(logits: np.ndarray, labels: np.ndarray) -> None:
             f"Calibration is of one class among several: `logits` are {logits.shape}, expected (N, C) with at least 2 "
             f"classes, and `labels` {labels.shape}, expected (N,) with at least 1 row."
         )
+    if not np.isfinite(logits).all():
+        raise ValueError("Some `logits` are NaN or infinite, so that they say nothing: the model has diverged.")

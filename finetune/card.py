@@ -187,7 +187,10 @@ def label_lines(results: dict, config: MoTConfig) -> str:
         made = [m for m in config.modalities[1:] if len(config.codes(m))]
         return f"None: it writes text{''.join(f', and makes {m}' for m in made)}."
     kind = "Any number" if config.problem_type == "multi_label_classification" else "One"
-    return f"{kind} of {config.num_labels} classes: {', '.join(map(plain, config.id2label.values()))}."
+    classes = f"{kind} of {config.num_labels} classes: {', '.join(map(plain, config.id2label.values()))}."
+    if config.logit_temperature == 1:
+        return classes
+    return f"{classes}\n\nThe probabilities are calibrated: `logit_temperature` is {config.logit_temperature:.4g}."
 
 
 def training_lines(run: Run) -> str:

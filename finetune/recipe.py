@@ -497,6 +497,7 @@ def go_on(
     """The model of a checkpoint of any task, with a head for this task: its own, as far as it has one."""
     name, model_class = model.model_name_or_path, MODEL_CLASSES[data.task]
     config = config or read_config(name, overrides_of(model))
+    config.logit_temperature = 1.0  # another was fitted to weights that are about to change
     if data.task == "retrieval":
         config.contrastive_positives = positives_of(labels)
     found, fresh = load_model(model_class, name, config)

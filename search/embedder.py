@@ -29,6 +29,7 @@ CHANGE_NO_EMBEDDING = (
     "transformers_version",
     *CLASSES,
     "problem_type",
+    "logit_temperature",
     "output_",
     "return_dict",
     "use_cache",

@@ -5,7 +5,7 @@
 `predict_dataset.py`: the same command for all rows of a dataset.
 `row_answers.py`: what a checkpoint says of such rows, batch by batch.
 `prediction_file.py`: the file of it, with which a killed run goes on.
-`evaluate.py`: the command that evaluates a checkpoint again.
+`evaluate.py`: a checkpoint opened with the rows to evaluate it on.
 `video.py`: the sentiment of a video over time.
 `onnx.py`: an export to ONNX.
 """

@@ -1,11 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""Evaluate a checkpoint.
+"""A checkpoint opened with the rows to evaluate it on, which are read as `run_finetune.py` reads them.
 
-    mot evaluate outputs/clips
-    mot evaluate outputs/clips --dataset_name user/others --split test
-
-The data are read as `run_finetune.py` reads them. The folder of a run remembers what the run was given, its data among
-that; this holds wherever an option is not given. Labels are matched to the checkpoint's classes by their names.
+The folder of a run remembers what the run was given, its data among that; this holds wherever an option is not given.
+Labels are matched to the checkpoint's classes by their names.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,7 +35,7 @@ from mixture_of_transformers.finetune.limits import LENGTH_OPTIONS, check_splits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, OptionHelp, needs_labels
 from mixture_of_transformers.finetune.recipe import MODEL_CLASSES, leave_out_columns
 from mixture_of_transformers.finetune.record import SETTINGS, Record, Run
-from mixture_of_transformers.finetune.results import RESULTS, build_metrics, finish
+from mixture_of_transformers.finetune.results import build_metrics
 from mixture_of_transformers.finetune.rows import (
     LIMIT_OPTIONS,
     allowed_paths_of,
@@ -47,8 +44,6 @@ from mixture_of_transformers.finetune.rows import (
     read_splits,
     reading_of,
 )
-from mixture_of_transformers.finetune.saving import merge_adapter
-from mixture_of_transformers.finetune.usage import example_row, print_usage
 from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
 from mixture_of_transformers.processing_mot import MoTProcessor, load_processor
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
@@ -103,17 +98,6 @@ class RowsArguments(ComputeArguments):
     output_dir: str | None = field(
         default=None,
         metadata={"help": "The folder for the results and the card; the checkpoint's own folder if not given."},
-    )
-
-
-@dataclass
-class EvaluateArguments(RowsArguments):
-    """What to evaluate."""
-
-    _argument_group_name = "the evaluation"
-
-    merge_lora: bool = field(
-        default=False, metadata={"help": "First save the model with its adapter merged, in place of the adapter."}
     )
 
 
@@ -260,7 +244,7 @@ def read(
     The splits that are asked for, in one form and without bad rows, by the names that the results give them.
 
     Args:
-        split: see `EvaluateArguments`.
+        split: see `RowsArguments`.
         is_own: whether the data are those of the run, whose splits have the names that it gave them.
         bad: the file for the bad rows.
         record: of the run, if there is one.
@@ -316,7 +300,7 @@ def prepare(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The commands
+# Both together
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -389,22 +373,6 @@ def open_checkpoint(parser: HfArgumentParser, arguments: list[str], needs_data: 
     return Opened(folder, out, trainer, options, data, record, trained, is_own, is_other)
 
 
-def evaluate(arguments: list[str]) -> dict:
-    """Evaluate a checkpoint and write results.json and the card; returns the results."""
-    opened = open_checkpoint(parser_of(EvaluateArguments, "mot evaluate", "CHECKPOINT", __doc__), arguments)
-    trainer, data, out, record = opened.trainer, opened.data, opened.out, opened.record
-    if opened.options.merge_lora:
-        if trainer.model is trainer.head:
-            raise ValueError(f"{opened.folder} is no adapter: leave out --merge_lora.")
-        merge_adapter(trainer, record)
-    splits, encode = opened.rows()
-    row, evaluated = example_row(data, splits), place_name(data.dataset_name or EMBEDDED)
-    file = results_file(out, evaluated, data.evaluate_on) if opened.is_other else RESULTS
-    found = finish(trainer, splits, encode, record, row, out / BAD_ROWS, file, None if opened.is_own else evaluated)
-    print_usage(trainer, out.resolve(), record, row)
-    return found
-
-
 def processor_of(folder: Path, options: RowsArguments, is_generator: bool) -> MoTProcessor:
     if is_generator:
         return MoTCausalProcessor.from_pretrained(folder)
@@ -429,11 +397,6 @@ def rows_to_evaluate(
     splits = check_splits(splits, config, bad)
     workers = options.dataloader_num_workers
     return splits, lambda split: encode_split(split, splits[split], processor, config, data, workers)
-
-
-def results_file(folder: Path, dataset: str, split: str) -> str:
-    """The file for the results on other data than the run's own, of which results.json speaks if it is there."""
-    return f"results-{dataset}-{split}.json" if (folder / RESULTS).exists() else RESULTS
 
 
 def check_labels(splits: Mapping[str, Dataset], data: DataArguments) -> None:

@@ -17,10 +17,10 @@ from helpers import save_untrained
 from small_checkpoints import save_generator
 from transformers import HfArgumentParser
 
+from mixture_of_transformers.evaluation.evaluate import EvaluateArguments
 from mixture_of_transformers.evaluation.report import ReportArguments
 from mixture_of_transformers.evaluation.robustness import RobustnessArguments
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
-from mixture_of_transformers.serving.evaluate import EvaluateArguments
 from mixture_of_transformers.serving.predict_dataset import PredictArguments
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -163,6 +163,7 @@ def test_every_number_of_a_config_has_bounds(owner):
         "chunk_size_feed_forward",
         "mask_ratio",
         "temperature",
+        "logit_temperature",
         "regression_mean",
         "regression_std",
     }

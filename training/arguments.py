@@ -53,6 +53,14 @@ class MoTTrainingArguments(TrainingArguments):
             "(classes * rows of its class); of several classes at once, each that a row has by how many lack it."
         },
     )
+    train_sampling_strategy: str = field(
+        default="random",
+        metadata={
+            "help": "The order of the training rows: `random`, `sequential`, `group_by_length`, `batch_rebalance`, or "
+            "`balance_modalities`, by which rows of a modality that many lack come more often.",
+            "choices": ["random", "sequential", "group_by_length", "batch_rebalance", "balance_modalities"],
+        },
+    )
     early_stopping_patience: int | None = field(
         default=None,
         metadata={

@@ -1,9 +1,11 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
-"""The order of the rows in training where rows of like length share a batch."""
+"""The order of the rows in training where rows of like length share a batch, or those of rare modalities come more
+often."""
 
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
+from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import BatchRebalanceSampler, LengthGroupedSampler
 
 from mixture_of_transformers.modality_mot import Modality
@@ -46,6 +48,38 @@ class RebalanceSampler(BatchRebalanceSampler):
     def __iter__(self) -> Iterator[list[int]]:
         self.epoch = self.epoch_now()
         return super().__iter__()
+
+
+class ModalitySampler(Sampler[int]):
+    """
+    As many rows as there are, in an order that seed and epoch decide, and those of a rare modality more often than
+    others: a row stands for its rarest modality and comes by 1 / the share of rows that have that one. Its number in
+    an epoch is within 1 of what it is to be on average (systematic sampling), so that rows which lack nothing come
+    once each.
+
+    Args:
+        present: (N, M) bool, which of the modalities each row has.
+        seed: of the order.
+        epoch: gives the number of the epoch when it begins.
+    """
+
+    def __init__(self, present: torch.Tensor, seed: int, epoch: Callable[[], int]):
+        rarity = torch.where(present, 1 / present.double().mean(dim=0), 0.0).amax(
+            dim=1
+        )  # (N,), 0 for a row of nothing
+        self.weights = torch.where(rarity > 0, rarity, 1.0)
+        self.seed, self.epoch = seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __iter__(self) -> Iterator[int]:
+        generator, number = torch.Generator().manual_seed(self.seed + self.epoch()), len(self)
+        rows = torch.randperm(number, generator=generator)
+        ends = self.weights[rows].cumsum(dim=0)
+        places = (torch.arange(number) + torch.rand((), generator=generator)) / number * ends[-1]
+        drawn = rows[torch.searchsorted(ends, places, right=True).clamp(max=number - 1)]
+        return iter(drawn[torch.randperm(number, generator=generator)].tolist())
 
 
 def length_of(row: dict[str, torch.Tensor], kinds: Mapping[str, Modality] | None = None) -> int:

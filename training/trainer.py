@@ -32,7 +32,13 @@ from mixture_of_transformers.training.callbacks import (
 )
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.divergence import check_gradients, check_loss, check_weights
-from mixture_of_transformers.training.encoded import EpochDataset, EvaluatedRows, StreamedRows, kinds_of
+from mixture_of_transformers.training.encoded import (
+    EpochDataset,
+    EvaluatedRows,
+    StreamedRows,
+    kinds_of,
+    modalities_of,
+)
 from mixture_of_transformers.training.gradient_cache import cached_step
 from mixture_of_transformers.training.interruption import (
     StopOnSignal,
@@ -68,7 +74,7 @@ from mixture_of_transformers.training.run_folder import (
     put_in_place,
     put_model_in_place,
 )
-from mixture_of_transformers.training.samplers import LengthSampler, RebalanceSampler, length_of
+from mixture_of_transformers.training.samplers import LengthSampler, ModalitySampler, RebalanceSampler, length_of
 from mixture_of_transformers.training.stream_places import (
     STREAM,
     PlacedCollator,
@@ -196,9 +202,11 @@ class MoTTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset=None):
         dataset, args = self.train_dataset if train_dataset is None else train_dataset, self.args
-        by_length = args.train_sampling_strategy in ("group_by_length", "batch_rebalance")
-        if not by_length or not hasattr(dataset, "__len__"):
+        by_rows = args.train_sampling_strategy in ("group_by_length", "batch_rebalance", "balance_modalities")
+        if not by_rows or not hasattr(dataset, "__len__"):
             return super()._get_train_sampler(train_dataset)
+        if args.train_sampling_strategy == "balance_modalities":
+            return ModalitySampler(self.modalities_in(dataset), args.seed, epoch=lambda: epoch_of(self.state))
         # The library's own lengths are those of one input, which a row may lack.
         lengths, rows_of_a_step = self.lengths_of(dataset), args.train_batch_size * args.gradient_accumulation_steps
         if args.train_sampling_strategy == "group_by_length":
@@ -226,6 +234,12 @@ class MoTTrainer(Trainer):
             kinds = kinds_of(self.head.config)
             self.measured = (dataset, [length_of(dataset[i], kinds) for i in range(len(dataset))])
         return self.measured[1]
+
+    def modalities_in(self, dataset) -> torch.Tensor:
+        """(N, M) bool, which of the model's modalities each row has."""
+        kinds = kinds_of(self.head.config)
+        names = [[modality.name for modality in modalities_of(dataset[i], kinds)] for i in range(len(dataset))]
+        return torch.tensor([[name in row for name in kinds] for row in names])
 
     def get_decay_parameter_names(self, model) -> list[str]:
         """Weight decay is for matrices; not for norms, biases and scales, nor for embeddings and learned tokens."""

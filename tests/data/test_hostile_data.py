@@ -35,12 +35,13 @@ from mixture_of_transformers.data.sources import load_split, load_splits
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.unpacking import check_zip, read_tar
 from mixture_of_transformers.decoding_mot import DecodingLimits
+from mixture_of_transformers.evaluation.evaluate import EvaluateArguments
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.record import SETTINGS, Record, Run
 from mixture_of_transformers.finetune.rows import limits_of, load_data, reading_of
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.search.rows import rows_to_index
-from mixture_of_transformers.serving.evaluate import EvaluateArguments, parse
+from mixture_of_transformers.serving.evaluate import parse
 from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
 
 

@@ -47,3 +47,8 @@ def test_a_classifier_that_is_always_right_gets_the_lowest_temperature_and_no_er
 def test_bad_input_what_is_no_choice_of_one_class_is_named(shape):
     with pytest.raises(ValueError, match="one class among several"):
         reliability(np.zeros(shape), np.zeros(shape[0], dtype=int))
+
+
+def test_bad_input_logits_that_are_not_finite_are_named():
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        fit_temperature(np.array([[0.0, np.nan], [1.0, 2.0]]), np.array([0, 1]))

@@ -9,8 +9,8 @@ from transformers import HfArgumentParser
 
 from mixture_of_transformers import run_finetune
 from mixture_of_transformers.data.dataset_limits import DatasetLimits
+from mixture_of_transformers.evaluation.evaluate import EvaluateArguments
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, OptionHelp, RunArguments, parse
-from mixture_of_transformers.serving.evaluate import EvaluateArguments
 from mixture_of_transformers.serving.predict_dataset import PredictArguments
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
 

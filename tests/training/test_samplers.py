@@ -21,6 +21,7 @@ from toy_trainers import (
 
 from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval
 from mixture_of_transformers.training.collator import MoTCollator
+from mixture_of_transformers.training.samplers import ModalitySampler
 
 
 def test_rows_of_like_length_share_a_batch(tmp_path):
@@ -79,4 +80,40 @@ def test_rows_grouped_by_length_come_in_the_same_order_in_a_resumed_run(tmp_path
     torch.rand(3)
     resumed = trainer_of(tmp_path / "resumed", **options)
     resumed.train(str(tmp_path / "checkpoint-6"))  # in the second epoch of four steps
+    assert_same_weights(weights_of(resumed), weights_of(whole))
+
+
+def test_rows_of_a_modality_that_many_lack_come_as_often_as_it_is_rare():
+    """Of 100 rows 10 have audio, and 95 text, 5 of them both."""
+    present = torch.zeros(100, 3, dtype=torch.bool)
+    present[:90, 0] = present[85:95, 2] = True
+    present[95:, 0] = True
+    sampler = ModalitySampler(present, seed=0, epoch=lambda: 0)
+    drawn = torch.bincount(torch.tensor(list(sampler)), minlength=100)
+    assert drawn.sum() == len(sampler) == 100
+    total = 10 * 10 + 90 * 100 / 95
+    expected = torch.where(present[:, 2], 100 * 10 / total, 100 * (100 / 95) / total)
+    assert ((drawn - expected).abs() < 1).all()
+
+
+def test_rows_that_lack_nothing_come_once_each_in_another_order_in_each_epoch():
+    epoch = 0
+    sampler = ModalitySampler(torch.ones(257, 3, dtype=torch.bool), seed=3, epoch=lambda: epoch)
+    first, again = list(sampler), list(sampler)
+    epoch = 1
+    assert sorted(first) == list(range(257)) and first == again and first != list(sampler)
+
+
+@pytest.mark.training
+def test_a_trainer_that_balances_modalities_knows_what_its_rows_have_and_resumes_in_the_same_order(tmp_path):
+    rows = [encoded_row(text=3, audio=6 if n % 10 == 0 else None, label=n % 3) for n in range(60)]
+    trainer = toy_trainer(tmp_path, train_sampling_strategy="balance_modalities")
+    trainer.train_dataset = rows
+    with_audio = sum("input_features" in rows[i] for i in trainer._get_train_sampler())
+    assert with_audio == pytest.approx(60 * 60 / (60 + 54), abs=6)  # 6 of 60 rows, each ten times as often as others
+    options = SAVING | {"train_sampling_strategy": "balance_modalities", "max_steps": 10}
+    whole = trainer_of(tmp_path / "whole", **options)
+    whole.train()
+    resumed = trainer_of(tmp_path / "resumed", **options)
+    resumed.train(str(tmp_path / "whole" / "checkpoint-6"))  # in the second epoch of four steps
     assert_same_weights(weights_of(resumed), weights_of(whole))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+import mixture_of_transformers.evaluation.evaluate  # noqa: F401  (here, once, not in every worker)
 import mixture_of_transformers.search.commands  # noqa: F401
-import mixture_of_transformers.serving.evaluate  # noqa: F401  (here, once, not in every worker)
 from mixture_of_transformers.__main__ import main
 
 from ..case import Case
