@@ -362,7 +362,9 @@ class ModelArguments:
     )
     image_augmentation: bool = field(
         default=True,
-        metadata={"help": "Whether training images are rotated, scaled and shifted a little, at random."},
+        metadata={
+            "help": "Whether training images are rotated, scaled and shifted a little and lose light, at random."
+        },
     )
     audio_kind: Literal["speech", "sound"] | None = field(
         default=None,
@@ -374,7 +376,9 @@ class ModelArguments:
     )
     audio_augmentation: bool = field(
         default=True,
-        metadata={"help": "Whether training audio gets a random tempo, noise and, in speech, another pitch."},
+        metadata={
+            "help": "Whether training audio gets a random tempo, noise, a narrow band, silence and, in speech, another pitch."
+        },
     )
     lora: bool = field(
         default=False,
