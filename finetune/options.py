@@ -377,7 +377,8 @@ class ModelArguments:
     audio_augmentation: bool = field(
         default=True,
         metadata={
-            "help": "Whether training audio gets a random tempo, noise, a narrow band, silence and, in speech, another pitch."
+            "help": "Whether training audio gets a random tempo, noise, a narrow band, silence and, in speech, "
+            "another pitch."
         },
     )
     lora: bool = field(
