@@ -447,7 +447,7 @@ class AudioAugmentation:
 
     tempo: float = 0.2
     tract: float = 0.12
-    band: float = 0.5
+    band: float = 0.25
     noise: float = 0.5
     gate: float = 0.25
     silence: int = 150

@@ -48,8 +48,6 @@ MODEL_CLASSES = {
     "pretraining": MoTForPreTraining,
 }
 MEL_BINS = 80
-# Milliseconds: tones are told apart, and heard in noise, the better the longer the window; speech changes too soon.
-SPEECH_WINDOW, SOUND_WINDOW = 20.0, 32.0
 # Which part of a processor makes tensors of which modality, and of others of its kind.
 PARTS = dict(zip(MODALITIES, ("tokenizer", "image_processor", "feature_extractor"), strict=True))
 SMALL_IMAGE = 64  # pictures up to this side keep their size and get small patches
@@ -108,9 +106,7 @@ def build_processor(train: datasets.Dataset, model: ModelArguments, data: DataAr
     processor = MoTProcessor.from_unimodal_pretrained(
         **{m: name for m, name in model.towers.items() if m in MODALITIES},
         tokenizer=tokenizer,
-        feature_extractor=MoTFeatureExtractor(
-            feature_size=MEL_BINS, frame_length_ms=SOUND_WINDOW if model.audio_kind == "sound" else SPEECH_WINDOW
-        ),
+        feature_extractor=MoTFeatureExtractor(feature_size=MEL_BINS),
         image_processor=image_processor,
         return_times=overrides_of(model).get("time_positions", False),
     )
