@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, set_seed
 from mixture_of_transformers.finetune.batches import build_collators, encode_split
 from mixture_of_transformers.finetune.checks import check_base, check_generation, check_pushed_base
 from mixture_of_transformers.finetune.generation import prepare_generation
-from mixture_of_transformers.finetune.limits import check_splits, set_limits
+from mixture_of_transformers.finetune.limits import BAD_ROWS, check_splits, set_limits
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments, parse
 from mixture_of_transformers.finetune.prepared import Prepared
 from mixture_of_transformers.finetune.recipe import build, read_checkpoint
@@ -47,7 +47,6 @@ from mixture_of_transformers.training.pushing import check_push, push
 from mixture_of_transformers.training.run_folder import begin_run, owned
 from mixture_of_transformers.training.trainer import MoTTrainer
 
-BAD_ROWS = "bad_rows.jsonl"
 LORA_RANK = 8
 
 

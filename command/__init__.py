@@ -13,6 +13,7 @@ import sys
 COMMANDS = {
     "finetune": "train on a dataset, for every subset of its modalities; the same as run_finetune.py",
     "evaluate": "measure a checkpoint again, on its own or other data",
+    "report": "write one page with what a run is worth, to be sent on",
     "predict": "answer for one row, or for all rows of a dataset",
     "generate": "write, draw and speak with a causal checkpoint",
     "index": "embed the rows of a dataset, once, to search them",

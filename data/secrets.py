@@ -25,6 +25,7 @@ NOT_SHARED = [
     "run.json",
     "bad_rows*.jsonl",
     "predictions.jsonl",
+    "report*.html",
     ".*",
 ]
 HIDDEN = "..."

@@ -69,7 +69,7 @@ from mixture_of_transformers.explain.pictures import (
 from mixture_of_transformers.modalities_mot import CELLS, MODALITIES
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.search.building import build_index
-from mixture_of_transformers.search.commands import load
+from mixture_of_transformers.search.embedder import load
 from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.serving.generate import load_generator
 from mixture_of_transformers.serving.video import WINDOW_SECONDS, analyze_video_sentiment

@@ -3,4 +3,5 @@
 
 `calibration.py`: whether it is right as often as it is sure, and the temperature that makes it so.
 `intervals.py`: how far a figure of so many rows can be trusted.
+`report.py`: one page with all that a run is worth, to be sent on; `report_page.py` and those beside it write it.
 """

@@ -1,7 +1,8 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """How far a figure of so many rows can be trusted: intervals by the bootstrap."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -27,10 +28,28 @@ def bootstrap_interval(
     Returns:
         The lower and the upper end; values that are not finite (a correlation of equal numbers) are left out.
     """
+    return bootstrap_intervals(lambda rows: {"": metric(rows)}, number, resamples, coverage, seed)[""]
+
+
+def bootstrap_intervals(
+    metrics: Callable[[np.ndarray], Mapping[str, float]],
+    number: int,
+    resamples: int = RESAMPLES,
+    coverage: float = COVERAGE,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """`bootstrap_interval` of several figures of the same rows, by their names."""
     if number < 1:
         raise ValueError(f"An interval needs rows, and there are {number}.")
-    random = np.random.default_rng(seed)
-    values = np.array([metric(random.integers(0, number, size=number)) for _ in range(resamples)], dtype=float)
+    random, values = np.random.default_rng(seed), defaultdict(list)
+    for _ in range(resamples):
+        for name, value in metrics(random.integers(0, number, size=number)).items():
+            values[name].append(value)
+    return {name: middle(np.array(found, dtype=float), coverage) for name, found in values.items()}
+
+
+def middle(values: np.ndarray, coverage: float) -> tuple[float, float]:
+    """The ends between which a share of the values that are finite lies, as much of the rest below as above."""
     outside = (1 - coverage) / 2
     values = values[np.isfinite(values)]
     if not len(values):

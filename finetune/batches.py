@@ -17,6 +17,7 @@ from mixture_of_transformers.finetune.options import DataArguments, ModelArgumen
 from mixture_of_transformers.finetune.rows import reading_of
 from mixture_of_transformers.modalities_mot import MODALITIES, modality_of, words_of
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
+from mixture_of_transformers.modality_mot import MoTModalityConfig
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset, kinds_of
@@ -119,9 +120,7 @@ def dropout_rates(options: list[str], config: MoTConfig) -> float | dict[str, fl
 def further_augmentations(processor: MoTProcessor, config: MoTConfig, model: ModelArguments) -> dict[str, Callable]:
     """What changes the raw input of the modalities that a user declared, by their names; the options that switch it
     off are those of their kinds."""
-    found = {m: modality_of(config.modality_config(m), m) for m in config.extra_modalities}
-    found = {m: kind for m, kind in found.items() if getattr(model, f"{kind.kind}_augmentation", True)}
-    changes = {m: kind.augmentation(config.modality_config(m), processor) for m, kind in found.items()}
+    changes = {m: augmentation_of(config.modality_config(m), m, processor, model) for m in config.extra_modalities}
     return {m: change for m, change in changes.items() if change is not None}
 
 
@@ -129,11 +128,25 @@ def augmentations(processor: MoTProcessor, config: MoTConfig, model: ModelArgume
     """What changes the raw input of training a little, by the names of the options that switch it off."""
     found = {}
     for modality in filter(MODALITIES.__contains__, config.modalities):
-        tower, option = config.modality_config(modality), f"{modality}_augmentation"
-        change = modality_of(tower, modality).augmentation(tower, processor)
-        if change is None or not getattr(model, option, False):
-            continue
-        if isinstance(change, AudioAugmentation) and model.audio_kind == "sound":
-            change = replace(change, tract=0.0)  # the pitch, which tells sounds apart, stays
-        found[option] = change
+        change = augmentation_of(config.modality_config(modality), modality, processor, model)
+        if change is not None:
+            found[f"{modality}_augmentation"] = change
     return found
+
+
+def augmentation_of(tower: MoTModalityConfig, name: str, processor, model: ModelArguments) -> Callable | None:
+    """
+    What changes the raw input of a modality in training a little; None where its kind has no such thing, it arrives
+    as ready features, or the option of its kind switches it off.
+
+    Args:
+        name: of the modality.
+        processor: of a classifier or of a generator.
+    """
+    kind = modality_of(tower, name)
+    change = kind.augmentation(tower, processor)
+    if change is None or not getattr(model, f"{kind.kind}_augmentation", True):
+        return None
+    if isinstance(change, AudioAugmentation) and model.audio_kind == "sound":
+        return replace(change, tract=0.0)  # the pitch, which tells sounds apart, stays
+    return change

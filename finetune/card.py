@@ -155,10 +155,15 @@ def sample_section(samples: Sequence[dict[str, str]]) -> str:
 
 def input_lines(config: MoTConfig) -> str:
     """What each modality of a model takes, as a list of Markdown."""
+    return "\n".join(f"- **{m}**: {taken}" for m, taken in describe_inputs(config).items())
+
+
+def describe_inputs(config: MoTConfig | MoTCausalConfig) -> dict[str, str]:
+    """What each modality of a model takes, by its name."""
     if isinstance(config, MoTCausalConfig):
-        return "\n".join(f"- **{m}**: {describe_tokens(config, m)}" for m in config.modalities)
+        return {m: describe_tokens(config, m) for m in config.modalities}
     towers = {m: tower for m in config.modalities if (tower := config.modality_config(m)) is not None}
-    return "\n".join(f"- **{m}**: {modality_of(tower, m).describe(tower)}" for m, tower in towers.items())
+    return {m: modality_of(tower, m).describe(tower) for m, tower in towers.items()}
 
 
 def describe_tokens(config: MoTCausalConfig, modality: str) -> str:
@@ -192,10 +197,14 @@ def training_lines(run: Run) -> str:
     if run.command is not None:
         # How long a checkpoint within a run had trained is not known.
         time = f"{run.seconds:.0f} seconds of training" if run.seconds else "trained"
-        command = shlex.join(without_places(shlex.split(run.command)))
-        lines.append(f"{code(command)}, seed {run.seed}, {time} with {run.versions}.")
+        lines.append(f"{code(command_of(run))}, seed {run.seed}, {time} with {run.versions}.")
         lines.append(f"The weights are those {run.weights}.")
     return "\n\n".join(lines)
+
+
+def command_of(run: Run) -> str:
+    """The command by which a run was started, with the names alone of what lies on its machine."""
+    return shlex.join(without_places(shlex.split(run.command)))
 
 
 def plain(text: str) -> str:

@@ -69,7 +69,8 @@ def load_documents(
 ) -> tuple[dict[str, datasets.Dataset | RowStream], Documents]:
     """
     The splits with the columns of the templates, without rows that cannot be read or have all columns of none, which
-    `report` names; and what becomes of the rows. Sets `data.document` to the templates.
+    `report` names; and what becomes of the rows. Sets `data.document` to the templates, and
+    `data.column_lines`.
 
     Args:
         report: as of `load_data`.
@@ -96,10 +97,10 @@ def load_documents(
     used = {column: kinds[column] for template in templates for column in template.columns}
     prepared, names = prepare_documents(splits, used, places)
     documents = Documents(templates, used, names)
-    data.document = list(written)
+    data.document, data.column_lines = list(written), lines_of(documents, train.features)
     if report is not None:
         report.unlink(missing_ok=True)
-        print("\n".join(lines_of(documents, train.features)))
+        print("\n".join(data.column_lines))
     if data.max_train_samples is not None and only is None:
         prepared["train"] = draw_rows(prepared["train"], data.max_train_samples, seed)
     prepared = {

@@ -6,6 +6,7 @@ drawn anew in each epoch, are packed into sequences. A run that goes on takes pr
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mixture_of_transformers.data.documents import TEXT
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.data.tokenizers import train_writing_tokenizer
 from mixture_of_transformers.feature_extraction_mot import MoTFeatureExtractor
+from mixture_of_transformers.finetune.batches import augmentation_of
 from mixture_of_transformers.finetune.checks import check_lora
 from mixture_of_transformers.finetune.documents import Documents, load_documents
 from mixture_of_transformers.finetune.media_tokenizers import audio_tokenizer, image_tokenizer
@@ -27,7 +29,8 @@ from mixture_of_transformers.finetune.prepared import Prepared
 from mixture_of_transformers.finetune.recipe import image_geometry, load_tokenizer, overrides_of, own_fields
 from mixture_of_transformers.finetune.record import SETTINGS, check_same_run
 from mixture_of_transformers.finetune.rows import reading_of
-from mixture_of_transformers.modalities_mot import MODALITIES, raw_modality_of
+from mixture_of_transformers.modalities_mot import MODALITIES
+from mixture_of_transformers.modality_image_mot import ImageAugmentation
 from mixture_of_transformers.modeling_causal_mot import MoTForCausalLM
 from mixture_of_transformers.processing_causal_mot import MoTCausalProcessor
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
@@ -38,7 +41,7 @@ from mixture_of_transformers.training.document_rows import (
     EveryDocumentDataset,
     StreamedDocuments,
 )
-from mixture_of_transformers.training.media_codes import CodeMaker, add_codes
+from mixture_of_transformers.training.media_codes import AS_RECORDED, CodeMaker, SoundVersions, add_codes
 from mixture_of_transformers.training.optimization import add_causal_lora
 from mixture_of_transformers.training.packing import PackingCollator
 from mixture_of_transformers.training.trainer import MoTTrainer
@@ -84,7 +87,7 @@ def prepare_generation(
     if model_arguments.lora:
         model = add_causal_lora(model, model_arguments.lora_rank or LORA_RANK, model_arguments.lora_experts)
     encoder = document_encoder(processor, model.config, documents, data, model_arguments, training.seed)
-    maker = code_maker(processor, documents, data, training.seed)
+    maker = code_maker(processor, documents, data, model_arguments, training.seed)
 
     def encode(name: str) -> Any:
         return encode_split(splits[name], encoder, maker, documents, name == "train", training.dataloader_num_workers)
@@ -149,7 +152,7 @@ def documents_to_evaluate(
     splits, documents = load_documents(data, options.seed, bad, only=name)
     check_processor(processor, documents, "the checkpoint")
     encoder = document_encoder(processor, config, documents, data, ModelArguments(), options.seed)
-    maker = code_maker(processor, documents, data, options.seed)
+    maker = code_maker(processor, documents, data, ModelArguments(), options.seed)
     workers = options.dataloader_num_workers
     return splits, lambda split: encode_split(splits[split], encoder, maker, documents, False, workers)
 
@@ -297,16 +300,22 @@ def augmentations_of(config: MoTCausalConfig, processor: MoTCausalProcessor, mod
     changes = {}
     for modality in config.encoders:
         tower = config.encoder_config(modality).modality_config(modality)
-        change = raw_modality_of(tower, modality).augmentation(tower, processor)
-        if change is not None and getattr(model, f"{modality}_augmentation", True):
+        change = augmentation_of(tower, modality, processor, model)
+        if change is not None:
             changes[modality] = change
     return changes
 
 
-def code_maker(processor: MoTCausalProcessor, documents: Documents, data: DataArguments, seed: int) -> CodeMaker:
+def code_maker(
+    processor: MoTCausalProcessor, documents: Documents, data: DataArguments, model: ModelArguments, seed: int
+) -> CodeMaker:
     columns = {name: kind for kind in processor.codecs for name in documents.of_kind(kind)}
     tokenizers = {name: codec.tokenizer for name, codec in processor.codecs.items()}
-    return CodeMaker(tokenizers, columns, data.media_versions, reading_of(data), seed=seed)
+    pictures = ImageAugmentation() if model.image_augmentation else None
+    sounds = SoundVersions() if model.audio_augmentation else None
+    if sounds is not None and model.audio_kind == "sound":
+        sounds = replace(sounds, speeds=(AS_RECORDED,))  # a speed changes the pitch, which tells sounds apart
+    return CodeMaker(tokenizers, columns, data.media_versions, reading_of(data), pictures, sounds, seed)
 
 
 def encode_split(

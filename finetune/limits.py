@@ -28,6 +28,7 @@ from mixture_of_transformers.processing_mot import MoTProcessor
 
 logger = logging.get_logger(__name__)
 
+BAD_ROWS = "bad_rows.jsonl"  # in the folder of a run
 # The options that cut raw input, by their names; the limits of a new model are their defaults.
 LENGTH_OPTIONS = {kind.length_option.name: kind.length_option for kind in MODALITIES.values() if kind.length_option}
 

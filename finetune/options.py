@@ -234,6 +234,8 @@ class DataArguments:
     )
     # No option, but what a run finds out: role ("label" or the name of a cell) -> the column that it was taken from.
     columns_found: dict[str, str] = field(default_factory=dict, init=False)
+    # What became of each column, as the run has said it.
+    column_lines: list[str] = field(default_factory=list, init=False)
     # Those of `extra_columns` that no person named: the checkpoint's run had these columns, which data may lack.
     extras_remembered: list[str] = field(default_factory=list, init=False)
     # Form of text, pictures or sound -> the column that the checkpoint's run took it from.

@@ -6,6 +6,8 @@ lies in a folder with the one that is to go on there.
 """
 
 import json
+import os
+import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -50,6 +52,7 @@ class Run:
     command: str | None = None  # None where it is not known how the model was trained
     seconds: float = 0.0  # how long it was trained
     versions: str = f"torch {torch.__version__} and\ntransformers {transformers.__version__}"
+    machine: str = ""  # on what; empty where it is not known
     weights: str = ""  # which weights of its training it has, as in "the weights are those of ..."
 
 
@@ -178,8 +181,18 @@ def describe_run(trainer: MoTTrainer, data: DataArguments, splits: dict, argumen
         seed=trainer.args.seed,
         command=line_to_repeat(arguments, trainer.args),
         seconds=round(seconds, 1),
+        machine=describe_machine(),
         weights=weights_kept(trainer),
     )
+
+
+def describe_machine() -> str:
+    """What computes here, as in "2 cores of x86_64, 1 thread, no GPU"."""
+    cores, threads, cards = os.cpu_count(), torch.get_num_threads(), torch.cuda.device_count()
+    names = sorted({torch.cuda.get_device_name(number) for number in range(cards)})
+    accelerators = f"{cards} x {', '.join(names)}" if cards else "no GPU"
+    plural = "" if threads == 1 else "s"
+    return f"{cores} cores of {platform.machine()}, {threads} thread{plural}, {accelerators}"
 
 
 def weights_kept(trainer: MoTTrainer) -> str:

@@ -25,6 +25,7 @@ from mixture_of_transformers.training.trainer import MoTTrainer
 logger = logging.get_logger(__name__)
 
 RESULTS = "results.json"
+REPORT = "report.html"  # which `mot report` writes
 
 
 def build_metrics(data: DataArguments, problem_type: str | None) -> Callable | None:

@@ -39,8 +39,8 @@ def load_data(
     """
     The splits (no `test` under --test_split none) with columns `text`, `image`, `audio`, `video`, `label`, without
     rows that cannot be read, which `report` names; and what the labels mean. A test split without labels has no
-    `label`. Sets `data.task` where it was not given, `data.columns_found`, and `data.extra_columns` to the further
-    modalities that were found; says of every column what becomes of it.
+    `label`. Sets `data.task` where it was not given, `data.columns_found`, `data.column_lines`, and
+    `data.extra_columns` to the further modalities that were found; says of every column what becomes of it.
 
     Args:
         report: the bad_rows.jsonl to write, on one process of several; None on the others, which say nothing.
@@ -51,7 +51,7 @@ def load_data(
     data.extra_columns = as_options(columns.extra)
     roles = (*columns.cells, "label")
     data.columns_found = {role: getattr(columns, role) for role in roles if getattr(columns, role) is not None}
-    lines = columns.lines(splits["train"].features)
+    lines = data.column_lines = columns.lines(splits["train"].features)
     if report is not None:
         report.unlink(missing_ok=True)
         print("\n".join(lines))

@@ -6,7 +6,7 @@ from pathlib import Path
 from mixture_of_transformers.finetune.card import CARD
 from mixture_of_transformers.finetune.predictions import PREDICTIONS
 from mixture_of_transformers.finetune.record import RECORD, Record
-from mixture_of_transformers.finetune.results import RESULTS
+from mixture_of_transformers.finetune.results import REPORT, RESULTS
 from mixture_of_transformers.training.trainer import MoTTrainer
 
 WHOLE_MODEL = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
@@ -20,7 +20,7 @@ def save_checkpoint(trainer: MoTTrainer) -> None:
         backend.no_truncation()
     folder = Path(trainer.args.output_dir)
     if trainer.is_world_process_zero():
-        take_away(folder, [RECORD, PREDICTIONS])
+        take_away(folder, [RECORD, PREDICTIONS, REPORT])
         if (folder / RESULTS).exists():  # without it, a README.md is not the card of a run
             take_away(folder, [RESULTS, CARD])
     trainer.save_model(_internal_call=True)  # a push comes later, when the folder is complete

@@ -11,6 +11,7 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 
 from datasets import Dataset
 
@@ -23,29 +24,15 @@ from mixture_of_transformers.data.model_columns import options_of_model
 from mixture_of_transformers.data.preparation import find_columns
 from mixture_of_transformers.data.sources import load_split
 from mixture_of_transformers.data.written_rows import ROW_HELP, written_row
-from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
 from mixture_of_transformers.modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL
-from mixture_of_transformers.processing_mot import MoTProcessor, kind_in, load_processor
+from mixture_of_transformers.processing_mot import MoTProcessor, kind_in
 from mixture_of_transformers.search.building import build_index
+from mixture_of_transformers.search.embedder import load
 from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.search.rows import rows_to_index
-from mixture_of_transformers.training.continuation import read_config
-from mixture_of_transformers.training.loading import load_checkpoint
+from mixture_of_transformers.training.workers import RayArguments, on_ray
 
 TRUST = "run the code that lies in the checkpoint, of which none is run without this option"
-
-
-def load(name: str, trust_remote_code: bool = False):
-    """
-    The model of a retrieval checkpoint and its processor.
-
-    Raises:
-        ValueError: the checkpoint has no retrieval head.
-    """
-    classes = read_config(name).architectures or []
-    if classes and MoTForRetrieval.__name__ not in classes and not trust_remote_code:
-        raise ValueError(f"{name} holds {classes[0]}, which has no retrieval head: an index takes a MoTForRetrieval.")
-    return load_checkpoint(name, MoTForRetrieval, trust_remote_code), load_processor(name, trust_remote_code)
 
 
 def load_with_model(folder: str, name: str | None = None, trust_remote_code: bool = False) -> Index:
@@ -63,7 +50,17 @@ def index(arguments: list[str]) -> None:
     print("\n".join(columns.lines(split.features)))
     reading = reading_of(model, processor, allowed_paths)
     rows, of_kind = rows_to_index(split, columns, options.on_bad_example, options.split, allowed_paths, reading)
-    found = build_index(rows, model, processor, options.output_dir, of_kind, options.batch_size)
+    spread = partial(on_ray, address=options.ray_address, workers=options.ray_workers) if options.ray else None
+    found = build_index(
+        rows,
+        model,
+        processor,
+        options.output_dir,
+        of_kind,
+        options.batch_size,
+        spread=spread,
+        trust_remote_code=options.trust_remote_code,
+    )
     folder = shlex.quote(options.output_dir)
     print(f"{len(found):,} rows in {options.output_dir}; search them with: mot search {folder} --text ...")
 
@@ -93,7 +90,7 @@ def parse_index(arguments: list[str]) -> argparse.Namespace:
         help="the columns of the model's other modalities, such as imu=accelerometer vitals=age,sex; those that are "
         "not named are found by the names that the model knows, unless 'none' is given",
     )
-    for option in fields(DatasetLimits):
+    for option in (*fields(DatasetLimits), *fields(RayArguments)):
         kind = {"action": "store_true"} if option.type is bool else {"type": option.type, "default": option.default}
         parser.add_argument(f"--{option.name}", **kind, help=option.metadata["help"])
     parser.add_argument("--trust_remote_code", action="store_true", help=TRUST)

@@ -10,8 +10,12 @@ from typing import Any
 import torch
 from accelerate.utils.modeling import get_state_dict_offloaded_model
 
+from mixture_of_transformers.head_retrieval_mot import MoTForRetrieval
+from mixture_of_transformers.processing_mot import load_processor
 from mixture_of_transformers.search.columns import extra_modalities
 from mixture_of_transformers.search.description import EXTRA
+from mixture_of_transformers.training.continuation import read_config
+from mixture_of_transformers.training.loading import load_checkpoint
 
 CLASSES = ("id2label", "label2id")  # tables of settings on which none depends either
 # Parts of the names of settings on which no embedding depends, but other weights or training alone.
@@ -37,6 +41,22 @@ CHANGE_NO_EMBEDDING = (
     "contrastive",
     "loss",
 )
+
+
+def load(name: str, trust_remote_code: bool = False):
+    """
+    The model of a retrieval checkpoint, on the GPU if there is one, and its processor.
+
+    Raises:
+        ValueError: the checkpoint has no retrieval head.
+    """
+    classes = read_config(name).architectures or []
+    if classes and MoTForRetrieval.__name__ not in classes and not trust_remote_code:
+        raise ValueError(f"{name} holds {classes[0]}, which has no retrieval head: an index takes a MoTForRetrieval.")
+    model = load_checkpoint(name, MoTForRetrieval, trust_remote_code)
+    if torch.accelerator.is_available() and not hasattr(model, "hf_device_map"):  # which says where its parts are
+        model.to(torch.accelerator.current_accelerator())
+    return model, load_processor(name, trust_remote_code)
 
 
 def fingerprint_of_weights(model, dtype: torch.dtype = torch.bfloat16) -> str:

@@ -4,7 +4,7 @@
 Shapes: B rows, d width of the embeddings.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,10 @@ from mixture_of_transformers.attribution_mot import inference
 from mixture_of_transformers.cells_mot import RowReading
 from mixture_of_transformers.processing_mot import encode_rows
 from mixture_of_transformers.rows_mot import dimensions
-from mixture_of_transformers.search.columns import (
-    FUSED,
-    embedding_column,
-    embedding_kinds,
-    extra_modalities,
-    stored_features,
-)
+from mixture_of_transformers.search.columns import FUSED, embedding_column, embedding_kinds, extra_modalities
+from mixture_of_transformers.search.folder import Tables
 from mixture_of_transformers.search.joining import as_joined
+from mixture_of_transformers.training.workers import Answer
 
 
 def embed_rows(model, processor, rows: dict[str, list]) -> dict[str, np.ndarray]:
@@ -128,36 +124,69 @@ def embed_from(model, processor, rows: dict[str, list], start: int) -> dict[str,
         raise
 
 
-def embedded_tables(
-    dataset: Dataset, features: Features, model, processor, columns: dict[str, str], batch_size: int
-) -> Callable[[range], Iterator[pa.Table]]:
+# ---------------------------------------------------------------------------------------------------------------------
+# Blocks of rows
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def embedded_blocks(model, processor, dataset: Dataset, columns: dict[str, str], batch_size: int) -> Answer:
     """
-    A function from a range of the dataset's rows to tables of these rows with their embeddings, in parts of
-    `batch_size`; `append_rows` calls it for each shard.
+    What embeds blocks of the dataset's rows, `batch_size` at once: number -> a table of the embeddings of these rows.
 
     Args:
-        features: the columns that the tables have beside the embeddings, which are those of the index.
         columns: kind -> column of the dataset, as `build_index` takes them.
     """
     kinds = embedding_kinds(extra_modalities(model))
-    features = stored_features(features, kinds)
 
-    def tables(rows: range) -> Iterator[pa.Table]:
-        for start in range(rows.start, rows.stop, batch_size):
-            part = dataset.select(range(start, min(start + batch_size, rows.stop)))
-            cells = part.select_columns(list(columns.values()))[:]
-            found = embed_from(model, processor, {kind: cells[name] for kind, name in columns.items()}, start)
-            table = with_embeddings(part.with_format("arrow")[:], found, kinds)
-            own = stored_features(part.features, kinds).arrow_schema.metadata
-            yield as_joined(table.replace_schema_metadata(own), features)
+    def part_of(rows: range) -> pa.Table:
+        cells = dataset.select(rows).select_columns(list(columns.values()))[:]
+        found = embed_from(model, processor, {kind: cells[name] for kind, name in columns.items()}, rows.start)
+        return embedding_table(found, len(rows), kinds)
+
+    def answer(blocks: Mapping[int, range]) -> Iterator[tuple[int, pa.Table]]:
+        for number, rows in blocks.items():
+            yield number, pa.concat_tables(map(part_of, parts_of(rows, batch_size)))
+
+    return answer
+
+
+def embedding_table(found: dict[str, np.ndarray], rows: int, kinds: Sequence[str]) -> pa.Table:
+    """What `embed_rows` found, as the columns of an index, null where a row has no embedding."""
+    columns = {}
+    for kind in kinds:
+        vectors = found.get(kind, [[np.nan]] * rows)
+        cells = [None if np.isnan(vector[0]) else vector for vector in vectors]
+        columns[embedding_column(kind)] = pa.array(cells, pa.list_(pa.float32()))
+    return pa.table(columns)
+
+
+def embedded_tables(dataset: Dataset, features: Features, embed: Answer, batch_size: int) -> Tables:
+    """
+    What `append_rows` asks for the shards that are not there: the rows of each with their embeddings, in parts of
+    `batch_size`.
+
+    Args:
+        features: the columns of the tables, which are those of the index, the embeddings among them.
+        embed: what `embedded_blocks` gives, of this process or on other machines.
+    """
+
+    def with_rows(rows: range, embeddings: pa.Table) -> Iterator[pa.Table]:
+        names = embeddings.column_names
+        own = Features({**dataset.features, **{name: features[name] for name in names}})
+        for part in parts_of(rows, batch_size):
+            table = dataset.select(part).with_format("arrow")[:]
+            found = embeddings.slice(part.start - rows.start, len(part))
+            for name in names:
+                table = table.append_column(name, found[name])
+            yield as_joined(table.replace_schema_metadata(own.arrow_schema.metadata), features)
+
+    def tables(shards: Mapping[int, range]) -> Iterator[tuple[int, Iterator[pa.Table]]]:
+        for number, embeddings in embed(shards):
+            yield number, with_rows(shards[number], embeddings)
 
     return tables
 
 
-def with_embeddings(table: pa.Table, found: dict[str, np.ndarray], kinds: Sequence[str]) -> pa.Table:
-    """A table of rows with what `embed_rows` found of them beside, null where a row has no embedding."""
-    for kind in kinds:
-        vectors = found.get(kind, [[np.nan]] * len(table))
-        cells = [None if np.isnan(vector[0]) else vector for vector in vectors]
-        table = table.append_column(embedding_column(kind), pa.array(cells, pa.list_(pa.float32())))
-    return table
+def parts_of(rows: range, size: int) -> Iterator[range]:
+    """Consecutive rows, so many at once."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))

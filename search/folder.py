@@ -7,7 +7,7 @@ state after. A lock lets changes take turns, and each starts from what the folde
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,12 +17,15 @@ from transformers.utils import logging
 
 from mixture_of_transformers.search.description import DESCRIPTION, listed_shards, read_description, write_description
 from mixture_of_transformers.search.files import CACHE, check_inside
-from mixture_of_transformers.search.shards import cache_of, write_shard
+from mixture_of_transformers.search.shards import cache_of, shard_name, write_shard
 
 logger = logging.get_logger(__name__)
 
 LOCK = ".lock"
 MERGING = "merging.partial"  # lies in a folder while indices are merged into it
+
+# From the numbers of shards and the rows of each, to the number of one after the other and its rows, in parts.
+Tables = Callable[[Mapping[int, range]], Iterator[tuple[int, Iterable[pa.Table]]]]
 
 
 @contextmanager
@@ -55,12 +58,7 @@ def commit(folder: Path, description: dict) -> None:
 
 
 def append_rows(
-    folder: Path,
-    fingerprint: str,
-    total: int,
-    shard_rows: int,
-    schema: pa.Schema,
-    tables: Callable[[range], Iterable[pa.Table]],
+    folder: Path, fingerprint: str, total: int, shard_rows: int, schema: pa.Schema, tables: Tables
 ) -> None:
     """
     Add rows to an index, all or none; those that a killed run embedded are taken over. The caller holds the lock.
@@ -70,7 +68,7 @@ def append_rows(
         total: how many rows there are.
         shard_rows: how many rows a shard has, which is the most that a killed run loses.
         schema: of the tables.
-        tables: a function from the range of a shard's rows to tables of these rows, in parts.
+        tables: is asked once for all shards that are not there, and gives them in whatever order they are done.
     """
     description = read_description(folder)
     pending = description.get("pending")
@@ -78,17 +76,20 @@ def append_rows(
         pending = {"fingerprint": fingerprint, "rows": total, "shards": []}
     description["pending"] = pending
     write_description(folder, description)
-    with logging.tqdm(total=total, desc="Embedding", unit="row") as progress:
-        for i, start in enumerate(range(0, total, shard_rows)):
-            rows = range(start, min(start + shard_rows, total))
-            if i == len(pending["shards"]):
-                number = len(description["shards"]) + i
-                pending["shards"].append(write_shard(folder, number, schema, tables(rows)))
-                write_description(folder, description)
-            progress.update(len(rows))
+    starts, first = range(0, total, shard_rows), len(description["shards"])
+    shards = {first + i: range(start, min(start + shard_rows, total)) for i, start in enumerate(starts)}
+    done = {shard["file"]: shard for shard in pending["shards"]}
+    missing = {number: rows for number, rows in shards.items() if shard_name(number) not in done}
+    taken_over = total - sum(map(len, missing.values()))
+    with logging.tqdm(total=total, initial=taken_over, desc="Embedding", unit="row") as progress:
+        for number, parts in tables(missing):
+            shard = done[shard_name(number)] = write_shard(folder, number, schema, parts)
+            pending["shards"].append(shard)
+            write_description(folder, description)
+            progress.update(shard["rows"])
     del description["pending"]
     description["rows"] += total
-    description["shards"] += pending["shards"]
+    description["shards"] += [done[shard_name(number)] for number in shards]
     commit(folder, description)
 
 

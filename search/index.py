@@ -31,7 +31,7 @@ from mixture_of_transformers.search.approximate import load_faiss, save_faiss
 from mixture_of_transformers.search.columns import EMBEDDING_KINDS, FUSED, STRINGS, embedding_column, stored_features
 from mixture_of_transformers.search.description import kinds_in, read_description, write_description
 from mixture_of_transformers.search.embedder import check_embedder, check_retrieves, difference
-from mixture_of_transformers.search.embedding import embed_as, embedded_tables, queries_in
+from mixture_of_transformers.search.embedding import embed_as, embedded_blocks, embedded_tables, queries_in
 from mixture_of_transformers.search.filters import matches
 from mixture_of_transformers.search.folder import append_rows, commit, locked, merged_into
 from mixture_of_transformers.search.joining import copy_shard, joined_features
@@ -387,11 +387,12 @@ class Index:
             paths = {name: kind for name, kind in media.items() if dataset.features.get(name) in STRINGS}
             dataset = with_media(dataset, paths)
             features = joined_features(self.rows.features, dataset.features, "the rows to add")
-            tables = embedded_tables(dataset, features, self.model, self.processor, columns, batch_size)
+            features = stored_features(features, self.kinds)
+            embed = embedded_blocks(self.model, self.processor, dataset, columns, batch_size)
+            tables = embedded_tables(dataset, features, embed, batch_size)
             fingerprint = fingerprint_of_rows(dataset, columns, shard_rows)
-            schema = stored_features(features, self.kinds).arrow_schema
             first = len(self.dataset)
-            append_rows(self.folder, fingerprint, len(dataset), shard_rows, schema, tables)
+            append_rows(self.folder, fingerprint, len(dataset), shard_rows, features.arrow_schema, tables)
         return self.reload().tell_empty(first)
 
     def remove(self, ids: Sequence[int]) -> "Index":

@@ -12,7 +12,7 @@ from datasets.table import table_cast
 
 from mixture_of_transformers.data.column_types import is_medium
 from mixture_of_transformers.search.files import put_in_place
-from mixture_of_transformers.search.shards import write_shard
+from mixture_of_transformers.search.shards import shard_name, write_shard
 
 
 def joined_features(features: Features, others: Features, what: str) -> Features:
@@ -81,7 +81,7 @@ def copy_shard(folder: Path, shard: dict, features: Features, output_dir: Path, 
         if not content.schema_arrow.equals(features.arrow_schema, check_metadata=True):
             tables = (as_joined(pa.Table.from_batches([batch]), features) for batch in content.iter_batches())
             return write_shard(output_dir, number, features.arrow_schema, tables)
-    file = output_dir / f"shard-{number:05d}.parquet"
+    file = output_dir / shard_name(number)
     partial = file.with_suffix(".partial")
     shutil.copy(folder / shard["file"], partial)
     put_in_place(partial, file)

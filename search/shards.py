@@ -31,9 +31,13 @@ logger = logging.get_logger(__name__)
 ROW_GROUP = 2**26  # bytes of rows that are held before they are written
 
 
+def shard_name(number: int) -> str:
+    return f"shard-{number:05d}.parquet"
+
+
 def write_shard(folder: Path, number: int, schema: pa.Schema, tables: Iterable[pa.Table]) -> dict[str, Any]:
     """Write a shard whole, with the media of its rows, not their paths; returns what `index.json` says of it."""
-    file = folder / f"shard-{number:05d}.parquet"
+    file = folder / shard_name(number)
     partial, rows = file.with_suffix(".partial"), 0
     try:
         with pq.ParquetWriter(partial, schema) as writer:

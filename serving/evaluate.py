@@ -174,9 +174,14 @@ def parse(parser: HfArgumentParser, arguments: list[str], folder: Path):
     return options, data, record
 
 
+def are_of_run(data: DataArguments, record: Record | None) -> bool:
+    """Whether the data are the run's own."""
+    return record is not None and data.dataset_name == record.data["dataset_name"]
+
+
 def check_data(data: DataArguments, record: Record | None) -> bool:
     """Whether the data are the run's own; an OSError where these lie in a folder that is not there."""
-    is_own = record is not None and data.dataset_name == record.data["dataset_name"]
+    is_own = are_of_run(data, record)
     if (
         is_own
         and data.dataset_name
@@ -353,12 +358,13 @@ class Opened:
         return rows
 
 
-def open_checkpoint(parser: HfArgumentParser, arguments: list[str]) -> Opened:
+def open_checkpoint(parser: HfArgumentParser, arguments: list[str], needs_data: bool = True) -> Opened:
     """
     The checkpoint that the arguments of a command name.
 
     Args:
         parser: by `parser_of`, of options that are `RowsArguments`; this adds the checkpoint.
+        needs_data: whether it is an error at once that the data of the run are not there.
     """
     parser.add_argument("checkpoint", help="the checkpoint to evaluate, on the Hub or in a folder")
     name = peek(parser, arguments).checkpoint
@@ -370,7 +376,7 @@ def open_checkpoint(parser: HfArgumentParser, arguments: list[str]) -> Opened:
         complete_generation(data, options.split)
     else:
         complete(data, config, name)
-    is_own = check_data(data, trained)
+    is_own = check_data(data, trained) if needs_data else are_of_run(data, trained)
     is_other = trained is not None and (not is_own or options.split not in (None, data.evaluate_on))
     out = Path(options.output_dir or (folder if folder == Path(name) else Path("outputs") / Path(name).name))
     out.mkdir(parents=True, exist_ok=True)

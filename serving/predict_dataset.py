@@ -11,8 +11,12 @@ the reason, as `error`. A run that was killed goes on when it is started again.
 
 import hashlib
 import os
+import platform
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +46,7 @@ from mixture_of_transformers.finetune.rows import (
     reading_of,
 )
 from mixture_of_transformers.modalities_mot import CELLS, MODALITY_OF_CELL
-from mixture_of_transformers.processing_mot import load_processor
+from mixture_of_transformers.processing_mot import MoTProcessor, load_processor
 from mixture_of_transformers.serving.evaluate import (
     ROLES,
     ComputeArguments,
@@ -55,19 +59,21 @@ from mixture_of_transformers.serving.evaluate import (
     parser_of,
 )
 from mixture_of_transformers.serving.prediction_file import PredictionFile
-from mixture_of_transformers.serving.row_answers import ERROR, ROW, CheckedRows, RowAnswers
+from mixture_of_transformers.serving.row_answers import ERROR, CheckedRows, RowAnswers
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.command import peek
 from mixture_of_transformers.training.continuation import read_config
 from mixture_of_transformers.training.encoded import RowEncoder, kinds_of
+from mixture_of_transformers.training.workers import Answer, RayArguments, on_ray
 
 PART_ROWS = 1024  # about so many rows are what a killed run loses at most
 GIVEN = "given_"  # what a kept column's name begins with where an answer has the name
+WEIGHTS = "weights or settings of the model"
 HELD_IN = {"bf16_full_eval": torch.bfloat16, "fp16_full_eval": torch.float16}
 
 
 @dataclass
-class PredictArguments(ComputeArguments):
+class PredictArguments(RayArguments, ComputeArguments):
     """What to answer."""
 
     _argument_group_name = "the predictions"
@@ -119,30 +125,21 @@ def main(arguments: list[str]) -> None:
     kept = kept_columns(options.keep_columns, rows)
     print("\n".join(columns.lines(rows.features)))
 
-    trainer = build_trainer(folder, path.parent, config, data, options, processor)
-    model = trainer.head
-    for option, dtype in HELD_IN.items():
-        if getattr(options, option):
-            model.to(dtype)
-    answers = RowAnswers(
-        model,
-        MoTCollator(pad_token_id=processor.tokenizer.pad_token_id, kinds=kinds_of(config)),
-        trainer.accelerator.autocast,
-        options.top_k,
-        options.contributions,
-        data.on_bad_example,
-        split,
-    )
+    answers = answers_of(folder, config, data, options, processor, split)
     schema, kept = schema_of(rows, kept, answers)
-    file = PredictionFile(path, schema, asked(options, data, rows, columns, model, processor) | {"split": split})
+    asked = asked_of(options, data, rows, columns, answers.model, processor) | {"split": split}
+    file = PredictionFile(path, schema, asked)
     if file.is_finished():
         print(f"{path} is finished: {len(rows):,} rows were answered by this very command.")
         return
     prepared, _ = prepare_split(rows, columns, split_name=split, allowed_paths=allowed_paths_of(data))
-    limits = encoding_limits(config, data, processor.feature_extractor) | {"allow_urls": reading_of(data).allow_urls}
-    encoder = RowEncoder(processor, prepared.features, **limits, config=config)
-    check = ExampleCheck(prepared.features, *feature_limits(split, prepared.features, config), encoder.reading)
-    print_summary(path, write(file, answers, CheckedRows(prepared, encoder, check), rows, kept, options))
+    if options.ray:
+        elsewhere = partial(open_blocks, name, data, options, prepared, split, asked[WEIGHTS])
+        cores = 1 + options.dataloader_num_workers
+        answer = on_ray(elsewhere, options.ray_address, options.ray_workers, cores)
+    else:
+        answer = answered_blocks(answers, config, data, options, processor, prepared, split)
+    print_summary(path, write(file, answer, rows, kept, options.per_device_eval_batch_size))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -229,16 +226,16 @@ def kept_columns(names: list[str], rows: Dataset) -> list[str]:
 
 def schema_of(rows: Dataset, kept: list[str], answers: RowAnswers) -> tuple[pa.Schema, dict[str, str]]:
     """The columns of the file, and its name -> the dataset's name for those that are kept."""
-    own = {ROW, ERROR, *(part.name for part in answers.fields)}
+    own = set(answers.schema.names)
     names = {GIVEN + name if name in own else name: name for name in kept}
     if len(names) < len(kept) or own & names.keys():
         raise ValueError(f"--keep_columns {' '.join(kept)}: two would have one name in the file; rename one of them.")
     types = rows.select_columns(kept).features.arrow_schema if kept else {}
     fields = [pa.field(new, types.field(old).type) for new, old in names.items()]
-    return pa.schema([pa.field(ROW, pa.int64()), *fields, *answers.fields, pa.field(ERROR, pa.string())]), names
+    return pa.schema([answers.schema.field(0), *fields, *list(answers.schema)[1:]]), names
 
 
-def asked(
+def asked_of(
     options: PredictArguments, data: DataArguments, rows: Dataset, columns: ModalityColumns, model, processor
 ) -> dict[str, Any]:
     """What the answers depend on, by the names that errors give it."""
@@ -248,7 +245,7 @@ def asked(
     limits = {name: getattr(data, name) for name in (*LENGTH_OPTIONS, *LIMIT_OPTIONS)}
     return {
         "model": options.model,
-        "weights or settings of the model": fingerprint_of_model(model, processor),
+        WEIGHTS: fingerprint_of_model(model, processor),
         "dataset": without_secrets(data.dataset_name or "digits"),
         "rows": f"{len(rows)} of state {fingerprint_of_files(rows)}",
         "columns": inputs,
@@ -272,52 +269,114 @@ def fingerprint_of_model(model, processor) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def write(
-    file: PredictionFile,
-    answers: RowAnswers,
-    checked: CheckedRows,
-    rows: Dataset,
-    kept: dict[str, str],
+def answers_of(
+    folder: Path,
+    config: MoTConfig,
+    data: DataArguments,
     options: PredictArguments,
-) -> Counter:
+    processor: MoTProcessor,
+    split: str,
+) -> RowAnswers:
+    """A checkpoint that is ready to answer batches."""
+    trainer = build_trainer(folder, Path(options.output).parent, config, data, options, processor)
+    for option, dtype in HELD_IN.items():
+        if getattr(options, option):
+            trainer.head.to(dtype)
+    return RowAnswers(
+        trainer.head,
+        MoTCollator(pad_token_id=processor.tokenizer.pad_token_id, kinds=kinds_of(config)),
+        trainer.accelerator.autocast,
+        options.top_k,
+        options.contributions,
+        data.on_bad_example,
+        split,
+    )
+
+
+def open_blocks(
+    name: str, data: DataArguments, options: PredictArguments, prepared: Dataset, split: str, fingerprint: str
+) -> Answer:
+    """
+    `answered_blocks` by a checkpoint that is loaded wherever this is called.
+
+    Args:
+        fingerprint: `fingerprint_of_model` of the checkpoint.
+
+    Raises:
+        ValueError: what is found here is another checkpoint.
+    """
+    folder = local_folder(name)
+    config, processor = read_config(folder), load_processor(folder, options.trust_remote_code)
+    answers = answers_of(folder, config, data, options, processor, split)
+    if fingerprint_of_model(answers.model, processor) != fingerprint:
+        raise ValueError(
+            f"The checkpoint {name} on {platform.node()} is another than where the command was started: give all "
+            "machines the same, such as in a folder that they share."
+        )
+    return answered_blocks(answers, config, data, options, processor, prepared, split)
+
+
+def answered_blocks(
+    answers: RowAnswers,
+    config: MoTConfig,
+    data: DataArguments,
+    options: PredictArguments,
+    processor: MoTProcessor,
+    prepared: Dataset,
+    split: str,
+) -> Answer:
+    """
+    What answers blocks of the rows of a prepared split: number -> a table of the records of these rows. Every block
+    but the last is of whole batches.
+    """
+    limits = encoding_limits(config, data, processor.feature_extractor) | {"allow_urls": reading_of(data).allow_urls}
+    encoder = RowEncoder(processor, prepared.features, **limits, config=config)
+    check = ExampleCheck(prepared.features, *feature_limits(split, prepared.features, config), encoder.reading)
+    checked, batch_size = CheckedRows(prepared, encoder, check), options.per_device_eval_batch_size
+
+    def answer(blocks: Mapping[int, range]) -> Iterator[tuple[int, pa.Table]]:
+        rows = chain.from_iterable(blocks.values())
+        batches = checked.batches(rows, batch_size, options.dataloader_num_workers)
+        for number, block in blocks.items():
+            records: list[dict] = []
+            while len(records) < len(block):
+                records += answers(next(batches))
+            yield number, pa.Table.from_pylist(records, schema=answers.schema)
+
+    return answer
+
+
+def write(file: PredictionFile, answer: Answer, rows: Dataset, kept: dict[str, str], batch_size: int) -> Counter:
     """
     Answer the rows that have no answer yet, and finish the file.
 
     Args:
-        checked: the inputs of the rows.
-        rows: all their columns.
+        answer: a part of the file from the range of its rows.
+        rows: all columns of the dataset.
         kept: name in the file -> column of the rows.
     """
-    batch_size = options.per_device_eval_batch_size
     part_rows = max(1, PART_ROWS // batch_size) * batch_size  # whole batches, so that they are always the same
-    parts = range(0, len(rows), part_rows)
-    with file.owned(), tqdm(total=len(rows), desc="Answering", unit="row") as progress:
-        begin = next((i for i in range(len(parts)) if not file.part(i).exists()), len(parts))
-        if begin:
-            print(f"{begin * part_rows if begin < len(parts) else len(rows):,} rows were answered before: going on.")
-            progress.update(min(begin * part_rows, len(rows)))
-        start = begin * part_rows
-        batches = checked.batches(range(start, len(rows)), batch_size, options.dataloader_num_workers)
-        for number in range(begin, len(parts)):
-            part = range(parts[number], min(parts[number] + part_rows, len(rows)))
-            records: list[dict] = []
-            while len(records) < len(part):
-                records += answers(next(batches))
-                progress.update(len(part) if len(records) == len(part) else 0)
-            file.write_part(number, table_of(records, file.schema, rows, kept, part))
+    starts = range(0, len(rows), part_rows)
+    parts = {number: range(start, min(start + part_rows, len(rows))) for number, start in enumerate(starts)}
+    with file.owned():
+        missing = {number: part for number, part in parts.items() if not file.part(number).exists()}
+        done = len(rows) - sum(map(len, missing.values()))
+        if done:
+            print(f"{done:,} rows were answered before: going on.")
+        with tqdm(total=len(rows), initial=done, desc="Answering", unit="row") as progress:
+            for number, records in answer(missing):
+                file.write_part(number, with_kept(records, file.schema, rows, kept, parts[number]))
+                progress.update(len(parts[number]))
         return file.finish(len(parts))
 
 
-def table_of(records: list[dict], schema: pa.Schema, rows: Dataset, kept: dict[str, str], part: range) -> pa.Table:
+def with_kept(records: pa.Table, schema: pa.Schema, rows: Dataset, kept: dict[str, str], part: range) -> pa.Table:
     """The records of some rows, with the columns that are kept."""
-    table = pa.Table.from_pylist(records, schema=schema)
     if not kept:
-        return table
+        return records
     cells = rows.select_columns(list(kept.values())).with_format("arrow")[part.start : part.stop]
-    for new, old in kept.items():
-        place = schema.get_field_index(new)
-        table = table.set_column(place, schema.field(place), cells[old].cast(schema.field(place).type))
-    return table
+    columns = [cells[kept[name]] if name in kept else records[name] for name in schema.names]
+    return pa.table([column.cast(field.type) for column, field in zip(columns, schema)], schema=schema)
 
 
 def print_summary(path: Path, counts: Counter) -> None:

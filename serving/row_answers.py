@@ -47,8 +47,8 @@ class CheckedRows(Dataset):
         encoded, problem = self.check.encoded(self.split[number], self.encoder.encode)
         return number, encoded if problem is None else problem
 
-    def batches(self, rows: range, batch_size: int, workers: int) -> Iterator[list[CheckedRow]]:
-        """Batches of consecutive rows, encoded by so many processes; 0 for this one alone."""
+    def batches(self, rows: Iterable[int], batch_size: int, workers: int) -> Iterator[list[CheckedRow]]:
+        """Batches of these rows, encoded by so many processes; 0 for this one alone."""
         return iter(DataLoader(self, batch_size, sampler=rows, num_workers=workers, collate_fn=list))
 
 
@@ -99,18 +99,20 @@ class RowAnswers:
         self.bad = BadRows(split_name, on_bad_example, report=None)
 
     @property
-    def fields(self) -> list[pa.Field]:
-        """The columns of the records but `row` and `error`."""
+    def schema(self) -> pa.Schema:
+        """The columns of the records."""
         config = self.model.config
         if self.model.answers_with == "embeddings":
-            return [pa.field(f"{name}_embedding", pa.list_(pa.float32())) for name in (*config.modalities, FUSED)]
-        found = answer_fields(config, self.top_k)
+            names = [f"{name}_embedding" for name in (*config.modalities, FUSED)]
+            found = [pa.field(name, pa.list_(pa.float32())) for name in names]
+        else:
+            found = answer_fields(config, self.top_k)
         if self.contributions:
             parts = [pa.field(name, pa.float64()) for name in (PRIOR, *config.modalities)]
             found.append(pa.field("contributions", pa.struct(parts)))
             if len(config.modalities) > MOST_EXACT:
                 found.append(pa.field("contribution_errors", pa.struct(parts[1:])))
-        return found
+        return pa.schema([pa.field(ROW, pa.int64()), *found, pa.field(ERROR, pa.string())])
 
     def __call__(self, batch: list[CheckedRow]) -> list[dict]:
         """The records of a batch, in its order."""

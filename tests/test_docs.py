@@ -17,6 +17,7 @@ from helpers import save_untrained
 from small_checkpoints import save_generator
 from transformers import HfArgumentParser
 
+from mixture_of_transformers.evaluation.report import ReportArguments
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
 from mixture_of_transformers.serving.evaluate import EvaluateArguments
 from mixture_of_transformers.serving.predict_dataset import PredictArguments
@@ -95,9 +96,10 @@ def test_commands_have_the_options_that_are_named(page):
 
 @every_page
 def test_commands_that_evaluate_have_the_options_that_are_named(page):
-    for start, options in (("mot evaluate", EvaluateArguments), ("mot predict", PredictArguments)):
+    commands = {"mot evaluate": EvaluateArguments, "mot report": ReportArguments, "mot predict": PredictArguments}
+    for start, options in commands.items():
         parser = HfArgumentParser((options, DataArguments))
-        if options is EvaluateArguments:
+        if options is not PredictArguments:
             parser.add_argument("checkpoint")
         for line in command_lines(page, start):
             if start == "mot predict" and "--dataset" not in line:

@@ -19,7 +19,7 @@ from mixture_of_transformers.modality_image_mot import MoTImageConfig
 from mixture_of_transformers.modality_text_mot import MoTTextConfig
 from mixture_of_transformers.pipeline_mot import MultimodalClassificationPipeline
 from mixture_of_transformers.processing_mot import load_processor
-from mixture_of_transformers.search.commands import load
+from mixture_of_transformers.search.embedder import load
 from mixture_of_transformers.training.continuation import check_adapter, load_model, read_config
 from mixture_of_transformers.training.loading import load_checkpoint
 from mixture_of_transformers.validation_mot import BOUNDS, MOST_UNNAMED_LABELS

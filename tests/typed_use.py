@@ -5,6 +5,7 @@ Each public name stands here as its documentation uses it, so that a name that g
 type that becomes `Any` where it was known is an error of the type checker.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -40,6 +41,7 @@ from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.labels import LabelSpec
 from mixture_of_transformers.data.preparation import prepare_splits
 from mixture_of_transformers.data.sources import load_splits
+from mixture_of_transformers.evaluation.report import report
 from mixture_of_transformers.explain.attention import AttentionMaps, attention_maps
 from mixture_of_transformers.explain.pictures import plot_contributions
 from mixture_of_transformers.run_finetune import main as finetune
@@ -50,6 +52,7 @@ from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.encoded import EncodedDataset
 from mixture_of_transformers.training.trainer import MoTTrainer
+from mixture_of_transformers.training.workers import on_ray
 
 
 def configs() -> MoTConfig:
@@ -123,10 +126,12 @@ def training(processor: MoTProcessor, model: MoTForSequenceClassification) -> No
     trainer.train()
     trainer.evaluate_subsets(rows)
     assert_type(finetune(["--max_steps", "2"]), dict[Any, Any])
+    assert_type(report(["outputs/digits", "--output", "digits.html"]), Path)
 
 
 def searching(rows: Dataset, model: MoTForRetrieval, processor: MoTProcessor) -> None:
     assert_type(build_index(rows, model, processor, "index", batch_size=16), Index)
+    build_index(rows, model, processor, "index", spread=partial(on_ray, address="auto", workers=2))
     index = assert_type(Index.load("index", model, processor), Index)
     index.search(text="a word", k=3, modality="image", where={"label": 3})
     index.add(rows)

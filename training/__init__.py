@@ -10,5 +10,6 @@
 - `evaluation`: every subset, every pair; `metrics`: the numbers; `metric_modules`: the same for `evaluate`.
 - `run_folder`: a run owns its folder; `interruption`: where a run goes on; `continuation`: other classes, other data.
 - `loading`: a checkpoint that answers; `pushing`: what goes to the Hub.
-- `launch`: processes and engines; `command`: how every command ends.
+- `launch`: processes and engines; `workers`: rows that are answered by many machines; `command`: how every command
+  ends.
 """

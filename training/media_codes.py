@@ -25,9 +25,29 @@ from mixture_of_transformers.modality_image_mot import ImageAugmentation
 from mixture_of_transformers.resampling_mot import resample
 from mixture_of_transformers.training.document_rows import CODES_TYPE, codes_name
 
-SPEEDS = (18, 19, 20, 21, 22)  # of a sound, in twentieths: ratios for which resampling needs few filters
-OFFSET_SECONDS = 0.04  # the most that a version leaves out at a sound's beginning
+AS_RECORDED = 20  # speeds are in twentieths of it: ratios for which resampling needs few filters
 ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class SoundVersions:
+    """
+    Changes samples: they are played a little faster or slower, which changes their pitch as well, and from a little
+    later on.
+
+    Args:
+        speeds: those to draw from, in twentieths.
+        offset_seconds: the most that is left out at the beginning, of a quarter of the sound at most.
+    """
+
+    speeds: tuple[int, ...] = (18, 19, AS_RECORDED, 21, 22)
+    offset_seconds: float = 0.04
+
+    def __call__(self, samples: np.ndarray, rate: int, random: torch.Generator) -> np.ndarray:
+        """Samples (N,) -> (another N,)."""
+        first = min(int(torch.rand((), generator=random) * self.offset_seconds * rate), len(samples) // 4)
+        speed = self.speeds[int(torch.randint(len(self.speeds), (), generator=random))]
+        return resample(samples[first:], AS_RECORDED, speed)
 
 
 @dataclass
@@ -40,7 +60,7 @@ class CodeMaker:
         columns: what media are called in the rows -> their modality.
         versions: how many there are of each; the first is the medium as it is.
         reading: how media are decoded; sounds are cut where it says.
-        augmentation: of the further versions of pictures.
+        pictures, sounds: what changes the further versions; None leaves them as they are.
         seed: of these versions.
     """
 
@@ -48,7 +68,8 @@ class CodeMaker:
     columns: Mapping[str, str]
     versions: int = 1
     reading: Reading = field(default_factory=Reading)
-    augmentation: ImageAugmentation = field(default_factory=ImageAugmentation)
+    pictures: ImageAugmentation | None = field(default_factory=ImageAugmentation)
+    sounds: SoundVersions | None = field(default_factory=SoundVersions)
     seed: int = 0
 
     def plain(self) -> "CodeMaker":
@@ -84,13 +105,16 @@ class CodeMaker:
         digest = hashlib.sha256(f"{self.seed} {version} ".encode() + content).digest()
         random = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         if isinstance(medium, Image.Image):
-            return changed_picture(medium, self.augmentation, random)
-        return changed_sound(medium, self.tokenizers[modality].sampling_rate, random)
+            return medium if self.pictures is None else changed_picture(medium, self.pictures, random)
+        if self.sounds is None:
+            return medium
+        return self.sounds(medium, self.tokenizers[modality].sampling_rate, random)
 
     def fingerprint(self, split: datasets.Dataset) -> str:
         """A hash of all that decides the codes of a split."""
         hasher = Hasher()
-        for part in (fingerprint_of_files(split), dict(self.columns), self.versions, self.reading, self.augmentation):
+        media = (self.versions, self.reading, self.pictures, self.sounds)
+        for part in (fingerprint_of_files(split), dict(self.columns), *media):
             hasher.update(part)
         hasher.update(self.seed)
         for modality in sorted(set(self.columns.values())):
@@ -107,12 +131,6 @@ def changed_picture(picture: Image.Image, augmentation: ImageAugmentation, rando
     pixels = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)  # (C, H, W)
     pixels = augmentation(pixels, random).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     return Image.fromarray(pixels.squeeze(-1) if mode == "L" else pixels, mode)
-
-
-def changed_sound(samples: np.ndarray, rate: int, random: torch.Generator) -> np.ndarray:
-    """Samples (N,), played a little faster or slower, and from a little later on."""
-    first = min(int(torch.rand((), generator=random) * OFFSET_SECONDS * rate), len(samples) // 4)
-    return resample(samples[first:], 20, SPEEDS[int(torch.randint(len(SPEEDS), (), generator=random))])
 
 
 def add_codes(

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from sklearn import metrics as sklearn_metrics
 
 from mixture_of_transformers.loss_mot import IGNORED_LABEL
 
@@ -125,18 +124,28 @@ def classification_metrics(logits, labels) -> dict:
     if not rows.any():
         return {}
     labels, predicted = labels[rows].astype(np.int64), logits[rows].argmax(axis=1)
-    scores = sklearn_metrics.precision_recall_fscore_support(
-        labels, predicted, labels=range(num_classes), zero_division=0
-    )
+    hits = np.bincount(labels[labels == predicted], minlength=num_classes)
+    answered, support = (np.bincount(ids, minlength=num_classes) for ids in (predicted, labels))
+    precision, recall, f1 = scores_of_counts(hits, answered, support)
     return {
-        "accuracy": float(sklearn_metrics.accuracy_score(labels, predicted)),
-        "f1_macro": float(sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
-        "f1_weighted": float(sklearn_metrics.f1_score(labels, predicted, average="weighted", zero_division=0)),
+        "accuracy": float(hits.sum() / len(labels)),
+        "f1_macro": float(f1[answered + support > 0].mean()),
+        "f1_weighted": float(np.average(f1, weights=support)),
         "per_class": [
-            {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
-            for precision, recall, f1, support in zip(*scores)
+            {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+            for p, r, f, s in zip(precision, recall, f1, support)
         ],
     }
+
+
+def scores_of_counts(
+    hits: np.ndarray, answered: np.ndarray, support: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall and F1 of each class (C,), of how often it was answered rightly, answered, and the label; 0 of
+    nothing."""
+    pairs = (hits, answered), (hits, support), (2 * hits, answered + support)
+    precision, recall, f1 = (part / np.maximum(whole, 1) for part, whole in pairs)
+    return precision, recall, f1
 
 
 def multi_label_metrics(logits, labels) -> dict[str, float]:
@@ -162,12 +171,14 @@ def multi_label_metrics(logits, labels) -> dict[str, float]:
         return {}
     predicted, labels = logits[rows] > 0, labels[rows] > 0.5
     numbers = {"accuracy": float((predicted == labels).all(axis=1).mean())}
-    occur = (predicted | labels).any(axis=0)
+    hits, answered, support = (found.sum(axis=0) for found in (predicted & labels, predicted, labels))  # (C,)
+    occur = answered + support > 0
     if occur.any():
-        # One by one, for a single class would be taken as classes 0 and 1 of a problem with one label.
-        scores = [sklearn_metrics.f1_score(labels[:, i], predicted[:, i], zero_division=0) for i in occur.nonzero()[0]]
-        micro = sklearn_metrics.f1_score(labels.ravel(), predicted.ravel(), zero_division=0)
-        numbers |= {"f1_micro": float(micro), "f1_macro": float(np.mean(scores))}
+        micro = 2 * hits.sum() / (answered.sum() + support.sum())
+        numbers |= {
+            "f1_micro": float(micro),
+            "f1_macro": float(scores_of_counts(hits, answered, support)[2][occur].mean()),
+        }
     return numbers
 
 
@@ -208,8 +219,8 @@ def regression_metrics(predictions, labels) -> dict[str, float]:
     if not len(labels):
         return {}
     return {
-        "mae": float(sklearn_metrics.mean_absolute_error(labels, predictions)),
-        "mse": float(sklearn_metrics.mean_squared_error(labels, predictions)),
+        "mae": float(np.abs(predictions - labels).mean()),
+        "mse": float(((predictions - labels) ** 2).mean()),
         **pearson(predictions, labels),
     }
 
@@ -242,7 +253,7 @@ def sentiment_metrics(predictions, labels) -> dict[str, float]:
         np.clip(scores, -SENTIMENT_LIMIT, SENTIMENT_LIMIT).round() for scores in (predictions, labels)
     )
     numbers = {
-        "mae": float(sklearn_metrics.mean_absolute_error(labels, predictions)),
+        "mae": float(np.abs(predictions - labels).mean()),
         **pearson(predictions, labels),
         "accuracy_7": float((predicted == expected).mean()),
         **two_class_metrics(predictions >= 0, labels >= 0, suffix=""),
@@ -254,10 +265,10 @@ def sentiment_metrics(predictions, labels) -> dict[str, float]:
 
 
 def two_class_metrics(predicted: np.ndarray, labels: np.ndarray, suffix: str) -> dict[str, float]:
-    return {
-        f"accuracy_2{suffix}": float(sklearn_metrics.accuracy_score(labels, predicted)),
-        f"f1_2{suffix}": float(sklearn_metrics.f1_score(labels, predicted, average="weighted", zero_division=0)),
-    }
+    """Accuracy and F1, weighted by the labels of each class, of bool arrays (N,)."""
+    logits = np.stack([~predicted, predicted], axis=1).astype(float)
+    numbers = classification_metrics(logits, labels.astype(np.int64))
+    return {f"accuracy_2{suffix}": numbers["accuracy"], f"f1_2{suffix}": numbers["f1_weighted"]}
 
 
 def compute_metrics(logits, labels, problem_type: str | None) -> dict[str, float]:

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from mixture_of_transformers.evaluation.intervals import bootstrap_interval
+from mixture_of_transformers.evaluation.intervals import bootstrap_interval, bootstrap_intervals
 
 
 def test_the_interval_of_a_share_is_that_of_the_normal_approximation():
@@ -27,6 +27,13 @@ def test_values_that_are_not_defined_are_left_out():
     low, high = bootstrap_interval(lambda rows: np.nan if rows[0] == 0 else 2.0, 3)
     assert (low, high) == (2.0, 2.0)
     assert np.isnan(bootstrap_interval(lambda rows: np.nan, 3)).all()
+
+
+def test_several_figures_of_the_same_rows_have_the_intervals_that_each_has_alone():
+    values = np.random.default_rng(0).normal(size=50)
+    figures = {"mean": lambda rows: values[rows].mean(), "most": lambda rows: values[rows].max()}
+    found = bootstrap_intervals(lambda rows: {name: figure(rows) for name, figure in figures.items()}, 50)
+    assert found == {name: bootstrap_interval(figure, 50) for name, figure in figures.items()}
 
 
 def test_bad_input_no_rows_have_no_interval():

@@ -13,6 +13,8 @@ from open_rows import make_processor as make_open_processor
 from transformers import BertConfig, ViTConfig
 
 from mixture_of_transformers import (
+    MoTCausalConfig,
+    MoTCausalProcessor,
     MoTConfig,
     MoTFeatureExtractor,
     MoTForRetrieval,
@@ -21,8 +23,9 @@ from mixture_of_transformers import (
     processing_mot,
 )
 from mixture_of_transformers.data.tokenizers import train_tokenizer
-from mixture_of_transformers.finetune.batches import augmentations, build_collators
+from mixture_of_transformers.finetune.batches import augmentations, build_collators, further_augmentations
 from mixture_of_transformers.finetune.checks import check_towers
+from mixture_of_transformers.finetune.generation import augmentations_of, code_maker
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
 from mixture_of_transformers.finetune.recipe import image_geometry, new_tokenizer
 from mixture_of_transformers.finetune.usage import save_examples, usage_lines
@@ -47,6 +50,21 @@ def test_raw_pictures_and_sound_are_augmented_unless_a_person_says_no():
         ({"audio_augmentation": False}, {"image_augmentation": of_pictures}),
     ):
         assert augmentations(processor(), config, ModelArguments(**options)) == expected
+
+
+def test_the_pitch_of_sounds_stays_whichever_modality_and_model_hears_them():
+    """`--audio_kind sound`: of a further modality, of a generator's tower and of the versions that become codes."""
+    config = MoTConfig.of_size("tiny", siren_config={"model_type": "mot_audio"})
+    generator = MoTCausalConfig(
+        encoders={"audio": {"model_type": "mot_audio"}}, token_ranges=[["audio", 90, 100]], vocab_size=100
+    )
+    for kind, bends_pitch in (("sound", False), ("speech", True)):
+        model = ModelArguments(audio_kind=kind)
+        further = further_augmentations(processor(), config, model)["siren"]
+        heard = augmentations_of(generator, processor(), model)["audio"]
+        assert (further.tract > 0) == (heard.tract > 0) == bends_pitch
+        codes = code_maker(MoTCausalProcessor(train_tokenizer(["a b"])), None, DataArguments(), model, seed=0)
+        assert (len(codes.sounds.speeds) > 1) == bends_pitch
 
 
 def test_ready_features_are_not_augmented_and_pictures_for_a_model_in_front_are():

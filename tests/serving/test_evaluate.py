@@ -181,11 +181,13 @@ def test_what_fails_after_the_training_leaves_the_checkpoint_and_says_how_to_do_
     with monkeypatch.context() as patch:
         obstacle(out, patch)
         (out / "results.json").parent.mkdir(parents=True, exist_ok=True)
-        (out / "results.json").write_text("{}")  # of an earlier run
+        for name in ("results.json", "report.html"):
+            (out / name).write_text("{}")  # of an earlier run
         with pytest.raises(RuntimeError, match=re.escape(f"checkpoint is safe in {out}")) as failure:
             train(data=data, out=out)
     AutoModelForSequenceClassification.from_pretrained(out)
     assert not (out / "results.json").exists() or results_of(out)["task"] == "classification"
+    assert not (out / "report.html").exists()
     if (out / "README.md").is_dir():
         (out / "README.md").rmdir()
     again = next(line for line in str(failure.value).splitlines() if " evaluate " in line)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_datasets import tri_modal_dataset
 from small_media import png_bytes, sound_bytes
 
@@ -28,7 +29,13 @@ from mixture_of_transformers.training.document_rows import (
     EveryDocumentDataset,
     codes_name,
 )
-from mixture_of_transformers.training.media_codes import CodeMaker, add_codes, changed_picture, changed_sound
+from mixture_of_transformers.training.media_codes import (
+    AS_RECORDED,
+    CodeMaker,
+    SoundVersions,
+    add_codes,
+    changed_picture,
+)
 
 KINDS = {"text": "text", "image": "image", "audio": "audio"}
 TEMPLATES = ["{text} {image}", "{image} {text}", "{audio} {text}", "{image:raw} {text}", "{audio:raw}: {text}"]
@@ -160,9 +167,18 @@ def test_versions_keep_what_a_medium_is():
     changed = changed_picture(picture, maker_augmentation(), torch.Generator().manual_seed(1))
     assert changed.size == picture.size and changed.mode == picture.mode
     sound = np.sin(np.arange(16_000) * 0.1).astype(np.float32)
-    lengths = {len(changed_sound(sound, 16_000, torch.Generator().manual_seed(seed))) for seed in range(20)}
+    lengths = {len(SoundVersions()(sound, 16_000, torch.Generator().manual_seed(seed))) for seed in range(20)}
     assert len(lengths) > 3 and all(0.85 < length / 16_000 < 1.12 for length in lengths)
+    for seed in range(20):  # at its own speed a sound begins later, and is the same from there on
+        changed = SoundVersions(speeds=(AS_RECORDED,))(sound, 16_000, torch.Generator().manual_seed(seed))
+        assert np.array_equal(changed, sound[len(sound) - len(changed) :])
+
+
+def test_versions_are_the_medium_itself_where_nothing_changes_them():
+    media = Image.new("L", (4, 4)), np.zeros(100, np.float32)
+    maker = CodeMaker({}, {}, versions=3, pictures=None, sounds=None)
+    assert all(maker.changed(medium, "image", 1) is medium for medium in media)
 
 
 def maker_augmentation():
-    return CodeMaker({}, {}).augmentation
+    return CodeMaker({}, {}).pictures

@@ -74,6 +74,17 @@ def test_multi_label_counted_by_hand():
     )
 
 
+def test_several_labels_equal_the_scores_of_scikit_learn():
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(80, 5)), (random.random((80, 5)) < 0.3).astype(float)
+    labels[:, 4], logits[:, 4] = 0, -1  # a class that never occurs
+    expected = {
+        name: f1_score(labels[:, :4], logits[:, :4] > 0, average=name[3:]) for name in ("f1_micro", "f1_macro")
+    }
+    expected["accuracy"] = accuracy_score(labels, logits > 0)
+    assert multi_label_metrics(logits, labels) == pytest.approx(expected)
+
+
 def test_regression_counted_by_hand_and_correlation_as_in_scipy():
     predictions, labels = np.array([1.0, 2.0, 4.0, -1.0]), np.array([1.0, 3.0, 2.0, 0.0])
     numbers = regression_metrics(predictions, labels)
