@@ -29,6 +29,10 @@ def hand_over(arguments: list[str]) -> None:
         from mixture_of_transformers.evaluation.report import report
 
         report(arguments)
+    elif command == "robustness":
+        from mixture_of_transformers.evaluation.robustness import robustness
+
+        robustness(arguments)
     elif command == "predict" and any(a.split("=")[0].replace("-", "_") in OF_A_DATASET for a in arguments):
         from mixture_of_transformers.serving.predict_dataset import main as predict
 

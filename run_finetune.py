@@ -143,6 +143,8 @@ def prepare(
     set_limits(data, config, processor and processor.feature_extractor)
     with training.main_process_first():
         splits, labels = load_data(data, training.seed, bad if training.process_index == 0 else None)
+    if data.streaming:  # of which each process reads its own rows
+        splits["train"] = splits["train"].checked(data.on_bad_example, bad)
     train = splits["train"].sample() if data.streaming else splits["train"]
     model, processor = build(train, labels, data, model_arguments, config, processor)
     if earlier:

@@ -10,11 +10,9 @@ The accuracy is that of the audio alone. Needs PyAV, which encodes.
 """
 
 import argparse
-import io
 import itertools
 from collections.abc import Callable, Iterable
 
-import av
 import numpy as np
 import torch
 
@@ -24,7 +22,7 @@ from mixture_of_transformers.data.digits import KEY_TONES, load_digits_dataset
 from mixture_of_transformers.data.preparation import prepare_splits
 from mixture_of_transformers.data.sources import load_splits
 from mixture_of_transformers.decoding_audio_mot import load_audio
-from mixture_of_transformers.resampling_mot import resample
+from mixture_of_transformers.evaluation.corruptions_audio import gated, telephone, through_codec
 
 RATES = (8_000, 16_000, 44_100, 48_000)
 PEAKS = (0.01, 0.1, 0.9)
@@ -53,64 +51,25 @@ def key_tone(digit: int, rate: int, peak: float, seconds: float, silence: str = 
 # What happens to sound on its way
 # ---------------------------------------------------------------------------------------------------------------------
 def silenced(before: float, after: float) -> Callable:
-    def change(samples, rate):
-        return np.pad(samples, (int(before * rate), int(after * rate))), rate
-
-    return change
+    return lambda samples, rate: np.pad(samples, (int(before * rate), int(after * rate)))
 
 
-def gated(samples: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
-    """Tenths of a second whose level is 20 dB below the loudest become zeros, as at a noise gate."""
-    blocks = np.array_split(samples, max(1, len(samples) // (rate // 50)))
-    levels = [np.sqrt(np.mean(block**2)) for block in blocks]
-    kept = [block * (level > 0.1 * max(levels)) for block, level in zip(blocks, levels)]
-    return np.concatenate(kept), rate
+def through(codec: str, container: str, kilobits: float) -> Callable:
+    return lambda samples, rate: through_codec(samples, rate, codec, container, kilobits)
 
 
-def telephone(samples: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
-    """300 to 3400 Hz at 8 kHz in the 8 bits of mu-law (ITU-T G.711)."""
-    narrow = resample(samples.astype(np.float32), rate, 8_000)
-    spectrum, hertz = np.fft.rfft(narrow), np.fft.rfftfreq(len(narrow), 1 / 8_000)
-    narrow = np.fft.irfft(spectrum * ((hertz >= 300) & (hertz <= 3400)), len(narrow))
-    return decoded(encode(narrow, 8_000, "pcm_mulaw", "wav")), 16_000
-
-
-def through(codec: str, container: str, bit_rate: int) -> Callable:
-    def change(samples, rate):
-        return decoded(encode(samples, rate, codec, container, bit_rate)), 16_000
-
-    return change
-
-
-def encode(samples: np.ndarray, rate: int, codec: str, container: str, bit_rate: int | None = None) -> bytes:
-    """Mono samples (N,) from -1 to 1 as a file."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as file:
-        stream = file.add_stream(codec, rate=rate, layout="mono")
-        if bit_rate:
-            stream.bit_rate = bit_rate
-        frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
-        frame.sample_rate = rate
-        for part in (frame, None):
-            file.mux(stream.encode(part))
-    return buffer.getvalue()
-
-
-def decoded(file: bytes) -> np.ndarray:
-    return load_audio(file, "the encoded sound", 16_000, None)[0]
-
-
+# What each makes of samples (N,) and their rate in Hz, which stays.
 CHANGES: dict[str, Callable] = {
-    "as it is": lambda samples, rate: (samples, rate),
-    "level / 100": lambda samples, rate: (samples / 100, rate),
-    "level x 10": lambda samples, rate: (samples * 10, rate),
+    "as it is": lambda samples, rate: samples,
+    "level / 100": lambda samples, rate: samples / 100,
+    "level x 10": lambda samples, rate: samples * 10,
     "0.5 s of zeros before": silenced(0.5, 0),
     "0.5 s of zeros after": silenced(0, 0.5),
     "2 s of zeros around": silenced(1, 1),
     "noise gate": gated,
-    "MP3, 32 kbit/s": through("libmp3lame", "mp3", 32_000),
-    "Opus, 16 kbit/s": through("libopus", "ogg", 16_000),
-    "AAC, 32 kbit/s": through("aac", "adts", 32_000),
+    "MP3, 32 kbit/s": through("libmp3lame", "mp3", 32),
+    "Opus, 16 kbit/s": through("libopus", "ogg", 16),
+    "AAC, 32 kbit/s": through("aac", "adts", 32),
     "telephone": telephone,
 }
 
@@ -138,7 +97,7 @@ def clean_tones(listen: Listener, change: Callable = CHANGES["as it is"], **fixe
     """(rate, peak, seconds, silence) -> the share of the ten keys that are right."""
     axes = {"rate": RATES, "peak": PEAKS, "seconds": SECONDS, "silence": SILENCES} | fixed
     cases = list(itertools.product(*axes.values()))
-    sounds = [change(key_tone(digit, *case), case[0]) for case in cases for digit in range(10)]
+    sounds = [(change(key_tone(digit, *case), case[0]), case[0]) for case in cases for digit in range(10)]
     right = listen(sounds).reshape(-1, 10) == np.arange(10)
     return dict(zip(cases, right.mean(axis=1)))
 
@@ -174,7 +133,7 @@ def main() -> None:
     sounds, labels = sounds_of(arguments.dataset, arguments.split)
     print(f"\n| {arguments.split} split, {len(labels)} sounds | accuracy | clean key tones |\n|---|---|---|")
     for name, change in CHANGES.items():
-        accuracy = np.mean(listen(change(*sound) for sound in sounds) == labels)
+        accuracy = np.mean(listen((change(*sound), sound[1]) for sound in sounds) == labels)
         tones = clean_tones(listen, change, rate=(16_000,), seconds=(0.25, 0.6), silence=("none", "around"))
         keys = "" if arguments.dataset else f"{np.mean(list(tones.values())):.3f}"
         print(f"| {name} | {accuracy:.3f} | {keys} |", flush=True)

@@ -3,11 +3,15 @@
 
     python -m benchmarks.streaming                  200,000 rows; writes docs/streaming.svg and prints the figures
     python -m benchmarks.streaming --rows 20000     a quick look, without the picture
+    python -m benchmarks.streaming --readers 4      what several readers read of files that they share
 
 Parquet shards of 5,000 rows are written first: the embedded digits over and over, each row with a number of its own in
 its sentence, its picture and its tone in noise (about 5 kB a row). Then `run_finetune.py --streaming` passes over them
 once with a narrow model, so that what is measured is mostly reading, decoding and encoding. Memory is what its process
 and its two workers have each for itself alone, time that of the processors they use.
+
+With `--readers` parquet files of equal and of unequal size are read for an epoch by so many readers in turn, as
+`split_dataset_by_node` shares them out and as `data/shares.py` does; what a reader has read is what the kernel says.
 """
 
 import argparse
@@ -16,17 +20,21 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import datasets
 import matplotlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from datasets.distributed import split_dataset_by_node
 from transformers import TrainerCallback
 
 import run_finetune
 from mixture_of_transformers.data.digits import DIGITS_FEATURES, load_digits_dataset
+from mixture_of_transformers.data.shares import Share, rows_of
 from mixture_of_transformers.training.trainer import MoTTrainer
 
 matplotlib.use("Agg")
@@ -125,11 +133,63 @@ def draw(rows: np.ndarray, mebibytes: np.ndarray, milliseconds: np.ndarray, text
     PICTURE.write_text(svg.replace("</title>", f"</title>\n <desc>{text}</desc>", 1), encoding="utf-8")
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# What readers read
+# ---------------------------------------------------------------------------------------------------------------------
+
+# name -> rows of each file, and of its row groups
+LAYOUTS = {
+    "5 files of 500 to 2,500 rows": ([2000, 500, 1500, 1000, 2500], 2500),
+    "the same in row groups of 50": ([2000, 500, 1500, 1000, 2500], 50),
+    "33 files of 150 to 300 rows": ([150 + 150 * i // 32 for i in range(33)], 300),
+}
+
+
+def bytes_read() -> int:
+    return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
+
+
+def by_node(source: datasets.IterableDataset, reader: int, readers: int) -> Iterator[dict]:
+    return iter(split_dataset_by_node(source, reader, readers))
+
+
+def by_share(source: datasets.IterableDataset, reader: int, readers: int) -> Iterator[dict]:
+    for piece in Share(reader, readers).pieces(source.num_shards, epoch=0):
+        yield from rows_of(source.shard(source.num_shards, piece.shard), piece.part, piece.parts)
+
+
+def compare_readers(readers: int) -> None:
+    """Prints a table: how often the bytes of all files are read, and the fewest and the most rows of a reader."""
+    names = {"split_dataset_by_node": by_node, "data/shares.py": by_share}
+    print("| files | " + " | ".join(f"{name}: read | rows" for name in names) + " |\n" + "|---" * 5 + "|")
+    for layout, (sizes, group_rows) in LAYOUTS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            for number, size in enumerate(sizes):
+                rows = [{"text": str(i), "picture": os.urandom(10_000)} for i in range(size)]
+                pq.write_table(pa.Table.from_pylist(rows), f"{folder}/{number:02}.parquet", row_group_size=group_rows)
+            files = sorted(map(str, Path(folder).glob("*.parquet")))
+            source = datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
+            cells = []
+            for share in names.values():
+                read, numbers = 0, []
+                for reader in range(readers):
+                    before = bytes_read()
+                    numbers.append(sum(1 for _ in share(source, reader, readers)))
+                    read += bytes_read() - before
+                whole = sum(Path(file).stat().st_size for file in files)
+                cells += [f"{read / whole:.2f} times", f"{min(numbers):,} to {max(numbers):,}"]
+        print(f"| {layout} | " + " | ".join(cells) + " |")
+
+
 def main() -> None:
     global START
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--readers", type=int)
     arguments = parser.parse_args()
+    if arguments.readers is not None:
+        compare_readers(arguments.readers)
+        return
     with tempfile.TemporaryDirectory() as folder:
         with ProcessPoolExecutor(1) as other:  # whose memory does not count
             kilobytes = other.submit(write_shards, Path(folder), arguments.rows).result()

@@ -14,6 +14,7 @@ COMMANDS = {
     "finetune": "train on a dataset, for every subset of its modalities; the same as run_finetune.py",
     "evaluate": "measure a checkpoint again, on its own or other data",
     "report": "write one page with what a run is worth, to be sent on",
+    "robustness": "measure a classifier with modalities missing and with media that have suffered",
     "predict": "answer for one row, or for all rows of a dataset",
     "generate": "write, draw and speak with a causal checkpoint",
     "index": "embed the rows of a dataset, once, to search them",
@@ -44,11 +45,11 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the first argument."""
     parser = argparse.ArgumentParser(
         prog="mot",
-        usage="mot [-h] [--version] command ...",
+        usage="mot [-h] [-V] command ...",
         description="One model for text, images, audio and any other modalities: train, measure, ask, search, show.",
         epilog="Each command has a --help of its own; --debug, anywhere in it, shows the traceback of an error.",
     )
-    parser.add_argument("--version", action=Version, nargs=0, help="show the version of the package and exit")
+    parser.add_argument("-V", "--version", action=Version, nargs=0, help="show the version of the package and exit")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True, title="commands")
     for name, purpose in COMMANDS.items():
         commands.add_parser(name, help=purpose, add_help=False)

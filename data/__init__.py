@@ -34,6 +34,7 @@ What rows mean
 Rows on their way to a model
     preparation: every split with the columns text, image, audio, video and label
     streams: the same for rows that are never kept
+    shares: which rows of a stream are those of one of several readers, and where a reader is
     checks: what is wrong with a row
     tokenizers: a tokenizer that is trained on the texts
 """

@@ -26,6 +26,7 @@ from mixture_of_transformers.data.column_types import (
 )
 from mixture_of_transformers.data.extra_cells import ExtraCells
 from mixture_of_transformers.data.labels import LabelColumn, LabelSpec
+from mixture_of_transformers.data.shares import ALONE, Place, Share, rows_of
 
 logger = logging.get_logger(__name__)
 
@@ -35,8 +36,8 @@ SAMPLE_TEXTS, SAMPLE_MEDIA = 10_000, 200  # of the rows that a tokenizer and siz
 class RowStream:
     """A split that is read as it comes and never kept: an iterable of rows as `prepare_split` makes them.
 
-    Bad rows are met on the way (see `drop_bad_examples`). Shards of the source are shared out among the workers of a
-    `DataLoader`, whole shards to each.
+    Bad rows are met on the way (see `drop_bad_examples`). Several readers share its rows (`Share`), and each goes on
+    from where it was (`Place`).
 
     Args:
         source: the split with its own columns.
@@ -70,6 +71,12 @@ class RowStream:
         self.reading = Reading(allow_urls=allowed_paths is None or allowed_paths.follow_urls)
         self.feature_sizes, self.max_lengths = {}, {}
         self.seed, self.buffer_size = 0, 0
+        self.is_cut = False
+
+    @property
+    def shards(self) -> int:
+        """How many shards readers share out; of the first rows of a source one, for a part of each shard is others."""
+        return 1 if self.is_cut else self.source.num_shards
 
     @property
     def column_names(self) -> list[str]:
@@ -77,12 +84,13 @@ class RowStream:
 
     def shuffle(self, seed: int, buffer_size: int) -> "RowStream":
         """
-        Shards in random order, rows drawn from a buffer of so many; another order in each epoch. 0 keeps the order.
+        Shards in random order, and so many rows at a time of what a reader reads; another order in each epoch. 0 keeps
+        the order.
         """
         return self._with(seed=seed, buffer_size=buffer_size)
 
     def take(self, number: int) -> "RowStream":
-        return self._with(source=self.source.take(number))
+        return self._with(source=self.source.take(number), is_cut=True)
 
     def checked(self, on_bad_example: str, report: Path | None) -> "RowStream":
         return self._with(on_bad_example=on_bad_example, report=report)
@@ -103,18 +111,27 @@ class RowStream:
     def __iter__(self) -> Iterator[dict]:
         return self.rows(epoch=0)
 
-    def rows(self, epoch: int, encode: Callable[[dict], dict] | None = None) -> Iterator[dict]:
-        """The good rows, in the order of an epoch, or what `encode` makes of them. Bad ones are reported in the first
-        epoch. What was decoded to check a row is what `encode` gets.
+    def rows(self, epoch: int, encode: Callable[[dict], dict] | None = None, share: Share = ALONE) -> Iterator[dict]:
+        """The good rows of an epoch, as of `rows_from`."""
+        return (row for _, row in self.rows_from(Place(epoch), encode, share))
+
+    def rows_from(
+        self, place: Place, encode: Callable[[dict], dict] | None = None, share: Share = ALONE
+    ) -> Iterator[tuple[Place, dict]]:
         """
-        source = self.source
-        if self.buffer_size:
-            order = np.random.default_rng([self.seed, epoch])
-            source = source.shuffle(generator=order, buffer_size=self.buffer_size)
+        The good rows of the rest of an epoch, or what `encode` makes of them, each with the place behind it. Bad ones
+        are reported in the first epoch. What was decoded to check a row is what `encode` gets.
+
+        Args:
+            place: where to begin.
+            share: which rows are this reader's.
+        """
+        epoch = place.epoch
         bad = BadRows(self.split_name, self.on_bad_example, self.report, quiet=epoch > 0)
         check = ExampleCheck(self.features, self.feature_sizes, self.max_lengths, self.reading)
         is_labelled = True
-        for index, row in self._read(source):
+        for behind, row in self._shuffled(place, share):
+            index = behind.before + behind.taken - 1
             row = self._prepared(index, row)
             encoded, problem = (row, check(row)) if encode is None else check.encoded(row, encode)
             if is_labelled and epoch == 0 and row.get("label", 0) is None:
@@ -124,19 +141,48 @@ class RowStream:
                     "not count, and so no further one without a label does"
                 )
             if problem is None:
-                yield encoded
+                yield behind, encoded
                 continue
             if not bad.rows and epoch == 0:
-                place = f"; {self.report} names it and every further one" if self.report else ""
-                logger.warning(f"skipped row {index} of '{self.split_name}', {problem.kind}: {problem}{place}")
+                report = f"; {self.report} names it and every further one" if self.report else ""
+                logger.warning(f"skipped row {index} of '{self.split_name}', {problem.kind}: {problem}{report}")
             bad.add(index, problem)
 
-    def _read(self, source: IterableDataset) -> Iterator[tuple[int, dict]]:
-        """The rows with their numbers; an error of the libraries that read them says after which row it came."""
-        index = -1
+    def _shuffled(self, place: Place, share: Share) -> Iterator[tuple[Place, dict]]:
+        """
+        The rows of a share from a place on, each with the place behind it: a window of rows is read, then gone through
+        in random order. So a place is enough to go on with the very next row, reading no more than that window anew.
+        """
+        rows = self._read(place, share)
+        start = place._replace(taken=0)
+        while window := list(islice(rows, max(self.buffer_size, 1))):
+            order = range(len(window))
+            if self.buffer_size:
+                random = np.random.default_rng([self.seed, start.epoch, share.reader, start.before])
+                order = random.permutation(len(window))
+            for taken in range(place.taken, len(window)):
+                yield start._replace(taken=taken + 1, begun=window[-1][0].begun), window[order[taken]][1]
+            place, behind = place._replace(taken=0), window[-1][0]
+            start = behind._replace(before=start.before + len(window))
+
+    def _read(self, place: Place, share: Share) -> Iterator[tuple[Place, dict]]:
+        """
+        The rows of a share as the source has them, each with where reading goes on; an error of the libraries that
+        read them says after which row it came.
+        """
+        order = np.arange(self.shards)
+        if self.buffer_size:
+            order = np.random.default_rng([self.seed, place.epoch]).permutation(self.shards)
+        pieces, index = share.pieces(self.shards, place.epoch), place.before - 1
+        first = place.rows  # rows of the first shard that were read before
         try:
-            for index, row in enumerate(source):
-                yield index, row
+            for shards, piece in enumerate(pieces[place.shards :], start=place.shards):
+                shard = self.source if self.shards == 1 else self.source.shard(self.shards, int(order[piece.shard]))
+                rows = rows_of(shard, piece.part, piece.parts, has_groups=not self.is_cut)
+                for number, row in enumerate(islice(rows, first, None), start=first):
+                    index += 1
+                    yield place._replace(shards=shards, rows=number + 1, begun=shards + 1), row
+                first = 0
         except (pa.ArrowException, DatasetsError, OSError) as error:  # Arrow raises OSError for a broken page.
             raise ValueError(
                 f"Split '{self.split_name}' cannot be read beyond its first {index + 1} rows: {error}. Repair the "

@@ -75,6 +75,8 @@ def prepare_generation(
     set_document_limits(data)
     with training.main_process_first():
         splits, documents = load_documents(data, training.seed, bad if training.process_index == 0 else None)
+        if data.streaming:  # of which each process reads its own rows
+            splits["train"] = splits["train"].checked(data.on_bad_example, bad)
         train = splits["train"].sample() if data.streaming else splits["train"]
         if checkpoint is None:
             processor = new_processor(train, documents, data, model_arguments, training.seed)

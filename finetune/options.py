@@ -19,7 +19,8 @@ DIGITS_GENERATION = {
     "--document": ["{label} {image}", "{image:raw} {label}", "{label} {audio}", "{audio:raw} {label}"],
     "--media_versions": ["4"],
     "--tokenizer_steps": ["1000"],
-    "--learning_rate": ["2e-3"],
+    "--learning_rate": ["1e-3"],
+    "--num_train_epochs": ["50"],
     "--config_overrides": ['{"loss_weights": {"text": 10}}'],  # a caption has two tokens, a picture a hundred
 }
 

@@ -153,7 +153,7 @@ def reading_of(data: DataArguments) -> Reading:
 
 
 def prepare_to_stream(data: DataArguments, training: RunArguments) -> None:
-    """Refuses what a stream cannot do, and has each process take its part of the rows."""
+    """Refuses what a stream cannot do."""
     if data.dataset_name is None:
         raise ValueError("--streaming is for a dataset that is named with --dataset_name; the digits fit into memory.")
     if training.max_steps <= 0:
@@ -161,8 +161,6 @@ def prepare_to_stream(data: DataArguments, training: RunArguments) -> None:
             "--streaming needs --max_steps, since the length of a stream is not known: rows x epochs / "
             "(--per_device_train_batch_size x --gradient_accumulation_steps x number of processes), rounded up."
         )
-    # Batches made by one process for all would have to hold the same modalities.
-    training.accelerator_config.dispatch_batches = False
 
 
 def check_task(data: DataArguments, columns: ModalityColumns, labels: LabelSpec | None) -> None:

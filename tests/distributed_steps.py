@@ -11,12 +11,14 @@ for a missing gradient or a missing collective hangs here until its process grou
 import copy
 import socket
 import sys
+import tempfile
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 import torch.distributed
 from helpers import MODALITIES, OPEN_SETS, build, make_inputs, max_difference, tiny_config
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -151,8 +153,32 @@ def compare(rank, engine, case):
         difference = max_difference(parameter, reference)
         if not difference < 1e-5:
             raise AssertionError(f"{engine}, {case}, rank {rank}: {name} differs from one process by {difference}")
-    # One write for the whole line: both ranks share the pipe.
-    sys.stdout.write(f"{engine}, {case}, rank {rank}: all parameters equal to one process\n")
+    say(f"{engine}, {case}, rank {rank}: all parameters equal to one process")
+    if engine == "fully_shard":
+        save_and_load(rank, case, model, single if rank == 0 else None)
+
+
+def save_and_load(rank, case, model, single):
+    """The shards of both ranks, gathered into a checkpoint that one process loads, are what one process learnt."""
+    gathered = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if rank != 0:  # which gets nothing
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder, state_dict=dict(gathered))  # which it empties
+        loaded = CASES[case][0].from_pretrained(folder)
+    if loaded.config.architectures != [type(single).__name__]:
+        raise AssertionError(f"{case}: the checkpoint is of {loaded.config.architectures}")
+    found, expected = loaded.state_dict(), single.state_dict()
+    if found.keys() != expected.keys() or not all(torch.equal(found[name], gathered[name]) for name in found):
+        raise AssertionError(f"{case}: what was loaded is not what was gathered")
+    if not max(max_difference(found[name], expected[name]) for name in found) < 1e-5:
+        raise AssertionError(f"{case}: what was loaded differs from one process")
+    say(f"{case}: the gathered checkpoint is what one process learnt")
+
+
+def say(line):
+    """In one write, since both ranks share the pipe."""
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 

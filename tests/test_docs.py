@@ -18,6 +18,7 @@ from small_checkpoints import save_generator
 from transformers import HfArgumentParser
 
 from mixture_of_transformers.evaluation.report import ReportArguments
+from mixture_of_transformers.evaluation.robustness import RobustnessArguments
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments, RunArguments
 from mixture_of_transformers.serving.evaluate import EvaluateArguments
 from mixture_of_transformers.serving.predict_dataset import PredictArguments
@@ -96,8 +97,13 @@ def test_commands_have_the_options_that_are_named(page):
 
 @every_page
 def test_commands_that_evaluate_have_the_options_that_are_named(page):
-    commands = {"mot evaluate": EvaluateArguments, "mot report": ReportArguments, "mot predict": PredictArguments}
-    for start, options in commands.items():
+    commands = {
+        "evaluate": EvaluateArguments,
+        "report": ReportArguments,
+        "robustness": RobustnessArguments,
+        "predict": PredictArguments,
+    }
+    for start, options in ((f"mot {verb}", options) for verb, options in commands.items()):
         parser = HfArgumentParser((options, DataArguments))
         if options is not PredictArguments:
             parser.add_argument("checkpoint")

@@ -493,6 +493,13 @@ def test_two_processes_with_different_modalities_learn_what_one_would(two_proces
     assert two_processes.returncode == 0, report
 
 
+@pytest.mark.training
+@pytest.mark.parametrize("case", CASES)
+def test_a_sharded_model_is_gathered_into_a_checkpoint_that_one_process_loads(two_processes, case):
+    report = two_processes.stdout + two_processes.stderr
+    assert f"\n{case}: the gathered checkpoint is what one process learnt" in report, report
+
+
 # The classification head
 
 

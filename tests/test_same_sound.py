@@ -42,18 +42,8 @@ def test_a_key_is_two_tones_of_the_telephone_with_zeros_where_asked(rate):
 @pytest.mark.parametrize("name", same_sound.CHANGES)
 def test_what_happens_to_a_sound_on_its_way_leaves_its_pitch(name):
     tone = same_sound.key_tone(5, RATE, 0.1, 1.0)
-    samples, rate = same_sound.CHANGES[name](tone, RATE)
-    assert rate == RATE and strongest_hertz(samples, rate) == pytest.approx([770, 1336], abs=3)
-
-
-def test_a_telephone_line_is_narrow_and_a_gate_shuts():
-    rng = np.random.default_rng(0)
-    noise = 0.1 * rng.standard_normal(RATE)
-    spectrum = np.abs(np.fft.rfft(same_sound.telephone(noise, RATE)[0])) ** 2
-    hertz = np.arange(len(spectrum))
-    assert spectrum[(hertz < 250) | (hertz > 3600)].mean() < 0.01 * spectrum[(hertz > 400) & (hertz < 3000)].mean()
-    steps = np.repeat([1.0, 0.01, 0.5], RATE // 2) * rng.standard_normal(3 * RATE // 2)
-    assert np.array_equal(same_sound.gated(steps, RATE)[0] == 0, np.repeat([False, True, False], RATE // 2))
+    samples = same_sound.CHANGES[name](tone, RATE)
+    assert strongest_hertz(samples, RATE) == pytest.approx([770, 1336], abs=3)
 
 
 def test_digital_silence_does_not_count_in_the_mean_that_is_taken_away():
@@ -102,7 +92,7 @@ def test_a_clean_tone_is_heard_at_any_rate_level_and_length_and_with_zeros_anywh
 def test_neither_level_nor_silence_changes_what_is_heard_in_noise(listen):
     sounds, labels = same_sound.sounds_of(None, "test")
     answers = {
-        name: listen(same_sound.CHANGES[name](*sound) for sound in sounds)
+        name: listen((same_sound.CHANGES[name](*sound), sound[1]) for sound in sounds)
         for name in ("as it is", "level / 100", "level x 10", "0.5 s of zeros before", "2 s of zeros around")
     }
     right = {name: np.mean(answer == labels) for name, answer in answers.items()}

@@ -8,6 +8,7 @@
 - `objective`: what a step trains; `gradient_cache`: contrastive batches that do not fit; `divergence`: when to stop.
 - `optimization`: which parameters learn and how fast, freezing, LoRA; `callbacks`: what is kept between steps.
 - `evaluation`: every subset, every pair; `metrics`: the numbers; `metric_modules`: the same for `evaluate`.
+- `stream_places`: where a training is in a stream.
 - `run_folder`: a run owns its folder; `interruption`: where a run goes on; `continuation`: other classes, other data.
 - `loading`: a checkpoint that answers; `pushing`: what goes to the Hub.
 - `launch`: processes and engines; `workers`: rows that are answered by many machines; `command`: how every command

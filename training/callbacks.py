@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers import Trainer, TrainerCallback, TrainerState
 
-from mixture_of_transformers.training.encoded import EpochDataset
+from mixture_of_transformers.training.encoded import EpochDataset, StreamedRows
 from mixture_of_transformers.training.optimization import keep_settings
 from mixture_of_transformers.training.run_folder import RUN, STATE, begin_run, clear_unfinished, run_of_state
 
@@ -52,6 +52,10 @@ class ResumeCallback(TrainerCallback):
             keep_settings(args, self.trainer.asked, kwargs["optimizer"])
         restore_losses(self.trainer, state)
         restore_patience(self.trainer, state)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if isinstance(self.trainer.train_dataset, StreamedRows):  # The library counts from where the reading goes on.
+            state.epoch = state.global_step / state.max_steps
 
 
 def losses_since_log(trainer: Trainer) -> dict:

@@ -18,10 +18,11 @@ import torch
 
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.documents import RAW, TEXT, DocumentTemplate, Field, without_prompt
+from mixture_of_transformers.data.shares import Place, Share
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.towers_causal_mot import num_tower_tokens
-from mixture_of_transformers.training.encoded import EpochDataset
+from mixture_of_transformers.training.encoded import EpochDataset, StreamedRows
 
 CODES_TYPE = datasets.List(datasets.List(datasets.List(datasets.Value("int32"))))
 
@@ -207,29 +208,21 @@ class EveryDocumentDataset(torch.utils.data.Dataset):
         return self.encoder.encode(self.rows[index], template)
 
 
-class StreamedDocuments(torch.utils.data.IterableDataset):
+class StreamedDocuments(StreamedRows):
     """
-    The documents of a stream, one epoch after another without end, as of `StreamedDataset`.
+    The documents of a stream.
 
     Args:
-        stream: a `RowStream`.
+        stream: as of `StreamedRows`.
         to_codes: gives a row the codes of its media.
     """
 
-    def __init__(self, stream: RowStream, encoder: DocumentEncoder, to_codes: Callable[[dict], dict]):
-        self.stream, self.encoder, self.to_codes = stream, encoder, to_codes
+    wanted = "with all columns of a --document"
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for epoch in itertools.count():
-            is_empty = True
-            for index, row in enumerate(self.stream.rows(epoch, self.to_codes)):
-                document = self.encoder.draw(row, epoch, index)
-                if document is not None:
-                    is_empty = False
-                    yield document
-            if is_empty and torch.utils.data.get_worker_info() is None:
-                raise ValueError(
-                    f"The stream of split '{self.stream.split_name}' has no row with all columns of a --document."
-                )
-            if is_empty:  # there are more workers than shards
-                return
+    def __init__(self, stream: RowStream, encoder: DocumentEncoder, to_codes: Callable[[dict], dict]):
+        super().__init__(stream, to_codes)
+        self.encoder = encoder
+
+    def finished(self, row: dict, share: Share, place: Place) -> dict[str, Any] | None:
+        index = (place.before + place.taken - 1) * share.readers + share.reader  # no other reader's
+        return self.encoder.draw(row, place.epoch, index)

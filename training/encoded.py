@@ -5,8 +5,7 @@ Rows of a dataset are encoded when first asked for (`EncodedDataset`; `cache_fea
 keeps them on disk), those of a stream whenever they are read (`StreamedDataset`).
 """
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import datasets
@@ -15,6 +14,7 @@ import torch
 from mixture_of_transformers.data.checks import Reading
 from mixture_of_transformers.data.column_types import is_medium, is_ready_features
 from mixture_of_transformers.data.extra_cells import is_absent_cell
+from mixture_of_transformers.data.shares import Place, Share
 from mixture_of_transformers.data.streams import RowStream
 from mixture_of_transformers.loss_mot import IGNORED_LABEL
 from mixture_of_transformers.modalities_mot import CELLS, MODALITIES, MODALITY_OF_CELL, raw_modality_of
@@ -224,28 +224,76 @@ class EvaluatedRows(torch.utils.data.Dataset):
         return [row | {"epoch": torch.tensor(0)} for row in read(indices)]
 
 
-class StreamedDataset(torch.utils.data.IterableDataset):
+class PlacedRow(dict):
+    """A row of a stream as tensors, with the place behind it, which is no part of what it holds."""
+
+    def __init__(self, row: Mapping[str, Any], share: Share, place: Place):
+        super().__init__(row)
+        self.share, self.place = share, place
+
+
+class StreamedRows(torch.utils.data.IterableDataset):
     """
-    Rows of a stream, encoded as they come, one epoch after another without end: how many steps to train is
-    `max_steps`, and to skip the rows of so many steps is to resume.
+    Rows of a stream as tensors, one epoch after another without end: how many steps to train is `max_steps`. So a
+    process whose rows are fewer begins its next epoch where it would have to wait.
+
+    Each worker of a `DataLoader` in each process reads its own share of the rows.
 
     Args:
         stream: a `RowStream`.
+        encode: gives the encoded form of a row.
+    """
+
+    wanted = "that can be read"
+
+    def __init__(self, stream: RowStream, encode: Callable[[dict], dict]):
+        self.stream, self.encode = stream, encode
+        self.process, self.processes = 0, 1
+        self.places: dict[int, Place] = {}  # of readers, where they go on
+        self.turn = 0  # of the workers, which of them would have made the first batch
+
+    def in_process(self, process: int, processes: int) -> None:
+        """Read the share of one of several processes."""
+        self.process, self.processes = process, processes
+
+    def share(self) -> Share:
+        """What is read here, in a worker or in the process itself."""
+        worker = torch.utils.data.get_worker_info()
+        number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        number = (number + self.turn) % workers
+        return Share(number * self.processes + self.process, self.processes * workers)
+
+    def finished(self, row: dict, share: Share, place: Place) -> dict[str, Any] | None:
+        """What becomes of an encoded row of a share, with the place behind it; None leaves it out."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[PlacedRow]:
+        share = self.share()
+        start, empty = self.places.get(share.reader, Place()), 0
+        while empty < share.readers:  # A reader may have no row in one epoch, and some in the next.
+            empty += 1
+            for place, encoded in self.stream.rows_from(start, self.encode, share):
+                row = self.finished(encoded, share, place)
+                if row is not None:
+                    empty = 0
+                    yield PlacedRow(row, share, place)
+            start = Place(start.epoch + 1)
+        raise ValueError(f"The stream of split '{self.stream.split_name}' has no row {self.wanted}.")
+
+
+class StreamedDataset(StreamedRows):
+    """
+    Rows of a stream, encoded as they come.
+
+    Args:
+        stream: as of `StreamedRows`.
         processor: a `MoTProcessor`.
         limits: `max_audio_seconds`, `max_text_tokens`, `allow_urls` and `config` of `RowEncoder`.
     """
 
     def __init__(self, stream: RowStream, processor, **limits):
         self.encoder = RowEncoder(processor, stream.features, **limits)
-        self.stream = stream.read_by(self.encoder.reading)
+        super().__init__(stream.read_by(self.encoder.reading), self.encoder.encode)
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        for epoch in itertools.count():
-            is_empty = True
-            for row in self.stream.rows(epoch, self.encoder.encode):
-                is_empty = False
-                yield row | {"epoch": torch.tensor(epoch)}
-            if is_empty and torch.utils.data.get_worker_info() is None:
-                raise ValueError(f"The stream of split '{self.stream.split_name}' has no row that can be read.")
-            if is_empty:  # there are more workers than shards
-                return
+    def finished(self, row: dict, share: Share, place: Place) -> dict[str, torch.Tensor]:
+        return row | {"epoch": torch.tensor(place.epoch)}

@@ -10,7 +10,7 @@ run_folder.py).
 import contextlib
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerState
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
+from mixture_of_transformers.data.shares import Place
 from mixture_of_transformers.training import evaluation
 from mixture_of_transformers.training.arguments import MoTTrainingArguments
 from mixture_of_transformers.training.callbacks import (
@@ -31,7 +32,7 @@ from mixture_of_transformers.training.callbacks import (
 )
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.divergence import check_gradients, check_loss, check_weights
-from mixture_of_transformers.training.encoded import EpochDataset, EvaluatedRows, kinds_of
+from mixture_of_transformers.training.encoded import EpochDataset, EvaluatedRows, StreamedRows, kinds_of
 from mixture_of_transformers.training.gradient_cache import cached_step
 from mixture_of_transformers.training.interruption import (
     StopOnSignal,
@@ -68,6 +69,14 @@ from mixture_of_transformers.training.run_folder import (
     put_model_in_place,
 )
 from mixture_of_transformers.training.samplers import LengthSampler, RebalanceSampler, length_of
+from mixture_of_transformers.training.stream_places import (
+    STREAM,
+    PlacedCollator,
+    go_on_in_stream,
+    places_of_all,
+    read_by_processes,
+    take_place,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -106,6 +115,9 @@ class MoTTrainer(Trainer):
     ):
         if not isinstance(args, MoTTrainingArguments):
             raise TypeError(f"`args` are {type(args).__name__}; MoTTrainer takes MoTTrainingArguments.")
+        if args.accelerator_config.dispatch_batches is None:
+            # Batches that one process makes of a stream for all would have to hold the same modalities.
+            args.accelerator_config.dispatch_batches = False
         super().__init__(model, args, *others, **kwargs)
         check_engine(self.accelerator)
         check_one_device(self.args.n_gpu)
@@ -142,6 +154,7 @@ class MoTTrainer(Trainer):
         self.evaluated_terms: dict[str, tuple[torch.Tensor | float, int]] = {}
         self.asked: dict[str, float] = {}  # `settings_of` the optimizer as it was made
         self.measured: tuple = (None, [])  # a dataset and the lengths of its rows
+        self.places: dict[int, Place] = {}  # in a stream, of the readers of this process
 
     @property
     def head(self) -> torch.nn.Module:
@@ -161,6 +174,8 @@ class MoTTrainer(Trainer):
 
     def get_train_dataloader(self):
         evaluation_collator, self.data_collator = self.data_collator, self.train_collator
+        if isinstance(self.train_dataset, StreamedRows):
+            self.data_collator = PlacedCollator(self.train_collator)
         try:
             dataloader = super().get_train_dataloader()
         finally:
@@ -171,6 +186,8 @@ class MoTTrainer(Trainer):
         if isinstance(dataset, EpochDataset) and not is_training:
             dataset = EvaluatedRows(dataset)
         dataloader = super()._get_dataloader(dataset, *args, is_training=is_training, **kwargs)
+        if isinstance(dataset, StreamedRows):
+            read_by_processes(self, dataset, dataloader)
         # Every pass over the data draws a seed for its workers: not from the numbers that dropout draws from, so that
         # a stream, which is one pass, trains as rows that are read again in each epoch, and evaluations in between
         # change nothing.
@@ -226,6 +243,7 @@ class MoTTrainer(Trainer):
         return optimizer
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        take_place(self.places, inputs)
         if self.args.contrastive_chunk_size is None:
             loss = super().training_step(model, inputs, num_items_in_batch)
         else:
@@ -321,7 +339,7 @@ class MoTTrainer(Trainer):
                 self.is_finished = True
                 return self.take_finished(folder, ended)
             check_can_go_on(folder, ended, steps)
-        checkpoint = checkpoint_to_resume(resume_from_checkpoint, folder)
+        checkpoint, state = checkpoint_to_resume(resume_from_checkpoint, folder), None
         if checkpoint is not None:
             place, state = Path(checkpoint), TrainerState.load_from_json(str(Path(checkpoint) / STATE))
             if is_done(self.args, state, steps):
@@ -335,8 +353,21 @@ class MoTTrainer(Trainer):
             check_folder(folder)
             number = 0 if self.args.save_strategy == "no" else steps
             check_room(folder, self.model, checkpoints_at_once(self.args, number))
-        with owned(folder) if self.is_world_process_zero() else contextlib.nullcontext():
+        with owned(folder) if self.is_world_process_zero() else contextlib.nullcontext(), self.going_on(state):
             return super().train(checkpoint, **kwargs)
+
+    @contextlib.contextmanager
+    def going_on(self, state: TrainerState | None) -> Iterator[None]:
+        """Has a stream begin where a run was, whose batches the library then need not pass over."""
+        is_stream, skips = isinstance(self.train_dataset, StreamedRows), self.args.ignore_data_skip
+        places = go_on_in_stream(self, self.train_dataset, state) if is_stream else None
+        self.places = places or {}
+        if places is not None:
+            self.args.ignore_data_skip = True
+        try:
+            yield
+        finally:
+            self.args.ignore_data_skip = skips
 
     def number_of_steps(self) -> int:
         if self.args.max_steps > 0:
@@ -426,6 +457,8 @@ class MoTTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         folder, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
         self.state.stateful_callbacks[SINCE_LOG] = losses_since_log(self)
+        if isinstance(self.train_dataset, StreamedRows):
+            self.state.stateful_callbacks[STREAM] = places_of_all(self, self.places)
         with saving_into(folder, self.state.global_step):
             self.saving = True
             try:

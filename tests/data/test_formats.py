@@ -338,7 +338,7 @@ def test_every_format_trains_to_the_same_weights_streamed_too(name, folders, wei
 @pytest.mark.training
 @pytest.mark.parametrize("options", [[], ["--streaming", "--dataloader_num_workers", "1"]], ids=["whole", "streamed"])
 def test_a_resumed_run_sees_the_data_that_it_would_have_seen(options, folders, weights, tmp_path):
-    """It stops in the second epoch; the stream is not told where it was, its rows are passed over."""
+    """It stops in the second epoch."""
     final_weights(folders["parquet"], tmp_path / "first", "--save_strategy", "steps", "--save_steps", "8", *options)
     options = [*options, "--resume_from_checkpoint", str(tmp_path / "first" / "checkpoint-8")]
     assert_same_weights(final_weights(folders["parquet"], tmp_path / "second", *options), weights)

@@ -72,7 +72,7 @@ def test_the_trainer_tells_the_rows_their_epoch_where_accelerate_does_not(prepar
 
 
 @pytest.mark.training
-def test_workers_of_a_stream_share_its_shards_and_the_others_end():
+def test_workers_of_a_stream_share_its_shards():
     """Three workers for two shards: in each epoch every row comes once."""
     processor = MoTProcessor(tokenizer=train_tokenizer(["0"]))
     dataset = StreamedDataset(stream_of(shards(2, of_rows=6)), processor)
