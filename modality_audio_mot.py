@@ -32,11 +32,6 @@ WINDOW_ATTRIBUTES = ("frame_length", "win_length", "n_fft")  # what mel extracto
 # Flat `padding=`, `max_length=`, ... are about tokens; read as samples they would silently cut a sound short.
 TOKEN_LENGTH_OPTIONS = ("padding", "max_length", "truncation", "pad_to_multiple_of")
 SILENCE_MARGIN = 0.05  # nepers above silence that half precision may round it to
-# What training does to sound. Bands of mel widen as 700 Hz + their frequency, so that the bins of white noise rise by
-# 2.5 nepers from 0 to 8 kHz, and those of pink noise hardly at all.
-NOISE_RANGE = 5.0  # nepers, 43 dB
-WHITE_SLOPE = math.log(1 + 8000 / 700)  # nepers
-LOST_BANDS = (0.2, 0.4)  # of the mel bins at the low and at the high end: up to 460 Hz and from 2.5 kHz of 8
 
 
 @strict
@@ -427,44 +422,43 @@ class MoTAudioEmbeddings(MoTStemEmbeddings):
 class AudioAugmentation:
     """
     Changes log-mel frames: another tempo, another length of the vocal tract (mel bins stretched, as in VTLP: Jaitly
-    and Hinton, 2013), and what happens to sound on its way: a narrow band, noise or a gate, digital silence. Where
-    frames are relative to the loudest bin of their clip, they stay so, whatever became of it.
+    and Hinton, 2013), and what happens to sound on its way: a steady noise floor or a gate, a narrow band, digital
+    silence.
 
     Args:
         tempo, tract: the largest stretch of time and of the mel axis, as a share.
-        band: the share of clips that lose the lowest bins, up to a fifth, or the highest, up to two fifths, or both,
-            as on telephones and in small loudspeakers.
-        noise: the share of clips that noise is laid over, of any colour from pink to white. Its level is drawn between
-            that of the clip's loudest bin and `NOISE_RANGE` below.
-        gate: the share of clips whose quiet bins become silent, as at noise gates and in codecs, with no noise laid
-            over; what is quiet is drawn between half a neper below the loudest bin and all that is heard.
-        silence: the most frames of digital silence put before a clip, after it and within it, each into every third;
-            few are likelier than many.
-        silence_value: a bin of digital silence, that of `MoTFeatureExtractor`. None: not known, frames are no relative
-            ones, and no silence is made.
+        noise: how far below a clip's loudest bin the loudest noise lies, in nepers (1 neper = 8.7 dB); the level is
+            drawn between that and three times as far. 0 adds none.
+        gate: the share of clips whose quiet bins become silent, as at noise gates and in codecs; what is quiet is
+            drawn between half a neper below the loudest bin and all that is heard.
+        band: the share of clips that lose the lowest or the highest bins or both, up to a third of them at each end.
+        silence: the most frames of digital silence put before a clip, after it and within it, each into every third.
+        silence_value: a bin of digital silence, that of `MoTFeatureExtractor`. None: not known, and none is made.
         max_frames: no clip is stretched beyond.
     """
 
     tempo: float = 0.2
     tract: float = 0.12
-    band: float = 0.25
-    noise: float = 0.5
+    noise: float = 3.0
     gate: float = 0.25
-    silence: int = 150
+    band: float = 0.25
+    silence: int = 60
     silence_value: float | None = None
     max_frames: int | None = None
 
     def __call__(self, frames: torch.Tensor, random: torch.Generator | None = None) -> torch.Tensor:
         """(T, bins) -> (another T, bins)."""
         frames = self.stretch(frames, random)
-        knows_silence = self.silence_value is not None
-        if knows_silence and self.chance(self.band, random):
-            frames = self.narrow(frames, random)
-        if knows_silence and self.chance(self.gate, random):
+        if self.silence_value is not None and self.chance(self.gate, random):
             frames = self.close_gate(frames, random)
-        elif self.chance(self.noise, random):
-            frames = self.add_noise(frames, random)
-        return self.add_silence(self.relative(frames), random) if knows_silence else frames
+        elif self.noise:
+            level = frames.max() - self.noise * (1 + 2 * torch.rand((), generator=random))
+            frames = torch.logaddexp(frames, level.expand_as(frames))
+        if self.silence_value is None:
+            return frames
+        if self.chance(self.band, random):
+            frames = self.narrow(frames, random)
+        return self.add_silence(frames, random)
 
     @staticmethod
     def chance(share: float, random: torch.Generator | None) -> bool:
@@ -480,37 +474,22 @@ class AudioAugmentation:
         missing = max(0, bins - size[1])
         return torch.cat([stretched[:, :bins], stretched[:, -1:].expand(-1, missing)], dim=1)
 
-    def narrow(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
-        bins = frames.shape[1]
-        most = torch.tensor(LOST_BANDS) * bins
-        low, high = (torch.rand(2, generator=random) * 2 - 1).clamp(min=0).mul(most).int().tolist()
-        frames = frames.clone()
-        frames[:, :low] = frames[:, bins - high :] = self.silence_value
-        return frames
-
     def close_gate(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
         loudest, nearest = frames.max(), 0.5
         below = nearest + (loudest - self.silence_value - nearest) * torch.rand((), generator=random)
         return frames.masked_fill(frames < loudest - below, self.silence_value)
 
-    @staticmethod
-    def add_noise(frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
-        """Magnitudes of the sum of two spectra, whose phases are independent; that of noise is complex Gaussian."""
-        below, slope = (torch.rand(2, generator=random) * torch.tensor([NOISE_RANGE, WHITE_SLOPE])).tolist()
-        level = frames.max() - below + slope * torch.linspace(-1, 0, frames.shape[1])  # (bins,)
-        noise = torch.randn(frames.shape, dtype=torch.complex64, generator=random)
-        return (frames.exp() + level.exp() * noise).abs().log()
-
-    def relative(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames above the lowest that is heard in their clip, as `MoTFeatureExtractor` gives them."""
-        risen = -self.silence_value - frames.max()
-        is_silent = frames <= self.silence_value + SILENCE_MARGIN
-        return (frames + risen).clamp(min=self.silence_value).masked_fill(is_silent, self.silence_value)
+    def narrow(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
+        bins = frames.shape[1]
+        low, high = (torch.rand(2, generator=random) * 2 - 1).clamp(min=0).mul(bins / 3).int().tolist()
+        frames = frames.clone()
+        frames[:, :low] = frames[:, bins - high :] = self.silence_value
+        return frames
 
     def add_silence(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
         drawn = torch.rand(4, generator=random)
         room = max(0, (self.max_frames or math.inf) - len(frames))
-        before, within, after = ((drawn[:3] * 3 - 2).clamp(min=0).square() * self.silence).int().tolist()
+        before, within, after = ((drawn[:3] * 3 - 2).clamp(min=0) * self.silence).int().tolist()
         cut = int(drawn[3] * len(frames))
         silent = [frames.new_full((n, frames.shape[1]), self.silence_value) for n in (before, within, after)]
         parts = [silent[0], frames[:cut], silent[1], frames[cut:], silent[2]]

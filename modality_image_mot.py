@@ -708,7 +708,7 @@ class ImageAugmentation:
         black: a black pixel, one value for each channel or one for all. None: not known, and the light stays.
     """
 
-    degrees: float = 15.0
+    degrees: float = 12.0
     scale: float = 0.12
     shear: float = 0.12
     shift: float = 0.08

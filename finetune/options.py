@@ -379,10 +379,7 @@ class ModelArguments:
     )
     audio_augmentation: bool = field(
         default=True,
-        metadata={
-            "help": "Whether training audio gets a random tempo, noise, a narrow band, silence and, in speech, "
-            "another pitch."
-        },
+        metadata={"help": "Whether training audio gets a random tempo, noise and, in speech, another pitch."},
     )
     lora: bool = field(
         default=False,

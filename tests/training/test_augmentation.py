@@ -11,7 +11,7 @@ from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTImageProc
 from mixture_of_transformers.finetune.batches import build_collators
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
 from mixture_of_transformers.modalities_mot import MODALITIES
-from mixture_of_transformers.modality_audio_mot import NOISE_RANGE, WHITE_SLOPE, AudioAugmentation
+from mixture_of_transformers.modality_audio_mot import AudioAugmentation
 from mixture_of_transformers.modality_image_mot import ImageAugmentation, MoTImageConfig
 
 FLOOR = -3.0
@@ -19,9 +19,8 @@ UNCHANGED = {"tempo": 0.0, "tract": 0.0, "noise": 0.0, "gate": 0.0, "band": 0.0,
 
 
 def clip(length=50, bins=80):
-    """(T, bins) above the floor everywhere, whose loudest bin is as far above 0 as silence is below."""
-    frames = torch.randn(length, bins, generator=torch.Generator().manual_seed(0))
-    return (frames - frames.max() - FLOOR).clamp(min=FLOOR + 0.1)
+    """(T, bins) above the floor everywhere."""
+    return torch.randn(length, bins, generator=torch.Generator().manual_seed(0)).clamp(min=FLOOR + 0.1)
 
 
 def augmented(frames=None, **settings):
@@ -67,60 +66,12 @@ def test_a_narrow_band_loses_bins_at_its_ends_in_all_frames():
     lost = []
     for frames in augmented(band=1.0):
         silent = (frames == FLOOR).all(dim=0)
-        kept = clip()[:, ~silent]
-        assert torch.allclose(frames[:, ~silent], kept - kept.max() - FLOOR)
+        assert torch.equal(frames[:, ~silent], clip()[:, ~silent])
         heard = (~silent).nonzero().flatten()
         assert not silent[heard[0] : heard[-1]].any()
         lost.append((heard[0].item(), 79 - heard[-1].item()))
-    assert max(low for low, _ in lost) in range(10, 17) and max(high for _, high in lost) in range(20, 33)
+    assert max(low for low, _ in lost) in range(15, 27) and max(high for _, high in lost) in range(15, 27)
     assert any(low == 0 and high > 0 for low, high in lost) and any(low > 0 and high == 0 for low, high in lost)
-
-
-def rise(frames):
-    """Nepers from the lowest to the highest bin (T, bins), of a line through their means."""
-    return np.polyfit(np.linspace(0, 1, frames.shape[1]), frames.mean(dim=0).numpy(), 1)[0]
-
-
-def test_noise_has_the_colours_from_pink_to_white_and_any_level_that_is_heard():
-    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(5 * 16_000))
-    hertz = np.maximum(np.fft.rfftfreq(5 * 16_000, 1 / 16_000), 20)
-    waves = {"white": np.fft.irfft(spectrum), "pink": np.fft.irfft(spectrum / np.sqrt(hertz))}
-    rises = {
-        name: rise(MoTFeatureExtractor()([wave], return_tensors="pt")["input_features"][0])
-        for name, wave in waves.items()
-    }
-    assert rises["pink"] == pytest.approx(0, abs=0.5) and rises["white"] == pytest.approx(WHITE_SLOPE, abs=0.5)
-
-    quiet = torch.full((300, 80), -20.0)
-    quiet[0, 0] = -FLOOR
-    noises = [frames[1:] for frames in augmented(quiet, noise=1.0, silence_value=None)]
-    drawn = [rise(noise) for noise in noises]
-    assert -0.2 < min(drawn) < 0.4 and WHITE_SLOPE - 0.4 < max(drawn) < WHITE_SLOPE + 0.2
-    below = [-FLOOR - noise[:, -10:].exp().square().mean().log().item() / 2 for noise in noises]
-    assert -0.2 < min(below) < 0.6 and NOISE_RANGE - 0.6 < max(below) < NOISE_RANGE + 0.5
-
-
-def test_the_powers_of_sound_and_noise_add():
-    sound = torch.linspace(-1, 1, 80).expand(2000, 80)
-    both = torch.cat([sound, torch.full((2000, 80), -20.0)])
-    for frames in augmented(both, noise=1.0, silence_value=None)[:10]:
-        power = frames.exp().square()
-        loud, noise = power[:2000].mean(dim=0), power[2000:].mean(dim=0)
-        assert torch.allclose(loud, sound[0].exp().square() + noise, rtol=0.2)
-    assert sum(not torch.equal(frames, clip()) for frames in augmented(noise=0.5)) in range(8, 33)
-
-
-def test_whatever_became_of_a_clip_it_is_relative_to_its_loudest_bin_and_its_silence_is_silent():
-    everything = {"tempo": 0.3, "tract": 0.2, "band": 0.5, "noise": 0.5, "gate": 0.3, "silence": 20}
-    sound = clip()
-    sound[10:20] = FLOOR
-    for frames in augmented(sound, **everything):
-        assert frames.max().item() == pytest.approx(-FLOOR) and frames.min() >= FLOOR
-    for frames in augmented(sound, band=1.0, gate=0.5):
-        assert (frames[10:20] == FLOOR).all()
-    assert all(
-        (frames == FLOOR).all() for frames in augmented(torch.full((30, 80), FLOOR), **everything | {"noise": 0.0})
-    )
 
 
 @pytest.mark.parametrize("settings", [{"silence": 20}, {"gate": 1.0}, {"band": 1.0}])
