@@ -41,6 +41,7 @@ from .positions_mot import (
 )
 
 USUAL_SIDE = 224  # pixels
+LEAST_LIGHT = 0.1  # of a picture's own, that is left in training
 MERGES = ("merge_size", "pooling_kernel_size")  # how image processors call the sides of patches that become one token
 
 
@@ -143,7 +144,9 @@ class ImageModality(Modality):
             processor.num_frames = min(processor.num_frames, limit)
 
     def augmentation(self, config: MoTImageConfig, processor) -> "ImageAugmentation":
-        return ImageAugmentation()
+        """Values that are no colours know no black."""
+        is_colour = not keeps_values(self.settings_in(processor))
+        return ImageAugmentation(black=black_of(self.image_processor_in(processor)) if is_colour else None)
 
     def is_moving(self, inputs: dict[str, torch.Tensor]) -> bool:
         return self.names.raw in inputs and is_video(inputs[self.names.raw])
@@ -346,6 +349,14 @@ def keeps_values(settings: Mapping[str, Any]) -> bool:
     for all channels or one for each.
     """
     return "num_channels" in settings or "scale" in settings
+
+
+def black_of(image_processor) -> list[float]:
+    """What a black pixel is among the `pixel_values` of an image processor, for each channel or for all of them."""
+    if not getattr(image_processor, "do_normalize", False):
+        return [0.0]
+    mean, std = (np.ravel(getattr(image_processor, name)) for name in ("image_mean", "image_std"))
+    return (-mean / std).tolist()
 
 
 def sides(size: Any) -> tuple[int, int]:
@@ -687,24 +698,36 @@ class MoTImageEmbeddings(MoTEmbeddings):
 class ImageAugmentation:
     """
     Small random rotations, scalings, shears and shifts of whole pictures (all frames of a video alike), which leave
-    what a picture shows readable. Borders are repeated outward.
+    what a picture shows readable, and less light. Borders are repeated outward.
 
     Args:
         degrees: the largest rotation.
         scale, shear, shift: the largest change, as a share of the picture.
+        light: the share of pictures that lose light; of their distance to black between all and a tenth is left, any
+            ratio as likely as another.
+        black: a black pixel, one value for each channel or one for all. None: not known, and the light stays.
     """
 
     degrees: float = 12.0
     scale: float = 0.12
     shear: float = 0.12
     shift: float = 0.08
+    light: float = 0.5
+    black: Sequence[float] | None = None
 
     def __call__(self, pixel_values: torch.Tensor, random: torch.Generator | None = None) -> torch.Tensor:
         """One picture (C, H, W) or the frames of one video (F, C, H, W) -> the same shape."""
         pixels = pixel_values.reshape(-1, *pixel_values.shape[-3:])
         transforms = self.random_transform(random).expand(len(pixels), 2, 3)
         grid = F.affine_grid(transforms, list(pixels.shape), align_corners=False)
-        return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False).reshape(pixel_values.shape)
+        pixels = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+        if self.black is not None and torch.rand((), generator=random) < self.light:
+            pixels = self.darken(pixels, random)
+        return pixels.reshape(pixel_values.shape)
+
+    def darken(self, pixels: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
+        black = torch.tensor(self.black).view(-1, 1, 1)
+        return torch.lerp(black, pixels, LEAST_LIGHT ** torch.rand((), generator=random))
 
     def random_transform(self, random: torch.Generator | None) -> torch.Tensor:
         """(2, 3), an affine map from places of the result to places of the picture."""

@@ -365,7 +365,9 @@ class ModelArguments:
     )
     image_augmentation: bool = field(
         default=True,
-        metadata={"help": "Whether training images are rotated, scaled and shifted a little, at random."},
+        metadata={
+            "help": "Whether training images are rotated, scaled and shifted a little and lose light, at random."
+        },
     )
     audio_kind: Literal["speech", "sound"] | None = field(
         default=None,

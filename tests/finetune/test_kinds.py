@@ -30,7 +30,7 @@ from mixture_of_transformers.finetune.options import DataArguments, ModelArgumen
 from mixture_of_transformers.finetune.recipe import image_geometry, new_tokenizer
 from mixture_of_transformers.finetune.usage import save_examples, usage_lines
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
-from mixture_of_transformers.modality_image_mot import ImageAugmentation
+from mixture_of_transformers.modality_image_mot import ImageAugmentation, black_of
 
 READY = {"feature_size": 4}
 
@@ -42,11 +42,12 @@ def processor():
 def test_raw_pictures_and_sound_are_augmented_unless_a_person_says_no():
     config, silence = MoTConfig.of_size("tiny", audio_config={"max_frames": 115}), MoTFeatureExtractor().silence_value
     of_speech = AudioAugmentation(silence_value=silence, max_frames=115)
+    of_pictures = ImageAugmentation(black=black_of(processor().image_processor))
     of_sound = AudioAugmentation(silence_value=silence, max_frames=115, tract=0.0)
     for options, expected in (
-        ({}, {"image_augmentation": ImageAugmentation(), "audio_augmentation": of_speech}),
+        ({}, {"image_augmentation": of_pictures, "audio_augmentation": of_speech}),
         ({"audio_kind": "sound", "image_augmentation": False}, {"audio_augmentation": of_sound}),
-        ({"audio_augmentation": False}, {"image_augmentation": ImageAugmentation()}),
+        ({"audio_augmentation": False}, {"image_augmentation": of_pictures}),
     ):
         assert augmentations(processor(), config, ModelArguments(**options)) == expected
 
@@ -71,7 +72,8 @@ def test_ready_features_are_not_augmented_and_pictures_for_a_model_in_front_are(
     assert augmentations(processor(), config, ModelArguments()) == {}
     front = {"backbone_config": ViTConfig(hidden_size=8, num_attention_heads=2)}
     config = MoTConfig.of_size("tiny", image_config=front, audio_config=None)
-    assert augmentations(processor(), config, ModelArguments()) == {"image_augmentation": ImageAugmentation()}
+    of_pictures = ImageAugmentation(black=black_of(processor().image_processor))
+    assert augmentations(processor(), config, ModelArguments()) == {"image_augmentation": of_pictures}
 
 
 @pytest.mark.parametrize("task", ["classification", "pretraining"])

@@ -1,14 +1,18 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Augmentations of pictures and of mel frames: each kind of change alone, and only where it can be made."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
-from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTProcessor
+from mixture_of_transformers import MoTConfig, MoTFeatureExtractor, MoTImageProcessor, MoTProcessor
 from mixture_of_transformers.finetune.batches import build_collators
 from mixture_of_transformers.finetune.options import DataArguments, ModelArguments
+from mixture_of_transformers.modalities_mot import MODALITIES
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
-from mixture_of_transformers.modality_image_mot import ImageAugmentation
+from mixture_of_transformers.modality_image_mot import ImageAugmentation, MoTImageConfig
 
 FLOOR = -3.0
 UNCHANGED = {"tempo": 0.0, "tract": 0.0, "noise": 0.0, "gate": 0.0, "band": 0.0, "silence": 0, "silence_value": FLOOR}
@@ -110,4 +114,37 @@ def test_no_clip_is_stretched_beyond_what_the_model_takes():
 
 def test_image_augmentation_without_strength_is_the_identity():
     pixels = torch.rand(2, 3, 3, 12, 12)
-    assert torch.allclose(ImageAugmentation(0, 0, 0, 0)(pixels), pixels, atol=1e-5)
+    for black in (None, [0.0]):
+        assert torch.allclose(ImageAugmentation(0, 0, 0, 0, light=0, black=black)(pixels), pixels, atol=1e-5)
+
+
+def test_a_picture_that_loses_light_is_what_its_processor_makes_of_the_darker_picture():
+    """The reference darkens colours before they are processed."""
+    mean, std = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
+    image_processor = MoTImageProcessor(size={"height": 8, "width": 8}, image_mean=mean, image_std=std)
+    processor = MoTProcessor(image_processor=image_processor)
+    colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.float32)
+
+    def processed(values):
+        return torch.from_numpy((values / 255 - mean) / std).float().permute(2, 0, 1)
+
+    modality = MODALITIES["image"]
+    augmentation = replace(modality.augmentation(MoTImageConfig(), processor), degrees=0, scale=0, shear=0, shift=0)
+    shares = []
+    for seed in range(60):
+        changed = augmentation(processed(colours), torch.Generator().manual_seed(seed))
+        share = ((changed[0, 0, 0] * std[0] + mean[0]) * 255 / colours[0, 0, 0]).item()
+        assert torch.allclose(changed, processed(colours * share), atol=1e-4)
+        shares.append(share)
+    assert 0.1 <= min(shares) < 0.2 and max(shares) == pytest.approx(1, abs=1e-4)
+    assert sum(share < 0.999 for share in shares) in range(18, 43)
+    frames = augmentation(processed(colours).expand(4, 3, 8, 8), torch.Generator().manual_seed(0))
+    assert torch.equal(frames, frames[:1].expand_as(frames))
+
+
+def test_values_that_are_no_colours_keep_their_light():
+    processor = MoTProcessor(modalities={"depth": {"kind": "image", "scale": 0.001, "size": 8}})
+    modality = processor.kinds["depth"]
+    assert modality.augmentation(MoTImageConfig(num_channels=1), processor).black is None
+    plain = MoTImageProcessor(do_normalize=False)
+    assert MODALITIES["image"].augmentation(MoTImageConfig(), MoTProcessor(image_processor=plain)).black == [0.0]
