@@ -1,6 +1,7 @@
 # Copyright 2026 The MoT authors. Licensed under the Apache License, Version 2.0.
 """Files of videos and sound are opened by PyAV, the one optional package that reads most of them."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,11 +11,6 @@ import numpy as np
 
 from .decoding_mot import LIMITS, DecodingLimits, open_source, reason
 
-try:
-    import av
-except ImportError:
-    av = None
-
 # FFmpeg knows more, among them playlists, lists of files and descriptions of network sessions.
 CONTAINER_FORMATS = (
     *("3gp", "aac", "ac3", "aiff", "amr", "ape", "apng", "asf", "au", "av1", "avi", "caf", "dts", "dv", "eac3"),
@@ -23,9 +19,19 @@ CONTAINER_FORMATS = (
 )
 
 
+@functools.cache
+def load_av() -> Any:
+    """PyAV, imported for the first file that needs it; None where it is not installed."""
+    try:
+        import av
+    except ImportError:
+        return None
+    return av
+
+
 def has_av() -> bool:
     """Whether PyAV is installed."""
-    return av is not None
+    return load_av() is not None
 
 
 def require_av(name: str, what_for: str) -> None:
@@ -39,7 +45,7 @@ def decoding(name: str, noun: str) -> Iterator[None]:
     """While PyAV decodes: what it complains of becomes a ValueError that says what `name` is not."""
     try:
         yield
-    except (av.FFmpegError, UnicodeError, OverflowError) as error:
+    except (load_av().FFmpegError, UnicodeError, OverflowError) as error:
         raise ValueError(f"{name} is not {noun} that can be decoded: {reason(error)}") from error
 
 
@@ -47,7 +53,7 @@ def open_container(file: BinaryIO) -> Any:
     """A file of a format that is read, by PyAV; nothing that it names is followed."""
     file.seek(0)
     options = {"format_whitelist": ",".join(CONTAINER_FORMATS), "protocol_whitelist": "none"}
-    return av.open(file, container_options=options, metadata_errors="replace")
+    return load_av().open(file, container_options=options, metadata_errors="replace")
 
 
 def start_seconds(container: Any) -> float:
@@ -57,12 +63,12 @@ def start_seconds(container: Any) -> float:
     and the streams need not begin together. Counting from the earliest one, as players do, keeps them aligned;
     counting each stream from its own start would shift one against the other.
     """
-    return (container.start_time or 0) / av.time_base  # None: no timestamps at all
+    return (container.start_time or 0) / load_av().time_base  # None: no timestamps at all
 
 
 def av_pieces(frames: Iterable[Any]) -> Iterator[np.ndarray]:
     """Decoded frames as float samples, mixed to one channel."""
-    to_float_planar = av.AudioResampler(format="fltp")
+    to_float_planar = load_av().AudioResampler(format="fltp")
     for frame in itertools.chain(frames, (None,)):  # None flushes the converter
         for chunk in to_float_planar.resample(frame):
             yield chunk.to_ndarray().mean(axis=0)  # (channels, n) -> (n,)

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel, SpeechT5HifiGan, SpeechT5HifiGanConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from .decoding_image_mot import flatten_depth, to_rgb
 from .loading_mot import LoadingMixin
@@ -373,10 +374,13 @@ class MoTAudioTokenizer(LoadingMixin, PreTrainedModel):
             config.min_frequency,
             config.max_frequency,
         )
-        self.vocoder = None if config.vocoder is None else SpeechT5HifiGan(SpeechT5HifiGanConfig(**config.vocoder))
+        self.vocoder = None
+        if config.vocoder is not None:  # transformers imports the class where it is looked up
+            settings = transformers.SpeechT5HifiGanConfig(**config.vocoder)
+            self.vocoder = transformers.SpeechT5HifiGan(settings)
         self.post_init()
 
-    def add_vocoder(self, source: str | os.PathLike | SpeechT5HifiGan, **kwargs) -> None:
+    def add_vocoder(self, source: str | os.PathLike | PreTrainedModel, **kwargs) -> None:
         """
         Have a ready vocoder speak in place of Griffin-Lim from now on, also after saving and loading.
 
@@ -387,7 +391,8 @@ class MoTAudioTokenizer(LoadingMixin, PreTrainedModel):
         Raises:
             ValueError: if it speaks other frames than this tokenizer writes.
         """
-        vocoder = source if isinstance(source, SpeechT5HifiGan) else SpeechT5HifiGan.from_pretrained(source, **kwargs)
+        vocoder_class = transformers.SpeechT5HifiGan
+        vocoder = source if isinstance(source, vocoder_class) else vocoder_class.from_pretrained(source, **kwargs)
         theirs, own = vocoder.config, self.config
         frames = (theirs.sampling_rate, theirs.model_in_dim, math.prod(theirs.upsample_rates))
         expected = (own.sampling_rate, own.num_mel_bins, own.hop_length)

@@ -12,22 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image
-from transformers import (
-    CONFIG_MAPPING,
-    AutoConfig,
-    AutoModel,
-    ChameleonVQVAE,
-    Emu3VQVAE,
-    JanusVQVAE,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .loading_mot import LoadingMixin
 from .tokens_mot import as_codes, to_pictures, to_samples, to_values
 
-VQ_MODELS = {"janus_vqgan": JanusVQVAE, "emu3_vqgan": Emu3VQVAE, "chameleon_vqgan": ChameleonVQVAE}
+# transformers' classes, which it imports where they are looked up.
+VQ_MODELS = {"janus_vqgan": "JanusVQVAE", "emu3_vqgan": "Emu3VQVAE", "chameleon_vqgan": "ChameleonVQVAE"}
 VQ_PREFIX = r"^(model\.)?vqmodel\."  # of the VQ model's weights within a whole model's
 CODECS = ("encodec", "dac", "mimi")
 DEFAULT_IMAGE_SIZE = 256  # of Emu3's, which takes pictures of any size
@@ -81,7 +74,7 @@ class MoTReadyImageTokenizer(LoadingMixin, PreTrainedModel):
     def __init__(self, config: MoTReadyImageTokenizerConfig):
         super().__init__(config)
         wrapped = config.wrapped
-        self.vqmodel = VQ_MODELS[wrapped.model_type](wrapped)
+        self.vqmodel = vq_model_class(wrapped)(wrapped)
         self.patch_size = 2 ** (len(wrapped.channel_multiplier) - 1)
         native = getattr(wrapped, "resolution", None) or getattr(wrapped, "num_patches", 0) * self.patch_size
         self.image_size = config.image_size or native or DEFAULT_IMAGE_SIZE
@@ -126,10 +119,10 @@ class MoTReadyImageTokenizer(LoadingMixin, PreTrainedModel):
     @torch.no_grad()
     def encode(self, images: Sequence[Image.Image]) -> torch.LongTensor:
         """Pictures of any size and mode to codes (N, num_tokens)."""
-        rows = []
+        rows, takes_sizes = [], isinstance(self.vqmodel, transformers.Emu3VQVAE)
         for image in images:  # one by one: these models are large, and so are their pictures
             values = to_values([image], self.image_size, 3).to(self.device, self.dtype)
-            sizes = {"image_sizes": torch.tensor([values.shape[-2:]])} if isinstance(self.vqmodel, Emu3VQVAE) else {}
+            sizes = {"image_sizes": torch.tensor([values.shape[-2:]])} if takes_sizes else {}
             tokens = self.vqmodel.encode(values, **sizes).image_tokens
             rows.append(torch.as_tensor(tokens[0] if isinstance(tokens, list) else tokens).flatten().cpu())
         return torch.stack(rows) if rows else torch.zeros(0, self.num_tokens, dtype=torch.long)
@@ -145,7 +138,7 @@ class MoTReadyImageTokenizer(LoadingMixin, PreTrainedModel):
         if not hasattr(self.vqmodel, "decode"):
             raise ValueError("Chameleon's VQ model has no decoder in transformers: its codes can be read, not shown.")
         codes = as_codes(codes, self.num_codes, self.num_tokens).to(self.device)
-        is_grid = isinstance(self.vqmodel, Emu3VQVAE)
+        is_grid = isinstance(self.vqmodel, transformers.Emu3VQVAE)
         pictures = []
         for row in codes.split(1):
             grid = row.unflatten(1, (self.grid_size, self.grid_size)) if is_grid else row
@@ -159,7 +152,12 @@ def load_vq_model(source: str | os.PathLike, **kwargs) -> PreTrainedModel:
     config = getattr(config, "vq_config", config)
     if config.model_type not in VQ_MODELS:
         raise ValueError(f"{source} is a {config.model_type!r}: expected a Janus, an Emu3 or a Chameleon.")
-    return VQ_MODELS[config.model_type].from_pretrained(source, config=config, key_mapping={VQ_PREFIX: ""}, **kwargs)
+    return vq_model_class(config).from_pretrained(source, config=config, key_mapping={VQ_PREFIX: ""}, **kwargs)
+
+
+def vq_model_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """transformers' class of the VQ model that a config is of."""
+    return getattr(transformers, VQ_MODELS[config.model_type])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

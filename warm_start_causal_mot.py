@@ -13,15 +13,9 @@ from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 import torch
+import transformers
 from torch import nn
-from transformers import (
-    GenerationConfig,
-    LlamaForCausalLM,
-    PreTrainedConfig,
-    PreTrainedModel,
-    Qwen2ForCausalLM,
-    Qwen3ForCausalLM,
-)
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
@@ -30,12 +24,8 @@ from .warm_start_mot import Checkpoint, read_config, split_revision
 
 logger = logging.get_logger(__name__)
 
-# The model types that fit, and transformers' classes of them.
-FAMILIES: dict[str, type[PreTrainedModel]] = {
-    "llama": LlamaForCausalLM,
-    "qwen2": Qwen2ForCausalLM,
-    "qwen3": Qwen3ForCausalLM,
-}
+# The model types that fit, and transformers' classes of them, which it imports where they are looked up.
+FAMILIES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 # What their configs and ours call by the same name; and what of it may be given anew, since it computes nothing.
 SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
 SIZES += ("head_dim", "hidden_act", "rms_norm_eps", "rope_parameters", "max_position_embeddings")
@@ -316,7 +306,7 @@ class WarmStartMixin:
                 "has biases in all four projections of attention or in none, Qwen2 in three, and Qwen3 alone has "
                 "`qk_norm`."
             )
-        model_class = FAMILIES[fitting[0]]
+        model_class = getattr(transformers, FAMILIES[fitting[0]])
         most = config.token_ranges[0][1] if config.token_ranges else config.vocab_size
         size = config.num_first_ids if vocab_size is None else vocab_size
         if not 0 < size <= most:

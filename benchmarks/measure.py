@@ -152,7 +152,11 @@ def sample(function: Callable[[], object], clock: Callable[[], float], repeats: 
 
 
 def take_turns(
-    candidates: dict[str, Callable[[], object]], seconds: float, threads: int = 1, fewest_rounds: int = FEWEST_ROUNDS
+    candidates: dict[str, Callable[[], object]],
+    seconds: float,
+    threads: int = 1,
+    fewest_rounds: int = FEWEST_ROUNDS,
+    clock: Callable[[], float] | None = None,
 ) -> Times:
     """
     Time the candidates in turns.
@@ -161,9 +165,11 @@ def take_turns(
         candidates: name -> what to time.
         seconds: about how long the whole comparison may take; at least `fewest_rounds` are made. Below 1, two rounds
             alone: a look, not a measurement.
-        threads: of torch. One thread is timed in processor time, several on the wall.
+        threads: of torch.
+        clock: in seconds; by default the processor time of this process for one thread, and the wall's for several.
     """
-    clock = time.process_time if threads == 1 and not torch.cuda.is_available() else wall_clock
+    if clock is None:
+        clock = time.process_time if threads == 1 and not torch.cuda.is_available() else wall_clock
     fewest_rounds = 2 if seconds < 1 else fewest_rounds
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

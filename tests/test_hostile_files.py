@@ -211,7 +211,7 @@ def test_files_are_opened_and_fetched_in_one_place():
     """Whatever another module needs decoded goes through the rooms where the lists and the limits are."""
     opening = {
         "decoding_image_mot.py": r"\b(?:PIL)?Image\.open\(",
-        "decoding_container_mot.py": r"\bav\.open\(",
+        "decoding_container_mot.py": r"av(?:\(\))?\.open\(",
         "decoding_audio_mot.py": r"\bsoundfile\.(?:read|SoundFile|blocks)\(",
     }
     texts = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("*.py")}

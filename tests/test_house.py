@@ -3,6 +3,8 @@
 stays has a wing, and imports run one way. (What a saved folder holds is in test_save_load.py.)"""
 
 import ast
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -193,3 +195,27 @@ def test_the_drawing_of_the_house_shows_what_travels_and_every_wing():
         assert name in drawing or name.rpartition("_")[2] in drawing.partition("decoding (")[2], module
     for wing in WINGS:
         assert f">{wing}/<" in drawing
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the import brings
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_import_brings_no_package_and_no_model_that_only_some_programs_need(tmp_path):
+    """Beside what any model and processor of transformers bring; what reads a video, or the weights of another model,
+    imports what it needs by then."""
+    code = """
+import sys, torch, transformers
+transformers.PreTrainedModel, transformers.AutoModel, transformers.AutoProcessor
+before = set(sys.modules)
+import mixture_of_transformers
+print(*set(sys.modules) - before)
+"""
+    (tmp_path / PACKAGE).symlink_to(ROOT, target_is_directory=True)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    found = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment).split()
+    assert PACKAGE in found
+    assert {name.partition(".")[0] for name in found} <= {PACKAGE, "transformers", "PIL", "soundfile", "_soundfile"}
+    models = {name for name in found if name.startswith("transformers.models.") and ".modeling_" in name}
+    assert models <= {"transformers.models.llama.modeling_llama"}  # whose layers the causal model has
