@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from mixture_of_transformers.decoding_audio_mot import load_audio
-from mixture_of_transformers.decoding_container_mot import av
+from mixture_of_transformers.decoding_container_mot import load_av
 from mixture_of_transformers.evaluation.corruption import Corruption
 from mixture_of_transformers.resampling_mot import resample
 
@@ -121,6 +121,7 @@ def through_codec(samples: np.ndarray, rate: int, codec: str, container: str, ki
 
 def encoded(samples: np.ndarray, rate: int, codec: str, container: str, kilobits: float) -> bytes:
     """Mono samples as a file."""
+    av = load_av()
     if av is None:
         raise ImportError(f"PyAV encodes {codec}: `pip install 'mixture-of-transformers[video]'`.")
     buffer = io.BytesIO()
