@@ -347,8 +347,11 @@ def test_other_rows_and_the_ids_of_padding_change_nothing(setting, attention):
 @some_settings
 @pytest.mark.parametrize("poison", [1e4, 1e30])
 def test_what_follows_changes_nothing_before(setting, poison):
-    """Not by other ids of any modality, and not by embeddings of any size."""
-    model, row = model_for(setting), interleaved([12])[0]
+    """
+    Not by other ids of any modality, and not by embeddings of any size. In double precision, since an expert with
+    another number of tokens rounds its products otherwise.
+    """
+    model, row = model_for(setting).double(), interleaved([12])[0]
     expected = logits_of(model, row)
     for place in range(1, 12):
         for modality in MODALITIES:

@@ -19,6 +19,8 @@ from mixture_of_transformers_command import COMMANDS
 UNKNOWN = {
     "finetune": ["--tusk", "retrieval"],
     "evaluate": ["nowhere/nothing", "--splitt"],
+    "report": ["nowhere/nothing", "--splitt"],
+    "robustness": ["nowhere/nothing", "--splitt"],
     "predict": ["--model", "nowhere", "--texts", "a"],
     "generate": ["--model", "nowhere", "--texts", "a"],
     "index": ["nowhere", "--model", "nowhere", "--output_dir", "out", "--tusk"],
@@ -28,6 +30,8 @@ UNKNOWN = {
 UNREADABLE = {
     "finetune": ["--dataset_name", "./nowhere.csv"],
     "evaluate": ["./nowhere"],
+    "report": ["./nowhere"],
+    "robustness": ["./nowhere"],
     "predict": ["--model", "./nowhere", "--text", "a"],
     "generate": ["--model", "./nowhere", "--text", "a"],
     "index": ["./nowhere.csv", "--model", "./nowhere", "--output_dir", "out"],
