@@ -27,10 +27,13 @@ TABLE_PEERS = [name for name, peer in PEERS.items() if "table" in peer.kinds]
 
 @pytest.fixture(scope="module")
 def digits() -> Problem:
-    """Thirty rows to train on, some of which lack something, ten to validate and ten to test, one epoch."""
+    """
+    Thirty rows to train on, some of which lack something, a hundred to validate, so that each class is in each fold of
+    them, and ten to test; one epoch.
+    """
     problem = load("digits", seed=0, is_quick=True)
     shown = [next(row for row in problem.train if row["label"] == label) for label in range(10)]
-    some = {"train": shown + problem.train[:20], "validation": problem.validation[:10], "test": problem.test[:10]}
+    some = {"train": shown + problem.train[:20], "validation": problem.validation[:100], "test": problem.test[:10]}
     return dataclasses.replace(problem, **some, epochs=1)
 
 
