@@ -118,8 +118,8 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 def paragraph(text: str, bullet: str = "") -> str:
     """The text in lines of the page's width."""
     indent = " " * len(bullet)
-    lines = {"initial_indent": bullet, "subsequent_indent": indent, "break_on_hyphens": False}
-    return textwrap.fill(" ".join(text.split()), 119, **lines)
+    lines = {"initial_indent": bullet, "subsequent_indent": indent}
+    return textwrap.fill(" ".join(text.split()), 119, break_long_words=False, break_on_hyphens=False, **lines)
 
 
 def introduction(runs: Runs, seeds: list[int], settings: dict) -> str:

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 
@@ -48,6 +49,14 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def fixed_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """Datasets are cached in a folder of the test module's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")

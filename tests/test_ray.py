@@ -36,7 +36,7 @@ from mixture_of_transformers.search.index import Index
 from mixture_of_transformers.serving import predict_dataset
 from mixture_of_transformers.training.workers import on_ray
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("own_cache")]
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORDS = ("one", "two", "my answer is eight", "nothing that anybody has said before, and at some length")
 ROWS, PART_ROWS = 96, 8
@@ -62,13 +62,6 @@ def cluster(tmp_path_factory):
         found.wait_for_nodes()
         yield found.address
         found.shutdown()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

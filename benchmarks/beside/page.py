@@ -3,12 +3,12 @@
 
 import json
 import math
-import textwrap
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
+from ..miniature_page import paragraph, table
 from ..page import ROOT
 from .peers import OWN, PEERS
 from .problems import PROBLEMS, QUICK, SETTINGS
@@ -88,23 +88,6 @@ def digits_of(is_classes: bool) -> int:
 
 def as_number(seconds: float) -> str:
     return "< 0.1" if seconds < 0.1 else f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
-
-
-def table(head: list[str], lines: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
-
-
-def paragraph(text: str, bullet: str = "") -> str:
-    """The text in lines of the page's width."""
-    indent = " " * len(bullet)
-    return textwrap.fill(
-        " ".join(text.split()),
-        119,
-        initial_indent=bullet,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def bullets(texts: tuple[str, ...]) -> str:

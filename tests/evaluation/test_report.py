@@ -25,7 +25,7 @@ from mixture_of_transformers.evaluation.report import report
 from mixture_of_transformers.evaluation.report_style import SCRIPT
 from mixture_of_transformers.run_finetune import main as finetune
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("own_cache")]
 LABELS = ("<script>alert('label')</script>", "b & c", "plain")
 WORDS = ("awful dull grey", "usual even", "great bright warm")
 TEXT = "<script>alert('text')</script><img src=x onerror=alert(1)> {} \u202e&amp; {}"
@@ -46,13 +46,6 @@ TASKS = {
     "pretraining": ["--task", "pretraining"],
     "generation": ["--task", "generation", *GENERATION],
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def jpeg_with_a_place(value: int) -> bytes:

@@ -30,17 +30,10 @@ from mixture_of_transformers.serving.evaluate import open_checkpoint, parser_of
 from mixture_of_transformers.subsets_mot import all_subsets, subset_name
 from mixture_of_transformers.training.evaluation import answer_subsets
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("own_cache")]
 ROWS = 12
 SUBSETS = [subset_name(subset) for subset in all_subsets(MODALITIES)]
 FEW = ["--corruptions", "white_noise", "jpeg", "lost_words", "upper_case"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

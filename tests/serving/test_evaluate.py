@@ -12,7 +12,6 @@ import sys
 import wave
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -35,14 +34,7 @@ TINY = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
 TINY |= {f"{modality}_config": {"num_hidden_layers": 1} for modality in ("text", "image", "audio")}
 WORDS = {"neg": "awful dull grey", "neu": "plain usual even", "pos": "great bright warm"}
 ROWS = {"train": 12, "validation": 6, "test": 7}
-pytestmark = pytest.mark.training
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("own_cache")]
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ import time
 from contextlib import redirect_stdout
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -28,15 +27,8 @@ from mixture_of_transformers import MoTForRetrieval, MoTProcessor
 from mixture_of_transformers.processing_mot import encode_rows
 from mixture_of_transformers.serving import predict_dataset
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("own_cache")]
 WORDS = ("one", "two", "my answer is eight", "nothing that anybody has said before, and at some length")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
