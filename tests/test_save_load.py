@@ -480,9 +480,7 @@ def test_two_folders_of_one_name_are_two_models(folder, model, processor, tmp_pa
     other = classifier(seed=1)
     other.save_pretrained(tmp_path / "b" / "model")
     replace(tmp_path / "b/model/heads_mot.py", "def auto_map", "MARK = 1\n\n\ndef auto_map")
-    replace(
-        tmp_path / "b/model/head_classification_mot.py", "logits = self.classifier(", "logits = 10 + self.classifier("
-    )
+    replace(tmp_path / "b/model/head_classification_mot.py", "return logits if", "return 10 + logits if")
     replace(tmp_path / "b/model/pipeline_mot.py", '"score": scores[i].item()', '"score": -scores[i].item()')
     run_step("twins", tmp_path, home=tmp_path / "home", HF_HUB_OFFLINE="1")
     found, inputs = json.loads((tmp_path / "found.json").read_text()), processor(text=SENTENCE)
