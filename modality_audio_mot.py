@@ -32,6 +32,9 @@ WINDOW_ATTRIBUTES = ("frame_length", "win_length", "n_fft")  # what mel extracto
 # Flat `padding=`, `max_length=`, ... are about tokens; read as samples they would silently cut a sound short.
 TOKEN_LENGTH_OPTIONS = ("padding", "max_length", "truncation", "pad_to_multiple_of")
 SILENCE_MARGIN = 0.05  # nepers above silence that half precision may round it to
+# Of augmentation: how far the least noise lies below the loudest bin, and how far the steepest falls over the bins, in
+# nepers; the most of the bins that is lost, from the lowest and from the highest.
+LEAST_NOISE, STEEPEST_NOISE, LOST_BAND = 5.0, 2.0, (0.2, 0.4)
 
 
 @strict
@@ -422,26 +425,27 @@ class MoTAudioEmbeddings(MoTStemEmbeddings):
 class AudioAugmentation:
     """
     Changes log-mel frames: another tempo, another length of the vocal tract (mel bins stretched, as in VTLP: Jaitly
-    and Hinton, 2013), and what happens to sound on its way: a steady noise floor or a gate, a narrow band, digital
-    silence.
+    and Hinton, 2013), and what happens to sound on its way: noise or a gate, a narrow band, digital silence. The
+    loudest bin of a clip is as loud afterwards as the extractor makes that of any clip.
 
     Args:
         tempo, tract: the largest stretch of time and of the mel axis, as a share.
-        noise: how far below a clip's loudest bin the loudest noise lies, in nepers (1 neper = 8.7 dB); the level is
-            drawn between that and three times as far. 0 adds none.
+        noise: the share of clips with noise, of any colour from white to one that falls by two nepers (1 neper =
+            8.7 dB) from the lowest bin to the highest, and as loud as the loudest bin or up to five nepers below.
         gate: the share of clips whose quiet bins become silent, as at noise gates and in codecs; what is quiet is
-            drawn between half a neper below the loudest bin and all that is heard.
-        band: the share of clips that lose the lowest or the highest bins or both, up to a third of them at each end.
+            drawn between half a neper below the loudest bin and all that is heard. Noise and gates exclude each other.
+        band: the share of clips that lose the lowest bins, up to a fifth, and the highest, up to two fifths.
         silence: the most frames of digital silence put before a clip, after it and within it, each into every third.
-        silence_value: a bin of digital silence, that of `MoTFeatureExtractor`. None: not known, and none is made.
+        silence_value: a bin of digital silence, that of `MoTFeatureExtractor`. None: the scale of the frames is not
+            known, and they are stretched alone.
         max_frames: no clip is stretched beyond.
     """
 
     tempo: float = 0.2
     tract: float = 0.12
-    noise: float = 3.0
+    noise: float = 0.5
     gate: float = 0.25
-    band: float = 0.25
+    band: float = 0.5
     silence: int = 60
     silence_value: float | None = None
     max_frames: int | None = None
@@ -449,20 +453,16 @@ class AudioAugmentation:
     def __call__(self, frames: torch.Tensor, random: torch.Generator | None = None) -> torch.Tensor:
         """(T, bins) -> (another T, bins)."""
         frames = self.stretch(frames, random)
-        if self.silence_value is not None and self.chance(self.gate, random):
-            frames = self.close_gate(frames, random)
-        elif self.noise:
-            level = frames.max() - self.noise * (1 + 2 * torch.rand((), generator=random))
-            frames = torch.logaddexp(frames, level.expand_as(frames))
         if self.silence_value is None:
             return frames
-        if self.chance(self.band, random):
+        gate_or_noise, band = torch.rand(2, generator=random).tolist()
+        if gate_or_noise < self.gate:
+            frames = self.close_gate(frames, random)
+        elif gate_or_noise < self.gate + self.noise:
+            frames = self.add_noise(frames, random)
+        if band < self.band:
             frames = self.narrow(frames, random)
-        return self.add_silence(frames, random)
-
-    @staticmethod
-    def chance(share: float, random: torch.Generator | None) -> bool:
-        return torch.rand((), generator=random).item() < share
+        return self.add_silence(self.relative(frames), random)
 
     def stretch(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
         length, bins = frames.shape
@@ -479,12 +479,25 @@ class AudioAugmentation:
         below = nearest + (loudest - self.silence_value - nearest) * torch.rand((), generator=random)
         return frames.masked_fill(frames < loudest - below, self.silence_value)
 
+    def add_noise(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
+        """Magnitudes of the sum of the sound and Gaussian noise, whose phases to each other are random."""
+        below, colour = torch.rand(2, generator=random).tolist()
+        tilt = torch.linspace(0.5, -0.5, frames.shape[1]) * STEEPEST_NOISE * colour
+        noise = (frames.max() - LEAST_NOISE * below + tilt).exp() / math.sqrt(2)
+        in_phase, across = noise * torch.randn(2, *frames.shape, generator=random)
+        return torch.hypot(frames.exp() + in_phase, across).log().clamp(min=self.silence_value)
+
     def narrow(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
         bins = frames.shape[1]
-        low, high = (torch.rand(2, generator=random) * 2 - 1).clamp(min=0).mul(bins / 3).int().tolist()
+        low, high = (torch.rand(2, generator=random) * torch.tensor(LOST_BAND) * bins).int().tolist()
         frames = frames.clone()
         frames[:, :low] = frames[:, bins - high :] = self.silence_value
         return frames
+
+    def relative(self, frames: torch.Tensor) -> torch.Tensor:
+        """Sound on the extractor's scale, where the loudest bin is as far above 0 as silence is below."""
+        louder = frames - (frames.max() + self.silence_value)
+        return louder.clamp(min=self.silence_value).masked_fill(frames <= self.silence_value, self.silence_value)
 
     def add_silence(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
         drawn = torch.rand(4, generator=random)

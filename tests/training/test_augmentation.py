@@ -19,8 +19,9 @@ UNCHANGED = {"tempo": 0.0, "tract": 0.0, "noise": 0.0, "gate": 0.0, "band": 0.0,
 
 
 def clip(length=50, bins=80):
-    """(T, bins) above the floor everywhere."""
-    return torch.randn(length, bins, generator=torch.Generator().manual_seed(0)).clamp(min=FLOOR + 0.1)
+    """(T, bins) above the floor everywhere, on the extractor's scale: the loudest is as far from 0 as the floor."""
+    frames = torch.randn(length, bins, generator=torch.Generator().manual_seed(0))
+    return (frames - frames.max() - FLOOR).clamp(min=FLOOR + 0.1)
 
 
 def augmented(frames=None, **settings):
@@ -62,20 +63,44 @@ def test_a_gate_silences_what_is_below_a_level_and_nothing_above():
     assert sum((frames == FLOOR).any().item() for frames in augmented(gate=0.5)) in range(8, 33)
 
 
-def test_a_narrow_band_loses_bins_at_its_ends_in_all_frames():
+def test_a_narrow_band_loses_bins_at_its_ends_in_all_frames_and_what_is_left_is_as_loud_as_any_clip():
     lost = []
     for frames in augmented(band=1.0):
         silent = (frames == FLOOR).all(dim=0)
-        assert torch.equal(frames[:, ~silent], clip()[:, ~silent])
         heard = (~silent).nonzero().flatten()
         assert not silent[heard[0] : heard[-1]].any()
+        left = clip()[:, ~silent]
+        assert torch.allclose(frames[:, ~silent], left - left.max() - FLOOR)
         lost.append((heard[0].item(), 79 - heard[-1].item()))
-    assert max(low for low, _ in lost) in range(15, 27) and max(high for _, high in lost) in range(15, 27)
-    assert any(low == 0 and high > 0 for low, high in lost) and any(low > 0 and high == 0 for low, high in lost)
+    low, high = zip(*lost)
+    assert max(low) in range(12, 16) and max(high) in range(25, 32) and min(low) < 3 and min(high) < 6
 
 
-@pytest.mark.parametrize("settings", [{"silence": 20}, {"gate": 1.0}, {"band": 1.0}])
-def test_where_the_floor_is_not_known_no_silence_is_made(settings):
+def test_noise_adds_waves_of_random_phases_as_loud_as_the_loudest_bin_or_less():
+    """The reference adds such waves, of many amplitudes; how widely magnitudes spread tells which noise it was."""
+    normal = np.random.default_rng(0).standard_normal((2, 1, 4000)) / np.sqrt(2)
+    amplitudes = np.geomspace(0.005, 3, 300)[:, None]
+    waves = np.abs(1 + amplitudes * (normal[0] + 1j * normal[1]))
+    spreads, coloured = waves.std(axis=1) / waves.mean(axis=1), 0
+    for frames in augmented(torch.full((400, 80), -FLOOR), noise=1.0):
+        magnitudes = frames.exp().numpy()
+        spread = magnitudes.std(axis=0) / magnitudes.mean(axis=0)
+        noise = np.interp(spread, spreads, np.log(amplitudes[:, 0]))  # (bins,), in nepers of the sound
+        assert -5.1 < noise.mean() < 0.2
+        fall = noise[:10].mean() - noise[-10:].mean()
+        assert -0.2 < fall < 2.1
+        coloured += fall > 0.5
+    assert coloured in range(20, 36)  # of forty: as many as are drawn between 0.5 and 2
+
+
+def test_clips_of_digital_silence_stay_silent():
+    silent = torch.full((50, 80), FLOOR)
+    for frames in augmented(silent, band=1.0, gate=1.0, tempo=0.2, silence=5):
+        assert (frames == FLOOR).all()
+
+
+@pytest.mark.parametrize("settings", [{"silence": 20}, {"gate": 1.0}, {"band": 1.0}, {"noise": 1.0}])
+def test_where_the_floor_is_not_known_nothing_is_added(settings):
     assert all(torch.equal(frames, clip()) for frames in augmented(silence_value=None, **settings))
 
 
