@@ -698,7 +698,8 @@ class MoTImageEmbeddings(MoTEmbeddings):
 class ImageAugmentation:
     """
     Small random rotations, scalings, shears and shifts of whole pictures (all frames of a video alike), which leave
-    what a picture shows readable, and less light. Borders are repeated outward.
+    what a picture shows readable, and less light. Beyond the borders of half of the pictures these are repeated, of
+    the others there is one grey, as programs that turn pictures leave it.
 
     Args:
         degrees: the largest rotation.
@@ -708,7 +709,7 @@ class ImageAugmentation:
         black: a black pixel, one value for each channel or one for all. None: not known, and the light stays.
     """
 
-    degrees: float = 12.0
+    degrees: float = 16.0
     scale: float = 0.12
     shear: float = 0.12
     shift: float = 0.08
@@ -720,7 +721,12 @@ class ImageAugmentation:
         pixels = pixel_values.reshape(-1, *pixel_values.shape[-3:])
         transforms = self.random_transform(random).expand(len(pixels), 2, 3)
         grid = F.affine_grid(transforms, list(pixels.shape), align_corners=False)
-        pixels = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+        beyond, grey = torch.rand(2, generator=random).tolist()
+        if beyond < 0.5:
+            pixels = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+        else:
+            grey = torch.lerp(pixels.amin(), pixels.amax(), grey)
+            pixels = grey + F.grid_sample(pixels - grey, grid, padding_mode="zeros", align_corners=False)
         if self.black is not None and torch.rand((), generator=random) < self.light:
             pixels = self.darken(pixels, random)
         return pixels.reshape(pixel_values.shape)

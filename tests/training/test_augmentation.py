@@ -143,6 +143,22 @@ def test_image_augmentation_without_strength_is_the_identity():
         assert torch.allclose(ImageAugmentation(0, 0, 0, 0, light=0, black=black)(pixels), pixels, atol=1e-5)
 
 
+def test_beyond_its_border_a_picture_goes_on_or_there_is_one_grey():
+    """White pictures that are moved: the border goes on in white, and what is not white is of one value."""
+    augmentation, greys = ImageAugmentation(degrees=30, shift=0.3, light=0), []
+    black = torch.zeros(2, 3, 12, 12)  # frames of a video; their corner is not white, so that there are greys
+    pixels = torch.ones_like(black).index_fill(-1, torch.tensor([0]), 0.0)
+    for seed in range(60):
+        random = torch.Generator().manual_seed(seed)
+        changed = augmentation(pixels.flip(-1), random)
+        assert torch.equal(changed[0], changed[1]) and changed.min() >= 0 and changed.max() <= 1
+        values, counts = changed[..., :6].unique(return_counts=True)  # the half without the black column
+        greys += values[counts > 30].tolist()
+    of_border = sum(value > 0.999 for value in greys)
+    others = [value for value in greys if value < 0.999]
+    assert of_border > 50 and len(others) in range(8, 40) and max(others) - min(others) > 0.5
+
+
 def test_a_picture_that_loses_light_is_what_its_processor_makes_of_the_darker_picture():
     """The reference darkens colours before they are processed."""
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
