@@ -4,6 +4,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -24,10 +25,11 @@ from mixture_of_transformers.evaluation import robustness
 from mixture_of_transformers.evaluation.missing import draw_absent, take_away
 from mixture_of_transformers.evaluation.robustness import Bench, RobustnessArguments, numbers
 from mixture_of_transformers.finetune.batches import encode_split
-from mixture_of_transformers.modalities_mot import AudioModality, ImageModality
+from mixture_of_transformers.modalities_mot import CELLS, AudioModality, ImageModality
 from mixture_of_transformers.modality_mot import RowReading
 from mixture_of_transformers.serving.evaluate import open_checkpoint, parser_of
 from mixture_of_transformers.subsets_mot import all_subsets, subset_name
+from mixture_of_transformers.training.encoded import EncodedDataset, kinds_of
 from mixture_of_transformers.training.evaluation import answer_subsets
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("own_cache")]
@@ -219,6 +221,68 @@ def test_only_raw_sounds_texts_and_pictures_of_colours_suffer():
     rows = Dataset.from_dict({"text": [None], "image": [None], "audio": [None]})
     found = robustness.corruptions_of(config, processor, rows, None)
     assert found == {"image": robustness.OF_KIND[ImageModality], "audio": robustness.OF_KIND[AudioModality]}
+
+
+def test_babble_is_of_all_other_rows_that_have_a_sound_and_never_of_the_row_itself(bench):
+    (babble,) = (c for c in robustness.OF_KIND[AudioModality] if c.name == "babble_noise")
+    cells = robustness.CorruptedCells(bench.rows, bench.kinds["audio"], bench.reading, babble, 4, bench.seed)
+    clean = [
+        None if row["audio"] is None else bench.kinds["audio"].decode_cell(CELLS["audio"], row["audio"], bench.reading)
+        for row in bench.rows
+    ]
+    for row in (0, ROWS - 2):
+        others = robustness.OtherCells(cells, row)
+        expected = [sound for number, sound in enumerate(clean) if sound is not None and number != row]
+        assert len(others) == len(expected) == ROWS - 2
+        assert all(np.array_equal(other["array"], sound["array"]) for other, sound in zip(others, expected))
+        changed = babble.apply(clean[row], 4, bench.seed, row, expected)
+        assert np.array_equal(cells[row]["audio"]["array"], changed["array"])
+
+
+def test_bad_input_babble_where_only_one_row_has_a_sound_is_an_error_before_anything_is_measured(bench):
+    alone = replace(bench, rows=bench.rows.select([0, ROWS - 1]))  # of which the second lacks a sound
+    babble = {"audio": [c for c in robustness.OF_KIND[AudioModality] if c.needs_others]}
+    with pytest.raises(
+        ValueError, match="babble_noise is made of the audio of other rows, and 1 of these rows has any"
+    ):
+        alone.measure(babble)
+
+
+def video_rows() -> Dataset:
+    """A video as a list of frames, a still picture, and a row with nothing."""
+    pictures = [{"bytes": noise_png(number), "path": None} for number in range(4)]
+    return Dataset.from_dict({"image": [None, pictures[0], None], "video": [pictures[1:], None, None]})
+
+
+@pytest.mark.parametrize("name", ["blur", "occlusion", "rotation"])
+def test_every_frame_of_a_video_suffers_as_one_picture_of_that_row_would(name):
+    (corruption,) = (c for c in robustness.OF_KIND[ImageModality] if c.name == name)
+    reading = RowReading(MoTProcessor(), ("image",), allow_urls=False)
+    rows = video_rows()
+    cells = robustness.CorruptedCells(rows, kinds_of(MoTProcessor())["image"], reading, corruption, 2, seed=3)
+    frames = [PILImage.open(io.BytesIO(frame["bytes"])).convert("RGB") for frame in rows[0]["video"]]
+    (found,) = cells[0]["video"]
+    assert [f.tobytes() for f in found] == [corruption.apply(f, 2, 3, row=0).tobytes() for f in frames]
+    still = PILImage.open(io.BytesIO(rows[1]["image"]["bytes"]))
+    assert {c: f.tobytes() for c, f in cells[1].items()} == {"image": corruption.apply(still, 2, 3, row=1).tobytes()}
+
+
+def test_a_video_at_a_severity_of_0_is_encoded_as_it_is_on_disk():
+    processor, rows = MoTProcessor(num_frames=2), video_rows()
+    (blur,) = (c for c in robustness.OF_KIND[ImageModality] if c.name == "blur")
+    reading = RowReading(processor, ("image",), allow_urls=False)
+    cells = robustness.CorruptedCells(rows, kinds_of(processor)["image"], reading, blur, 0, seed=0)
+    (clean, found), worse = (EncodedDataset(of, processor)[0] for of in (rows, cells)), cells
+    worse.severity = 3
+    assert clean["pixel_values"].shape[0] == 2 and torch.equal(found["pixel_values"], clean["pixel_values"])
+    assert not torch.equal(EncodedDataset(worse, processor)[0]["pixel_values"], clean["pixel_values"])
+
+
+def test_videos_suffer_but_where_the_model_asks_for_the_times_of_frames():
+    config, rows = MoTConfig.of_size("tiny"), video_rows()
+    found = robustness.corruptions_of(config, MoTProcessor(), rows, ["blur"])
+    assert {m: [c.name for c in of] for m, of in found.items()} == {"image": ["blur"]}
+    assert robustness.corruptions_of(config, MoTProcessor(return_times=True), rows, ["blur"]) == {}
 
 
 def test_each_of_several_pictures_of_a_row_suffers():
