@@ -206,19 +206,20 @@ class InfoNCE(torch.autograd.Function):
         by_column: torch.Tensor,
         loss_gradient: torch.Tensor,
         pairs: Pairs,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The gradients (N, d) of the first side's own rows, and, where these are all rows, of the second side."""
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The gradients (N, d) of the first side's own rows, and of the second side if no other process has rows."""
         row_maximum, column_maximum = by_row[0, :, None], by_column[0]
         row_softmax, row_positive = (weight[:, None] for weight in mean_loss_weights(by_row, loss_gradient / 2))
         column_softmax, column_positive = mean_loss_weights(by_column, loss_gradient / 2)
-        first_gradient, second_gradient = torch.zeros_like(first), torch.zeros_like(second)
+        first_gradient = torch.zeros_like(first)
+        second_gradient = torch.zeros_like(second) if pairs.own is None else None
         for rows, logits, positive, work in chunks(first, pairs.own):
             pairs.fill(logits, positive, rows, first, second)
             gradient = positive.mul_(torch.add(row_positive[rows], column_positive, out=work))
             gradient += torch.sub(logits, row_maximum[rows], out=work).exp_().mul_(row_softmax[rows])
             gradient += logits.sub_(column_maximum).exp_().mul_(column_softmax)
             torch.mm(gradient, second, out=first_gradient[rows])
-            if pairs.own is None:
+            if second_gradient is not None:
                 second_gradient.addmm_(gradient.T, first[rows])
         return first_gradient, second_gradient
 
@@ -258,14 +259,15 @@ class PairwiseSigmoid(torch.autograd.Function):
     @staticmethod
     def sweep(
         first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor, pairs: Pairs
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """As `InfoNCE.sweep`."""
-        first_gradient, second_gradient = torch.zeros_like(first), torch.zeros_like(second)
+        first_gradient = torch.zeros_like(first)
+        second_gradient = torch.zeros_like(second) if pairs.own is None else None
         for rows, logits, positive, _ in chunks(first, pairs.own):
             pairs.fill(logits, positive, rows, first, second)
             gradient = logits.sigmoid_().sub_(positive).mul_(weight)
             torch.mm(gradient, second, out=first_gradient[rows])
-            if pairs.own is None:
+            if second_gradient is not None:
                 second_gradient.addmm_(gradient.T, first[rows])
         return first_gradient, second_gradient
 
