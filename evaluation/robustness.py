@@ -5,8 +5,9 @@
     mot robustness outputs/clips --dataset_name user/others --split test --corruptions jpeg white_noise
 
 Accuracy and expected calibration error for every subset of the modalities: as the data are, with modalities missing at
-rates alike for all and unequal between them, and with sounds, pictures and texts that have suffered. The data are read
-as `mot evaluate` reads them. robustness.json, a page (robustness.md) and its curves go into the output folder.
+rates alike for all and unequal between them, and with sounds, pictures, texts, series and tables that have suffered.
+The data are read as `mot evaluate` reads them. robustness.json, a page (robustness.md) and its curves go into the
+output folder.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,12 @@ from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.decoding_container_mot import has_av
 from mixture_of_transformers.decoding_image_mot import load_image, to_rgb
-from mixture_of_transformers.evaluation import corruptions_audio, corruptions_image, corruptions_text
+from mixture_of_transformers.evaluation import (
+    corruptions_audio,
+    corruptions_image,
+    corruptions_text,
+    corruptions_values,
+)
 from mixture_of_transformers.evaluation.calibration import reliability
 from mixture_of_transformers.evaluation.corruption import Corruption
 from mixture_of_transformers.evaluation.intervals import bootstrap_interval
@@ -34,7 +40,13 @@ from mixture_of_transformers.finetune.batches import encode_split
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.results import split_to_evaluate
 from mixture_of_transformers.finetune.rows import reading_of
-from mixture_of_transformers.modalities_mot import AudioModality, ImageModality, TextModality
+from mixture_of_transformers.modalities_mot import (
+    AudioModality,
+    ImageModality,
+    SeriesModality,
+    TableModality,
+    TextModality,
+)
 from mixture_of_transformers.modality_image_mot import keeps_values
 from mixture_of_transformers.modality_mot import Modality, RowReading
 from mixture_of_transformers.processing_mot import MoTProcessor
@@ -49,6 +61,8 @@ OF_KIND: dict[type[Modality], tuple[Corruption, ...]] = {
     TextModality: corruptions_text.CORRUPTIONS,
     ImageModality: corruptions_image.CORRUPTIONS,
     AudioModality: corruptions_audio.CORRUPTIONS,
+    SeriesModality: corruptions_values.CORRUPTIONS_OF_SERIES,
+    TableModality: corruptions_values.CORRUPTIONS_OF_TABLES,
 }
 NAMES = tuple(dict.fromkeys(corruption.name for several in OF_KIND.values() for corruption in several))
 NONE = "none"  # of the option that names corruptions
@@ -65,7 +79,7 @@ class RobustnessArguments(RowsArguments):
     corruptions: list[str] | None = field(
         default=None,
         metadata={
-            "help": f"What sounds, pictures and texts suffer: some of {', '.join(NAMES)}; all of them if not given, "
+            "help": f"What cells suffer, each of its modality: some of {', '.join(NAMES)}; all of them if not given, "
             "'none' for none."
         },
     )
@@ -149,9 +163,9 @@ def corruptions_of(
     for m in config.modalities:
         kind = kinds[m]
         is_raw = config.modality_config(m).takes_raw_input and bool(columns := columns_of(kind, rows))
-        is_shown = not keeps_values(kind.settings_in(processor))
+        has_colours = not (isinstance(kind, ImageModality) and keeps_values(kind.settings_in(processor)))
         is_timed = processor.return_times and any(cell.medium == "video" for cell in columns.values())
-        several = OF_KIND.get(type(kind), ()) if is_raw and is_shown and not is_timed else ()
+        several = OF_KIND.get(type(kind), ()) if is_raw and has_colours and not is_timed else ()
         if chosen := tuple(c for c in several if names is None or c.name in names):
             found[m] = chosen
     return found

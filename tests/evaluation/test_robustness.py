@@ -25,7 +25,7 @@ from mixture_of_transformers.evaluation import robustness
 from mixture_of_transformers.evaluation.missing import draw_absent, take_away
 from mixture_of_transformers.evaluation.robustness import Bench, RobustnessArguments, numbers
 from mixture_of_transformers.finetune.batches import encode_split
-from mixture_of_transformers.modalities_mot import CELLS, AudioModality, ImageModality
+from mixture_of_transformers.modalities_mot import CELLS, AudioModality, ImageModality, SeriesModality, TableModality
 from mixture_of_transformers.modality_mot import RowReading
 from mixture_of_transformers.serving.evaluate import open_checkpoint, parser_of
 from mixture_of_transformers.subsets_mot import all_subsets, subset_name
@@ -35,6 +35,7 @@ from mixture_of_transformers.training.evaluation import answer_subsets
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("own_cache")]
 ROWS = 12
 SUBSETS = [subset_name(subset) for subset in all_subsets(MODALITIES)]
+NAMES_OF_VALUES = ["upper_case", "lost_values", "dropout", "white_noise"]
 FEW = ["--corruptions", "white_noise", "jpeg", "lost_words", "upper_case"]
 
 
@@ -98,7 +99,8 @@ def test_the_command_measures_every_subset_and_every_severity_and_writes_all_of_
     assert suffered == {"text": ["lost_words", "upper_case"], "image": ["jpeg"], "audio": ["white_noise"]}
     for modality, corruptions in found["corruptions"].items():
         for name, corruption in corruptions.items():
-            (known,) = (c for several in robustness.OF_KIND.values() for c in several if c.name == name)
+            several = robustness.OF_KIND[type(kinds_of(MoTProcessor())[modality])]
+            (known,) = (c for c in several if c.name == name)
             assert tuple(at["value"] for at in corruption["severities"]) == known.values
             assert all(list(at["subsets"]) == [s for s in SUBSETS if modality in s] for at in corruption["severities"])
 
@@ -186,7 +188,7 @@ def test_numbers_of_no_row_are_none_and_those_of_some_are_right():
     assert of["expected_calibration_error"] == pytest.approx((0.1 + 0.6) / 2)
 
 
-def test_a_classifier_of_tables_and_series_is_measured_with_modalities_missing(tmp_path):
+def test_a_classifier_of_tables_and_series_is_measured_with_modalities_missing_and_values_lost(tmp_path):
     save_patients(tmp_path / "patients")
     random = np.random.default_rng(0)
     rows = [
@@ -204,12 +206,33 @@ def test_a_classifier_of_tables_and_series_is_measured_with_modalities_missing(t
     write_parquet_folder({"test": Dataset.from_list(rows)}, tmp_path / "data")
     columns = ["--extra_columns", "vitals=age,pulse,sex,ward", "imu=movement"]
     options = ["--dataset_name", str(tmp_path / "data"), "--split", "test", "--output_dir", str(tmp_path / "out")]
-    found = robustness.robustness([str(tmp_path / "patients"), *options, *columns, "--corruptions", "upper_case"])
-    assert found["modalities"] == ["text", "vitals", "imu"] and list(found["corruptions"]) == ["text"]
+    found = robustness.robustness([str(tmp_path / "patients"), *options, *columns, "--corruptions", *NAMES_OF_VALUES])
+    assert found["modalities"] == ["text", "vitals", "imu"]
+    suffered = {m: list(of) for m, of in found["corruptions"].items()}
+    assert suffered == {"text": ["upper_case"], "vitals": ["lost_values"], "imu": ["dropout", "white_noise"]}
     assert [of["rare"] for of in found["missing"]["unequal"]] == found["modalities"]
 
 
-def test_only_raw_sounds_texts_and_pictures_of_colours_suffer():
+def test_what_a_series_and_a_table_have_lost_is_absent_where_they_are_encoded():
+    processor = make_processor()
+    reading, random = RowReading(processor, ("imu", "vitals"), allow_urls=False), np.random.default_rng(0)
+    vitals = {"age": 41.0, "bmi": 22.5, "sex": "f"}
+    rows = Dataset.from_list([{"imu": random.standard_normal((100, 2)).tolist(), "vitals": vitals}])
+    for name, several in (("imu", SeriesModality), ("vitals", TableModality)):
+        corruption, kind = robustness.OF_KIND[several][0], processor.kinds[name]
+        encoded = {
+            severity: EncodedDataset(
+                robustness.CorruptedCells(rows, kind, reading, corruption, severity, seed=0), processor
+            )[0][f"{name}_values"]
+            for severity in (0, 5)
+        }
+        clean = EncodedDataset(rows.select_columns([name]), processor)[0][f"{name}_values"]
+        assert torch.equal(encoded[0].nan_to_num(99), clean.nan_to_num(99))
+        lost = encoded[5].isnan() & ~clean.isnan()
+        assert lost.any() and torch.equal(encoded[5][~lost].nan_to_num(99), clean[~lost].nan_to_num(99))
+
+
+def test_only_raw_sounds_texts_series_tables_and_pictures_of_colours_suffer():
     config, processor = make_config(), make_processor()  # of text, depth, imu, vitals
     rows = Dataset.from_dict({"text": ["a"], "depth": [None], "imu": [None], "vitals": [None]})
     names = ["upper_case", "blur", "telephone"]
@@ -217,6 +240,8 @@ def test_only_raw_sounds_texts_and_pictures_of_colours_suffer():
         m: [c.name for c in of] for m, of in robustness.corruptions_of(config, processor, rows, names).items()
     } == {"text": ["upper_case"]}
     assert robustness.corruptions_of(config, processor, rows.remove_columns("text"), names) == {}
+    found = robustness.corruptions_of(config, processor, rows, ["dropout", "lost_values"])
+    assert {m: [c.name for c in of] for m, of in found.items()} == {"imu": ["dropout"], "vitals": ["lost_values"]}
     config, processor = MoTConfig.of_size("tiny", text_config={"feature_size": 5}), MoTProcessor()
     rows = Dataset.from_dict({"text": [None], "image": [None], "audio": [None]})
     found = robustness.corruptions_of(config, processor, rows, None)
@@ -319,7 +344,7 @@ def test_bad_input_a_regression_is_named(place, tmp_path):
 
 
 def test_bad_input_a_corruption_that_is_not_known_is_named_before_anything_is_measured(place, tmp_path):
-    with pytest.raises(ValueError, match="'rain'; expected some of typing_errors, .*faster, or 'none' alone"):
+    with pytest.raises(ValueError, match="'rain'; expected some of typing_errors, .*lost_values, or 'none' alone"):
         robustness.robustness(arguments_of(place, tmp_path, "--corruptions", "jpeg", "rain"))
     assert not list(tmp_path.iterdir())
 
