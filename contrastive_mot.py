@@ -11,7 +11,7 @@ Shapes: B or N rows, d width.
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -35,6 +35,11 @@ UNCOUNTED = torch.finfo(torch.float32).min  # the logit of a pair that does not 
 # The N x N logits of a batch are never held at once. One sweep over chunks of their rows gives the loss; the backward
 # sweep forms each chunk again, turns it into its gradient and multiplies that with both sides. These are four products
 # of N x N x d, the fewest that do without the whole matrix.
+#
+# Of several processes each sweeps over the rows of logits that are its own, n of N. What it finds of each column
+# becomes what all have found by a sum of a few numbers a column. Backward sweeps over its own rows, which gives the
+# gradients of its rows of the first side, and over its own columns, for those of the second: five products of
+# n x N x d, and nothing to communicate.
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -58,7 +63,8 @@ class Pairs:
 
     The parts of one row match. Rows with the same label (a class, or the id of a caption; -100 for none) match too if
     `positives` is "label", and count neither as positive nor as negative if it is "row". With `same`, both sides are
-    the same vectors, and none is compared with itself.
+    the same vectors, and none is compared with itself. `own` are the rows that this process has brought to a batch of
+    several; None of one process.
     """
 
     first_present: torch.Tensor  # (N,) bool
@@ -66,6 +72,11 @@ class Pairs:
     labels: torch.Tensor | None  # (N,)
     positives: str
     same: bool
+    own: slice | None = None
+
+    def swapped(self) -> "Pairs":
+        """The same pairs, the second side before the first."""
+        return replace(self, first_present=self.second_present, second_present=self.first_present)
 
     def fill(
         self, logits: torch.Tensor, positive: torch.Tensor, rows: slice, first: torch.Tensor, second: torch.Tensor
@@ -91,17 +102,19 @@ class Pairs:
             logits.clamp_(max=torch.where(present, -UNCOUNTED, UNCOUNTED))  # many times faster than `masked_fill_`
 
 
-def chunks(first: torch.Tensor) -> list[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]]:
+def chunks(first: torch.Tensor, own: slice | None) -> list[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """
-    All N rows, as many at a time as have CHUNK_SIZE logits, but at least one: slices of n rows, and with each three
-    matrices (n, N) to write to. All chunks share their memory, for new memory takes longer than arithmetic.
+    The own rows of all N, or all, as many at a time as have CHUNK_SIZE logits, but at least one: slices of n rows, and
+    with each three matrices (n, N) to write to. All chunks share their memory, for new memory takes longer than
+    arithmetic.
     """
     number = len(first)
-    if number * number <= CHUNK_SIZE:  # by itself, so that torch.compile compiles once for all small numbers
+    if own is None and number * number <= CHUNK_SIZE:  # so that torch.compile compiles once for all small numbers
         return [(slice(0, number), *first.new_empty(3, number, number))]
-    size = max(CHUNK_SIZE // number, 1)
+    start, stop = (0, number) if own is None else (own.start, own.stop)
+    size = max(min(CHUNK_SIZE // number, stop - start), 1)
     matrices = first.new_empty(3, size, number)
-    slices = [slice(start, min(start + size, number)) for start in range(0, number, size)]
+    slices = [slice(place, min(place + size, stop)) for place in range(start, stop, size)]
     return [(rows, *matrices[:, : rows.stop - rows.start]) for rows in slices]
 
 
@@ -126,6 +139,16 @@ def add_to_summary(
     total.mul_((before - maximum).exp()).add_(exponentials.sum(dim))
     number.add_(positive.sum(dim))
     positive_sum.add_(torch.mul(logits, positive, out=work).sum(dim))
+
+
+def joined_summaries(by_row: torch.Tensor, by_column: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The summaries of all rows and columns of logits, by those that each process has of its own rows."""
+    summary = torch.cat([by_row, by_column], dim=1)  # (4, 2 N)
+    maximum = summary[0].clone()
+    dist.all_reduce(summary[0], dist.ReduceOp.MAX)
+    summary[1] *= (maximum - summary[0]).exp()
+    dist.all_reduce(summary[1:])
+    return tuple(summary.chunk(2, dim=1))
 
 
 def mean_loss(summary: torch.Tensor) -> torch.Tensor:
@@ -154,10 +177,12 @@ class InfoNCE(torch.autograd.Function):
     @staticmethod
     def forward(ctx, first: torch.Tensor, second: torch.Tensor, pairs: Pairs) -> torch.Tensor:
         by_row, by_column = empty_summary(first), empty_summary(first)
-        for rows, logits, positive, work in chunks(first):
+        for rows, logits, positive, work in chunks(first, pairs.own):
             pairs.fill(logits, positive, rows, first, second)
             add_to_summary(by_row[:, rows], logits, positive, work, dim=1)
             add_to_summary(by_column, logits, positive, work, dim=0)
+        if pairs.own is not None:
+            by_row, by_column = joined_summaries(by_row, by_column)
         ctx.save_for_backward(first, second, by_row, by_column)
         ctx.pairs = pairs
         return (mean_loss(by_row) + mean_loss(by_column)) / 2
@@ -166,18 +191,37 @@ class InfoNCE(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, loss_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         first, second, by_row, by_column = ctx.saved_tensors
+        scaled = for_the_mean_of_processes(loss_gradient, ctx.pairs)
+        gradients = InfoNCE.sweep(first, second, by_row, by_column, scaled, ctx.pairs)
+        if ctx.pairs.own is not None:
+            swapped = InfoNCE.sweep(second, first, by_column, by_row, scaled, ctx.pairs.swapped())
+            gradients = gradients[0], swapped[0]
+        return *gradients, None
+
+    @staticmethod
+    def sweep(
+        first: torch.Tensor,
+        second: torch.Tensor,
+        by_row: torch.Tensor,
+        by_column: torch.Tensor,
+        loss_gradient: torch.Tensor,
+        pairs: Pairs,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The gradients (N, d) of the first side's own rows, and of the second side if no other process has rows."""
         row_maximum, column_maximum = by_row[0, :, None], by_column[0]
         row_softmax, row_positive = (weight[:, None] for weight in mean_loss_weights(by_row, loss_gradient / 2))
         column_softmax, column_positive = mean_loss_weights(by_column, loss_gradient / 2)
-        first_gradient, second_gradient = torch.empty_like(first), torch.zeros_like(second)
-        for rows, logits, positive, work in chunks(first):
-            ctx.pairs.fill(logits, positive, rows, first, second)
+        first_gradient = torch.zeros_like(first)
+        second_gradient = torch.zeros_like(second) if pairs.own is None else None
+        for rows, logits, positive, work in chunks(first, pairs.own):
+            pairs.fill(logits, positive, rows, first, second)
             gradient = positive.mul_(torch.add(row_positive[rows], column_positive, out=work))
             gradient += torch.sub(logits, row_maximum[rows], out=work).exp_().mul_(row_softmax[rows])
             gradient += logits.sub_(column_maximum).exp_().mul_(column_softmax)
             torch.mm(gradient, second, out=first_gradient[rows])
-            second_gradient.addmm_(gradient.T, first[rows])
-        return first_gradient, second_gradient, None
+            if second_gradient is not None:
+                second_gradient.addmm_(gradient.T, first[rows])
+        return first_gradient, second_gradient
 
 
 class PairwiseSigmoid(torch.autograd.Function):
@@ -188,12 +232,15 @@ class PairwiseSigmoid(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, first: torch.Tensor, second: torch.Tensor, pairs: Pairs) -> torch.Tensor:
-        total, number = first.new_zeros(2)
-        for rows, logits, positive, _ in chunks(first):
+        found = first.new_zeros(2)
+        total, number = found
+        for rows, logits, positive, _ in chunks(first, pairs.own):
             pairs.fill(logits, positive, rows, first, second)
             number += (logits.amax(dim=1) > UNCOUNTED).sum()
             signs = positive.mul_(2).sub_(1)
             total -= F.logsigmoid(logits.mul_(signs)).sum()
+        if pairs.own is not None:
+            dist.all_reduce(found)
         number.clamp_(min=1)
         ctx.save_for_backward(first, second, number)
         ctx.pairs = pairs
@@ -203,13 +250,38 @@ class PairwiseSigmoid(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, loss_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         first, second, number = ctx.saved_tensors
-        first_gradient, second_gradient = torch.empty_like(first), torch.zeros_like(second)
-        for rows, logits, positive, _ in chunks(first):
-            ctx.pairs.fill(logits, positive, rows, first, second)
-            gradient = logits.sigmoid_().sub_(positive).mul_(loss_gradient / number)
+        weight = for_the_mean_of_processes(loss_gradient, ctx.pairs) / number
+        gradients = PairwiseSigmoid.sweep(first, second, weight, ctx.pairs)
+        if ctx.pairs.own is not None:
+            gradients = gradients[0], PairwiseSigmoid.sweep(second, first, weight, ctx.pairs.swapped())[0]
+        return *gradients, None
+
+    @staticmethod
+    def sweep(
+        first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor, pairs: Pairs
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """As `InfoNCE.sweep`."""
+        first_gradient = torch.zeros_like(first)
+        second_gradient = torch.zeros_like(second) if pairs.own is None else None
+        for rows, logits, positive, _ in chunks(first, pairs.own):
+            pairs.fill(logits, positive, rows, first, second)
+            gradient = logits.sigmoid_().sub_(positive).mul_(weight)
             torch.mm(gradient, second, out=first_gradient[rows])
-            second_gradient.addmm_(gradient.T, first[rows])
-        return first_gradient, second_gradient, None
+            if second_gradient is not None:
+                second_gradient.addmm_(gradient.T, first[rows])
+        return first_gradient, second_gradient
+
+
+def for_the_mean_of_processes(loss_gradient: torch.Tensor, pairs: Pairs) -> torch.Tensor:
+    """
+    The gradient of a loss of several processes' rows, times their number.
+
+    The loss L depends on a parameter t by the vectors v_i of all rows: dL/dt = sum of dL/dv_i dv_i/dt over all i. Each
+    process knows, and carries on, the terms of its own rows alone, and DDP and FSDP take the mean over the processes
+    of what they find, which is that sum divided by their number. The scale and the bias stand in the first side's
+    vectors, s v_i and (s v_i, b): their gradients are sums over the rows in the same way.
+    """
+    return loss_gradient if pairs.own is None else loss_gradient * dist.get_world_size()
 
 
 def contrastive_loss(
@@ -219,6 +291,7 @@ def contrastive_loss(
     labels: torch.Tensor | None = None,
     positives: str = "row",
     same: bool = False,
+    own: slice | None = None,
 ) -> torch.Tensor:
     """
     Symmetric InfoNCE between two modalities of the same N rows (CLIP, arXiv 2103.00020), a scalar in float32. A row
@@ -227,10 +300,11 @@ def contrastive_loss(
 
     Args:
         log_scale: one number, the logarithm of 1 / temperature (see `clamped`).
-        labels, positives, same: see `Pairs`.
+        labels, positives, same, own: see `Pairs`. With `own` each process gets the gradients of these rows alone, and
+            the mean of the processes' gradients is that of the loss.
     """
     scaled = clamped(log_scale).exp() * first.vectors.float()
-    pairs = Pairs(first.present, second.present, labels, positives, same)
+    pairs = Pairs(first.present, second.present, labels, positives, same, own)
     return InfoNCE.apply(scaled, second.vectors.float(), pairs)
 
 
@@ -242,6 +316,7 @@ def sigmoid_loss(
     labels: torch.Tensor | None = None,
     positives: str = "row",
     same: bool = False,
+    own: slice | None = None,
 ) -> torch.Tensor:
     """
     The sigmoid loss of SigLIP (arXiv 2303.15343): each pair of rows by itself is a match or not. Arguments as in
@@ -251,7 +326,7 @@ def sigmoid_loss(
     # The bias is one more column of the first side, and the second side's is 1.
     scaled = torch.cat([scaled, bias.float().expand(len(scaled), 1)], dim=1)
     extended = F.pad(second.vectors.float(), (0, 1), value=1.0)
-    pairs = Pairs(first.present, second.present, labels, positives, same)
+    pairs = Pairs(first.present, second.present, labels, positives, same, own)
     return PairwiseSigmoid.apply(scaled, extended, pairs)
 
 
@@ -264,15 +339,14 @@ class GatherRows(torch.autograd.Function):
     """
     The rows (n, d) of every process, each padded to (longest, d), as (processes, longest, d).
 
-    Every process goes on to compute one and the same loss of all rows, so the gradient that reaches its own rows is
-    already that of the whole batch, and backward needs no communication. It is scaled by the number of processes, by
-    which DDP and FSDP divide the sum of the processes' gradients.
+    The losses give each process the gradient of its own rows as it is of the whole batch, so that backward needs no
+    communication.
     """
 
     @staticmethod
     def forward(ctx, rows: torch.Tensor, longest: int) -> torch.Tensor:
-        ctx.rank, ctx.world_size, ctx.number = dist.get_rank(), dist.get_world_size(), len(rows)
-        gathered = rows.new_empty(ctx.world_size, longest, *rows.shape[1:])
+        ctx.rank, ctx.number = dist.get_rank(), len(rows)
+        gathered = rows.new_empty(dist.get_world_size(), longest, *rows.shape[1:])
         padded = F.pad(rows, (0, 0) * (rows.ndim - 1) + (0, longest - len(rows)))
         dist.all_gather(list(gathered.unbind()), padded.contiguous())
         return gathered
@@ -280,7 +354,7 @@ class GatherRows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradient[ctx.rank, : ctx.number] * ctx.world_size, None
+        return gradient[ctx.rank, : ctx.number], None
 
 
 def several_processes() -> bool:
@@ -289,10 +363,10 @@ def several_processes() -> bool:
 
 def gather_batch(
     embeddings: dict, given: list[bool], labels: torch.Tensor | None
-) -> tuple[dict, list[bool], torch.Tensor | None]:
+) -> tuple[dict, list[bool], torch.Tensor | None, slice]:
     """
-    The batches of all processes as one, in the order of the processes, with gradients. Every process makes the same
-    calls whatever its batch lacks.
+    The batches of all processes as one, in the order of the processes, with gradients, and which of its rows are those
+    of this process. Every process makes the same calls whatever its batch lacks.
 
     Args:
         embeddings: name -> `Side` of the same names on every process; the numbers of rows may differ.
@@ -311,7 +385,9 @@ def gather_batch(
     if any(labelled):
         unknown = torch.full_like(sides[0].present, IGNORED_LABEL, dtype=torch.long)
         labels = gather_rows(unknown if labels is None else labels.long(), numbers)
-    return joined, [any(flags) for flags in given], labels
+    start = sum(numbers[: dist.get_rank()])
+    own = slice(start, start + numbers[dist.get_rank()])
+    return joined, [any(flags) for flags in given], labels, own
 
 
 def gather_rows(rows: torch.Tensor, numbers: list[int]) -> torch.Tensor:
@@ -467,9 +543,10 @@ class MoTContrastive(nn.Module):
         """
         if self.losses_override is not None:
             return self.losses_override(embeddings, given, labels)
+        own = None
         if self.training and several_processes():
             flags = [m in given for m in self.config.modalities]
-            embeddings, flags, labels = gather_batch(embeddings, flags, labels)
+            embeddings, flags, labels, own = gather_batch(embeddings, flags, labels)
             given = tuple(m for m, flag in zip(self.config.modalities, flags) if flag)
         losses, (log_scale, bias) = {}, self()
         for first, second in self.pairs:
@@ -478,7 +555,7 @@ class MoTContrastive(nn.Module):
                 continue
             if first not in embeddings or second[0] not in given or len(set(first) & set(given)) < min(2, len(first)):
                 continue
-            arguments = (labels, self.config.contrastive_positives, same)
+            arguments = (labels, self.config.contrastive_positives, same, own)
             sides, name = (embeddings[first], embeddings[second]), scale_name(first, second)
             if self.config.contrastive_loss == "sigmoid":
                 loss = sigmoid_loss(*sides, log_scale[name], bias[name], *arguments)

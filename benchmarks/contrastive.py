@@ -9,12 +9,16 @@ needs at its peak beyond its inputs. Errors are the largest of any gradient agai
 Four products are the fewest that do without the whole matrix, so 4 over what the naive loss takes is the least ratio
 of times that a machine can show. *Cached gradients* (`--contrastive_chunk_size`) are a training step of
 `MoTForRetrieval` at the small shape on ready features of text and audio: one more forward, so about 4/3 of the time,
-for the memory of a chunk.
+for the memory of a chunk. *One of 8* is what a process of eight computes of a loss of all their rows, against what it
+takes alone with all of them: five products of its rows with all, four of all with all, so 5/32 of the arithmetic. (The
+sums between processes are made of this one alone.)
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
+import torch.distributed as dist
 from torch.nn import functional as F
 
 from mixture_of_transformers import MoTForRetrieval
@@ -24,7 +28,7 @@ from mixture_of_transformers.training.gradient_cache import cached_step
 from .measure import Row, Table, peak_memory, take_turns
 from .shapes import SMALL, TOKENS, feature_config, feature_inputs
 
-WIDTH, COMPARED, ALONE, EXACT = 512, 8192, 32768, 2048
+WIDTH, COMPARED, ALONE, EXACT, SHARED = 512, 8192, 32768, 2048, 4096
 LOG_SCALE = 2.659  # ln(1 / 0.07)
 ROWS_OF_A_PRODUCT = 512
 
@@ -52,10 +56,12 @@ def masked_info_nce(first: torch.Tensor, second: torch.Tensor, log_scale: torch.
     return sum(losses) / 2
 
 
-def chunked_info_nce(first: torch.Tensor, second: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
+def chunked_info_nce(
+    first: torch.Tensor, second: torch.Tensor, log_scale: torch.Tensor, own: slice | None = None
+) -> torch.Tensor:
     """`contrastive_loss` of rows that all have both sides."""
     present = torch.ones(len(first), dtype=torch.bool, device=first.device)
-    return contrastive_loss(Side(first, present), Side(second, present), log_scale)
+    return contrastive_loss(Side(first, present), Side(second, present), log_scale, own=own)
 
 
 def make_inputs(number: int) -> Inputs:
@@ -123,6 +129,24 @@ def cached(seconds: float, number: int = 256, chunk_size: int = 32) -> Table:
     return Table(f"Cached gradients, {number} rows in chunks of {chunk_size}, 1 thread", rows)
 
 
+def shared_out(seconds: float) -> Table:
+    """A step of one process of several, in a group of its own."""
+    inputs = make_inputs(SHARED)
+
+    def step(processes: int) -> tuple[torch.Tensor, ...]:
+        own = slice(0, SHARED // processes) if processes > 1 else None
+        return gradients(partial(chunked_info_nce, own=own), inputs)
+
+    candidates = {"alone": partial(step, 1)} | {f"one of {n}": partial(step, n) for n in (2, 8, 64)}
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        times = take_turns(candidates, seconds)
+    finally:
+        dist.destroy_process_group()
+    rows = [times.row(f"time: {name} / alone", name, "alone") for name in candidates if name != "alone"]
+    return Table(f"The loss of several processes' rows, N = {SHARED}, 1 thread", rows)
+
+
 def tables(seconds: float) -> Iterator[Table]:
     candidates = steps(COMPARED)
     times = take_turns(candidates, seconds)
@@ -149,3 +173,4 @@ def tables(seconds: float) -> Iterator[Table]:
     row = constant("memory of MoT in GiB", alone / 1024, 1.5, memory=f"{alone:.0f} MiB")
     yield Table(f"N = {ALONE}, where all logits would take 4 GiB each time they are held", [row], value="value")
     yield cached(seconds)
+    yield shared_out(seconds)

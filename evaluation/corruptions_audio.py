@@ -6,7 +6,7 @@ same rate.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ TELEPHONE_RATE, TELEPHONE_BAND = 8_000, (300, 3_400)  # Hz
 CODED_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)  # Hz, those of Opus, which MP3 has as well
 FILTER_ORDER = 4  # 24 dB per octave
 RESONANCE_HERTZ, RESONANCE_OCTAVES = (300, 3_000), 0.25
+VOICES = 6  # of babble
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Levels and silence
@@ -86,6 +87,29 @@ def pink_noise(samples: np.ndarray, rate: int, ratio: float, random: np.random.G
     spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 1))
     spectrum[0] = 0
     return with_noise(samples, np.fft.irfft(spectrum, len(samples)), ratio)
+
+
+def babble_noise(sound: dict, ratio: float, random: np.random.Generator, others: Sequence[dict]) -> dict:
+    """
+    The sounds of up to six other rows at once, alike in mean power, each from a random moment on and looped: what is
+    said beside one who speaks. Here `others`, too, are as the processor takes sounds, at the same rate.
+
+    Raises:
+        ValueError: there is no other.
+    """
+    if not len(others):
+        raise ValueError("babble_noise is made of the sounds of other rows, and no other row has one.")
+    samples, rate = np.asarray(sound["array"]), sound["sampling_rate"]
+    chosen = random.choice(len(others), min(VOICES, len(others)), replace=False)
+    babble = sum(looped(np.asarray(others[i]["array"]), len(samples), random) for i in chosen.tolist())
+    return {"array": with_noise(samples, np.asarray(babble), ratio), "sampling_rate": rate}
+
+
+def looped(samples: np.ndarray, length: int, random: np.random.Generator) -> np.ndarray:
+    """A sound of mean power 1, or silent where it is, from a random moment on, again and again to a length."""
+    level = np.sqrt(np.mean(samples.astype(np.float64) ** 2))
+    start = int(random.random() * len(samples))
+    return np.resize(np.roll(samples, -start), length) / (level or 1)
 
 
 def with_noise(samples: np.ndarray, noise: np.ndarray, ratio: float) -> np.ndarray:
@@ -225,6 +249,7 @@ CORRUPTIONS = (
     corruption("dropout", dropout, SHARES, "share"),
     corruption("white_noise", white_noise, RATIOS, "dB"),
     corruption("pink_noise", pink_noise, RATIOS, "dB"),
+    Corruption("babble_noise", babble_noise, RATIOS, "dB", needs_others=True),
     codec("mp3", encoder="libmp3lame", container="mp3", kilobits=(64, 32, 16)),
     codec("opus", encoder="libopus", container="ogg", kilobits=(32, 16, 8)),
     corruption("telephone", lambda samples, rate, value, random: telephone(samples, rate), (1,)),

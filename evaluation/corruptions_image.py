@@ -80,11 +80,12 @@ def border_color(picture: Image.Image) -> int | tuple[int, ...]:
     return int(mean) if picture.mode == "L" else tuple(mean.tolist())
 
 
+ONE_OF_28 = 0.036  # of the side: one pixel of a picture of 28, which many small data sets have
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 CORRUPTIONS = (
-    Corruption("jpeg", jpeg, (90, 50, 25, 10), "quality"),
-    Corruption("blur", blur, (0.02, 0.05, 0.1), "share of the side"),
-    Corruption("rotation", rotation, (10, 20, 40), "degrees"),
+    Corruption("jpeg", jpeg, (90, 50, 30, 10), "quality"),
+    Corruption("blur", blur, (0.02, ONE_OF_28, 0.05, 0.1), "share of the side"),
+    Corruption("rotation", rotation, (10, 15, 20, 40), "degrees"),
     Corruption("crop", crop, (0.9, 0.8, 0.6), "share of the side"),
     Corruption("darkness", darkness, (0.5, 0.25, 0.1), "share of the light"),
     Corruption("grey", grey, (1,)),

@@ -14,7 +14,7 @@ import json
 import platform
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -52,7 +52,8 @@ from mixture_of_transformers.serving.evaluate import (
     open_checkpoint,
     parser_of,
 )
-from mixture_of_transformers.training.evaluation import SubsetAnswers, answer_subsets, subset_metrics
+from mixture_of_transformers.training.evaluation import SubsetAnswers, answer_subsets, rank_dataset, subset_metrics
+from mixture_of_transformers.training.metrics import Ranking
 from mixture_of_transformers.training.run_folder import STATE, write_whole
 from mixture_of_transformers.training.trainer import MoTTrainer
 
@@ -159,6 +160,14 @@ def evaluate(opened: Opened, name: str, split: Dataset, encoded) -> dict:
         encoded: the rows of the split as tensors, in their order.
     """
     trainer, task, start = opened.trainer, opened.record.data["task"], time.perf_counter()
+    if trainer.retrieves:
+        rankings = rank_dataset(trainer, encoded)
+        seconds = time.perf_counter() - start
+        return {
+            "results": {"pairs": {pair: ranking.metrics() for pair, ranking in rankings.items()}},
+            "intervals": intervals_of_search(rankings),
+            "rows_per_second": len(encoded) / seconds,
+        }
     if not trainer.takes_subsets:
         results = evaluate_task(trainer, encoded, task)
         return {"results": results, "rows_per_second": len(encoded) / (time.perf_counter() - start)}
@@ -184,9 +193,22 @@ def intervals_of(trainer: MoTTrainer, answers: SubsetAnswers) -> dict[str, dict[
     for subset in answers.subsets:
         logits, labels = answers.of(subset)
         if len(labels):
-            ends = bootstrap_intervals(of_rows(trainer, logits, labels), len(labels))
-            found[subset] = {figure: pair for figure, pair in ends.items() if figure != "rows"}
+            found[subset] = without_rows(bootstrap_intervals(of_rows(trainer, logits, labels), len(labels)))
     return found
+
+
+def intervals_of_search(rankings: Mapping[str, Ranking]) -> dict[str, dict[str, tuple[float, float]]]:
+    """The intervals of each pair's figures on queries drawn anew, without those of pairs that no row has."""
+    return {
+        pair: without_rows(bootstrap_intervals(lambda queries, of=ranking: of.of(queries).metrics(), len(ranking)))
+        for pair, ranking in rankings.items()
+        if len(ranking)
+    }
+
+
+def without_rows(ends: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """All intervals but that of the number of rows, which is always the same."""
+    return {figure: pair for figure, pair in ends.items() if figure != "rows"}
 
 
 def of_rows(trainer: MoTTrainer, logits: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], dict[str, float]]:

@@ -37,8 +37,8 @@ from mixture_of_transformers.training.metrics import classification_metrics, has
 
 MOST_CLASSES = 20  # of a confusion matrix, and of a table of classes
 SCORES = ("precision", "recall", "f1")
+SEARCHED = " Only the queries are drawn; the items among which each finds its own stay all the same."
 WITHOUT_INTERVALS = {
-    "retrieval": "There are no intervals: a query is compared with all other rows, which cannot be drawn one by one.",
     "pretraining": "There are no intervals: losses are means over batches.",
     "generation": "There are no intervals: losses are means over the tokens of all documents.",
 }
@@ -69,6 +69,7 @@ def results(facts: Facts) -> Markup | str:
         note = (
             f"The ranges hold {COVERAGE:.0%} of a figure's values on {RESAMPLES:,} sets of rows drawn anew, with "
             "replacement, from the same ones. They speak of other rows of this kind, not of other training runs."
+            + (SEARCHED if facts.task == "retrieval" else "")
         )
     else:
         bars = [(facts.called(name), value) for name, value in measured.items()]

@@ -5,12 +5,14 @@
     mot robustness outputs/clips --dataset_name user/others --split test --corruptions jpeg white_noise
 
 Accuracy and expected calibration error for every subset of the modalities: as the data are, with modalities missing at
-rates alike for all and unequal between them, and with sounds, pictures and texts that have suffered. The data are read
-as `mot evaluate` reads them. robustness.json, a page (robustness.md) and its curves go into the output folder.
+rates alike for all and unequal between them, and with sounds, pictures, texts, series and tables that have suffered.
+The data are read as `mot evaluate` reads them. robustness.json, a page (robustness.md) and its curves go into the
+output folder.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,17 @@ import torch
 from datasets import Dataset
 from datasets.utils import tqdm
 
+from mixture_of_transformers.cells_mot import Cell
 from mixture_of_transformers.configuration_mot import MoTConfig
 from mixture_of_transformers.data.secrets import place_name
 from mixture_of_transformers.decoding_container_mot import has_av
 from mixture_of_transformers.decoding_image_mot import load_image, to_rgb
-from mixture_of_transformers.evaluation import corruptions_audio, corruptions_image, corruptions_text
+from mixture_of_transformers.evaluation import (
+    corruptions_audio,
+    corruptions_image,
+    corruptions_text,
+    corruptions_values,
+)
 from mixture_of_transformers.evaluation.calibration import reliability
 from mixture_of_transformers.evaluation.corruption import Corruption
 from mixture_of_transformers.evaluation.intervals import bootstrap_interval
@@ -32,7 +40,13 @@ from mixture_of_transformers.finetune.batches import encode_split
 from mixture_of_transformers.finetune.options import DataArguments
 from mixture_of_transformers.finetune.results import split_to_evaluate
 from mixture_of_transformers.finetune.rows import reading_of
-from mixture_of_transformers.modalities_mot import AudioModality, ImageModality, TextModality
+from mixture_of_transformers.modalities_mot import (
+    AudioModality,
+    ImageModality,
+    SeriesModality,
+    TableModality,
+    TextModality,
+)
 from mixture_of_transformers.modality_image_mot import keeps_values
 from mixture_of_transformers.modality_mot import Modality, RowReading
 from mixture_of_transformers.processing_mot import MoTProcessor
@@ -47,6 +61,8 @@ OF_KIND: dict[type[Modality], tuple[Corruption, ...]] = {
     TextModality: corruptions_text.CORRUPTIONS,
     ImageModality: corruptions_image.CORRUPTIONS,
     AudioModality: corruptions_audio.CORRUPTIONS,
+    SeriesModality: corruptions_values.CORRUPTIONS_OF_SERIES,
+    TableModality: corruptions_values.CORRUPTIONS_OF_TABLES,
 }
 NAMES = tuple(dict.fromkeys(corruption.name for several in OF_KIND.values() for corruption in several))
 NONE = "none"  # of the option that names corruptions
@@ -63,7 +79,7 @@ class RobustnessArguments(RowsArguments):
     corruptions: list[str] | None = field(
         default=None,
         metadata={
-            "help": f"What sounds, pictures and texts suffer: some of {', '.join(NAMES)}; all of them if not given, "
+            "help": f"What cells suffer, each of its modality: some of {', '.join(NAMES)}; all of them if not given, "
             "'none' for none."
         },
     )
@@ -140,17 +156,24 @@ def corruptions_of(
     """
     Modality -> what its cells suffer, of those that are named, or of all.
 
-    Videos, pictures that are values of a scale of their own, and what arrives as ready features suffer nothing here.
+    Pictures that are values of a scale of their own, and what arrives as ready features, suffer nothing here, nor do
+    videos of a model that asks when their frames are, which frames that have suffered do not say.
     """
     found, kinds = {}, kinds_of(processor)
     for m in config.modalities:
         kind = kinds[m]
-        is_raw = config.modality_config(m).takes_raw_input and kind.cells[0].name in rows.column_names
-        has_colours = kind.cells[0].medium != "video" and not keeps_values(kind.settings_in(processor))
-        several = OF_KIND.get(type(kind), ()) if is_raw and has_colours else ()
+        is_raw = config.modality_config(m).takes_raw_input and bool(columns := columns_of(kind, rows))
+        has_colours = not (isinstance(kind, ImageModality) and keeps_values(kind.settings_in(processor)))
+        is_timed = processor.return_times and any(cell.medium == "video" for cell in columns.values())
+        several = OF_KIND.get(type(kind), ()) if is_raw and has_colours and not is_timed else ()
         if chosen := tuple(c for c in several if names is None or c.name in names):
             found[m] = chosen
     return found
+
+
+def columns_of(kind: Modality, rows: Dataset) -> dict[str, Cell]:
+    """The columns of rows that hold a modality, each with its form: of pictures the stills and the videos."""
+    return {cell.name: cell for cell in kind.cells if cell.name in rows.column_names}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -189,6 +212,7 @@ class Bench:
 
     def measure(self, corruptions: Mapping[str, Sequence[Corruption]]) -> dict:
         """What the page shows, but for what was measured: see `robustness_page.py`."""
+        self.check_others(corruptions)
         answers = answer_subsets(self.trainer, self.encoded)
         found = {"as_is": {subset: numbers(*answers.of(subset), interval=True) for subset in answers.subsets}}
         if len(self.modalities) > 1:
@@ -243,15 +267,23 @@ class Bench:
 
     # Corruptions
 
+    def check_others(self, corruptions: Mapping[str, Sequence[Corruption]]) -> None:
+        """Raise a ValueError where a corruption needs other rows, and there are none that have the modality."""
+        for m, number in zip(self.modalities, self.present.sum(axis=0).tolist()):
+            needing = [c.name for c in corruptions.get(m, ()) if c.needs_others]
+            if needing and number < 2:
+                raise ValueError(
+                    f"{needing[0]} is made of the {m} of other rows, and {number} of these rows has any; expected two "
+                    "or more. Name other --corruptions."
+                )
+
     def corrupted(self, modality: str, corruption: Corruption, severity: int) -> "ChangedRows":
         """The encoded rows with the cells of one modality at a severity; only these are encoded again."""
         kind = self.kinds[modality]
-        column, names = kind.cells[0].name, kind.names.of_row
-        rows = self.rows.select_columns(column)
-        has = present_modalities(rows)[:, 0]
-        cells = CorruptedCells(rows, kind, self.reading, corruption, severity, self.seed)
+        names, has = kind.names.of_row, self.present[:, self.modalities.index(modality)]
+        cells = CorruptedCells(self.rows, kind, self.reading, corruption, severity, self.seed)
         processor, config = self.trainer.processing_class, self.trainer.model.config
-        encoded = encode_split(column, cells, processor, config, self.data, num_proc=0)
+        encoded = encode_split(modality, cells, processor, config, self.data, num_proc=0)
 
         def change(index: int, row: dict) -> dict:
             if not has[index]:
@@ -277,10 +309,10 @@ class ChangedRows(torch.utils.data.Dataset):
 
 class CorruptedCells(torch.utils.data.Dataset):
     """
-    Rows of one modality whose cells have suffered; a row without a cell is not to be asked for.
+    Rows of one modality whose cells have suffered.
 
     Args:
-        rows: with the column of the modality alone.
+        rows: of which the columns of the modality are read alone.
         severity, seed: as of `Corruption.apply`.
     """
 
@@ -293,27 +325,57 @@ class CorruptedCells(torch.utils.data.Dataset):
         severity: int,
         seed: int,
     ):
-        self.rows, self.kind, self.reading = rows, kind, reading
+        self.columns = columns_of(kind, rows)
+        self.rows, self.kind, self.reading = rows.select_columns(list(self.columns)), kind, reading
         self.corruption, self.severity, self.seed = corruption, severity, seed
+        self.filled = np.flatnonzero(present_modalities(self.rows)[:, 0])  # the numbers of the rows that have a cell
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        ((column, cell),) = self.rows[index].items()
-        changed = [self.suffer(segment, index) for segment in self.kind.segments_of(self.kind.cells[0], cell)]
-        return {column: changed if isinstance(cell, list) else changed[0]}
+        others = OtherCells(self, index)
+        suffer = partial(self.corruption.apply, severity=self.severity, seed=self.seed, row=index, others=others)
+        found = {}
+        for column, value in self.rows[index].items():
+            if value is not None:
+                # All frames of a video are hit alike, as they are by a camera that is turned or a lens that is dirty.
+                changed = [
+                    [suffer(frame) for frame in cell] if isinstance(cell, list) else suffer(cell)
+                    for cell in self.decoded(index, column, value)
+                ]
+                found[column] = changed if isinstance(value, list) else changed[0]
+        return found
 
-    def suffer(self, segment: Any, index: int) -> Any:
-        reading = replace(self.reading, name=f"row {index}: ")
-        return self.corruption.apply(decoded(self.kind, segment, reading), self.severity, self.seed, index)
+    def decoded(self, index: int, column: str, value: Any) -> Iterator[Any]:
+        """The segments of a row's cell, decoded one by one."""
+        cell, reading = self.columns[column], replace(self.reading, name=f"row {index}: ")
+        return (decoded(self.kind, cell, segment, reading) for segment in self.kind.segments_of(cell, value))
 
 
-def decoded(kind: Modality, segment: Any, reading: RowReading) -> Any:
-    """One segment of a cell, decoded; a picture in mode L where it has no colours, else in RGB."""
-    if not isinstance(kind, ImageModality):
-        return kind.decode_cell(kind.cells[0], segment, reading)
-    picture = load_image(segment, f"{reading.name}{kind.cells[0].name}", convert_rgb=False, **reading.access)
+class OtherCells(Sequence):
+    """Of every row but one that has a cell, the first segment, decoded when it is asked for."""
+
+    def __init__(self, cells: CorruptedCells, row: int):
+        self.cells, self.numbers = cells, cells.filled[cells.filled != row]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place):
+        row = int(self.numbers[place])
+        column, value = next((c, v) for c, v in self.cells.rows[row].items() if v is not None)
+        return next(self.cells.decoded(row, column, value))
+
+
+def decoded(kind: Modality, cell: Cell, segment: Any, reading: RowReading) -> Any:
+    """
+    One segment of a cell, decoded; a picture in mode L where it has no colours, else in RGB; a video as the list of
+    the frames that the model gets.
+    """
+    if not isinstance(kind, ImageModality) or cell.medium == "video":
+        return kind.decode_cell(cell, segment, reading)
+    picture = load_image(segment, f"{reading.name}{cell.name}", convert_rgb=False, **reading.access)
     return picture if picture.mode == "L" and "transparency" not in picture.info else to_rgb(picture)
 
 

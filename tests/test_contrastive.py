@@ -7,14 +7,18 @@ second. Where a test gives similarities themselves, the second side is the ident
 
 import itertools
 import math
+from datetime import timedelta
 
 import pytest
 import torch
 import torch._dynamo.testing
+from distributed_steps import free_port
+from forked import forked
 from helpers import MODALITIES, max_difference, tiny_config
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from mixture_of_transformers import MoTForPreTraining, MoTForRetrieval, MoTModel, contrastive_mot
 from mixture_of_transformers.contrastive_mot import (
@@ -26,6 +30,7 @@ from mixture_of_transformers.contrastive_mot import (
     Side,
     clamped,
     contrastive_loss,
+    gather_batch,
     sigmoid_loss,
 )
 from mixture_of_transformers.loss_mot import IGNORED_LABEL, reconstruction_loss, token_loss
@@ -371,6 +376,72 @@ def test_one_compilation_serves_every_batch_of_one_chunk(monkeypatch):
     for num_rows in (4, 5, 9):
         assert compiled(torch.randn(num_rows, WIDTH), torch.ones(num_rows, dtype=torch.bool), number(2.0)).isfinite()
     assert counter.frame_count == 1
+
+
+# Several processes, each with some of the rows
+
+NUMBERS_OF_ROWS = (4, 0, 1, 2)  # of each process; the first goes through two chunks
+RULES = list(itertools.product(MISSING, LABELLINGS, ("row", "label"), (False, True)))
+
+
+def shared_out(rank, port):
+    """Of every loss, what a process finds with its own rows, against one process with all of them; in float64."""
+    torch.set_num_threads(1)
+    place = {"init_method": f"tcp://127.0.0.1:{port}", "timeout": timedelta(seconds=60)}
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=len(NUMBERS_OF_ROWS), **place)
+    start = sum(NUMBERS_OF_ROWS[:rank])
+    rows = slice(start, start + NUMBERS_OF_ROWS[rank])
+    for function, rules in itertools.product((InfoNCE, PairwiseSigmoid), RULES):
+        missing, labelling, positives, same = rules
+        labels = LABELLINGS[labelling]
+        torch.manual_seed(0)
+        whole, scale = random_sides(missing, same), number(3.0)
+
+        def loss_of_all(first, second, labels, own, by=scale, function=function, positives=positives, same=same):
+            pairs = Pairs(first.present, second.present, labels, positives, same, own)
+            return function.apply(by * first.vectors, second.vectors, pairs)
+
+        sources = [scale, *(part.vectors for part in whole[: 1 if same else 2])]
+        expected_loss = loss_of_all(*whole, labels, None)
+        expected = torch.autograd.grad(expected_loss, sources)
+        mine = [Side(part.vectors.detach()[rows].requires_grad_(), part.present[rows]) for part in whole]
+        mine = [mine[0], mine[0]] if same else mine
+        # One process alone has no labels where all have; what it lacks is -100.
+        has_labels = labels is not None and not (labelling == "unknown" and rank == 0)
+        joined, _, joined_labels, own = gather_batch(
+            dict(enumerate(mine)), [True], labels[rows] if has_labels else None
+        )
+        loss = loss_of_all(*joined.values(), joined_labels, own)
+        sources = [scale, *(part.vectors for part in mine[: 1 if same else 2])]
+        found = list(torch.autograd.grad(loss, sources))
+        torch.distributed.all_reduce(found[0])
+        wanted = [expected[0], *(gradient[rows] for gradient in expected[1:])]
+        means = [gradient / len(NUMBERS_OF_ROWS) for gradient in found]
+        differences = [(a - b).abs().max().item() if a.numel() else 0.0 for a, b in zip(means, wanted)]
+        differences.append((loss - expected_loss).abs().item())
+        if own != rows or not max(differences) < EXACT:
+            raise AssertionError(f"{function.__name__}, {rules}, rank {rank}: {own}, differences {differences}")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_that_share_the_rows_find_the_loss_and_gradients_of_one_with_all_of_them(tmp_path):
+    """With batches of unequal length, one of them empty, and whatever rows lack or match."""
+    arguments = {"nprocs": len(NUMBERS_OF_ROWS), "start_method": "fork"}
+    ended = forked(
+        lambda: torch.multiprocessing.start_processes(shared_out, (free_port(),), **arguments), ["share"], tmp_path
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_a_process_multiplies_its_own_rows_and_columns_alone(monkeypatch):
+    """Of eight processes' 64 rows five products of 8 x 64 x the width."""
+    monkeypatch.setattr(contrastive_mot.dist, "all_reduce", lambda *_: None)
+    monkeypatch.setattr(contrastive_mot.dist, "get_world_size", lambda: 8)
+    first, second = (side(F.normalize(torch.randn(64, WIDTH), dim=1).requires_grad_()) for _ in range(2))
+    for name in ("infonce", "sigmoid"):
+        with FlopCounterMode(display=False) as counter:
+            loss_of(name, first, second, own=slice(16, 24)).backward()
+        assert counter.get_total_flops() == 2 * 5 * 8 * 64 * (WIDTH + (name == "sigmoid"))
 
 
 # What is drawn together and what is pushed apart

@@ -18,7 +18,7 @@ from transformers import EvalPrediction, Trainer
 
 from mixture_of_transformers.loss_mot import IGNORED_LABEL
 from mixture_of_transformers.subsets_mot import bounded_subsets, subset_name
-from mixture_of_transformers.training.metrics import compute_metrics, pairwise_retrieval_metrics
+from mixture_of_transformers.training.metrics import Ranking, compute_metrics, rank_pairs
 from mixture_of_transformers.training.objective import row_has
 
 
@@ -114,9 +114,14 @@ def subset_metrics(trainer: Trainer, logits: np.ndarray, labels: np.ndarray) -> 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def evaluate_retrieval(trainer: Trainer, dataset) -> dict[str, dict[str, float]]:
     """What `MoTTrainer.evaluate_retrieval` returns."""
+    return {pair: ranking.metrics() for pair, ranking in rank_dataset(trainer, dataset).items()}
+
+
+@torch.no_grad()
+def rank_dataset(trainer: Trainer, dataset) -> dict[str, Ranking]:
+    """Of each pair of `evaluate_retrieval`, where every query finds its item."""
     embeddings, labels = embed(trainer, dataset)
     present = {name: (vectors**2).sum(axis=1) > 0 for name, vectors in embeddings.items()}
     modalities = trainer.model.config.modalities
@@ -125,7 +130,7 @@ def evaluate_retrieval(trainer: Trainer, dataset) -> dict[str, dict[str, float]]
         pairs += [(subset_name(other for other in modalities if other != m), m) for m in modalities]
         # A row counts for several modalities only where it has all of them.
         present |= {name: np.all([present[m] for m in name.split("+")], axis=0) for name, _ in pairs}
-    return pairwise_retrieval_metrics(embeddings, present, labels, pairs)
+    return rank_pairs(embeddings, present, labels, pairs)
 
 
 def embed(trainer: Trainer, dataset) -> tuple[dict[str, np.ndarray], np.ndarray | None]:

@@ -11,6 +11,7 @@ Shapes: N rows, C classes, M items, d width.
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -289,6 +290,41 @@ def compute_metrics(logits, labels, problem_type: str | None) -> dict[str, float
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """
+    Where each query finds its item among all items.
+
+    Args:
+        ahead: (N,) how many items are more similar to a query than its own.
+        equal: (N,) how many are as similar, its own among them.
+        precision: (N,) the share of a query's best items that has its label, NaN for a query without one; None
+            without labels.
+    """
+
+    ahead: np.ndarray
+    equal: np.ndarray
+    precision: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ahead)
+
+    def of(self, queries: np.ndarray) -> "Ranking":
+        """That of the queries with such numbers, (n,) integers, among the same items."""
+        precision = None if self.precision is None else self.precision[queries]
+        return Ranking(self.ahead[queries], self.equal[queries], precision)
+
+    def metrics(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+        """What `retrieval_metrics` returns; `{"rows": 0}` of no query."""
+        if not len(self):
+            return {"rows": 0}
+        numbers = {f"recall_at_{k}": float(((k - self.ahead) / self.equal).clip(0, 1).mean()) for k in ks}
+        numbers |= {"median_rank": float(np.median(self.ahead + (self.equal + 1) / 2)), "rows": len(self)}
+        if self.precision is not None and np.isfinite(self.precision).any():
+            numbers["precision_at_1"] = float(np.nanmean(self.precision))
+        return numbers
+
+
 def retrieval_metrics(
     queries,
     items,
@@ -321,12 +357,18 @@ def retrieval_metrics(
     Raises:
         ValueError: shapes that do not fit, empty sets, embeddings that are not finite, or indices out of range.
     """
+    check_ranks(ks)
+    return rank_items(queries, items, matches, query_labels, item_labels, chunk_size).metrics(ks)
+
+
+def rank_items(queries, items, matches=None, query_labels=None, item_labels=None, chunk_size: int = 1024) -> Ranking:
+    """The ranking whose figures `retrieval_metrics` returns, with its arguments and errors."""
     queries, items = unit_embeddings("queries", queries), unit_embeddings("items", items)
     check_shape("items", items, (len(items), queries.shape[1]), "as wide as `queries`")
     matches = checked_matches(matches, len(queries), len(items))
     labels = checked_labels(query_labels, item_labels, len(queries), len(items))
-    if min(ks, default=0) < 1 or chunk_size < 1:
-        raise ValueError(f"`ks` is {ks}, `chunk_size` {chunk_size}; expected numbers from 1 on.")
+    if chunk_size < 1:
+        raise ValueError(f"`chunk_size` is {chunk_size}; expected a number from 1 on.")
     tolerance = 4 * queries.shape[1] * np.finfo(np.float64).eps  # the rounding error of two scores
     ahead, equal, precisions = [], [], []
     for start in range(0, len(queries), chunk_size):
@@ -337,12 +379,13 @@ def retrieval_metrics(
         equal.append((scores >= own - tolerance).sum(axis=1) - ahead[-1])  # the item itself among them
         if labels is not None:
             precisions.append(first_item_precision(scores, labels[0][rows], labels[1], tolerance))
-    ahead, equal = np.concatenate(ahead), np.concatenate(equal)  # (N,)
-    numbers = {f"recall_at_{k}": float(((k - ahead) / equal).clip(0, 1).mean()) for k in ks}
-    numbers |= {"median_rank": float(np.median(ahead + (equal + 1) / 2)), "rows": len(queries)}
-    if labels is not None and has_label(labels[0]).any():
-        numbers["precision_at_1"] = float(np.concatenate(precisions)[has_label(labels[0])].mean())
-    return numbers
+    precision = None if labels is None else np.where(has_label(labels[0]), np.concatenate(precisions), np.nan)
+    return Ranking(np.concatenate(ahead), np.concatenate(equal), precision)
+
+
+def check_ranks(ks: Sequence[int]) -> None:
+    if min(ks, default=0) < 1:
+        raise ValueError(f"`ks` is {ks}; expected numbers from 1 on.")
 
 
 def first_item_precision(scores: np.ndarray, query_labels: np.ndarray, item_labels: np.ndarray, tolerance: float):
@@ -395,7 +438,8 @@ def pairwise_retrieval_metrics(
     present: dict,
     labels=None,
     pairs: Iterable[tuple[str, str]] | None = None,
-    **options,
+    ks: Sequence[int] = (1, 5, 10),
+    chunk_size: int = 1024,
 ) -> dict[str, dict[str, float]]:
     """
     `retrieval_metrics` between modalities, each pair in both directions over the rows that have both of them.
@@ -405,7 +449,7 @@ def pairwise_retrieval_metrics(
         present: `{name: (N,) bool}`, which rows have it.
         labels: (N,) class ids of the rows.
         pairs: the pairs of names; by default every pair, in the order of `embeddings`.
-        options: `ks` and `chunk_size` of `retrieval_metrics`.
+        ks, chunk_size: as of `retrieval_metrics`.
 
     Returns:
         `{"text->image": {…}, "image->text": {…}, …}`, queries before the arrow; `{"rows": 0}` where no row has both.
@@ -413,23 +457,36 @@ def pairwise_retrieval_metrics(
     Raises:
         ValueError: an unknown name, shapes that do not fit, or embeddings of present rows that are not finite.
     """
+    check_ranks(ks)
+    rankings = rank_pairs(embeddings, present, labels, pairs, chunk_size)
+    return {name: ranking.metrics(ks) for name, ranking in rankings.items()}
+
+
+def rank_pairs(
+    embeddings: dict,
+    present: dict,
+    labels=None,
+    pairs: Iterable[tuple[str, str]] | None = None,
+    chunk_size: int = 1024,
+) -> dict[str, Ranking]:
+    """The rankings whose figures `pairwise_retrieval_metrics` returns, with its arguments and errors."""
     embeddings = {name: as_array(values) for name, values in embeddings.items()}
     present = {name: as_array(values).astype(bool) for name, values in present.items()}
     labels = None if labels is None else as_array(labels)
     pairs = list(itertools.combinations(embeddings, 2) if pairs is None else pairs)
     check_modalities(embeddings, present, labels, pairs)
-    results = {}
+    rankings = {}
     for first, second in pairs:
         rows = present[first] & present[second]
         row_labels = None if labels is None else labels[rows]
         for query, item in ((first, second), (second, first)):
             queries, items = embeddings[query][rows], embeddings[item][rows]
-            results[f"{query}->{item}"] = (
-                retrieval_metrics(queries, items, query_labels=row_labels, item_labels=row_labels, **options)
+            rankings[f"{query}->{item}"] = (
+                rank_items(queries, items, None, row_labels, row_labels, chunk_size)
                 if rows.any()
-                else {"rows": 0}
+                else Ranking(np.zeros(0), np.zeros(0))
             )
-    return results
+    return rankings
 
 
 def check_modalities(embeddings: dict, present: dict, labels: np.ndarray | None, pairs: list) -> None:

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from mixture_of_transformers.evaluation import corruptions_audio
-from mixture_of_transformers.evaluation.corruptions_audio import CORRUPTIONS, encoded, gated, telephone
+from mixture_of_transformers.evaluation.corruptions_audio import CORRUPTIONS, encoded, gated, looped, telephone
 
 RATE = 16_000
 BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
@@ -25,7 +25,8 @@ def changed(name: str, samples: np.ndarray, severity: int, seed: int = 0, row: i
     if BY_NAME[name].needs_codec:
         pytest.importorskip("av")
     sound = {"array": samples, "sampling_rate": RATE}
-    found = BY_NAME[name].apply(sound, severity, seed, row)
+    others = [{"array": noise(seed=10 + i), "sampling_rate": RATE} for i in range(8)]
+    found = BY_NAME[name].apply(sound, severity, seed, row, others)
     assert found["sampling_rate"] == RATE
     return found["array"]
 
@@ -64,7 +65,9 @@ def test_the_same_seed_and_row_give_the_same_sound_and_leave_the_given_one(name)
         assert np.array_equal(first, again) and np.isfinite(first).all() and np.array_equal(samples, kept)
 
 
-@pytest.mark.parametrize("name", ["white_noise", "dropout", "silence_between", "resonance", "reverberation"])
+@pytest.mark.parametrize(
+    "name", ["white_noise", "babble_noise", "dropout", "silence_between", "resonance", "reverberation"]
+)
 def test_other_rows_and_other_seeds_are_hit_otherwise(name):
     samples = noise(0.3)
     first = changed(name, samples, 1)
@@ -72,7 +75,7 @@ def test_other_rows_and_other_seeds_are_hit_otherwise(name):
     assert not np.array_equal(first, changed(name, samples, 1, seed=1))
 
 
-@pytest.mark.parametrize("name", ["white_noise", "pink_noise"])
+@pytest.mark.parametrize("name", ["white_noise", "pink_noise", "babble_noise"])
 def test_noise_is_as_many_decibels_below_the_sound_as_is_said(name):
     samples = tone(440, peak=0.3)
     for severity, ratio in enumerate(BY_NAME[name].values, start=1):
@@ -90,6 +93,34 @@ def test_white_noise_is_alike_everywhere_and_pink_noise_falls_by_3_decibels_an_o
         slopes[name] = np.diff(octaves)
     assert slopes["white_noise"] == pytest.approx([0, 0, 0], abs=0.6)
     assert slopes["pink_noise"] == pytest.approx([-3, -3, -3], abs=0.6)
+
+
+@pytest.mark.parametrize("number, heard", [(1, 1), (6, 6), (9, 6)])
+def test_babble_is_six_other_sounds_alike_in_power_from_random_moments_on(number, heard):
+    """Each other sound is a tone of its own, of whole periods, so that looping it changes nothing but its phase."""
+    tones = [200 + 100 * i for i in range(number)]
+    others = [{"array": tone(hertz, 0.3, peak=0.02 * (i + 1)), "sampling_rate": RATE} for i, hertz in enumerate(tones)]
+    silence_but_for_a_click = np.zeros(RATE, np.float32)
+    silence_but_for_a_click[0] = 1e-6
+    sound = {"array": silence_but_for_a_click, "sampling_rate": RATE}
+    phases = set()
+    for row in range(3):
+        babble = BY_NAME["babble_noise"].apply(sound, 1, row=row, others=others)["array"] - silence_but_for_a_click
+        spectrum = np.fft.rfft(babble)[tones]
+        strengths = np.abs(spectrum) / np.abs(spectrum).max()
+        assert len(babble) == RATE and (strengths > 0.01).sum() == heard
+        assert strengths[strengths > 0.01] == pytest.approx(np.ones(heard), abs=0.01)
+        phases |= {round(float(angle), 3) for angle in np.angle(spectrum[strengths > 0.01])}
+    assert len(phases) > heard
+
+
+def test_what_others_say_is_looped_or_cut_to_the_length_of_the_sound():
+    short, random = np.arange(1, 4, dtype=np.float32), np.random.default_rng(0)
+    level = (14 / 3) ** 0.5
+    for length in (2, 3, 8):
+        after = looped(short, length, random) * level
+        assert len(after) == length and set(np.diff(after).round(4)) <= {1.0, -2.0}
+    assert np.array_equal(looped(np.zeros(3, np.float32), 5, random), np.zeros(5))
 
 
 def test_a_quieter_sound_has_lost_level_and_steps_and_an_overdriven_one_is_cut_at_full_scale():
@@ -209,6 +240,11 @@ def test_silence_and_the_shortest_sound_come_through(name):
 def test_bad_input_a_severity_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="severity of mp3 is 4; expected 0 to 3"):
         BY_NAME["mp3"].apply({"array": noise(), "sampling_rate": RATE}, 4)
+
+
+def test_bad_input_babble_of_nobody_is_an_error():
+    with pytest.raises(ValueError, match="no other row has one"):
+        BY_NAME["babble_noise"].apply({"array": noise(), "sampling_rate": RATE}, 1)
 
 
 def test_without_the_package_that_encodes_the_error_names_the_extra(monkeypatch):

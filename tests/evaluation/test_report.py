@@ -21,9 +21,11 @@ from small_media import sound_bytes
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from mixture_of_transformers.attribution_mot import modality_contributions
-from mixture_of_transformers.evaluation.report import report
+from mixture_of_transformers.evaluation.intervals import bootstrap_interval
+from mixture_of_transformers.evaluation.report import intervals_of_search, report
 from mixture_of_transformers.evaluation.report_style import SCRIPT
 from mixture_of_transformers.run_finetune import main as finetune
+from mixture_of_transformers.training.metrics import Ranking
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("own_cache")]
 LABELS = ("<script>alert('label')</script>", "b & c", "plain")
@@ -348,6 +350,32 @@ def test_search_and_pretraining_show_their_tables_and_say_what_does_not_apply(ta
         metric = next(iter(results[name]))
         assert float(cells[head.index(metric) - 1].split()[0]) == pytest.approx(results[name][metric], abs=5.1e-5)
     assert page.words.count(f"the task is {task}") == 3  # classes, mistakes, contributions
+
+
+def test_the_figures_of_a_search_have_intervals_around_them_of_queries_drawn_anew(finished):
+    page = PageReader(finished("retrieval")[1])
+    (head, *lines), *_ = page.tables["results"]
+    assert head[-1] == "rows" and "the queries are drawn" in page.words
+    for _, *cells, _ in lines:
+        for cell in cells:
+            value, low, _, high = cell.split()
+            assert float(low) - 5e-4 <= float(value) <= float(high) + 5e-4
+
+
+def test_the_interval_of_recall_is_that_of_the_share_of_queries_that_find_their_item():
+    ahead = np.random.default_rng(0).integers(0, 12, size=80)
+    nobody, ranking = Ranking(np.zeros(0), np.zeros(0)), Ranking(ahead, np.ones(80))
+    found = intervals_of_search({"text->image": ranking, "image->audio": nobody})
+    assert list(found) == ["text->image"]
+    assert list(found["text->image"]) == ["recall_at_1", "recall_at_5", "recall_at_10", "median_rank"]
+    for k in (1, 5, 10):
+        expected = bootstrap_interval(lambda rows, k=k: (ahead[rows] < k).mean(), 80)
+        assert found["text->image"][f"recall_at_{k}"] == pytest.approx(expected)
+        half = 1.96 * ((ahead < k).mean() * (ahead >= k).mean() / 80) ** 0.5
+        middle = (ahead < k).mean()
+        assert found["text->image"][f"recall_at_{k}"] == pytest.approx((middle - half, middle + half), abs=0.02)
+    low, high = found["text->image"]["median_rank"]
+    assert low <= np.median(ahead + 1) <= high and low < high
 
 
 def test_a_generator_shows_its_losses_and_what_it_has_made(finished):

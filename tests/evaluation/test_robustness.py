@@ -4,6 +4,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -24,15 +25,17 @@ from mixture_of_transformers.evaluation import robustness
 from mixture_of_transformers.evaluation.missing import draw_absent, take_away
 from mixture_of_transformers.evaluation.robustness import Bench, RobustnessArguments, numbers
 from mixture_of_transformers.finetune.batches import encode_split
-from mixture_of_transformers.modalities_mot import AudioModality, ImageModality
+from mixture_of_transformers.modalities_mot import CELLS, AudioModality, ImageModality, SeriesModality, TableModality
 from mixture_of_transformers.modality_mot import RowReading
 from mixture_of_transformers.serving.evaluate import open_checkpoint, parser_of
 from mixture_of_transformers.subsets_mot import all_subsets, subset_name
+from mixture_of_transformers.training.encoded import EncodedDataset, kinds_of
 from mixture_of_transformers.training.evaluation import answer_subsets
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("own_cache")]
 ROWS = 12
 SUBSETS = [subset_name(subset) for subset in all_subsets(MODALITIES)]
+NAMES_OF_VALUES = ["upper_case", "lost_values", "dropout", "white_noise"]
 FEW = ["--corruptions", "white_noise", "jpeg", "lost_words", "upper_case"]
 
 
@@ -96,7 +99,8 @@ def test_the_command_measures_every_subset_and_every_severity_and_writes_all_of_
     assert suffered == {"text": ["lost_words", "upper_case"], "image": ["jpeg"], "audio": ["white_noise"]}
     for modality, corruptions in found["corruptions"].items():
         for name, corruption in corruptions.items():
-            (known,) = (c for several in robustness.OF_KIND.values() for c in several if c.name == name)
+            several = robustness.OF_KIND[type(kinds_of(MoTProcessor())[modality])]
+            (known,) = (c for c in several if c.name == name)
             assert tuple(at["value"] for at in corruption["severities"]) == known.values
             assert all(list(at["subsets"]) == [s for s in SUBSETS if modality in s] for at in corruption["severities"])
 
@@ -184,7 +188,7 @@ def test_numbers_of_no_row_are_none_and_those_of_some_are_right():
     assert of["expected_calibration_error"] == pytest.approx((0.1 + 0.6) / 2)
 
 
-def test_a_classifier_of_tables_and_series_is_measured_with_modalities_missing(tmp_path):
+def test_a_classifier_of_tables_and_series_is_measured_with_modalities_missing_and_values_lost(tmp_path):
     save_patients(tmp_path / "patients")
     random = np.random.default_rng(0)
     rows = [
@@ -202,12 +206,33 @@ def test_a_classifier_of_tables_and_series_is_measured_with_modalities_missing(t
     write_parquet_folder({"test": Dataset.from_list(rows)}, tmp_path / "data")
     columns = ["--extra_columns", "vitals=age,pulse,sex,ward", "imu=movement"]
     options = ["--dataset_name", str(tmp_path / "data"), "--split", "test", "--output_dir", str(tmp_path / "out")]
-    found = robustness.robustness([str(tmp_path / "patients"), *options, *columns, "--corruptions", "upper_case"])
-    assert found["modalities"] == ["text", "vitals", "imu"] and list(found["corruptions"]) == ["text"]
+    found = robustness.robustness([str(tmp_path / "patients"), *options, *columns, "--corruptions", *NAMES_OF_VALUES])
+    assert found["modalities"] == ["text", "vitals", "imu"]
+    suffered = {m: list(of) for m, of in found["corruptions"].items()}
+    assert suffered == {"text": ["upper_case"], "vitals": ["lost_values"], "imu": ["dropout", "white_noise"]}
     assert [of["rare"] for of in found["missing"]["unequal"]] == found["modalities"]
 
 
-def test_only_raw_sounds_texts_and_pictures_of_colours_suffer():
+def test_what_a_series_and_a_table_have_lost_is_absent_where_they_are_encoded():
+    processor = make_processor()
+    reading, random = RowReading(processor, ("imu", "vitals"), allow_urls=False), np.random.default_rng(0)
+    vitals = {"age": 41.0, "bmi": 22.5, "sex": "f"}
+    rows = Dataset.from_list([{"imu": random.standard_normal((100, 2)).tolist(), "vitals": vitals}])
+    for name, several in (("imu", SeriesModality), ("vitals", TableModality)):
+        corruption, kind = robustness.OF_KIND[several][0], processor.kinds[name]
+        encoded = {
+            severity: EncodedDataset(
+                robustness.CorruptedCells(rows, kind, reading, corruption, severity, seed=0), processor
+            )[0][f"{name}_values"]
+            for severity in (0, 5)
+        }
+        clean = EncodedDataset(rows.select_columns([name]), processor)[0][f"{name}_values"]
+        assert torch.equal(encoded[0].nan_to_num(99), clean.nan_to_num(99))
+        lost = encoded[5].isnan() & ~clean.isnan()
+        assert lost.any() and torch.equal(encoded[5][~lost].nan_to_num(99), clean[~lost].nan_to_num(99))
+
+
+def test_only_raw_sounds_texts_series_tables_and_pictures_of_colours_suffer():
     config, processor = make_config(), make_processor()  # of text, depth, imu, vitals
     rows = Dataset.from_dict({"text": ["a"], "depth": [None], "imu": [None], "vitals": [None]})
     names = ["upper_case", "blur", "telephone"]
@@ -215,10 +240,74 @@ def test_only_raw_sounds_texts_and_pictures_of_colours_suffer():
         m: [c.name for c in of] for m, of in robustness.corruptions_of(config, processor, rows, names).items()
     } == {"text": ["upper_case"]}
     assert robustness.corruptions_of(config, processor, rows.remove_columns("text"), names) == {}
+    found = robustness.corruptions_of(config, processor, rows, ["dropout", "lost_values"])
+    assert {m: [c.name for c in of] for m, of in found.items()} == {"imu": ["dropout"], "vitals": ["lost_values"]}
     config, processor = MoTConfig.of_size("tiny", text_config={"feature_size": 5}), MoTProcessor()
     rows = Dataset.from_dict({"text": [None], "image": [None], "audio": [None]})
     found = robustness.corruptions_of(config, processor, rows, None)
     assert found == {"image": robustness.OF_KIND[ImageModality], "audio": robustness.OF_KIND[AudioModality]}
+
+
+def test_babble_is_of_all_other_rows_that_have_a_sound_and_never_of_the_row_itself(bench):
+    (babble,) = (c for c in robustness.OF_KIND[AudioModality] if c.name == "babble_noise")
+    cells = robustness.CorruptedCells(bench.rows, bench.kinds["audio"], bench.reading, babble, 4, bench.seed)
+    clean = [
+        None if row["audio"] is None else bench.kinds["audio"].decode_cell(CELLS["audio"], row["audio"], bench.reading)
+        for row in bench.rows
+    ]
+    for row in (0, ROWS - 2):
+        others = robustness.OtherCells(cells, row)
+        expected = [sound for number, sound in enumerate(clean) if sound is not None and number != row]
+        assert len(others) == len(expected) == ROWS - 2
+        assert all(np.array_equal(other["array"], sound["array"]) for other, sound in zip(others, expected))
+        changed = babble.apply(clean[row], 4, bench.seed, row, expected)
+        assert np.array_equal(cells[row]["audio"]["array"], changed["array"])
+
+
+def test_bad_input_babble_where_only_one_row_has_a_sound_is_an_error_before_anything_is_measured(bench):
+    alone = replace(bench, rows=bench.rows.select([0, ROWS - 1]))  # of which the second lacks a sound
+    babble = {"audio": [c for c in robustness.OF_KIND[AudioModality] if c.needs_others]}
+    with pytest.raises(
+        ValueError, match="babble_noise is made of the audio of other rows, and 1 of these rows has any"
+    ):
+        alone.measure(babble)
+
+
+def video_rows() -> Dataset:
+    """A video as a list of frames, a still picture, and a row with nothing."""
+    pictures = [{"bytes": noise_png(number), "path": None} for number in range(4)]
+    return Dataset.from_dict({"image": [None, pictures[0], None], "video": [pictures[1:], None, None]})
+
+
+@pytest.mark.parametrize("name", ["blur", "occlusion", "rotation"])
+def test_every_frame_of_a_video_suffers_as_one_picture_of_that_row_would(name):
+    (corruption,) = (c for c in robustness.OF_KIND[ImageModality] if c.name == name)
+    reading = RowReading(MoTProcessor(), ("image",), allow_urls=False)
+    rows = video_rows()
+    cells = robustness.CorruptedCells(rows, kinds_of(MoTProcessor())["image"], reading, corruption, 2, seed=3)
+    frames = [PILImage.open(io.BytesIO(frame["bytes"])).convert("RGB") for frame in rows[0]["video"]]
+    (found,) = cells[0]["video"]
+    assert [f.tobytes() for f in found] == [corruption.apply(f, 2, 3, row=0).tobytes() for f in frames]
+    still = PILImage.open(io.BytesIO(rows[1]["image"]["bytes"]))
+    assert {c: f.tobytes() for c, f in cells[1].items()} == {"image": corruption.apply(still, 2, 3, row=1).tobytes()}
+
+
+def test_a_video_at_a_severity_of_0_is_encoded_as_it_is_on_disk():
+    processor, rows = MoTProcessor(num_frames=2), video_rows()
+    (blur,) = (c for c in robustness.OF_KIND[ImageModality] if c.name == "blur")
+    reading = RowReading(processor, ("image",), allow_urls=False)
+    cells = robustness.CorruptedCells(rows, kinds_of(processor)["image"], reading, blur, 0, seed=0)
+    (clean, found), worse = (EncodedDataset(of, processor)[0] for of in (rows, cells)), cells
+    worse.severity = 3
+    assert clean["pixel_values"].shape[0] == 2 and torch.equal(found["pixel_values"], clean["pixel_values"])
+    assert not torch.equal(EncodedDataset(worse, processor)[0]["pixel_values"], clean["pixel_values"])
+
+
+def test_videos_suffer_but_where_the_model_asks_for_the_times_of_frames():
+    config, rows = MoTConfig.of_size("tiny"), video_rows()
+    found = robustness.corruptions_of(config, MoTProcessor(), rows, ["blur"])
+    assert {m: [c.name for c in of] for m, of in found.items()} == {"image": ["blur"]}
+    assert robustness.corruptions_of(config, MoTProcessor(return_times=True), rows, ["blur"]) == {}
 
 
 def test_each_of_several_pictures_of_a_row_suffers():
@@ -255,7 +344,7 @@ def test_bad_input_a_regression_is_named(place, tmp_path):
 
 
 def test_bad_input_a_corruption_that_is_not_known_is_named_before_anything_is_measured(place, tmp_path):
-    with pytest.raises(ValueError, match="'rain'; expected some of typing_errors, .*faster, or 'none' alone"):
+    with pytest.raises(ValueError, match="'rain'; expected some of typing_errors, .*lost_values, or 'none' alone"):
         robustness.robustness(arguments_of(place, tmp_path, "--corruptions", "jpeg", "rain"))
     assert not list(tmp_path.iterdir())
 

@@ -18,6 +18,7 @@ from mixture_of_transformers.training.metrics import (
     greater_is_better,
     multi_label_metrics,
     pairwise_retrieval_metrics,
+    rank_items,
     regression_metrics,
     retrieval_metrics,
     sentiment_metrics,
@@ -399,7 +400,7 @@ EMBEDDINGS = np.eye(3)
         ({"query_labels": [0, 1], "item_labels": [0, 1, 2]}, r"`query_labels` has shape \(2,\); expected \(3,\)"),
         ({"query_labels": [0, 1, 2], "item_labels": [0]}, r"`item_labels` has shape \(1,\); expected \(3,\)"),
         ({"ks": (0, 1)}, r"`ks` is \(0, 1\)"),
-        ({"chunk_size": 0}, r"`chunk_size` 0; expected numbers from 1 on"),
+        ({"chunk_size": 0}, r"`chunk_size` is 0; expected a number from 1 on"),
     ],
 )
 def test_retrieval_arguments_that_do_not_fit_are_named(arguments, message):
@@ -439,6 +440,18 @@ def test_every_pair_is_measured_in_both_directions_over_the_rows_that_have_both(
         precision = np.mean([labels[both[i]] == labels[both[j]] for i, j in enumerate(first)])
         slow = slow_retrieval_metrics(queries, items, range(len(both)), ks=(1, 3))
         assert numbers == pytest.approx(slow | {"precision_at_1": precision})
+
+
+def test_the_figures_of_some_queries_are_those_of_asking_them_alone_among_all_items():
+    embeddings, present, labels = modalities_with_missing_rows()
+    rows = np.flatnonzero(present["text"] & present["image"])
+    labels = np.where(np.arange(len(rows)) % 3 == 0, -100, labels[rows])  # some queries have no label
+    queries, items = embeddings["text"][rows], embeddings["image"][rows]
+    ranking = rank_items(queries, items, None, labels, labels)
+    for drawn in ([0], [2, 2, 1, 0], np.flatnonzero(labels == -100), np.arange(len(rows))):
+        given = {"query_labels": labels[drawn], "item_labels": labels}
+        expected = retrieval_metrics(queries[drawn], items, matches=np.arange(len(rows))[drawn], **given)
+        assert ranking.of(np.array(drawn)).metrics() == expected
 
 
 def test_given_pairs_alone_are_measured_in_both_directions():
