@@ -46,6 +46,13 @@ def test_what_happens_to_a_sound_on_its_way_leaves_its_pitch(name):
     assert strongest_hertz(samples, RATE) == pytest.approx([770, 1336], abs=3)
 
 
+@pytest.mark.parametrize("digit", range(10))
+def test_the_matched_filter_finds_a_key_in_noise_and_wherever_it_is(digit):
+    tone = same_sound.key_tone(digit, RATE, 0.1, 0.15, "around")
+    noise = 0.1 * np.random.default_rng(digit).standard_normal(len(tone))
+    assert same_sound.matched_filter(tone + noise, RATE) == digit
+
+
 def test_digital_silence_does_not_count_in_the_mean_that_is_taken_away():
     extractor = MoTFeatureExtractor(feature_size=20)
     audio = {"num_mel_bins": 20, "mean_normalization": True, "max_frames": 400}
