@@ -11,8 +11,9 @@ Cells are taken away from complete training rows, at a rate alike for all modali
 (`rare-image`: 90 % of the pictures, 10 % of the others), and the recipe of `run_finetune.py` learns from the files
 that are left; in `balanced-image` rows with pictures are drawn more often. `alone-image` learns the pictures that are
 left in `rare-image` and nothing else, in as many steps; `alone-short-image` in a tenth of them, which is as many
-epochs. A run leaves a checkpoint and a file in `--output_dir`, and what has its file is not run again: an interrupted
-command goes on. The page is written from these files by `benchmarks/missing_rates_page.py`.
+epochs; and `balanced-long-image` takes twice the steps, in which it sees pictures about as often. A run leaves a
+checkpoint and a file in `--output_dir`, and what has its file is not run again: an interrupted command goes on. The
+page is written from these files by `benchmarks/missing_rates_page.py`.
 """
 
 import argparse
@@ -55,7 +56,7 @@ class Arm:
     Args:
         rates: modality -> the share of the training rows that it is taken away from.
         alone: the one modality that is learnt, None for all.
-        share: of the steps, how many it takes.
+        share: of the steps, how many it takes, or how many times as many.
         options: of the recipe, in which it differs from the other arms.
     """
 
@@ -72,6 +73,7 @@ def arms() -> dict[str, Arm]:
     for rare in MODALITIES:
         rates = {modality: OFTEN if modality == rare else SELDOM for modality in MODALITIES}
         found += [Arm(f"rare-{rare}", rates), Arm(f"balanced-{rare}", rates, options=BALANCED)]
+        found += [Arm(f"balanced-long-{rare}", rates, share=2, options=BALANCED)]
         found += [Arm(f"alone-{rare}", rates, rare)]
         found += [Arm(f"alone-short-{rare}", rates, rare, share=1 - OFTEN)]
     return {arm.name: arm for arm in found}

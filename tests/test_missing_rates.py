@@ -38,6 +38,7 @@ def test_arms_are_complete_alike_or_have_one_rare_modality():
     assert found["rare-image"].rates == {"text": 0.1, "image": 0.9, "audio": 0.1} == found["alone-image"].rates
     assert found["alone-image"].alone == "image" and found["balanced-image"].options
     assert found["alone-short-image"].share == pytest.approx(0.1)
+    assert found["balanced-long-image"].share == 2 and found["balanced-long-image"].options
 
 
 def test_an_arm_takes_cells_of_the_training_rows_alone_and_one_modality_alone_keeps_the_rows_that_have_it():
@@ -84,7 +85,10 @@ def test_the_page_says_whether_the_bars_are_met_and_leaves_out_what_was_not_run(
     assert f"lose at most 0.02: missed.** The accuracy from all modalities changes by {lost:+.3f}, " in said
     assert "from the same rows**: in as many steps **met** (image +0.000, +0.000 to +0.000)." in said
     assert "| image | 1297 |" in page and "| text | 1297 |" not in page
-    assert "**Not run yet**: alike-0.3, alike-0.9, balanced-text, alone-text, alone-short-text, balanced-image" in said
+    assert (
+        "**Not run yet**: alike-0.3, alike-0.9, balanced-text, balanced-long-text, alone-text, alone-short-text"
+        in said
+    )
     line = next(line for line in page.splitlines() if line.startswith("| 60 % of each"))
     shown = [f"{np.mean(runs[1]['test'][subset_name(subset)]):.3f}" for subset in all_subsets(MODALITIES)]
     assert line.split(" | ")[1:] == [*shown[:-1], f"{shown[-1]} |"]
