@@ -136,11 +136,16 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
         whatever other clips there are: rows are encoded alone in one run, and together in another.
         """
         before = self.frame_length // 2  # silence: the first frame is centred on the first sample
+        # Buffers that are used again: fresh memory costs more than the transform.
+        frames = np.zeros((FRAMES_AT_ONCE, self.fft_length), dtype=np.float32)
+        spectrum = np.empty((FRAMES_AT_ONCE, len(self.mel_filters)), dtype=np.complex64)
         clips = []
         for waveform in waveforms:
-            samples = np.zeros(before + len(waveform), dtype=np.float32)
-            samples[before:] = waveform
-            clips.append(self._relative(self._log_mel(samples[:-1])))
+            length = before + len(waveform)
+            samples = np.zeros(-(-length // self.hop_length) * self.hop_length + self.frame_length, dtype=np.float32)
+            samples[before:length] = waveform
+            count = max(0, (length - self.frame_length - 1) // self.hop_length + 1)
+            clips.append(self._relative(self._log_mel(samples, frames, spectrum)[:count]))
         features = pad_sequence(clips, batch_first=True)  # (B, T, mel)
         mask = torch.arange(features.shape[1])[None] < torch.tensor([len(clip) for clip in clips])[:, None]
         outputs = {"input_features": features, "input_features_mask": mask}
@@ -164,19 +169,16 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
         middle = (log_mel.max() - reach).clamp(min=math.log(2 * self.mel_floor) + reach)
         return (log_mel - middle).clamp(min=-reach)
 
-    def _log_mel(self, samples: np.ndarray) -> torch.Tensor:
-        """Samples (N,) to one frame for each window that lies within them, (T, mel).
+    def _log_mel(self, samples: np.ndarray, frames: np.ndarray, spectrum: np.ndarray) -> torch.Tensor:
+        """
+        Samples (N,) to one frame for each window that lies within them, (T, mel). `frames` and `spectrum` are buffers
+        for FRAMES_AT_ONCE of them.
 
         The spectrum is numpy's: in float32 it errs less than torch's on a CPU, by a factor of four and more, and it is
         the library's own, whose logarithms of quiet bins would else differ in the third digit.
         """
-        if len(samples) < self.frame_length:
-            return torch.zeros(0, self.feature_size)
         windows = np.lib.stride_tricks.sliding_window_view(samples, self.frame_length)[:: self.hop_length]
         mel = torch.zeros(len(windows), self.feature_size)
-        # Buffers that are used again: fresh memory costs more than the transform.
-        frames = np.zeros((min(len(windows), FRAMES_AT_ONCE), self.fft_length), dtype=np.float32)
-        spectrum = np.empty((len(frames), len(self.mel_filters)), dtype=np.complex64)
         for start in range(0, len(windows), FRAMES_AT_ONCE):
             part = windows[start : start + FRAMES_AT_ONCE]
             size = len(part)
