@@ -5,6 +5,7 @@ Shapes: B rows, L tokens of a row, d width, H heads, D width of a head.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -37,6 +38,21 @@ def eager_attention_forward(
     return output.transpose(1, 2).contiguous(), weights
 
 
+def attention_of(module: nn.Module, head_size: int, implementation: str | None = None) -> Callable:
+    """
+    What attends from queries to keys, (B, H, L, D) -> ((B, L, H, D), weights (B, H, L, L) or None), as `module` says:
+    its config is read once for all calls.
+
+    Args:
+        implementation: another one than the config names.
+    """
+    config = module.config
+    implementation = implementation or config._attn_implementation
+    interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+    dropout = config.attention_dropout if module.training else 0.0
+    return partial(interface, module, scaling=head_size**-0.5, dropout=dropout)
+
+
 def multi_head_attention(
     module: nn.Module,
     query: torch.Tensor,
@@ -59,15 +75,10 @@ def multi_head_attention(
     Returns:
         (B, L, d), and the weights (B, H, L, L) if the implementation forms them.
     """
-    config = module.config
-    implementation = implementation or config._attn_implementation
-    interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
-    head_size = query.shape[-1] // config.num_attention_heads
+    head_size = query.shape[-1] // module.config.num_attention_heads
+    attention = attention_of(module, head_size, implementation)
     query, key, value = (tokens.unflatten(-1, (-1, head_size)).transpose(1, 2) for tokens in (query, key, value))
-    dropout = config.attention_dropout if module.training else 0.0
-    output, weights = interface(
-        module, query, key, value, attention_mask, scaling=head_size**-0.5, dropout=dropout, **kwargs
-    )
+    output, weights = attention(query, key, value, attention_mask, **kwargs)
     return output.flatten(2), weights  # (B, L, H, D) -> (B, L, d)
 
 

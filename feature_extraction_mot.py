@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import Gemma4AudioFeatureExtractor
 from transformers.feature_extraction_utils import BatchFeature
 
@@ -130,21 +131,23 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
         return not changes_samples and self.per_bin_mean is None and self.per_bin_stddev is None
 
     def _extract(self, waveforms: list[np.ndarray], return_tensors: str | None) -> BatchFeature:
-        """Each clip's frames (those whose window and the sample after it lie within it), computed for all at once."""
+        """
+        Each clip's frames, those whose window and the sample after it lie within it. They are the same to the last bit
+        whatever other clips there are: rows are encoded alone in one run, and together in another.
+        """
         before = self.frame_length // 2  # silence: the first frame is centred on the first sample
-        lengths = [before + len(waveform) for waveform in waveforms]
-        counts = [max(0, (length - self.frame_length - 1) // self.hop_length + 1) for length in lengths]
-        starts = np.cumsum([0] + [math.ceil(length / self.hop_length) for length in lengths])  # in frames
-        samples = np.zeros(starts[-1] * self.hop_length + self.frame_length, dtype=np.float32)
-        for waveform, start in zip(waveforms, starts * self.hop_length + before):
-            samples[start : start + len(waveform)] = waveform
-        frames = self._log_mel(samples)  # with a few between the clips that belong to none
-
-        features = torch.zeros(len(waveforms), max(counts), self.feature_size)  # (B, T, mel)
-        mask = torch.zeros(features.shape[:2], dtype=torch.bool)
-        for row, (start, count) in enumerate(zip(starts, counts)):
-            features[row, :count] = self._relative(frames[start : start + count])
-            mask[row, :count] = True
+        # Buffers that are used again: fresh memory costs more than the transform.
+        frames = np.zeros((FRAMES_AT_ONCE, self.fft_length), dtype=np.float32)
+        spectrum = np.empty((FRAMES_AT_ONCE, len(self.mel_filters)), dtype=np.complex64)
+        clips = []
+        for waveform in waveforms:
+            length = before + len(waveform)
+            samples = np.zeros(-(-length // self.hop_length) * self.hop_length + self.frame_length, dtype=np.float32)
+            samples[before:length] = waveform
+            count = max(0, (length - self.frame_length - 1) // self.hop_length + 1)
+            clips.append(self._relative(self._log_mel(samples, frames, spectrum)[:count]))
+        features = pad_sequence(clips, batch_first=True)  # (B, T, mel)
+        mask = torch.arange(features.shape[1])[None] < torch.tensor([len(clip) for clip in clips])[:, None]
         outputs = {"input_features": features, "input_features_mask": mask}
         if return_tensors is None:  # lists of arrays, as from the library
             outputs = {name: list(values.numpy()) for name, values in outputs.items()}
@@ -166,17 +169,16 @@ class MoTFeatureExtractor(Gemma4AudioFeatureExtractor):
         middle = (log_mel.max() - reach).clamp(min=math.log(2 * self.mel_floor) + reach)
         return (log_mel - middle).clamp(min=-reach)
 
-    def _log_mel(self, samples: np.ndarray) -> torch.Tensor:
-        """Samples (N,) to one frame for each window that lies within them, (T, mel).
+    def _log_mel(self, samples: np.ndarray, frames: np.ndarray, spectrum: np.ndarray) -> torch.Tensor:
+        """
+        Samples (N,) to one frame for each window that lies within them, (T, mel). `frames` and `spectrum` are buffers
+        for FRAMES_AT_ONCE of them.
 
         The spectrum is numpy's: in float32 it errs less than torch's on a CPU, by a factor of four and more, and it is
         the library's own, whose logarithms of quiet bins would else differ in the third digit.
         """
         windows = np.lib.stride_tricks.sliding_window_view(samples, self.frame_length)[:: self.hop_length]
         mel = torch.zeros(len(windows), self.feature_size)
-        # Buffers that are used again: fresh memory costs more than the transform.
-        frames = np.zeros((min(len(windows), FRAMES_AT_ONCE), self.fft_length), dtype=np.float32)
-        spectrum = np.empty((len(frames), len(self.mel_filters)), dtype=np.complex64)
         for start in range(0, len(windows), FRAMES_AT_ONCE):
             part = windows[start : start + FRAMES_AT_ONCE]
             size = len(part)

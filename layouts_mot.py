@@ -16,7 +16,7 @@ from torch import nn
 from transformers.utils.generic import is_flash_attention_requested
 from transformers.utils.import_utils import is_tracing
 
-from .attention_mot import attention_mask_for, multi_head_attention
+from .attention_mot import attention_mask_for, attention_of, multi_head_attention
 from .positions_mot import seen_by_all
 from .routing_mot import Movable, Routes, concatenate
 from .sparse_attention_mot import (
@@ -240,15 +240,22 @@ class PackedTokens(Movable):
         return multi_head_attention(module, query, key, value, **kwargs)
 
     def attend_row_by_row(self, module: nn.Module, *tokens: torch.Tensor, **kwargs) -> torch.Tensor:
-        """One call for each run of rows of the same length."""
+        """
+        One call for each run of rows of the same length. There are many of them, so that all that can be is done once,
+        and what is left to a run is views.
+        """
         runs = [(len(list(run)), length) for length, run in itertools.groupby(filter(None, self.lengths))]
         sizes = [rows * length for rows, length in runs]
+        head_size = tokens[0].shape[-1] // module.config.num_attention_heads
+        attention = attention_of(module, head_size)
+        heads = [states.unflatten(-1, (-1, head_size)).split(sizes, dim=1) for states in tokens]  # (1, size, H, D)
         attended = []
-        for (rows, _), *part in zip(runs, *(states.split(sizes, dim=1) for states in tokens)):
-            query, key, value = (states.reshape(rows, -1, states.shape[-1]) for states in part)  # (rows, length, d)
-            output, _ = multi_head_attention(module, query, key, value, **kwargs)
-            attended.append(output.reshape(1, -1, output.shape[-1]))
-        return concatenate(attended, dim=1)
+        for (rows, length), *run in zip(runs, *heads):
+            if rows > 1:
+                run = [states[0].unflatten(0, (rows, length)) for states in run]
+            output, _ = attention(*(states.transpose(1, 2) for states in run), None, **kwargs)  # (rows, length, H, D)
+            attended.append(output if rows == 1 else output.flatten(0, 1)[None])
+        return concatenate(attended, dim=1).flatten(2)
 
     def attend_varlen(self, module: nn.Module, *tokens: torch.Tensor) -> torch.Tensor:
         """

@@ -732,17 +732,16 @@ class ImageAugmentation:
         return pixels.reshape(pixel_values.shape)
 
     def darken(self, pixels: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
-        black = torch.tensor(self.black).view(-1, 1, 1)
-        return torch.lerp(black, pixels, LEAST_LIGHT ** torch.rand((), generator=random))
+        left = LEAST_LIGHT ** torch.rand((), generator=random).item()
+        return torch.lerp(torch.tensor(self.black).view(-1, 1, 1), pixels, left)
 
     def random_transform(self, random: torch.Generator | None) -> torch.Tensor:
         """(2, 3), an affine map from places of the result to places of the picture."""
-        limits = [self.degrees * math.pi / 180, self.scale, self.scale, self.shear, 2 * self.shift, 2 * self.shift]
-        drawn = (torch.rand(len(limits), generator=random) * 2 - 1) * torch.tensor(limits)
-        angle, scale_x, scale_y, shear, shift_x, shift_y = drawn
-        return torch.stack(
-            [
-                torch.stack([(1 + scale_x) * angle.cos(), shear - angle.sin(), shift_x]),
-                torch.stack([angle.sin(), (1 + scale_y) * angle.cos(), shift_y]),
-            ]
+        limits = (math.radians(self.degrees), self.scale, self.scale, self.shear, 2 * self.shift, 2 * self.shift)
+        drawn = torch.rand(len(limits), generator=random).tolist()
+        # Of six numbers torch's own operations would cost more than moving a small picture.
+        angle, scale_x, scale_y, shear, shift_x, shift_y = (
+            (2 * number - 1) * limit for number, limit in zip(drawn, limits)
         )
+        cos, sin = math.cos(angle), math.sin(angle)
+        return torch.tensor([[(1 + scale_x) * cos, shear - sin, shift_x], [sin, (1 + scale_y) * cos, shift_y]])

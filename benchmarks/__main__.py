@@ -44,6 +44,7 @@ PARTS = (
     "int8",
     "preprocessing",
     "data_wait",
+    "epoch",
     "start_up",
     "retrieval_search",
     "growth",

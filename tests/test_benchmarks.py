@@ -11,7 +11,16 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import causal, gpu, gpu_causal, miniature, miniature_data, miniature_page  # noqa: E402
+from benchmarks import (  # noqa: E402
+    causal,
+    epoch,
+    epoch_worker,
+    gpu,
+    gpu_causal,
+    miniature,
+    miniature_data,
+    miniature_page,
+)
 from benchmarks.bare import bare_loop, floor, inference, model_forward, training  # noqa: E402
 from benchmarks.measure import Row, Table, Times, peak_memory, take_turns  # noqa: E402
 from benchmarks.page import NOT_MEASURED, docstring, markdown, sections_of, write_page  # noqa: E402
@@ -26,6 +35,8 @@ from benchmarks.shapes import (  # noqa: E402
     masks_for,
     ragged_rows,
 )
+from mixture_of_transformers.data.digits import load_digits_dataset  # noqa: E402
+from mixture_of_transformers.data.sources import load_splits  # noqa: E402
 
 TINY = Shape(hidden_size=32, heads=4, intermediate_size=48, layers=2)
 TOKENS = {"text": 5, "image": 4, "audio": 7}
@@ -118,6 +129,52 @@ def test_a_section_stays_until_its_part_is_measured_again(tmp_path):
         "x / y" in sections[docstring(again)[0]] and "commit abc, on A machine; Some." in sections[docstring(again)[0]]
     )
     assert f"`python -m benchmarks {never}`" in sections[NOT_MEASURED]
+
+
+def test_a_clock_counts_a_part_without_those_that_it_calls(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(epoch_worker.time, "process_time", lambda: now)
+
+    class Loader:
+        def augment(self):
+            nonlocal now
+            now += 5
+
+        def collate(self):
+            nonlocal now
+            now += 1
+            self.augment()
+            now += 2
+
+    clock, loader = epoch_worker.Clock(), Loader()
+    clock.watch(loader, "augment", "augmentation")
+    clock.watch(loader, "collate", "collation")
+    loader.collate()  # before anything is timed
+    with clock.part("the rest"):
+        now += 7
+        loader.collate()
+    assert clock.seconds == {"the rest": 7, "collation": 3, "augmentation": 5}
+
+
+def test_the_tables_of_an_epoch_give_shares_and_ratios():
+    part, others = "loader: collation", ("loader: augmentation of pictures", "encoding: mel", "forward", "backward")
+    now, then = ([dict.fromkeys(others, 1.0) | {part: seconds}] * 4 for seconds in (1.0, 5.0))
+    shares = {row.name: row.value for row in epoch.parts_table("tiny", now, {"attention": 0.3}).rows}
+    assert shares == dict.fromkeys(now[0], 0.2) | {"forward and backward: attention": pytest.approx(0.12)}
+    ratios = {row.name: row.value for row in epoch.ratios_table("tiny", now, then).rows}
+    assert ratios["first epoch"] == pytest.approx(5 / 9) and ratios["later epochs"] == 0.5
+    assert ratios["loader"] == pytest.approx(1 / 3) and ratios["encoding"] == ratios["forward"] == 1
+
+
+def test_the_digits_of_an_epoch_are_files_that_a_run_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr(epoch, "ROWS", dict.fromkeys(epoch.ROWS, 12))
+    epoch.write_digits(tmp_path)
+    train = load_splits(str(tmp_path))["train"]
+    assert {name: type(train.features[name]).__name__ for name in ("image", "audio")} == {
+        "image": "Image",
+        "audio": "Audio",
+    }
+    assert len(train) == 12 and train["text"][:] == load_digits_dataset()["train"]["text"][:12]
 
 
 def test_memory_sees_what_is_held_at_the_peak():

@@ -195,3 +195,13 @@ def test_a_dynamic_range_without_meaning_is_refused(settings):
 def test_another_sampling_rate_is_refused():
     with pytest.raises(ValueError, match=r"8000 Hz, expected 16000 Hz"):
         MoTFeatureExtractor()(clips()[0], sampling_rate=8000)
+
+
+def test_a_clip_has_the_same_bits_in_any_batch():
+    """Rows are encoded alone in one run and together in another, which draws its random numbers by what they hold."""
+    draw, extractor = np.random.default_rng(0), MoTFeatureExtractor()
+    clips = [draw.normal(scale=0.1, size=n).astype(np.float32) for n in (321, 5000, 7777, 48_000)]
+    together = extractor(clips, return_tensors="pt")
+    for frames, mask, clip in zip(together["input_features"], together["input_features_mask"], clips, strict=True):
+        assert torch.equal(frames[mask], extractor([clip], return_tensors="pt")["input_features"][0])
+        assert not frames[~mask].any()

@@ -15,7 +15,7 @@ from datasets.fingerprint import Hasher
 from transformers.utils import logging
 
 from mixture_of_transformers.data.fingerprints import fingerprint_of_files
-from mixture_of_transformers.training.encoded import EncodedDataset, EpochDataset
+from mixture_of_transformers.training.encoded import ROWS_AT_ONCE, EncodedDataset, EpochDataset
 
 logger = logging.get_logger(__name__)
 
@@ -80,11 +80,18 @@ def cache_features(dataset: EncodedDataset, num_proc: int | None = None, folder:
 
 def encode_into(dataset: EncodedDataset, file: Path, num_proc: int | None) -> datasets.Dataset:
     """The encoded rows in an Arrow file, as they are there if it is."""
+
+    def encode(columns: dict[str, list]) -> dict[str, list[bytes]]:
+        rows = [dict(zip(columns, cells)) for cells in zip(*columns.values())]
+        return {"tensors": [safetensors.torch.save(row) for row in dataset.encode_rows(rows)]}
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a forked process would wait for ever for the threads that it lacks
     try:
         return dataset.split.with_format(None).map(
-            lambda row: {"tensors": safetensors.torch.save(dataset.encode(row))},
+            encode,
+            batched=True,
+            batch_size=ROWS_AT_ONCE,
             remove_columns=dataset.split.column_names,
             features=datasets.Features(tensors=datasets.Value("large_binary")),
             writer_batch_size=100,

@@ -12,17 +12,18 @@ from small_media import png_bytes, sound_bytes
 
 from mixture_of_transformers import MoTProcessor, decoding_audio_mot, decoding_image_mot
 from mixture_of_transformers.data.columns import ModalityColumns
+from mixture_of_transformers.data.digits import load_digits_dataset
 from mixture_of_transformers.data.preparation import drop_bad_examples, prepare_split
-from mixture_of_transformers.training.encoded import EncodedDataset, StreamedDataset
+from mixture_of_transformers.training.encoded import EncodedDataset, RowEncoder, StreamedDataset
 
 
 def test_encoded_dataset_keeps_what_fits_and_encodes_the_rest_again():
     encoded_labels = []
 
     class Counted(EncodedDataset):
-        def encode(self, row):
-            encoded_labels.append(row["label"])
-            return super().encode(row)
+        def encode_rows(self, rows):
+            encoded_labels.extend(row["label"] for row in rows)
+            return super().encode_rows(rows)
 
     rows = [{"text": "a", "label": 0}, {"text": "b", "label": 1}]
     row_bytes = 3 * 8 + 8  # [CLS], the word, [SEP], and the label, each an int64
@@ -30,6 +31,56 @@ def test_encoded_dataset_keeps_what_fits_and_encodes_the_rest_again():
     for _ in range(3):
         assert [dataset[i]["labels"].item() for i in range(2)] == [0, 1]
     assert encoded_labels == [0, 1, 1, 1]
+
+
+def assert_same(left, right):
+    assert left.keys() == right.keys()
+    assert all(torch.equal(value, right[name]) and value.dtype == right[name].dtype for name, value in left.items())
+
+
+@pytest.mark.parametrize("return_times", [False, True])
+def test_rows_that_are_encoded_together_are_to_the_last_bit_what_each_is_alone(return_times):
+    """Else a run that streams its rows, or finds them in a cache, would draw other random numbers."""
+    digits = load_digits_dataset()["train"].select(range(30))
+    for column, kind in (("image", datasets.Image), ("audio", datasets.Audio)):
+        digits = digits.cast_column(column, kind(decode=False))
+    rows = list(digits)
+    picture, sound = (next(row[column] for row in rows if row[column]) for column in ("image", "audio"))
+    rows += [{"text": "  ", "image": picture}, {"text": ["one", "two"], "label": 1}, {"text": None, "audio": sound}]
+    encoder = RowEncoder(MoTProcessor(return_times=return_times), digits.features, 0.4, 6)
+    for together, row in zip(encoder.encode_rows(rows), rows, strict=True):
+        assert_same(together, encoder.encode(row))
+    dataset = EncodedDataset(rows, encoder.processor, max_audio_seconds=0.4, max_text_tokens=6)
+    for together, i in zip(dataset.__getitems__([3, 1, 3, 2]), (3, 1, 3, 2), strict=True):
+        assert_same(together, dataset[i])
+
+
+def test_plain_rows_share_a_call_and_others_have_their_own(monkeypatch):
+    calls, call = [], MoTProcessor.__call__
+
+    def counted(self, *args, **kwargs):
+        calls.append(len(next(filter(None, kwargs.values()))))
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(MoTProcessor, "__call__", counted)
+    rows = [{"text": "a"}, {"text": "b c"}, {"text": ["d", "e"]}, {"text": "f"}]
+    RowEncoder(MoTProcessor()).encode_rows(rows)
+    assert calls == [3, 1]
+    padding = MoTProcessor()
+    padding.tokenizer.init_kwargs["padding"] = "max_length"  # of a text alone, too
+    calls.clear()
+    RowEncoder(padding).encode_rows(rows)
+    assert calls == [1] * 4
+
+
+def test_a_row_that_cannot_be_encoded_raises_what_it_raises_alone(clips):
+    rows = [{"image": {"bytes": content, "path": None}} for content in (*clips[0], b"no picture")]
+    encoder, messages = RowEncoder(MoTProcessor()), []
+    for encode, given in ((encoder.encode, rows[-1]), (encoder.encode_rows, rows)):
+        with pytest.raises(ValueError) as error:
+            encode(given)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
 
 
 def stream_of_clips(pictures: list[bytes], sounds: list[bytes]):
