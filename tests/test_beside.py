@@ -15,7 +15,7 @@ pytest.importorskip("sklearn", minversion="1.7", reason="its boosted trees take 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.beside import __main__ as command  # noqa: E402
 from benchmarks.beside import page  # noqa: E402
-from benchmarks.beside.features import ReadyFeatures  # noqa: E402
+from benchmarks.beside.features import ReadyFeatures, learn_text  # noqa: E402
 from benchmarks.beside.mixture import ZeroFilling  # noqa: E402
 from benchmarks.beside.peers import MEDIA, OWN, PEERS  # noqa: E402
 from benchmarks.beside.problems import Problem, load, of_subset  # noqa: E402
@@ -144,6 +144,11 @@ def test_ready_features_are_gaps_where_a_row_lacks_a_modality(digits):
     text, image, audio = np.split(row, sizes[:-1])
     assert np.isnan(image).all() and not np.isnan(text).any() and not np.isnan(audio).any()
     assert len(image) == 28 * 28
+
+
+def test_a_numeral_is_a_word_of_the_ready_features():
+    read = learn_text(["Press 7 to go on.", "Press 3 to go on."])
+    assert (read("Press 7 to go on.") != read("Press 3 to go on.")).any()
 
 
 def test_bad_input_digits3m_needs_its_folder(tmp_path):

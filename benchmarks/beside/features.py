@@ -45,7 +45,9 @@ def log_mel(audio: bytes) -> np.ndarray:
 
 def learn_text(texts: list) -> Callable[[object], np.ndarray]:
     """TF-IDF of words and pairs of words."""
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=MOST_WORDS).fit(texts)
+    # A numeral is a word, too, which scikit-learn's own pattern passes over where it is a single figure.
+    options = {"token_pattern": r"\w+", "ngram_range": (1, 2), "sublinear_tf": True, "max_features": MOST_WORDS}
+    vectorizer = TfidfVectorizer(**options).fit(texts)
     return lambda text: vectorizer.transform([text]).toarray()[0]
 
 
