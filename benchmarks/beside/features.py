@@ -90,7 +90,11 @@ class ReadyFeatures:
             self.sizes[modality] = len(self.read[modality](cells[0]))
 
     def __call__(self, rows: Sequence[Row]) -> np.ndarray:
-        return np.stack([np.concatenate([self.of_cell(row[m], m) for m in self.read]) for row in rows])
+        return np.concatenate([self.of_modality(rows, modality) for modality in self.read], axis=1)
+
+    def of_modality(self, rows: Sequence[Row], modality: str) -> np.ndarray:
+        """(N, d) of one of the modalities."""
+        return np.stack([self.of_cell(row[modality], modality) for row in rows])
 
     def of_cell(self, cell: object, modality: str) -> np.ndarray:
         return np.full(self.sizes[modality], np.nan) if cell is None else self.read[modality](cell)
