@@ -15,14 +15,16 @@ pytest.importorskip("sklearn", minversion="1.7", reason="its boosted trees take 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.beside import __main__ as command  # noqa: E402
 from benchmarks.beside import page  # noqa: E402
-from benchmarks.beside.features import ReadyFeatures  # noqa: E402
+from benchmarks.beside.features import ReadyFeatures, learn_text  # noqa: E402
 from benchmarks.beside.mixture import ZeroFilling  # noqa: E402
 from benchmarks.beside.peers import MEDIA, OWN, PEERS  # noqa: E402
-from benchmarks.beside.problems import Problem, load, of_subset  # noqa: E402
+from benchmarks.beside.problems import Problem, load, of_search, of_subset  # noqa: E402
+from mixture_of_transformers.data.digits import DIGIT_NAMES  # noqa: E402
 from mixture_of_transformers.training.collator import MoTCollator  # noqa: E402
 
-DIGITS_PEERS = [name for name, peer in PEERS.items() if set(MEDIA) <= set(peer.kinds)]
-TABLE_PEERS = [name for name, peer in PEERS.items() if "table" in peer.kinds]
+DIGITS_PEERS = [name for name, peer in PEERS.items() if peer.tells and set(MEDIA) <= set(peer.kinds)]
+TABLE_PEERS = [name for name, peer in PEERS.items() if peer.tells and "table" in peer.kinds]
+SEARCH_PEERS = [name for name, peer in PEERS.items() if peer.finds]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,11 @@ def digits() -> Problem:
     shown = [next(row for row in problem.train if row["label"] == label) for label in range(10)]
     some = {"train": shown + problem.train[:20], "validation": problem.validation[:100], "test": problem.test[:10]}
     return dataclasses.replace(problem, **some, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def search(digits) -> Problem:
+    return of_search(digits)
 
 
 def table_problem(is_classes: bool) -> Problem:
@@ -88,6 +95,30 @@ def test_a_learner_tells_numbers_in_their_own_unit(name):
     assert np.abs(answers - labels).mean() < np.abs(labels - labels.mean()).mean() * 0.7
 
 
+@pytest.mark.training
+@pytest.mark.parametrize("name", SEARCH_PEERS)
+def test_a_learner_embeds_both_sides_of_a_search_alike_whatever_the_labels_are(name, search):
+    skip_without(name)
+    unlabelled = {split: [row | {"label": 0} for row in getattr(search, split)] for split in ("train", "validation")}
+    answers = [PEERS[name].fit(problem, 0) for problem in (search, dataclasses.replace(search, **unlabelled))]
+    widths = set()
+    for modality in search.modalities:
+        rows = of_subset(search.test, (modality,))
+        found, again = (answer(rows) for answer in answers)
+        np.testing.assert_allclose(found, again, rtol=0, atol=1e-6)
+        assert len(found) == 10 and np.ptp(found, axis=0).max() > 1e-4  # rows are told apart
+        widths.add(found.shape[1])
+    assert len(widths) == 1
+
+
+@pytest.mark.training
+def test_canonical_correlation_finds_digits_that_it_was_never_told():
+    problem = load("digits_search", seed=0)
+    answer = PEERS["canonical"].fit(problem, 0)
+    for search in problem.searches:
+        assert command.score_search(problem, answer, search)["value"] > 0.8
+
+
 def test_zeros_that_count_as_real_stand_for_what_a_row_lacks(digits):
     texts, masks = {"input_ids": torch.tensor([3, 4, 5])}, {"input_ids": torch.tensor([6])}
     picture = {"pixel_values": torch.ones(3, 4, 4)}
@@ -118,7 +149,7 @@ def test_the_digest_tells_rows_apart_that_differ_in_one_cell(digits):
 
 
 def test_without_a_folder_the_command_has_what_needs_none():
-    assert set(command.all_problems("folder")) - set(command.all_problems(None)) == {"digits3m"}
+    assert set(command.all_problems("folder")) - set(command.all_problems(None)) == {"digits3m", "digits3m_search"}
 
 
 def test_no_row_is_in_two_splits():
@@ -137,6 +168,21 @@ def test_rows_of_a_subset_have_nothing_else(digits):
     assert 0 < len(rows) < len(digits.train)
 
 
+def test_rows_of_a_search_have_a_sentence_or_a_picture_and_nothing_else(digits, search):
+    assert search.train == [
+        {"text": row["text"], "image": row["image"], "label": row["label"]}
+        for row in digits.train
+        if row["text"] is not None or row["image"] is not None
+    ]
+    assert len(of_subset(search.train, ("text", "image"))) < len(search.train) < len(digits.train)
+
+
+def test_every_problem_has_a_mot_and_no_learner_that_only_tells_takes_a_search(digits, search):
+    assert {name for name, peer in PEERS.items() if peer.takes(search)} == set(SEARCH_PEERS)
+    assert {name for name, peer in PEERS.items() if peer.takes(digits)} == set(DIGITS_PEERS)
+    assert OWN in SEARCH_PEERS and OWN in DIGITS_PEERS and OWN in TABLE_PEERS
+
+
 def test_ready_features_are_gaps_where_a_row_lacks_a_modality(digits):
     features = ReadyFeatures(digits)
     (row,) = features([digits.test[0] | {"image": None}])
@@ -144,6 +190,11 @@ def test_ready_features_are_gaps_where_a_row_lacks_a_modality(digits):
     text, image, audio = np.split(row, sizes[:-1])
     assert np.isnan(image).all() and not np.isnan(text).any() and not np.isnan(audio).any()
     assert len(image) == 28 * 28
+
+
+def test_a_numeral_is_a_word_of_the_ready_features():
+    read = learn_text(["Press 7 to go on.", "Press 3 to go on."])
+    assert (read("Press 7 to go on.") != read("Press 3 to go on.")).any()
 
 
 def test_bad_input_digits3m_needs_its_folder(tmp_path):
@@ -189,6 +240,31 @@ def test_scores_are_shares_and_absolute_errors_with_their_standard_errors():
     assert found == {"value": 2.0, "error": pytest.approx(1 / math.sqrt(2)), "rows": 2}
 
 
+def test_precision_of_a_search_goes_by_the_digits_of_pictures_and_of_sentences_that_name_theirs():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 40).tolist()
+    words = [DIGIT_NAMES[label] if rng.random() < 0.6 else "something" for label in labels]
+    texts = [f"It is {word}{place * '!'}" for place, word in enumerate(words)]  # no two of them are the same
+    rows = [{"text": t, "image": b"%d" % i, "label": y} for i, (t, y) in enumerate(zip(texts, labels))]
+    vectors = {cell: rng.normal(size=4) for cell in [*texts, *(row["image"] for row in rows)]}
+    problem = Problem("drawn", {"text": "text", "image": "image"}, DIGIT_NAMES, [], [], rows)
+
+    def answer(rows: list[dict]) -> np.ndarray:
+        return np.stack([vectors[row["image"] if row["text"] is None else row["text"]] for row in rows])
+
+    named = [row for row in rows if "something" not in row["text"]]
+    for search, queries, items in ((("text", "image"), named, rows), (("image", "text"), rows, named)):
+        right = []
+        for query in queries:
+            asked = vectors[query[search[0]]]
+            scores = [asked @ vectors[item[search[1]]] / np.linalg.norm(vectors[item[search[1]]]) for item in items]
+            right.append(items[int(np.argmax(scores))]["label"] == query["label"])
+        found = command.score_search(problem, answer, search)
+        error = np.std(right) / math.sqrt(len(right))
+        assert found == {"value": pytest.approx(np.mean(right)), "error": pytest.approx(error), "rows": len(queries)}
+        assert 0 < found["value"] < 1
+
+
 def made_up_run(peer: str, seed: int, value: float, error: float = 0.01, rows: str | None = None) -> dict:
     return {
         "problem": "wine",
@@ -224,6 +300,22 @@ def test_the_page_has_the_figures_of_the_runs(tmp_path):
     # Compared on the seeds that both have: of the MoT, 0.900.
     assert "| Wine | table | linear model, imputed gaps | 0.900 | 0.980 | yes |" in written
     assert "| Wine | table | scikit-learn's boosted trees | 0.900 | 0.920 | no |" in written
+
+
+def test_the_page_has_searches_beside_what_is_told(tmp_path):
+    def searched(peer: str, value: float) -> dict:
+        score = {"value": value, "error": 0.01, "rows": 180}
+        return made_up_run(peer, 0, value) | {"problem": "digits_search", "scores": {"text to image": score}}
+
+    keep(tmp_path, made_up_run(OWN, 0, 0.9), searched(OWN, 0.80), searched("canonical", 0.95))
+    page.write_page(tmp_path, tmp_path)
+    written = (tmp_path / "beside.md").read_text()
+    assert "| precision at 1 | text to image |" in written and "| accuracy | table |" in written
+    assert "| text to image | canonical correlation, imputed gaps | 0.800 | 0.950 | yes |" in written
+    lacking = " ".join(written.split())
+    assert "searched: no runs for this page of MoT, no augmentation; sentence-transformers, new CLIP." in lacking
+    told = lacking.partition("- digits3m: no runs")[2].partition(" - ")[0]
+    assert "linear model" in told and "canonical" not in told
 
 
 def test_the_page_says_which_settings_the_validation_rows_chose(tmp_path):

@@ -27,10 +27,13 @@ import numpy as np
 import torch
 
 from mixture_of_transformers.subsets_mot import subset_name
+from mixture_of_transformers.training.metrics import retrieval_metrics
 
 from ..measure import peak_memory
 from ..page import ROOT, conditions
+from ..retrieve_digits import names_the_digit
 from . import mixture, towers  # noqa: F401  (before the fork, so that no run has their import in its time)
+from .classical import Answer
 from .page import write_page
 from .peers import PEERS
 from .problems import NEEDS_FOLDER, PROBLEMS, Problem, labels_of, load, of_subset
@@ -44,8 +47,27 @@ def score(answers: np.ndarray, labels: np.ndarray, is_classes: bool) -> dict[str
     return {"value": float(each.mean()), "error": float(each.std() / math.sqrt(len(each))), "rows": len(each)}
 
 
+def score_search(problem: Problem, answer: Answer, search: tuple[str, str]) -> dict[str, float]:
+    """
+    The precision at 1: the share of the queries whose nearest item is of their digit, with its standard error. Of the
+    sentences only those that name a digit are asked, or looked for.
+    """
+    sides = []
+    for modality in search:
+        rows = of_subset(problem.test, (modality,))
+        if problem.kinds[modality] == "text":
+            rows = [row for row in rows if names_the_digit(row[modality], row["label"])]
+        sides.append((answer(rows), labels_of(rows)))
+    (queries, query_labels), (items, item_labels) = sides
+    any_item = np.zeros(
+        len(queries), dtype=int
+    )  # for the one of the query's own row, which precision does not ask for
+    found = retrieval_metrics(queries, items, any_item, query_labels, item_labels)["precision_at_1"]
+    return {"value": found, "error": math.sqrt(found * (1 - found) / len(queries)), "rows": len(queries)}
+
+
 def compare(problem: Problem, name: str, seed: int) -> dict:
-    """One run: what a learner is worth on each subset of the modalities, and what it took."""
+    """One run: what a learner is worth on each subset of the modalities or in each search, and what it took."""
     fitted, seconds = {}, {}
 
     def fit() -> None:
@@ -54,10 +76,12 @@ def compare(problem: Problem, name: str, seed: int) -> dict:
         seconds["fit"] = time.process_time() - start
 
     memory = peak_memory(fit)
-    start, scores = time.process_time(), {}
-    for subset in problem.subsets:
+    start, scores, answer = time.process_time(), {}, fitted["answer"]
+    for search in problem.searches:
+        scores[" to ".join(search)] = score_search(problem, answer, search)
+    for subset in problem.subsets if not problem.searches else ():
         rows = of_subset(problem.test, subset)
-        scores[subset_name(subset)] = score(fitted["answer"](rows), labels_of(rows), bool(problem.classes))
+        scores[subset_name(subset)] = score(answer(rows), labels_of(rows), bool(problem.classes))
     seconds["answers"] = time.process_time() - start
     return {
         "problem": problem.name,
@@ -67,7 +91,7 @@ def compare(problem: Problem, name: str, seed: int) -> dict:
         "train_rows": len(problem.train),
         "is_classes": bool(problem.classes),
         "recipe": problem.recipe,
-        "chosen": getattr(fitted["answer"], "chosen", None),
+        "chosen": getattr(answer, "chosen", None),
         "scores": scores,
         "seconds": seconds,
         "mebibytes": memory,

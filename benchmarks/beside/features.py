@@ -45,7 +45,9 @@ def log_mel(audio: bytes) -> np.ndarray:
 
 def learn_text(texts: list) -> Callable[[object], np.ndarray]:
     """TF-IDF of words and pairs of words."""
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=MOST_WORDS).fit(texts)
+    # A numeral is a word, too, which scikit-learn's own pattern passes over where it is a single figure.
+    options = {"token_pattern": r"\w+", "ngram_range": (1, 2), "sublinear_tf": True, "max_features": MOST_WORDS}
+    vectorizer = TfidfVectorizer(**options).fit(texts)
     return lambda text: vectorizer.transform([text]).toarray()[0]
 
 
@@ -88,7 +90,11 @@ class ReadyFeatures:
             self.sizes[modality] = len(self.read[modality](cells[0]))
 
     def __call__(self, rows: Sequence[Row]) -> np.ndarray:
-        return np.stack([np.concatenate([self.of_cell(row[m], m) for m in self.read]) for row in rows])
+        return np.concatenate([self.of_modality(rows, modality) for modality in self.read], axis=1)
+
+    def of_modality(self, rows: Sequence[Row], modality: str) -> np.ndarray:
+        """(N, d) of one of the modalities."""
+        return np.stack([self.of_cell(row[modality], modality) for row in rows])
 
     def of_cell(self, cell: object, modality: str) -> np.ndarray:
         return np.full(self.sizes[modality], np.nan) if cell is None else self.read[modality](cell)

@@ -27,10 +27,11 @@ from mixture_of_transformers.modality_mot import Modality
 from mixture_of_transformers.run_finetune import prepare
 from mixture_of_transformers.training.collator import MoTCollator
 from mixture_of_transformers.training.encoded import EncodedDataset, modalities_of
+from mixture_of_transformers.training.evaluation import embed
 from mixture_of_transformers.training.trainer import MoTTrainer
 
 from .classical import Answer
-from .problems import SETTINGS, Problem, Row, labels_of
+from .problems import SETTINGS, Problem, Row, labels_of, only_modality
 
 TYPES = {"text": Value("string"), "image": Image(), "audio": Audio()}
 
@@ -84,6 +85,8 @@ def train(
         arguments = ["--dataset_name", f"{folder}/data", "--output_dir", f"{folder}/run", "--test_split", "none"]
         arguments += ["--seed", str(seed), "--num_train_epochs", str(problem.epochs), "--disable_tqdm", "true"]
         arguments += ["--learning_rate", str(problem.learning_rate), "--cache_gigabytes", "0"]
+        if problem.searches:
+            arguments += ["--task", "retrieval", "--label_column", "none"]
         arguments += ["--config_overrides", json.dumps(problem.network), *problem.options, *options]
         data, model_arguments, training = parse(arguments, "")
         set_seed(training.seed)
@@ -106,7 +109,11 @@ def train(
 
     def answer(rows: list[Row]) -> np.ndarray:
         cells = [{name: cell for name, cell in row.items() if name != "label"} for row in rows]
-        logits = predict(trainer, EncodedDataset(cells, processor, config=config, **limits))
+        dataset = EncodedDataset(cells, processor, config=config, **limits)
+        if problem.searches:
+            with torch.no_grad():
+                return embed(trainer, dataset)[0][only_modality(rows)]
+        logits = predict(trainer, dataset)
         scores = scores_of(torch.from_numpy(logits).double(), config).numpy()
         return scores[:, [config.label2id[name] for name in problem.classes]] if problem.classes else scores[:, 0]
 

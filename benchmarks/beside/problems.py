@@ -3,13 +3,14 @@
 
 A row is a dict with a cell for each modality, None where it is absent, and its `label`: a text is a string, a picture
 and a sound are the bytes of a file, a table is a dict of its columns. A seed decides which rows are in which split,
-but of digits3m, whose test split is a speaker's of its own.
+but of digits3m, whose test split is a speaker's of its own. Where rows are to be found, no learner sees their labels,
+by which what it finds is judged.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Problem:
         epochs, learning_rate, network: how often a neural network sees the training rows, its peak rate, and what it
             has of the sizes of `MoTConfig`, the same for all of them.
         options: what a MoT is told of the data on the command line.
+        searches: the modality that asks and the one that is found, of each search; empty where labels are to be told.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Problem:
     learning_rate: float = 1e-3
     network: Mapping[str, int] = field(default_factory=lambda: SIZES["tiny"])
     options: tuple[str, ...] = ()
+    searches: tuple[tuple[str, str], ...] = ()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -98,6 +101,12 @@ def of_subset(rows: Sequence[Row], subset: Sequence[str]) -> list[Row]:
     return [{name: cell if name in (*subset, "label") else None for name, cell in row.items()} for row in kept]
 
 
+def only_modality(rows: Sequence[Row]) -> str:
+    """The modality of rows that all have the same one and no other."""
+    (modality,) = {name for row in rows for name, cell in row.items() if name != "label" and cell is not None}
+    return modality
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Digits that are written, spoken of and heard
 # ---------------------------------------------------------------------------------------------------------------------
@@ -124,6 +133,27 @@ def of_digits(name: str, splits: DatasetDict, epochs: int, options: tuple[str, .
 def row_of_digits(row: Row) -> Row:
     media = {name: row[name] and row[name]["bytes"] for name in ("image", "audio")}
     return {"text": row["text"], **media, "label": row["label"]}
+
+
+def of_search(problem: Problem) -> Problem:
+    """To find the picture for a sentence and the sentence for a picture, in the rows that have one of them or both."""
+    kinds = {name: kind for name, kind in problem.kinds.items() if kind in ("text", "image")}
+    first, second = kinds
+    rows = {split: with_any(getattr(problem, split), kinds) for split in SPLITS}
+    return dataclasses.replace(
+        problem,
+        name=f"{problem.name}_search",
+        kinds=kinds,
+        **rows,
+        searches=((first, second), (second, first)),
+        options=(),
+    )
+
+
+def with_any(rows: Sequence[Row], modalities: Collection[str]) -> list[Row]:
+    """The rows that have at least one of some modalities, with these alone."""
+    cells = [{name: row[name] for name in (*modalities, "label")} for row in rows]
+    return [row for row in cells if any(row[name] is not None for name in modalities)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -154,13 +184,16 @@ def of_table(name: str, load: Callable[..., Any], is_classes: bool, seed: int) -
 PROBLEMS: dict[str, Callable[[int, str | None], Problem]] = {
     "digits": lambda seed, folder: embedded_digits(seed),
     "digits3m": lambda seed, folder: digits3m(folder),
+    "digits_search": lambda seed, folder: of_search(embedded_digits(seed)),
+    "digits3m_search": lambda seed, folder: of_search(digits3m(folder)),
     "breast_cancer": lambda seed, folder: of_table("breast_cancer", tables.load_breast_cancer, True, seed),
     "wine": lambda seed, folder: of_table("wine", tables.load_wine, True, seed),
     "diabetes": lambda seed, folder: of_table(
         "diabetes", lambda: tables.load_diabetes(scaled=False), is_classes=False, seed=seed
     ),
 }
-NEEDS_FOLDER = {"digits3m"}
+NEEDS_FOLDER = {"digits3m", "digits3m_search"}
+SEARCHES = {"digits_search", "digits3m_search"}
 
 
 def load(name: str, seed: int, folder: str | None = None, is_quick: bool = False) -> Problem:
@@ -173,4 +206,4 @@ def load(name: str, seed: int, folder: str | None = None, is_quick: bool = False
     if name in NEEDS_FOLDER and (folder is None or not Path(folder).is_dir()):
         raise ValueError(f"{name} is read from a folder, got {folder!r}: name it with `--dataset_name`.")
     problem = PROBLEMS[name](seed, folder)
-    return dataclasses.replace(problem, **QUICK) if is_quick and problem.kinds == DIGIT_KINDS else problem
+    return dataclasses.replace(problem, **QUICK) if is_quick and "image" in problem.kinds else problem
