@@ -17,6 +17,7 @@ from mixture_of_transformers.finetune.options import DataArguments, ModelArgumen
 from mixture_of_transformers.finetune.rows import reading_of
 from mixture_of_transformers.modalities_mot import MODALITIES, modality_of, words_of
 from mixture_of_transformers.modality_audio_mot import AudioAugmentation
+from mixture_of_transformers.modality_image_mot import ImageAugmentation
 from mixture_of_transformers.modality_mot import MoTModalityConfig
 from mixture_of_transformers.processing_mot import MoTProcessor
 from mixture_of_transformers.training.collator import MoTCollator
@@ -29,6 +30,8 @@ from mixture_of_transformers.training.feature_cache import (
 )
 
 logger = logging.get_logger(__name__)
+
+CONTRASTIVE = ("retrieval", "pretraining")  # the tasks whose loss compares the rows of a batch
 
 
 def encode_split(
@@ -77,8 +80,8 @@ def build_collators(
         "data_collator": MoTCollator(**common),
         "train_collator": MoTCollator(
             **common,
-            **augmentations(processor, config, model),
-            augmentations=further_augmentations(processor, config, model),
+            **augmentations(processor, config, model, data.task),
+            augmentations=further_augmentations(processor, config, model, data.task),
             modality_dropout=dropout_rates(model.modality_dropout, config),
             modality_dropout_warmup=model.modality_dropout_warmup,
         ),
@@ -117,24 +120,30 @@ def dropout_rates(options: list[str], config: MoTConfig) -> float | dict[str, fl
     return rates.get("", rates) or 0.0
 
 
-def further_augmentations(processor: MoTProcessor, config: MoTConfig, model: ModelArguments) -> dict[str, Callable]:
+def further_augmentations(
+    processor: MoTProcessor, config: MoTConfig, model: ModelArguments, task: str
+) -> dict[str, Callable]:
     """What changes the raw input of the modalities that a user declared, by their names; the options that switch it
     off are those of their kinds."""
-    changes = {m: augmentation_of(config.modality_config(m), m, processor, model) for m in config.extra_modalities}
+    changes = {
+        m: augmentation_of(config.modality_config(m), m, processor, model, task) for m in config.extra_modalities
+    }
     return {m: change for m, change in changes.items() if change is not None}
 
 
-def augmentations(processor: MoTProcessor, config: MoTConfig, model: ModelArguments) -> dict[str, Callable]:
+def augmentations(processor: MoTProcessor, config: MoTConfig, model: ModelArguments, task: str) -> dict[str, Callable]:
     """What changes the raw input of training a little, by the names of the options that switch it off."""
     found = {}
     for modality in filter(MODALITIES.__contains__, config.modalities):
-        change = augmentation_of(config.modality_config(modality), modality, processor, model)
+        change = augmentation_of(config.modality_config(modality), modality, processor, model, task)
         if change is not None:
             found[f"{modality}_augmentation"] = change
     return found
 
 
-def augmentation_of(tower: MoTModalityConfig, name: str, processor, model: ModelArguments) -> Callable | None:
+def augmentation_of(
+    tower: MoTModalityConfig, name: str, processor, model: ModelArguments, task: str
+) -> Callable | None:
     """
     What changes the raw input of a modality in training a little; None where its kind has no such thing, it arrives
     as ready features, or the option of its kind switches it off.
@@ -149,4 +158,8 @@ def augmentation_of(tower: MoTModalityConfig, name: str, processor, model: Model
         return None
     if isinstance(change, AudioAugmentation) and model.audio_kind == "sound":
         return replace(change, tract=0.0)  # the pitch, which tells sounds apart, stays
+    if isinstance(change, ImageAugmentation) and task in CONTRASTIVE:
+        # Of a new model the vectors of pictures differ by their light before all else, and where that is drawn at
+        # random a contrastive loss takes several times as long to begin to learn (docs/retrieval.md).
+        return replace(change, light=0.0)
     return change

@@ -302,7 +302,7 @@ def augmentations_of(config: MoTCausalConfig, processor: MoTCausalProcessor, mod
     changes = {}
     for modality in config.encoders:
         tower = config.encoder_config(modality).modality_config(modality)
-        change = augmentation_of(tower, modality, processor, model)
+        change = augmentation_of(tower, modality, processor, model, "generation")
         if change is not None:
             changes[modality] = change
     return changes

@@ -49,7 +49,18 @@ def test_raw_pictures_and_sound_are_augmented_unless_a_person_says_no():
         ({"audio_kind": "sound", "image_augmentation": False}, {"audio_augmentation": of_sound}),
         ({"audio_augmentation": False}, {"image_augmentation": of_pictures}),
     ):
-        assert augmentations(processor(), config, ModelArguments(**options)) == expected
+        assert augmentations(processor(), config, ModelArguments(**options), "classification") == expected
+
+
+@pytest.mark.parametrize("task", ["classification", "regression", "retrieval", "pretraining"])
+def test_pictures_keep_their_light_where_a_loss_compares_rows(task):
+    """Of any name: a new model's vectors differ by their light before all else."""
+    config = MoTConfig.of_size("tiny", scan_config={"model_type": "mot_image"})
+    changes = augmentations(processor(), config, ModelArguments(), task) | further_augmentations(
+        processor(), config, ModelArguments(), task
+    )
+    lights = {changes[name].light for name in ("image_augmentation", "scan")}
+    assert lights == ({0.0} if task in ("retrieval", "pretraining") else {ImageAugmentation().light})
 
 
 def test_the_pitch_of_sounds_stays_whichever_modality_and_model_hears_them():
@@ -60,7 +71,7 @@ def test_the_pitch_of_sounds_stays_whichever_modality_and_model_hears_them():
     )
     for kind, bends_pitch in (("sound", False), ("speech", True)):
         model = ModelArguments(audio_kind=kind)
-        further = further_augmentations(processor(), config, model)["siren"]
+        further = further_augmentations(processor(), config, model, "classification")["siren"]
         heard = augmentations_of(generator, processor(), model)["audio"]
         assert (further.tract > 0) == (heard.tract > 0) == bends_pitch
         codes = code_maker(MoTCausalProcessor(train_tokenizer(["a b"])), None, DataArguments(), model, seed=0)
@@ -69,11 +80,13 @@ def test_the_pitch_of_sounds_stays_whichever_modality_and_model_hears_them():
 
 def test_ready_features_are_not_augmented_and_pictures_for_a_model_in_front_are():
     config = MoTConfig.of_size("tiny", image_config=READY, audio_config=READY)
-    assert augmentations(processor(), config, ModelArguments()) == {}
+    assert augmentations(processor(), config, ModelArguments(), "classification") == {}
     front = {"backbone_config": ViTConfig(hidden_size=8, num_attention_heads=2)}
     config = MoTConfig.of_size("tiny", image_config=front, audio_config=None)
     of_pictures = ImageAugmentation(black=black_of(processor().image_processor))
-    assert augmentations(processor(), config, ModelArguments()) == {"image_augmentation": of_pictures}
+    assert augmentations(processor(), config, ModelArguments(), "classification") == {
+        "image_augmentation": of_pictures
+    }
 
 
 @pytest.mark.parametrize("task", ["classification", "pretraining"])
