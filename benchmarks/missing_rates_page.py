@@ -272,7 +272,8 @@ def arrangement(arms: Arms, settings: dict, not_run: list[str]) -> str:
         f"""**Each run** is one of `run_finetune.py`: a new model, {settings["steps"]} steps. Seeds:
         {", ".join(map(str, seeds))}{counted}, which decide the cells, the weights and the order of the rows.
         {is_smaller if settings["options"] else ""}""",
-        """**The one remedy** that was tried is `balance_modalities`, as it is; nothing of it was tuned.""",
+        """**The remedies** that were tried are `balance_modalities`, as it is, and with it twice the steps; nothing of
+        them was tuned.""",
         """**Test rows that lack modalities** are answered as subsets of complete ones, which is the same to the model:
         what is missing has no token.""",
         *([f"**Not run yet**: {', '.join(not_run)}."] if not_run else []),
