@@ -426,7 +426,7 @@ class AudioAugmentation:
     """
     Changes log-mel frames: another tempo, another length of the vocal tract (mel bins stretched, as in VTLP: Jaitly
     and Hinton, 2013), and what happens to sound on its way: noise or a gate, a narrow band, digital silence. The
-    loudest bin of a clip is as loud afterwards as the extractor makes that of any clip.
+    loudest bin of a clip is as loud afterwards as it was, since extractors make frames relative to it.
 
     Args:
         tempo, tract: the largest stretch of time and of the mel axis, as a share.
@@ -452,17 +452,20 @@ class AudioAugmentation:
 
     def __call__(self, frames: torch.Tensor, random: torch.Generator | None = None) -> torch.Tensor:
         """(T, bins) -> (another T, bins)."""
+        loudest = frames.max()
         frames = self.stretch(frames, random)
         if self.silence_value is None:
             return frames
         gate_or_noise, band = torch.rand(2, generator=random).tolist()
-        if gate_or_noise < self.gate:
-            frames = self.close_gate(frames, random)
-        elif gate_or_noise < self.gate + self.noise:
-            frames = self.add_noise(frames, random)
-        if band < self.band:
-            frames = self.narrow(frames, random)
-        return self.add_silence(self.relative(frames), random)
+        if loudest > self.silence_value:  # nothing has neither noise nor a band
+            if gate_or_noise < self.gate:
+                frames = self.close_gate(frames, random)
+            elif gate_or_noise < self.gate + self.noise:
+                frames = self.add_noise(frames, random)
+            if band < self.band:
+                frames = self.narrow(frames, random)
+            frames = self.as_loud_as(loudest, frames)
+        return self.add_silence(frames, random)
 
     def stretch(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
         length, bins = frames.shape
@@ -485,7 +488,8 @@ class AudioAugmentation:
         tilt = torch.linspace(0.5, -0.5, frames.shape[1]) * STEEPEST_NOISE * colour
         noise = (frames.max() - LEAST_NOISE * below + tilt).exp() / math.sqrt(2)
         in_phase, across = noise * torch.randn(2, *frames.shape, generator=random)
-        return torch.hypot(frames.exp() + in_phase, across).log().clamp(min=self.silence_value)
+        noisy = torch.hypot(frames.exp() + in_phase, across).log().clamp(min=self.silence_value)
+        return noisy.to(frames.dtype)
 
     def narrow(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:
         bins = frames.shape[1]
@@ -494,9 +498,9 @@ class AudioAugmentation:
         frames[:, :low] = frames[:, bins - high :] = self.silence_value
         return frames
 
-    def relative(self, frames: torch.Tensor) -> torch.Tensor:
-        """Sound on the extractor's scale, where the loudest bin is as far above 0 as silence is below."""
-        louder = frames - (frames.max() + self.silence_value)
+    def as_loud_as(self, loudest: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """The sound, whose loudest bin is as it was; silence stays what it is."""
+        louder = frames + (loudest - frames.max())
         return louder.clamp(min=self.silence_value).masked_fill(frames <= self.silence_value, self.silence_value)
 
     def add_silence(self, frames: torch.Tensor, random: torch.Generator | None) -> torch.Tensor:

@@ -699,7 +699,7 @@ class ImageAugmentation:
     """
     Small random rotations, scalings, shears and shifts of whole pictures (all frames of a video alike), which leave
     what a picture shows readable, and less light. Beyond the borders of half of the pictures these are repeated, of
-    the others there is one grey, as programs that turn pictures leave it.
+    the others there is one colour between the darkest and the brightest, as programs that turn pictures leave it.
 
     Args:
         degrees: the largest rotation.
@@ -725,7 +725,7 @@ class ImageAugmentation:
         if beyond < 0.5:
             pixels = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
         else:
-            grey = torch.lerp(pixels.amin(), pixels.amax(), grey)
+            grey = torch.lerp(pixels.amin(dim=(0, 2, 3)), pixels.amax(dim=(0, 2, 3)), grey).view(-1, 1, 1)
             pixels = grey + F.grid_sample(pixels - grey, grid, padding_mode="zeros", align_corners=False)
         if self.black is not None and torch.rand((), generator=random) < self.light:
             pixels = self.darken(pixels, random)

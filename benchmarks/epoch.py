@@ -94,7 +94,10 @@ def worker(folder: Path, data: Path, size: str, packages: Path) -> Iterator[Call
         def ask(what: str) -> dict[str, float]:
             process.stdin.write(f"{what}\n")
             process.stdin.flush()
-            return json.loads(process.stdout.readline())
+            answer = process.stdout.readline()
+            if not answer:
+                raise RuntimeError(f"A measuring process ended with {process.wait()}: what it printed is above.")
+            return json.loads(answer)
 
         yield ask
         process.stdin.close()

@@ -5,9 +5,9 @@
     mot robustness outputs/clips --dataset_name user/others --split test --corruptions jpeg white_noise
 
 Accuracy and expected calibration error for every subset of the modalities: as the data are, with modalities missing at
-rates alike for all and unequal between them, and with sounds, pictures, texts, series and tables that have suffered.
-The data are read as `mot evaluate` reads them. robustness.json, a page (robustness.md) and its curves go into the
-output folder.
+rates alike for all and unequal between them, and with sounds, pictures, videos, texts, series and tables that have
+suffered. The data are read as `mot evaluate` reads them. robustness.json, a page (robustness.md) and its curves go
+into the output folder.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -157,7 +157,8 @@ def corruptions_of(
     Modality -> what its cells suffer, of those that are named, or of all.
 
     Pictures that are values of a scale of their own, and what arrives as ready features, suffer nothing here, nor do
-    videos of a model that asks when their frames are, which frames that have suffered do not say.
+    videos of a model that asks when their frames are, which frames that have suffered do not say, and pictures beside
+    them.
     """
     found, kinds = {}, kinds_of(processor)
     for m in config.modalities:

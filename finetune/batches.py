@@ -160,6 +160,6 @@ def augmentation_of(
         return replace(change, tract=0.0)  # the pitch, which tells sounds apart, stays
     if isinstance(change, ImageAugmentation) and task in CONTRASTIVE:
         # Of a new model the vectors of pictures differ by their light before all else, and where that is drawn at
-        # random a contrastive loss takes several times as long to begin to learn (docs/retrieval.md).
+        # random a contrastive loss begins to learn far later (docs/retrieval.md).
         return replace(change, light=0.0)
     return change

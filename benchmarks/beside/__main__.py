@@ -59,9 +59,7 @@ def score_search(problem: Problem, answer: Answer, search: tuple[str, str]) -> d
             rows = [row for row in rows if names_the_digit(row[modality], row["label"])]
         sides.append((answer(rows), labels_of(rows)))
     (queries, query_labels), (items, item_labels) = sides
-    any_item = np.zeros(
-        len(queries), dtype=int
-    )  # for the one of the query's own row, which precision does not ask for
+    any_item = np.zeros(len(queries), dtype=int)  # precision does not ask for the one of the query's own row
     found = retrieval_metrics(queries, items, any_item, query_labels, item_labels)["precision_at_1"]
     return {"value": found, "error": math.sqrt(found * (1 - found) / len(queries)), "rows": len(queries)}
 

@@ -103,15 +103,16 @@ def test_babble_is_six_other_sounds_alike_in_power_from_random_moments_on(number
     silence_but_for_a_click = np.zeros(RATE, np.float32)
     silence_but_for_a_click[0] = 1e-6
     sound = {"array": silence_but_for_a_click, "sampling_rate": RATE}
-    phases = set()
+    phases = []
     for row in range(3):
         babble = BY_NAME["babble_noise"].apply(sound, 1, row=row, others=others)["array"] - silence_but_for_a_click
         spectrum = np.fft.rfft(babble)[tones]
         strengths = np.abs(spectrum) / np.abs(spectrum).max()
         assert len(babble) == RATE and (strengths > 0.01).sum() == heard
         assert strengths[strengths > 0.01] == pytest.approx(np.ones(heard), abs=0.01)
-        phases |= {round(float(angle), 3) for angle in np.angle(spectrum[strengths > 0.01])}
-    assert len(phases) > heard
+        phases.append(np.angle(spectrum[strengths > 0.01]))
+    differ = np.abs(phases - np.roll(phases, 1, axis=0)) > 0.01  # of each voice, from the row before
+    assert differ.mean() > 0.8  # tones have few phases, and two may be alike
 
 
 def test_what_others_say_is_looped_or_cut_to_the_length_of_the_sound():

@@ -93,10 +93,19 @@ def test_noise_adds_waves_of_random_phases_as_loud_as_the_loudest_bin_or_less():
     assert coloured in range(20, 36)  # of forty: as many as are drawn between 0.5 and 2
 
 
-def test_clips_of_digital_silence_stay_silent():
-    silent = torch.full((50, 80), FLOOR)
-    for frames in augmented(silent, band=1.0, gate=1.0, tempo=0.2, silence=5):
+@pytest.mark.parametrize("change", [{"noise": 1.0}, {"gate": 1.0}, {"band": 1.0}])
+def test_silence_stays_silent_and_a_quiet_clip_quiet(change):
+    for frames in augmented(torch.full((50, 80), FLOOR), tempo=0.2, silence=5, **change):
         assert (frames == FLOOR).all()
+    quiet = clip() - 2  # of a sound so quiet that its extractor does not lift it to the top
+    for frames in augmented(quiet, silence=5, **change):
+        assert frames.max() == pytest.approx(quiet.max().item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_frames_in_half_precision_stay_so(dtype):
+    every = {"tempo": 0.2, "noise": 0.5, "gate": 0.25, "band": 0.5, "silence": 10}
+    assert {frames.dtype for frames in augmented(clip().to(dtype), **every)} == {dtype}
 
 
 @pytest.mark.parametrize("settings", [{"silence": 20}, {"gate": 1.0}, {"band": 1.0}, {"noise": 1.0}])
