@@ -269,8 +269,8 @@ def arrangement(arms: Arms, settings: dict, not_run: list[str]) -> str:
     items = [
         """**Rows** are those of the embedded digits, all complete before cells are taken away from the 1,297 training
         rows, by `evaluation/missing.py`: a row of which all would be missing keeps one, of the lowest rate.""",
-        f"""**Each run** is one of `run_finetune.py`: a new model, {settings["steps"]} steps, or as many times that as a
-        table says. Seeds:
+        f"""**Each run** is one of `run_finetune.py`: a new model, {settings["steps"]} steps, or as many times that as
+        a table says. Seeds:
         {", ".join(map(str, seeds))}{counted}, which decide the cells, the weights and the order of the rows.
         {is_smaller if settings["options"] else ""}""",
         """**The remedies** that were tried are `balance_modalities`, as it is, and with it twice the steps; nothing of
