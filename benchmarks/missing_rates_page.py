@@ -304,7 +304,7 @@ def draw(arms: Arms, file: Path) -> str:
     panels = {"missing alike in training": "alike-", "one modality rare in training": ("rare-", "balanced-")}
     percent = [100 * rate for rate in TEST_RATES]
     with plt.rc_context({"svg.hashsalt": "mot", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure, axes = plt.subplots(1, len(panels), figsize=(9.0, 3.4), layout="constrained", sharey=True)
+        figure, axes = plt.subplots(1, len(panels), figsize=(9.0, 5.0), layout="constrained", sharey=True)
         for axis, (title, kinds) in zip(axes, panels.items()):
             curves = [name for name in arms if name == WITHOUT or name.startswith(kinds)]
             groups = list(dict.fromkeys(name.rpartition("-")[2] for name in curves))
@@ -316,7 +316,7 @@ def draw(arms: Arms, file: Path) -> str:
             axis.set_title(title)
             axis.set_xlabel("missing in testing, % of each modality")
             axis.grid(True, color="#dddddd", linewidth=0.6)
-            axis.legend(frameon=False, fontsize=8, loc="lower left")
+            axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
         axes[0].set_ylabel("accuracy, test rows")
         text = "; ".join(
             f"{described(name)}: {accuracy_at(runs, 0):.3f} to {accuracy_at(runs, TEST_RATES[-1]):.3f}"
