@@ -10,6 +10,7 @@ products take of forward and backward is told by torch's profiler, over three st
 The second table compares this checkout with commit 97ed679, the last one before rows were encoded several at a time,
 the attention of packed rows told its heads apart once for all rows, and the numbers that move a picture were no longer
 tensors. Each checkout has a process of its own; they take turns, epoch by epoch.
+Training has changed sounds more since then, which the loader pays for.
 """
 
 import contextlib
