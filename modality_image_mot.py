@@ -721,12 +721,13 @@ class ImageAugmentation:
         pixels = pixel_values.reshape(-1, *pixel_values.shape[-3:])
         transforms = self.random_transform(random).expand(len(pixels), 2, 3)
         grid = F.affine_grid(transforms, list(pixels.shape), align_corners=False)
-        beyond, grey = torch.rand(2, generator=random).tolist()
-        if beyond < 0.5:
+        filled, share = torch.rand(2, generator=random).tolist()
+        if filled < 0.5:
             pixels = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
         else:
-            grey = torch.lerp(pixels.amin(dim=(0, 2, 3)), pixels.amax(dim=(0, 2, 3)), grey).view(-1, 1, 1)
-            pixels = grey + F.grid_sample(pixels - grey, grid, padding_mode="zeros", align_corners=False)
+            darkest, brightest = pixels.amin(dim=(0, 2, 3)), pixels.amax(dim=(0, 2, 3))  # of each channel
+            colour = torch.lerp(darkest, brightest, share).view(-1, 1, 1)
+            pixels = colour + F.grid_sample(pixels - colour, grid, padding_mode="zeros", align_corners=False)
         if self.black is not None and torch.rand((), generator=random) < self.light:
             pixels = self.darken(pixels, random)
         return pixels.reshape(pixel_values.shape)

@@ -20,7 +20,7 @@ from mixture_of_transformers.data.tokenizers import train_tokenizer
 from .classical import Answer
 from .features import pixels
 from .problems import Problem, Row, of_subset, only_modality
-from .towers import MOST_TOKENS, PATCH_SIZE, sizes_of
+from .towers import MOST_TOKENS, PATCH_SIZE, schedule_of, sizes_of
 
 
 def clip(problem: Problem, seed: int) -> Answer:
@@ -39,20 +39,7 @@ def clip(problem: Problem, seed: int) -> Answer:
         SentenceTransformerTrainer(
             model=model,
             args=SentenceTransformerTrainingArguments(
-                output_dir=f"{folder}/run",
-                num_train_epochs=problem.epochs,
-                per_device_train_batch_size=64,
-                batch_sampler="no_duplicates_hashed",
-                learning_rate=problem.learning_rate,
-                weight_decay=0.05,
-                adam_beta2=0.98,
-                lr_scheduler_type="cosine",
-                warmup_steps=0.1,
-                seed=seed,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                dataloader_pin_memory=False,
+                f"{folder}/run", batch_sampler="no_duplicates_hashed", **schedule_of(problem, seed)
             ),
             train_dataset=pairs_of(problem.train, text, image),
             loss=MultipleNegativesRankingLoss(

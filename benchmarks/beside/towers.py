@@ -43,6 +43,24 @@ def sizes_of(problem: Problem) -> dict[str, int]:
     return {names.get(name, name): size for name, size in problem.network.items()}
 
 
+def schedule_of(problem: Problem, seed: int) -> dict:
+    """The MoT's schedule and rates, as arguments of any trainer of the library's kind."""
+    return {
+        "num_train_epochs": problem.epochs,
+        "per_device_train_batch_size": 64,
+        "learning_rate": problem.learning_rate,
+        "weight_decay": 0.05,
+        "adam_beta2": 0.98,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,
+        "seed": seed,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+
+
 @dataclass
 class Tower:
     """A model of one modality, and what makes its inputs of cells none of which is absent."""
@@ -126,21 +144,7 @@ def fit(tower: Tower, rows: list[Row], modality: str, problem: Problem, seed: in
         for place, row in enumerate(rows)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            num_train_epochs=problem.epochs,
-            per_device_train_batch_size=64,
-            learning_rate=problem.learning_rate,
-            weight_decay=0.05,
-            adam_beta2=0.98,
-            lr_scheduler_type="cosine",
-            warmup_steps=0.1,
-            seed=seed,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        )
+        arguments = TrainingArguments(folder, **schedule_of(problem, seed))
         Trainer(tower.model, arguments, train_dataset=examples).train()
 
 
